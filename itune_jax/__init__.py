@@ -1,0 +1,6 @@
+"""itune_jax: instruction tuning of language models in JAX, one loop on one mesh.
+
+Floors, imported strictly downward: core; nn, dist; models, peft, data, objectives, optim; sampling;
+train, evals; run; api. `docs/architecture.md` tells what lives where and why.
+"""
+__version__ = "0.1.0"

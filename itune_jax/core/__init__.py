@@ -1,0 +1,1 @@
+"""Floor 0: axes, contracts, the batch, trees, keys, numerics, logging."""

@@ -1,0 +1,64 @@
+"""The two pytrees that cross a model's door: the batch, and the context of one call."""
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding
+import jax.numpy as jnp
+
+from itune_jax.core import axes as axes_lib
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("tokens_BT", "targets_BT", "weights_BT", "segments_BT", "positions_BT"), meta_fields=())
+@dataclasses.dataclass(frozen=True)
+class Batch:
+  """Packed rows. Segment 0 is padding; positions restart with every segment.
+
+  `targets_BT[b, t]` is the token that follows `tokens_BT[b, t]` in its segment, `weights_BT` its weight in the
+  loss (0 for prompts, padding, and the last token of a segment).
+  """
+  tokens_BT: Any
+  targets_BT: Any
+  weights_BT: Any
+  segments_BT: Any
+  positions_BT: Any
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("positions_BT", "segments_BT", "key", "noise_BT", "adapter_id_B", "bank"),
+    meta_fields=("mesh", "rules", "dtype"))
+@dataclasses.dataclass(frozen=True)
+class Ctx:
+  """What every layer may need to know of one call.
+
+  `key` is None outside training: dropout and noise are off then. `noise_BT` scales uniform noise on the
+  embeddings (NEFTune). `bank` holds arrays that adapters of all layers share. `mesh` and `rules` are static.
+  """
+  positions_BT: Any
+  segments_BT: Any
+  key: Any = None
+  noise_BT: Any = None
+  adapter_id_B: Any = None
+  bank: Any = None
+  mesh: Mesh | None = None
+  rules: tuple[tuple[str, tuple[str, ...]], ...] = tuple(axes_lib.DEFAULT_RULES.items())
+  dtype: Any = jnp.float32
+
+  def replace(self, **changes) -> "Ctx":
+    """A copy with some fields changed."""
+    return dataclasses.replace(self, **changes)
+
+  def at_layer(self, layer) -> "Ctx":
+    """The context of one layer of a stack: its own key, so that no two layers drop the same units."""
+    return self if self.key is None else self.replace(key=jax.random.fold_in(self.key, layer))
+
+  def constrain(self, x, axes):
+    """Pins the sharding of an activation; a no-op on one device."""
+    if self.mesh is None or self.mesh.size == 1:
+      return x
+    spec = axes_lib.partition_spec(axes, x.shape, dict(self.rules), self.mesh)
+    return jax.lax.with_sharding_constraint(x, NamedSharding(self.mesh, spec))

@@ -1,0 +1,64 @@
+"""Type checks for the frozen dataclasses that configuration builds.
+
+gin accepts a value of any type for any field; a run that starts with `rank="8"` fails much later and far
+away. `check_types(self)` in `__post_init__` says it at once, in the user's words.
+"""
+import dataclasses
+import types
+import typing
+
+from itune_jax.core import errors
+
+
+def check_types(value: object) -> None:
+  """Raises InputError when a field of a dataclass holds a value of another type than declared."""
+  hints = typing.get_type_hints(type(value))
+  for field in dataclasses.fields(value):  # pyright: ignore[reportArgumentType]
+    got = getattr(value, field.name)
+    if not _fits(got, hints[field.name]):
+      raise errors.InputError(
+          f"{type(value).__name__}.{field.name} = {got!r} ({type(got).__name__}); "
+          f"it takes {_say(hints[field.name])}")
+
+
+def require(condition: object, message: str) -> None:
+  """Raises InputError(message) unless the condition holds."""
+  if not condition:
+    raise errors.InputError(message)
+
+
+def _fits(value, hint) -> bool:
+  origin = typing.get_origin(hint)
+  if hint is typing.Any:
+    return True
+  if origin in (typing.Union, types.UnionType):
+    return any(_fits(value, option) for option in typing.get_args(hint))
+  if origin is typing.Literal:
+    return value in typing.get_args(hint)
+  if origin is tuple:
+    item = typing.get_args(hint)
+    if not isinstance(value, (tuple, list)):
+      return False
+    if len(item) == 2 and item[1] is Ellipsis:
+      return all(_fits(one, item[0]) for one in value)
+    return len(item) == len(value) and all(map(_fits, value, item))
+  if origin in (dict, typing.get_origin(typing.Mapping[str, int])):
+    key, item = typing.get_args(hint)
+    return isinstance(value, dict) and all(_fits(k, key) and _fits(v, item) for k, v in value.items())
+  if hint is float:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+  if hint is int:
+    return isinstance(value, int) and not isinstance(value, bool)
+  if hint is None:
+    return value is None
+  if typing.is_protocol(hint) if hasattr(typing, "is_protocol") else getattr(hint, "_is_protocol", False):
+    return value is not None
+  if isinstance(hint, type):
+    return isinstance(value, hint)
+  return True
+
+
+def _say(hint) -> str:
+  if typing.get_origin(hint) is typing.Literal:
+    return "one of " + ", ".join(map(repr, typing.get_args(hint)))
+  return getattr(hint, "__name__", None) if isinstance(hint, type) else str(hint).replace("typing.", "")

@@ -1,0 +1,101 @@
+"""Precision policy, and the vocabulary loss that never holds [B, T, V]."""
+import dataclasses
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from itune_jax.core import check
+
+Dtype = Literal["float32", "bfloat16"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Precision:
+  """Which dtype holds what.
+
+  `frozen`: base weights that are not trained. `trained`: master weights (and so the optimizer's moments).
+  `compute`: activations; weights are cast to it at use. Losses and norms accumulate in float32 always.
+  """
+  frozen: Dtype = "float32"
+  trained: Dtype = "float32"
+  compute: Dtype = "float32"
+
+  def __post_init__(self):
+    check.check_types(self)
+
+
+def chunked_losses(project: Callable, hidden_BTD, targets_BT, weights_BT, *, chunk: int = 256, z_loss: float = 0.0):
+  """Weighted cross-entropy of the positions that carry weight, a chunk of the vocabulary matmul at a time.
+
+  Args:
+    project: logits [..., V] of hidden states [..., D]. Differentiated through, closed-over weights included.
+    hidden_BTD: final hidden states. targets_BT, weights_BT: next token and its weight.
+    chunk: positions projected at a time, over all rows.
+    z_loss: coefficient of (log-sum-exp)^2, weighted like the loss.
+
+  Returns:
+    (Σ w·(nll + z·lse²), nll_BT, is_argmax_BT). The last two are zero where the weight is zero and carry no
+    gradient. The gradient is made in the forward pass (the loss is linear in its cotangent), so logits exist
+    once and are never kept.
+  """
+  B, T = targets_BT.shape
+  span = min(T, max(1, chunk // B))
+  example = jax.ShapeDtypeStruct((B, span, hidden_BTD.shape[-1]), hidden_BTD.dtype)
+  # Only closed-over weights that are being differentiated are hoisted: a frozen head costs no dW.
+  project, weights_of_head = jax.closure_convert(project, example)
+  run = _make_chunked(project, span, z_loss)
+  return run(tuple(weights_of_head), hidden_BTD, targets_BT, weights_BT.astype(jnp.float32))
+
+
+def _make_chunked(project, span, z_loss):
+  def sweep(head, hidden, targets, weights, with_grad):
+    B, T = targets.shape
+    order = jnp.argsort(weights == 0, axis=1, stable=True)  # trained positions first, row by row
+    order = jnp.pad(order, ((0, 0), (0, -T % span)), constant_values=T)
+    trips = -(-jnp.max(jnp.sum(weights != 0, axis=1)) // span)
+    rows = jnp.arange(B)[:, None]
+
+    def body(i, carry):
+      loss, nll, hit, d_head, d_hidden = carry
+      at = jax.lax.dynamic_slice_in_dim(order, i * span, span, axis=1)
+      take = lambda x, fill: x.at[rows, at].get(mode="fill", fill_value=fill)
+      h, t, w = take(hidden, 0), take(targets, 0), take(weights, 0)
+      logits, pull = jax.vjp(lambda head, h: project(h, *head), head, h) if with_grad else (project(h, *head), None)
+      logits32 = logits.astype(jnp.float32)
+      lse = jax.nn.logsumexp(logits32, axis=-1)
+      nll_chunk = lse - jnp.take_along_axis(logits32, t[..., None], axis=-1)[..., 0]
+      loss += jnp.sum(w * (nll_chunk + z_loss * lse**2))
+      put = lambda x, value: x.at[rows, at].set(value.astype(x.dtype), mode="drop")
+      nll = put(nll, jnp.where(w != 0, nll_chunk, 0))
+      hit = put(hit, (w != 0) & (jnp.argmax(logits32, axis=-1) == t))
+      if pull is not None:
+        softmax = jnp.exp(logits32 - lse[..., None])
+        is_target = jax.lax.broadcasted_iota(t.dtype, logits.shape, 2) == t[..., None]
+        d_logits = w[..., None] * (softmax * (1 + 2 * z_loss * lse[..., None]) - is_target)
+        more_head, more_hidden = pull(d_logits.astype(logits.dtype))
+        d_head = jax.tree.map(lambda total, more: total + more.astype(jnp.float32), d_head, more_head)
+        d_hidden = put(d_hidden, more_hidden)
+      return loss, nll, hit, d_head, d_hidden
+
+    zeros = lambda x: jnp.zeros(x.shape, jnp.float32)
+    start = (jnp.float32(0), zeros(targets), jnp.zeros(targets.shape, bool),
+             jax.tree.map(zeros, head) if with_grad else (), jnp.zeros_like(hidden) if with_grad else ())
+    return jax.lax.fori_loop(0, trips, body, start)
+
+  @jax.custom_vjp
+  def losses(head, hidden, targets, weights):
+    return sweep(head, hidden, targets, weights, False)[:3]
+
+  def forward(head, hidden, targets, weights):
+    *out, d_head, d_hidden = sweep(head, hidden, targets, weights, True)
+    return tuple(out), (jax.tree.map(lambda g, x: g.astype(x.dtype), d_head, head), d_hidden)
+
+  def backward(saved, cotangents):
+    scale = cotangents[0]
+    d_head, d_hidden = jax.tree.map(lambda g: g * scale.astype(g.dtype), saved)
+    return d_head, d_hidden, None, None
+
+  losses.defvjp(forward, backward)
+  return losses

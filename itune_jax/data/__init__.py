@@ -1,0 +1,1 @@
+"""Floor 2: examples, chat rendering, caches, packing, the feed."""

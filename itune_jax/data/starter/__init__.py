@@ -1,0 +1,1 @@
+"""The built-in starter set: generated and hand-written instructions (CC0)."""

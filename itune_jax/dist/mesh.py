@@ -1,0 +1,41 @@
+"""The mesh of a run, as a value."""
+import dataclasses
+
+import jax
+from jax.sharding import AxisType, Mesh
+
+from itune_jax.core import axes as axes_lib
+from itune_jax.core import check
+from itune_jax.core import errors
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MeshSpec:
+  """Devices per mesh axis; one axis may be -1: all the devices that are left."""
+  data: int = 1
+  fsdp: int = -1
+  tensor: int = 1
+  rules: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=lambda: dict(axes_lib.DEFAULT_RULES))
+
+  def __post_init__(self):
+    check.check_types(self)
+    sizes = (self.data, self.fsdp, self.tensor)
+    check.require(all(n >= 1 or n == -1 for n in sizes) and sizes.count(-1) <= 1,
+                  f"MeshSpec(data={self.data}, fsdp={self.fsdp}, tensor={self.tensor}): sizes are positive; one may be -1")
+    unknown = {a for axes in self.rules.values() for a in axes} - set(axes_lib.MESH_AXES)
+    check.require(not unknown, f"MeshSpec.rules names unknown mesh axes {sorted(unknown)}; they are {axes_lib.MESH_AXES}")
+
+  def make(self, devices=None) -> Mesh:
+    """The mesh over all (or the given) devices. Raises InputError when the sizes do not multiply to their number."""
+    devices = jax.devices() if devices is None else devices
+    sizes = {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}
+    known = 1
+    for size in sizes.values():
+      known *= max(size, 1) if size != -1 else 1
+    for axis, size in sizes.items():
+      if size == -1:
+        sizes[axis] = max(1, len(devices) // known)
+    total = sizes["data"] * sizes["fsdp"] * sizes["tensor"]
+    if total != len(devices):
+      raise errors.InputError(f"the mesh {sizes} has {total} places for {len(devices)} devices; change the mesh part")
+    return jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * 3, devices=devices)

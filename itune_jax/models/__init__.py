@@ -1,0 +1,1 @@
+"""Floor 2: decoders, the zoo, and weights in and out."""

@@ -1,0 +1,59 @@
+"""A model bound to parameters, as objectives, samplers and scorers see it."""
+import dataclasses
+from typing import Any
+
+from jax.sharding import Mesh
+import jax.numpy as jnp
+
+from itune_jax.core import axes as axes_lib
+from itune_jax.core import batch as batch_lib
+from itune_jax.nn import tree as nn_tree
+
+
+@dataclasses.dataclass(frozen=True)
+class BoundModel:
+  """Keeps the View contract, inside a trace. `module` is a decoder built from the parameters of this call."""
+  module: Any
+  binder: "Binder"
+
+  def context(self, batch: batch_lib.Batch, key=None, **more) -> batch_lib.Ctx:
+    """The context of one call over `batch`."""
+    b = self.binder
+    return batch_lib.Ctx(batch.positions_BT, batch.segments_BT, key=key, mesh=b.mesh, rules=b.rules,
+                         dtype=jnp.dtype(b.compute), **more)
+
+  def hidden(self, tokens_BT, ctx):
+    """Final hidden states [B, T, D] and the sums of the layers."""
+    hidden_BTD, _, aux = self.module.hidden(tokens_BT, ctx)
+    return hidden_BTD, aux
+
+  def decode(self, tokens_BT, ctx, cache):
+    """Hidden states [B, T, D] of new tokens, and the cache that holds them."""
+    hidden_BTD, cache, _ = self.module.hidden(tokens_BT, ctx, cache)
+    return hidden_BTD, cache
+
+  def project(self, hidden, ctx=None):
+    """Logits [..., V] of hidden states [..., D]."""
+    return self.module.project(hidden, ctx or batch_lib.Ctx(None, None))
+
+  def empty_cache(self, batch: int, slots: int):
+    """A cache in the compute dtype."""
+    return self.module.empty_cache(batch, slots, jnp.dtype(self.binder.compute))
+
+
+@dataclasses.dataclass(frozen=True)
+class Binder:
+  """Everything static of a model on a mesh; calling it with parameters gives the view. Hashable."""
+  skeleton: nn_tree.Skeleton
+  mesh: Mesh
+  rules: tuple[tuple[str, tuple[str, ...]], ...]
+  compute: str = "float32"
+
+  @classmethod
+  def of(cls, module, mesh: Mesh, rules: axes_lib.Rules, compute: str) -> "Binder":
+    """The binder of a module (with shapes or arrays)."""
+    skeleton, _ = nn_tree.disassemble(module)
+    return cls(skeleton, mesh, tuple((k, tuple(v)) for k, v in rules.items()), compute)
+
+  def __call__(self, params) -> BoundModel:
+    return BoundModel(self.skeleton.build(params), self)

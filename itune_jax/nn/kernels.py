@@ -1,0 +1,203 @@
+"""Attention kernels behind one signature. Each returns (out, log-sum-exp), so that partial results merge.
+
+`packed` is the training kernel: rows of packed segments, block by block, where blocks above the diagonal or
+wholly outside the segment are never computed. Work grows with Σ(segment length)², memory with the row.
+"""
+import math
+
+import jax
+from jax import ad_checkpoint
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+
+from itune_jax.core import axes as axes_lib
+from itune_jax.nn import mask
+
+BLOCK = 128
+NEG = -1e30  # finite, so that a row that sees nothing gives zeros and no NaN
+
+
+def packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, ctx=None):
+  """Causal attention inside segments.
+
+  Args:
+    q_BTNH, k_BTKH, v_BTKH: N is a multiple of K (grouped queries). segments_BT: 0 is padding; the tokens of
+      a segment are adjacent. ctx: mesh and rules, to run per device on rows and heads.
+
+  Returns:
+    out [B, T, N, H] in q's dtype and log-sum-exp [B, T, N] float32 (NEG where nothing is seen).
+  """
+  if ctx is None or ctx.mesh is None or ctx.mesh.size == 1:
+    return _packed(q_BTNH, k_BTKH, v_BTKH, segments_BT)
+  rules, mesh = dict(ctx.rules), ctx.mesh
+  kv = axes_lib.partition_spec(("batch", "length", "kv_heads", None), k_BTKH.shape, rules | {"length": ()}, mesh)
+  row = PartitionSpec(kv[0], None)
+  run = jax.shard_map(_packed, mesh=mesh, in_specs=(kv, kv, kv, row), out_specs=(kv, PartitionSpec(*kv[:3])), check_vma=False)
+  return run(q_BTNH, k_BTKH, v_BTKH, segments_BT)
+
+
+def cached(q_BTNH, k_BSKH, v_BSKH, q_positions_BT, k_positions_BS):
+  """Attention over a cache: a query sees every filled slot whose position is not after its own."""
+  B, T, N, H = q_BTNH.shape
+  K = k_BSKH.shape[2]
+  q = q_BTNH.reshape(B, T, K, N // K, H)
+  scores = jnp.einsum("BTKGH,BSKH->BKGTS", q, k_BSKH, preferred_element_type=jnp.float32) / math.sqrt(H)
+  seen = (k_positions_BS[:, None, :] >= 0) & (k_positions_BS[:, None, :] <= q_positions_BT[:, :, None])
+  out, lse = _softmax_times(scores, seen[:, None, None], v_BSKH, "BKGTS,BSKH->BTKGH")
+  return out.reshape(B, T, N, H).astype(q_BTNH.dtype), lse.transpose(0, 3, 1, 2).reshape(B, T, N)
+
+
+def reference(q_BTNH, k_BTKH, v_BTKH, segments_BT):
+  """What `packed` must equal, by the full score matrix; for tests."""
+  B, T, N, H = q_BTNH.shape
+  K = k_BTKH.shape[2]
+  q = q_BTNH.reshape(B, T, K, N // K, H)
+  scores = jnp.einsum("BTKGH,BSKH->BKGTS", q, k_BTKH, preferred_element_type=jnp.float32) / math.sqrt(H)
+  seen = mask.visible(segments_BT, segments_BT, jnp.arange(T), jnp.arange(T))
+  out, lse = _softmax_times(scores, seen[:, None, None], v_BTKH, "BKGTS,BSKH->BTKGH")
+  return out.reshape(B, T, N, H).astype(q_BTNH.dtype), lse.transpose(0, 3, 1, 2).reshape(B, T, N)
+
+
+def merge(out_a, lse_a, out_b, lse_b):
+  """Attention over the union of two key sets, from attention over each: out [..., H], lse [...]."""
+  lse = jnp.logaddexp(lse_a, lse_b)
+  share = jnp.exp(lse_a - lse)[..., None].astype(out_a.dtype)
+  return out_a * share + out_b * (1 - share), lse
+
+
+def _softmax_times(scores, seen, v, eqn):
+  scores = jnp.where(seen, scores, NEG)
+  top = jnp.max(scores, axis=-1, keepdims=True)
+  p = jnp.where(seen, jnp.exp(scores - top), 0)
+  total = jnp.sum(p, axis=-1, keepdims=True)
+  lse = jnp.where(total > 0, top + jnp.log(jnp.maximum(total, 1e-37)), NEG)[..., 0]
+  p = p / jnp.maximum(total, 1e-37)
+  return jnp.einsum(eqn, p.astype(v.dtype), v), lse
+
+
+# --- the block kernel. One device's shard; K and G are the local heads. -------------------------------------
+
+
+@jax.custom_vjp
+def _packed(q, k, v, segments):
+  return _forward(q, k, v, segments)[0]
+
+
+def _forward(q_BTNH, k_BTKH, v_BTKH, segments_BT):
+  q, k, v, segments, unblock = _to_blocks(q_BTNH, k_BTKH, v_BTKH, segments_BT)
+  B, I, K, _, H = q.shape
+  first = _first_block(segments)
+  scale = 1 / math.sqrt(H)
+
+  def one(b_i):
+    b, i = b_i
+    q_block, q_seg = q[b, i], segments[b, i]
+
+    def step(j, carry):
+      out, top, total = carry
+      scores = _scores(q_block, k[b, j], q_seg, segments[b, j], i, j, scale)
+      new_top = jnp.maximum(top, jnp.max(scores, axis=-1))
+      p = jnp.where(scores > NEG / 2, jnp.exp(scores - new_top[..., None]), 0)
+      fade = jnp.exp(top - new_top)
+      out = out * fade[..., None] + _dot(p.astype(v.dtype), v[b, j], 2, 1)
+      return out, new_top, total * fade + jnp.sum(p, axis=-1)
+
+    rows = q_block.shape[1]
+    start = (jnp.zeros((K, rows, H), jnp.float32), jnp.full((K, rows), NEG), jnp.zeros((K, rows)))
+    out, top, total = jax.lax.fori_loop(first[b, i], i + 1, step, start)
+    lse = jnp.where(total > 0, top + jnp.log(jnp.maximum(total, 1e-37)), NEG)
+    return (out / jnp.maximum(total, 1e-37)[..., None]).astype(q.dtype), lse
+
+  out, lse = jax.lax.map(one, _grid(B, I))
+  out_BTNH, lse_BTN = unblock(out), unblock(lse[..., None])[..., 0]
+  # Named, so that a rematerialisation policy can keep them and never run this loop twice.
+  out_BTNH = ad_checkpoint.checkpoint_name(out_BTNH, "attn_out")
+  lse_BTN = ad_checkpoint.checkpoint_name(lse_BTN, "attn_lse")
+  return (out_BTNH, lse_BTN), (q_BTNH, k_BTKH, v_BTKH, segments_BT, out_BTNH, lse_BTN)
+
+
+def _backward(saved, cotangents):
+  q_BTNH, k_BTKH, v_BTKH, segments_BT, out_BTNH, lse_BTN = saved
+  d_out_BTNH, d_lse_BTN = cotangents
+  q, k, v, segments, unblock = _to_blocks(q_BTNH, k_BTKH, v_BTKH, segments_BT)
+  block_q = lambda x: _to_blocks(x, k_BTKH, v_BTKH, segments_BT)[0]
+  d_out, lse = block_q(d_out_BTNH), block_q(lse_BTN[..., None])[..., 0]
+  # dS = P ∘ (dP - rowsum(dO ∘ O) + dlse)
+  drop = jnp.sum(d_out_BTNH.astype(jnp.float32) * out_BTNH.astype(jnp.float32), axis=-1) - d_lse_BTN
+  drop = block_q(drop[..., None])[..., 0]
+  B, I, K, _, H = q.shape
+  first = _first_block(segments)
+  scale = 1 / math.sqrt(H)
+
+  def one(carry, b_i):
+    b, i = b_i
+    q_block, d_block, q_seg = q[b, i], d_out[b, i], segments[b, i]
+
+    def step(j, carry):
+      d_q, d_k, d_v = carry
+      scores = _scores(q_block, k[b, j], q_seg, segments[b, j], i, j, scale)
+      p = jnp.where(scores > NEG / 2, jnp.exp(scores - lse[b, i][..., None]), 0)
+      d_p = _dot(d_block, v[b, j], 2, 2).astype(jnp.float32)
+      d_s = (p * (d_p - drop[b, i][..., None]) * scale).astype(q.dtype)
+      d_q += _dot(d_s, k[b, j], 2, 1)
+      d_k = d_k.at[b, j].add(_dot(d_s, q_block, 1, 1))
+      d_v = d_v.at[b, j].add(_dot(p.astype(q.dtype), d_block, 1, 1))
+      return d_q, d_k, d_v
+
+    zero = jnp.zeros(q_block.shape, jnp.float32)
+    d_q, d_k, d_v = jax.lax.fori_loop(first[b, i], i + 1, step, (zero, *carry))
+    return (d_k, d_v), d_q.astype(q.dtype)
+
+  zeros = jnp.zeros(k.shape, jnp.float32)
+  (d_k, d_v), d_q = jax.lax.scan(one, (zeros, zeros), _grid(B, I))
+  T = q_BTNH.shape[1]
+  from_blocks = lambda x, like: x.transpose(0, 1, 3, 2, 4).reshape(B, -1, K, H)[:, :T].astype(like.dtype)
+  return unblock(d_q), from_blocks(d_k, k_BTKH), from_blocks(d_v, v_BTKH), None
+
+
+_packed.defvjp(_forward, _backward)
+
+
+def _grid(B, I):
+  b, i = jnp.divmod(jnp.arange(B * I), I)
+  return b, i
+
+
+def _to_blocks(q_BTNH, k_BTKH, v_BTKH, segments_BT):
+  """Queries to [B, I, K, G·block, H], keys and values to [B, J, K, block, H], segments to [B, I, block]."""
+  B, T, N, H = q_BTNH.shape
+  K = k_BTKH.shape[2]
+  G, block = N // K, min(BLOCK, T)
+  blocks = -(-T // block)
+  pad = lambda x: jnp.pad(x, [(0, 0), (0, blocks * block - T)] + [(0, 0)] * (x.ndim - 2))
+  q = pad(q_BTNH).reshape(B, blocks, block, K, G, H).transpose(0, 1, 3, 4, 2, 5).reshape(B, blocks, K, G * block, H)
+  keys = lambda x: pad(x).reshape(B, blocks, block, K, -1).transpose(0, 1, 3, 2, 4)
+
+  def unblock(x):
+    """[B·I, K, G·block, C] back to [B, T, N, C]."""
+    x = x.reshape(B, blocks, K, G, block, -1).transpose(0, 1, 4, 2, 3, 5)
+    return x.reshape(B, blocks * block, N, -1)[:, :T]
+
+  return q, keys(k_BTKH), keys(v_BTKH), pad(segments_BT).reshape(B, blocks, block), unblock
+
+
+def _first_block(segments_BIT):
+  """For each query block the first key block it can see: where the segment of its first token began."""
+  B, I, block = segments_BIT.shape
+  flat = segments_BIT.reshape(B, -1)
+  index = jnp.arange(flat.shape[1])
+  begins = jnp.concatenate([jnp.ones((B, 1), bool), flat[:, 1:] != flat[:, :-1]], axis=1)
+  start = jax.lax.cummax(jnp.where(begins, index, 0), axis=1)
+  return start[:, ::block] // block
+
+
+def _scores(q_block, k_block, q_seg, k_seg, i, j, scale):
+  """Masked scores [K, G·block, block] of one pair of blocks, float32."""
+  block = q_seg.shape[0]
+  scores = _dot(q_block, k_block, 2, 2).astype(jnp.float32) * scale
+  offset = jnp.arange(block)
+  seen = mask.visible(q_seg, k_seg, i * block + offset, j * block + offset)
+  return jnp.where(jnp.tile(seen, (q_block.shape[1] // block, 1)), scores, NEG)
+
+
+_dot = lambda a, b, on_a, on_b: jax.lax.dot_general(a, b, (((on_a,), (on_b,)), ((0,), (0,))), preferred_element_type=jnp.float32)

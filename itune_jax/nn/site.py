@@ -1,0 +1,185 @@
+"""Sites: the only places where a parameter meets data, and so the only places an adapter can sit.
+
+`Proj` is every parametrised matmul, `Embed` every table, `Tap` an identity on an activation. Each has an
+adapter slot, an empty `nnx.Dict`; model files contain sites and know nothing of adapters.
+
+A new adapter is a few lines, and works stacked, scanned, rematerialised and sharded:
+
+    class Ia3(site.Adapter):
+      def __init__(self, spec):
+        self.scale = site.AdapterParam(jnp.ones(spec.in_shape), axes=spec.in_axes)
+      def pre(self, x, ctx):
+        return x * self.scale[...].astype(x.dtype)
+"""
+from collections.abc import Callable
+import dataclasses
+import math
+from typing import Any
+
+from flax import nnx
+import jax
+from jax import ad_checkpoint
+import jax.numpy as jnp
+
+
+class AdapterParam(nnx.Param):
+  """A parameter of an adapter; `trainable=False` in its metadata makes it a constant that can be swapped."""
+
+
+class Weight:
+  """A lazy handle on a kernel, so that nothing is dequantised or merged that no adapter asks for."""
+
+  def __init__(self, read: Callable[[], Any], shape: tuple[int, ...]):
+    self._read, self._value, self.shape = read, None, shape
+
+  @property
+  def value(self):
+    """The kernel as an array."""
+    if self._value is None:
+      self._value = self._read()
+    return self._value
+
+
+@dataclasses.dataclass(frozen=True)
+class SiteSpec:
+  """What a method is told of one site, without stacked dimensions.
+
+  `layers` holds the expanded names of a stacked site (`blocks/0/attn/q`, ...), else the site's own name.
+  `in_shape`/`out_shape` are the contracted and produced dimensions of a Proj; for a Tap both are empty.
+  """
+  name: str
+  kind: str
+  in_shape: tuple[int, ...]
+  out_shape: tuple[int, ...]
+  in_axes: tuple[str, ...]
+  out_axes: tuple[str, ...]
+  layers: tuple[str, ...]
+
+
+class Adapter(nnx.Module):
+  """Base of all adapters. Order at a Proj: every pre, every weight, matmul, every post, then the bias.
+
+  Array leaves only (a Python number would recompile when it changes) and no Rngs: randomness is `ctx.key`,
+  None outside training.
+  """
+
+  def pre(self, x, ctx):
+    """Changes the input of the site."""
+    return x
+
+  def weight(self, w: Weight, ctx) -> Weight:
+    """Changes the kernel of the site."""
+    return w
+
+  def post(self, x, y, w: Weight | None, ctx):
+    """Changes the output y of the site, given its input x and kernel w."""
+    return y
+
+  def merge(self, w):
+    """The kernel [*in, *out], float32, that makes the adapter superfluous; TypeError if there is none."""
+    raise TypeError(f"{type(self).__name__} has no equal kernel: it cannot be merged")
+
+
+class Proj(nnx.Module):
+  """A projection by `eqn`, such as "...D,DNH->...NH"; the contracted axes come first in the kernel.
+
+  Contractions run in two dimensions whatever the equation: over two axes XLA on CPU is a third slower.
+  """
+
+  def __init__(self, eqn: str, shape: tuple[int, ...], axes: tuple[str, ...], key, *, bias: bool = False,
+               dtype=jnp.float32):
+    inputs, out = eqn.replace(" ", "").split("->")
+    x, w = inputs.split(",")
+    contracted = x.removeprefix("...")
+    if w != contracted + out.removeprefix("..."):
+      raise ValueError(f"Proj({eqn!r}): the kernel must be the contracted axes, then the new ones")
+    self.eqn, self.num_in, self.axes = eqn, len(contracted), tuple(axes)
+    self.core_shape = tuple(shape)
+    fan_in = math.prod(shape[:self.num_in])
+    self.kernel = nnx.Param(_normal(key, shape, fan_in**-0.5, dtype), axes=tuple(axes))
+    self.bias = nnx.Param(jnp.zeros(shape[self.num_in:], dtype), axes=tuple(axes)[self.num_in:]) if bias else nnx.data(None)
+    self.adapters = nnx.Dict()
+
+  def spec(self, name: str, layers: tuple[str, ...]) -> SiteSpec:
+    """What a method needs to know of this site."""
+    n = self.num_in
+    return SiteSpec(name, "proj", self.core_shape[:n], self.core_shape[n:], self.axes[:n], self.axes[n:], layers)
+
+  def __call__(self, x, ctx):
+    """Applies to x [..., *in]; returns [..., *out] in x's dtype."""
+    adapters = list(self.adapters.values())
+    for adapter in adapters:
+      x = adapter.pre(x, ctx)
+    w = Weight(lambda: self.kernel[...].astype(x.dtype), self.core_shape)
+    for adapter in adapters:
+      w = adapter.weight(w, ctx)
+    y = contract(x, w.value, self.num_in)
+    for adapter in adapters:
+      y = adapter.post(x, y, w, ctx)
+    return y if self.bias is None else y + self.bias[...].astype(y.dtype)
+
+
+class Embed(nnx.Module):
+  """A table of vectors by token id, which can be read backwards as the output projection."""
+
+  def __init__(self, vocab: int, width: int, key, *, dtype=jnp.float32):
+    self.core_shape, self.axes = (vocab, width), ("vocab", "embed")
+    self.table = nnx.Param(_normal(key, (vocab, width), width**-0.5, dtype), axes=self.axes)
+    self.adapters = nnx.Dict()
+
+  def spec(self, name: str, layers: tuple[str, ...]) -> SiteSpec:
+    """What a method needs to know of this site."""
+    (V, D), (v, d) = self.core_shape, self.axes
+    return SiteSpec(name, "embed", (V,), (D,), (v,), (d,), layers)
+
+  def __call__(self, tokens_BT, ctx):
+    """Vectors [B, T, D], in training with uniform noise of half-width `ctx.noise_BT` / √D (NEFTune)."""
+    w = Weight(lambda: self.table[...].astype(ctx.dtype), self.core_shape)
+    for adapter in self.adapters.values():
+      w = adapter.weight(w, ctx)
+    x_BTD = jnp.take(w.value, tokens_BT, axis=0)
+    for adapter in self.adapters.values():
+      x_BTD = adapter.post(tokens_BT, x_BTD, w, ctx)
+    if ctx.noise_BT is not None and ctx.key is not None:
+      noise = jax.random.uniform(jax.random.fold_in(ctx.key, 0x4E45), x_BTD.shape, jnp.float32, -1.0, 1.0)
+      x_BTD += (noise * (ctx.noise_BT[..., None] / math.sqrt(x_BTD.shape[-1]))).astype(x_BTD.dtype)
+    return x_BTD
+
+  def attend(self, x):
+    """Logits [..., V] of hidden states by the same table (tied embeddings)."""
+    return jax.lax.dot_general(x, self.table[...].astype(x.dtype), (((x.ndim - 1,), (1,)), ((), ())))
+
+
+class Tap(nnx.Module):
+  """An identity on an activation: sharding constraint, name for rematerialisation, and adapter point in one."""
+
+  def __init__(self, name: str, axes: tuple[str, ...] | None = None):
+    self.name, self.axes = name, axes
+    self.adapters = nnx.Dict()
+
+  def spec(self, name: str, layers: tuple[str, ...]) -> SiteSpec:
+    """What a method needs to know of this site."""
+    return SiteSpec(name, "tap", (), (), (), (), layers)
+
+  def __call__(self, y, ctx, x=None):
+    """Returns y, changed by adapters given x (what y was computed from, where the model passes it)."""
+    for adapter in self.adapters.values():
+      y = adapter.post(x, y, None, ctx)
+    if self.axes is None:
+      return y
+    return ad_checkpoint.checkpoint_name(ctx.constrain(y, self.axes), self.name)
+
+
+SITES = (Proj, Embed, Tap)
+
+
+def contract(x, w, num_in: int):
+  """Contracts the last `num_in` axes of x with the first of w, as one two-dimensional matmul."""
+  lead, out = x.shape[:x.ndim - num_in], w.shape[num_in:]
+  fan_in = math.prod(w.shape[:num_in])
+  y = jax.lax.dot_general(x.reshape(*lead, fan_in), w.reshape(fan_in, -1), (((len(lead),), (0,)), ((), ())))
+  return y.reshape(*lead, *out)
+
+
+def _normal(key, shape, scale, dtype):
+  return (jax.random.normal(key, shape, jnp.float32) * scale).astype(dtype)

@@ -1,0 +1,55 @@
+"""A stack of equal layers: built by vmap, run by one scan, compiled once whatever the depth."""
+from collections.abc import Callable
+import dataclasses
+from typing import Any, Literal
+
+from flax import nnx
+import jax
+
+from itune_jax.core import check
+
+# What the "taps" policy keeps: the outputs of the large matmuls and of attention. Norms, rotations, gates and
+# residual sums are cheap to make again.
+TAPS = ("attn_q", "attn_k", "attn_v", "attn_out", "attn_lse", "mlp_gate", "mlp_up", "residual")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Remat:
+  """What the backward pass finds saved: everything ("none"), named taps ("taps"), layer inputs only ("full")."""
+  policy: Literal["none", "taps", "full"] = "none"
+  names: tuple[str, ...] = TAPS
+
+  def __post_init__(self):
+    check.check_types(self)
+
+  def wrap(self, body: Callable) -> Callable:
+    """The body of a scan, rematerialised by this policy."""
+    if self.policy == "none":
+      return body
+    keep = jax.checkpoint_policies.save_only_these_names(*self.names) if self.policy == "taps" else None
+    return jax.checkpoint(body, policy=keep, prevent_cse=False)
+
+
+def build(make_layer: Callable[[jax.Array], nnx.Module], depth: int, key: jax.Array) -> Any:
+  """A module like one layer whose every array has a leading axis of `depth`."""
+  graph, _ = nnx.split(nnx.eval_shape(lambda: make_layer(jax.random.key(0))))
+  state = jax.vmap(lambda k: nnx.split(make_layer(k))[1])(jax.random.split(key, depth))
+  return nnx.merge(graph, state)
+
+
+def run(layers: Any, x, ctx, *args, cache=None, remat: Remat = Remat()):
+  """Runs x through the stack. A layer is `layer(x, ctx, *args, cache=, layer=) -> (x, cache, aux)`.
+
+  Returns (x, cache, aux), aux summed over the layers. The cache rides in the carry, updated in place.
+  """
+  graph, state = nnx.split(layers)
+  depth = jax.tree.leaves(state)[0].shape[0]
+
+  def body(carry, scanned):
+    x, cache = carry
+    state, index = scanned
+    x, cache, aux = nnx.merge(graph, state)(x, ctx.at_layer(index), *args, cache=cache, layer=index)
+    return (x, cache), aux
+
+  (x, cache), aux = jax.lax.scan(remat.wrap(body), (x, cache), (state, jax.numpy.arange(depth)))
+  return x, cache, jax.tree.map(lambda per_layer: per_layer.sum(0), aux)

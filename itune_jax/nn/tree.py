@@ -1,0 +1,55 @@
+"""Modules as (skeleton, flat parameters): the narrow waist between NNX and plain JAX."""
+import dataclasses
+from typing import Any
+
+from flax import nnx
+import jax
+
+from itune_jax.nn import site
+
+
+@dataclasses.dataclass(frozen=True)
+class Skeleton:
+  """All of a module that is not an array. Hashable, so compiled functions can close over it."""
+  graph: Any
+  treedef: Any
+  names: tuple[str, ...]
+
+  def build(self, params) -> Any:
+    """The module, holding these arrays. Every name must be given; more names are an error."""
+    if set(params) != set(self.names):
+      missing, extra = sorted(set(self.names) - set(params)), sorted(set(params) - set(self.names))
+      raise ValueError(f"parameters do not fit: missing {missing[:5]}, unexpected {extra[:5]}")
+    return nnx.merge(self.graph, jax.tree.unflatten(self.treedef, [params[name] for name in self.names]))
+
+
+def disassemble(module: nnx.Module) -> tuple[Skeleton, dict[str, Any]]:
+  """Splits a module into its skeleton and a flat dictionary of its arrays by path."""
+  graph, state = nnx.split(module)
+  leaves, treedef = jax.tree_util.tree_flatten_with_path(state)
+  names = tuple(_path(path) for path, _ in leaves)
+  return Skeleton(graph, treedef, names), dict(zip(names, (leaf for _, leaf in leaves), strict=True))
+
+
+def metadata(module: nnx.Module) -> dict[str, dict[str, Any]]:
+  """`axes`, `adapter` and `trainable` of every parameter by path."""
+  state = nnx.state(module)
+  found = {}
+  leaves, _ = jax.tree_util.tree_flatten_with_path(state, is_leaf=lambda x: isinstance(x, nnx.Param))
+  for path, variable in leaves:
+    found[_path(path)] = {
+        "axes": tuple(variable.get_metadata().get("axes", ())),
+        "adapter": isinstance(variable, site.AdapterParam),
+        "trainable": variable.get_metadata().get("trainable", True)}
+  return found
+
+
+def sites(module: nnx.Module) -> dict[str, Any]:
+  """Every site by its path (`blocks/attn/q`); a stacked site appears once."""
+  return {"/".join(map(str, path)): node for path, node in nnx.iter_modules(module) if isinstance(node, site.SITES)}
+
+
+def _path(path) -> str:
+  parts = [str(getattr(entry, "key", getattr(entry, "idx", None))) for entry in path
+           if hasattr(entry, "key") or hasattr(entry, "idx")]
+  return "/".join(parts)

@@ -1,0 +1,1 @@
+"""Floor 2: optimizers, schedules, parameter groups."""

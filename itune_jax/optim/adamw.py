@@ -1,0 +1,59 @@
+"""AdamW (Loshchilov & Hutter 2019) with global-norm clipping and groups of parameters by path."""
+from collections.abc import Iterable
+import dataclasses
+import re
+
+import optax
+
+from itune_jax.core import check
+from itune_jax.core import errors
+from itune_jax.optim import schedule as schedule_lib
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Group:
+  """Parameters whose path matches: their rate is `rate_scale` times the schedule, their decay their own."""
+  pattern: str
+  rate_scale: float = 1.0
+  weight_decay: float = 0.0
+
+  def __post_init__(self):
+    check.check_types(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdamW:
+  """The optimizer. `weight_decay` skips norms and biases; the first group that matches a path takes it."""
+  schedule: schedule_lib.Schedule = schedule_lib.Schedule()
+  b1: float = 0.9
+  b2: float = 0.999
+  eps: float = 1e-8
+  weight_decay: float = 0.0
+  clip: float = 1.0
+  groups: tuple[Group, ...] = ()
+
+  def __post_init__(self):
+    check.check_types(self)
+
+  def make(self, steps: int, names: Iterable[str]) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The transformation over flat parameters of these paths, and the schedule (to be logged).
+
+    Raises InputError when a group matches no parameter.
+    """
+    names = list(names)
+    rate = self.schedule.make(steps)
+    groups = (*self.groups, Group(pattern=r".*/(scale|bias)"), Group(pattern=".*", weight_decay=self.weight_decay))
+    for group in self.groups:
+      if not any(re.fullmatch(group.pattern, name) for name in names):
+        raise errors.InputError(f"AdamW group {group.pattern!r} matches no trained parameter; they are: {', '.join(sorted(names))}")
+    label = lambda name: next(i for i, group in enumerate(groups) if re.fullmatch(group.pattern, name))
+    rules = {i: self._one(rate, group) for i, group in enumerate(groups)}
+    chain = [optax.clip_by_global_norm(self.clip)] if self.clip else []
+    chain.append(optax.partition(rules, lambda params: {name: label(name) for name in params}))
+    return optax.chain(*chain), rate
+
+  def _one(self, rate, group):
+    return optax.chain(
+        optax.scale_by_adam(self.b1, self.b2, self.eps), optax.add_decayed_weights(group.weight_decay),
+        optax.scale_by_learning_rate(lambda step: rate(step) * group.rate_scale))
+

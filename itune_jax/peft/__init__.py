@@ -1,0 +1,1 @@
+"""Floor 2: parameter-efficient methods and their exchange format."""

@@ -1,0 +1,23 @@
+"""Training base parameters themselves: all of them, or those a regular expression names."""
+import dataclasses
+
+from itune_jax.core import check
+from itune_jax.core import errors
+from itune_jax.core import tree
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Full:
+  """Opens base parameters by a regex over their paths (`blocks/attn/q/kernel`; a stack is one parameter)."""
+  params: str = ".*"
+  name: str = "full"
+
+  def __post_init__(self):
+    check.check_types(self)
+
+  def opens(self, names: list[str]) -> list[str]:
+    """The parameters that train. Raises InputError when there are none."""
+    found = tree.matching(names, self.params)
+    if not found:
+      raise errors.InputError(f"Full(params={self.params!r}) matches no parameter; parameters are: {', '.join(names)}")
+    return found

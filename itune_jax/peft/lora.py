@@ -1,0 +1,91 @@
+"""LoRA (Hu et al. 2021): y = W x + s · B A dropout(x), with s = α/r, or α/√r (rsLoRA, Kalajdzievski 2023)."""
+import dataclasses
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from itune_jax.core import check
+from itune_jax.core import rng
+from itune_jax.nn import site
+
+PROJECTIONS = r"blocks/\d+/(attn/(q|k|v|o)|mlp/(gate|up|down))"
+
+
+class LoraAdapter(site.Adapter):
+  """Low-rank factors a [*in, R] and b [R, *out].
+
+  `scale` and `rank_mask_R` are arrays: layers of one stack differ in them, and swapping adapters of another
+  scale or rank compiles nothing. Columns outside the mask give nothing and get no gradient.
+  """
+
+  def __init__(self, spec: site.SiteSpec, key, *, rank: int, scale, rank_mask, dropout: float, name: str):
+    fan_in = math.prod(spec.in_shape)
+    bound = fan_in**-0.5  # kaiming_uniform(a=√5), as peft draws it
+    self.a = site.AdapterParam(jax.random.uniform(key, (*spec.in_shape, rank), jnp.float32, -bound, bound),
+                               axes=(*spec.in_axes, "rank"))
+    self.b = site.AdapterParam(jnp.zeros((rank, *spec.out_shape)), axes=("rank", *spec.out_axes))
+    self.scale = site.AdapterParam(jnp.asarray(scale, jnp.float32), axes=(), trainable=False)
+    self.rank_mask = site.AdapterParam(jnp.asarray(rank_mask, jnp.float32), axes=("rank",), trainable=False)
+    self.dropout = site.AdapterParam(jnp.float32(dropout), axes=(), trainable=False)
+    self.has_dropout, self.num_in, self.stream = dropout > 0, len(spec.in_shape), f"{spec.name}/{name}"
+
+  def post(self, x, y, w, ctx):
+    if self.has_dropout and ctx.key is not None:
+      keep = 1.0 - self.dropout[...]
+      mask = jax.random.bernoulli(rng.named(ctx.key, self.stream), keep, x.shape)
+      x = jnp.where(mask, x / keep.astype(x.dtype), 0)
+    u = site.contract(x, self.a[...].astype(x.dtype), self.num_in)
+    u *= (self.scale[...] * self.rank_mask[...]).astype(x.dtype)
+    return y + site.contract(u, self.b[...].astype(x.dtype), 1)
+
+  def merge(self, w):
+    factor = self.scale[...] * self.rank_mask[...]
+    return w + site.contract(self.a[...].astype(jnp.float32) * factor, self.b[...].astype(jnp.float32), 1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lora:
+  """The method. `rank_pattern` and `alpha_pattern` map regexes over expanded site names to values (first match)."""
+  rank: int = 8
+  alpha: float = 16.0
+  sites: str = PROJECTIONS
+  rslora: bool = False
+  dropout: float = 0.0
+  rank_pattern: dict[str, int] = dataclasses.field(default_factory=dict)
+  alpha_pattern: dict[str, float] = dataclasses.field(default_factory=dict)
+  name: str = "lora"
+
+  def __post_init__(self):
+    check.check_types(self)
+    check.require(self.rank > 0, f"Lora.rank = {self.rank}; it must be positive")
+    check.require(0 <= self.dropout < 1, f"Lora.dropout = {self.dropout}; it is a share in [0, 1)")
+    check.require(all(r > 0 for r in self.rank_pattern.values()), "Lora.rank_pattern: ranks must be positive")
+
+  def rank_of(self, site_name: str) -> int:
+    """The rank at one expanded site name."""
+    return _first(self.rank_pattern, site_name, self.rank)
+
+  def scale_of(self, site_name: str) -> float:
+    """α/r or α/√r at one expanded site name."""
+    rank, alpha = self.rank_of(site_name), _first(self.alpha_pattern, site_name, self.alpha)
+    return alpha / math.sqrt(rank) if self.rslora else alpha / rank
+
+  def layer_values(self, spec: site.SiteSpec, matched: np.ndarray) -> dict[str, np.ndarray]:
+    """Scale [L] and rank mask [L, R] of a site; a layer that is not matched has rank 0."""
+    ranks = [self.rank_of(name) if on else 0 for name, on in zip(spec.layers, matched, strict=True)]
+    limit = min(math.prod(spec.in_shape), math.prod(spec.out_shape))
+    check.require(max(ranks) <= limit, f"Lora rank {max(ranks)} at {spec.name} is larger than the matrix (at most {limit})")
+    mask = np.arange(max(ranks)) < np.array(ranks)[:, None]
+    return {"scale": np.array([self.scale_of(name) for name in spec.layers], np.float32),
+            "rank_mask": mask.astype(np.float32)}
+
+  def make(self, spec: site.SiteSpec, key, *, scale, rank_mask, w=None) -> LoraAdapter:
+    """The adapter of one layer: A uniform, B zero, so the model is unchanged at first."""
+    return LoraAdapter(spec, key, rank=rank_mask.shape[-1], scale=scale, rank_mask=rank_mask, dropout=self.dropout, name=self.name)
+
+
+def _first(patterns, name, default):
+  return next((value for pattern, value in patterns.items() if re.fullmatch(pattern, name)), default)

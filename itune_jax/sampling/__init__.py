@@ -1,0 +1,1 @@
+"""Floor 3: decoding and scoring on the training mesh."""

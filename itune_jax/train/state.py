@@ -1,0 +1,40 @@
+"""What a run carries from step to step, and nothing else."""
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+import optax
+
+from itune_jax.core import rng
+from itune_jax.dist import shard
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=("trainable", "opt_state", "step", "key"), meta_fields=())
+@dataclasses.dataclass(frozen=True)
+class State:
+  """Donated to every step. `step` is the number of steps taken, and so of batches consumed."""
+  trainable: dict[str, jax.Array]
+  opt_state: Any
+  step: jax.Array
+  key: jax.Array
+
+
+def create(trainable: dict[str, Any], optimizer: optax.GradientTransformation, seed: int, mesh: Mesh) -> State:
+  """A state at step 0. The arrays are copied: the state is donated, and the caller may still hold them."""
+  where = {name: value.sharding for name, value in trainable.items()}
+  trainable = {name: jnp.copy(value) for name, value in trainable.items()}
+  opt_state = jax.jit(optimizer.init, out_shardings=_like(optimizer, trainable, where, mesh))(trainable)
+  put = lambda x: jax.device_put(x, shard.replicated(mesh))
+  return State(trainable, opt_state, put(jnp.zeros((), jnp.int32)), put(rng.named(rng.root(seed), "train")))
+
+
+def _like(optimizer, trainable, where, mesh):
+  """Moments lie where their parameters lie; counters are replicated."""
+  shapes = jax.eval_shape(optimizer.init, trainable)
+  by_path = lambda path, leaf: next(
+      (where[k.key] for k in reversed(path) if getattr(k, "key", None) in where and leaf.shape == trainable[k.key].shape),
+      shard.replicated(mesh))
+  return jax.tree_util.tree_map_with_path(by_path, shapes)

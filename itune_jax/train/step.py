@@ -1,0 +1,66 @@
+"""One optimizer step: micro-batches of sums, one division, one update, and a guard."""
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from itune_jax.core import contracts
+from itune_jax.core import rng
+from itune_jax.dist import shard
+from itune_jax.train import state as state_lib
+
+
+def gradients(bind: Callable, objective: contracts.Objective, trainable, frozen, batch, key):
+  """Sums over a global batch cut into micro-batches, and the gradient of Σ loss.
+
+  Args:
+    batch: leaves [M, B, T], M micro-batches run one after the other.
+
+  Returns:
+    (Sums, gradients): nothing is divided yet, so the cut does not matter.
+  """
+  def loss(trainable, micro, key):
+    sums = objective(bind({**trainable, **frozen}), micro, key)
+    return sums.loss, sums
+
+  def one(micro, index):
+    (_, sums), grads = jax.value_and_grad(loss, has_aux=True)(trainable, micro, rng.named(key, "micro", index))
+    return sums, jax.tree.map(lambda g: g.astype(jnp.float32), grads)
+
+  count = jax.tree.leaves(batch)[0].shape[0]
+  if count == 1:
+    return one(jax.tree.map(lambda x: x[0], batch), 0)
+
+  def add(total, scanned):
+    return jax.tree.map(jnp.add, total, one(*scanned)), None
+
+  shapes = jax.eval_shape(one, jax.tree.map(lambda x: x[0], batch), 0)
+  zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+  return jax.lax.scan(add, zero, (batch, jnp.arange(count)))[0]
+
+
+def make_step(bind: Callable, objective: contracts.Objective, optimizer: optax.GradientTransformation,
+              rate: optax.Schedule, where: Mapping[str, Any]) -> Callable:
+  """`step(state, frozen, batch) -> (state, metrics)`, compiled, the state donated.
+
+  `where` holds the shardings of the trainable parameters. When the loss or the gradient is not finite, or no
+  token carries weight, parameters and optimizer stay as they were and `finite` is 0 in the metrics.
+  """
+  def step(state: state_lib.State, frozen, batch):
+    sums, grads = gradients(bind, objective, state.trainable, frozen, batch, rng.named(state.key, "step", state.step))
+    weight = jnp.maximum(sums.weight, 1e-9)
+    grads = shard.constrain(jax.tree.map(lambda g: g / weight, grads), dict(where))
+    norm = optax.global_norm(grads)
+    finite = jnp.isfinite(sums.loss) & jnp.isfinite(norm) & (sums.weight > 0)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.trainable)
+    trainable = optax.apply_updates(state.trainable, updates)
+    keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
+    metrics = {"loss": sums.loss / weight, "grad_norm": norm, "learning_rate": rate(state.step),
+               "weight": sums.weight, "finite": finite.astype(jnp.float32),
+               **{name: total / jnp.maximum(count, 1e-9) for name, (total, count) in sums.metrics.items()}}
+    new = state_lib.State(keep(trainable, state.trainable), keep(opt_state, state.opt_state), state.step + 1, state.key)
+    return new, {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
+
+  return jax.jit(step, donate_argnums=0)
