@@ -1,11 +1,8 @@
 """Base weights straight onto their shardings, and back into Hugging Face folders."""
 from collections.abc import Callable, Mapping
-import contextlib
 import dataclasses
 import hashlib
-import json
 import os
-import shutil
 from typing import Any
 
 import jax
@@ -17,6 +14,7 @@ import safetensors.numpy
 
 from itune_jax.core import axes as axes_lib
 from itune_jax.core import errors
+from itune_jax.core import files
 from itune_jax.dist import shard
 from itune_jax.models import decoder
 from itune_jax.models import gguf as gguf_lib
@@ -35,14 +33,14 @@ class SafetensorsSource:
     config_file = os.path.join(path, "config.json")
     if not os.path.exists(config_file):
       raise errors.InputError(f"{path}: no config.json; expected a Hugging Face model folder")
-    self._config = _read_json(config_file)
+    self._config = files.read_json(config_file)
     index = os.path.join(path, "model.safetensors.index.json")
     if os.path.exists(index):
-      files = sorted(set(_read_json(index)["weight_map"].values()))
+      members = sorted(set(files.read_json(index)["weight_map"].values()))
     else:
-      files = ["model.safetensors"]
+      members = ["model.safetensors"]
     self._where: dict[str, Any] = {}
-    self._files = [os.path.join(path, file) for file in files]
+    self._files = [os.path.join(path, file) for file in members]
     for file in self._files:
       try:
         opened = safetensors.safe_open(file, framework="numpy")
@@ -184,11 +182,11 @@ def save_hf(folder: str, module: decoder.Decoder, params: Mapping[str, Any], *, 
         shards.append({})
       shards[-1][name] = tensor
     progress(row.ours)
-  with whole_folder(folder) as partial:
+  with files.whole_folder(folder) as partial:
     _write_shards(partial, shards)
     tokens = dict(tokens or {})
-    write_json(os.path.join(partial, "config.json"), hf.config_to_hf(module.cfg, dtype, tokens))
-    write_json(os.path.join(partial, "generation_config.json"), {"_from_model_config": True, **tokens})
+    files.write_json(os.path.join(partial, "config.json"), hf.config_to_hf(module.cfg, dtype, tokens))
+    files.write_json(os.path.join(partial, "generation_config.json"), {"_from_model_config": True, **tokens})
 
 
 def _write_shards(folder, shards):
@@ -201,37 +199,4 @@ def _write_shards(folder, shards):
     safetensors.numpy.save_file(tensors, os.path.join(folder, file), metadata={"format": "pt"})
     index |= dict.fromkeys(tensors, file)
   total = sum(tensor.nbytes for tensors in shards for tensor in tensors.values())
-  write_json(os.path.join(folder, "model.safetensors.index.json"), {"metadata": {"total_size": total}, "weight_map": index})
-
-
-@contextlib.contextmanager
-def whole_folder(folder: str):
-  """Writes into a sibling and renames at the end: a folder is there whole or not at all."""
-  partial = folder.rstrip("/") + ".partial"
-  shutil.rmtree(partial, ignore_errors=True)
-  os.makedirs(partial)
-  try:
-    yield partial
-  except BaseException as e:
-    shutil.rmtree(partial, ignore_errors=True)
-    if isinstance(e, OSError):
-      raise errors.RunError(f"{folder}: could not be written ({e.strerror or e}); nothing was left there") from None
-    raise
-  if os.path.isdir(folder):
-    shutil.rmtree(folder)
-  os.rename(partial, folder)
-
-
-def write_json(path: str, value: Any) -> None:
-  """Writes indented JSON with a final newline."""
-  with open(path, "w", encoding="utf-8") as f:
-    json.dump(value, f, indent=2, ensure_ascii=False)
-    f.write("\n")
-
-
-def _read_json(path: str) -> Any:
-  try:
-    with open(path, encoding="utf-8") as f:
-      return json.load(f)
-  except (OSError, ValueError) as e:
-    raise errors.InputError(f"{path}: not readable as JSON ({e})") from None
+  files.write_json(os.path.join(folder, "model.safetensors.index.json"), {"metadata": {"total_size": total}, "weight_map": index})

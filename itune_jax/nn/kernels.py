@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec
 from itune_jax.core import axes as axes_lib
 from itune_jax.nn import mask
 
-BLOCK = 128
+BLOCK = 64
 NEG = -1e30  # finite, so that a row that sees nothing gives zeros and no NaN
 
 

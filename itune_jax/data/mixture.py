@@ -1,0 +1,79 @@
+"""What a run trains on, as a value: named sources with provenance, and how they mix."""
+import dataclasses
+import hashlib
+import json
+from typing import Literal
+
+from itune_jax.core import check
+from itune_jax.data import readers
+from itune_jax.data import starter_rows
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+  """A file, folder, glob, or `starter:train` / `starter:heldout`. `rate` weighs it when the mixture says "given".
+
+  limit takes the first rows only; skip leaves the first out, so that one file can be split.
+  """
+  name: str
+  path: str
+  format: str = "auto"
+  rate: float = 1.0
+  kind: Literal["annotated", "distilled", "self_generated"] = "annotated"
+  licence: str = ""
+  limit: int = 0
+  skip: int = 0
+
+  def __post_init__(self):
+    check.check_types(self)
+    check.require(self.rate > 0, f"Source {self.name}: rate = {self.rate}; it must be positive")
+
+  def rows(self):
+    """The rows of this source, in order, skip and limit applied."""
+    taken = 0
+    for n, row in enumerate(self._all()):
+      if n < self.skip:
+        continue
+      if self.limit and taken >= self.limit:
+        return
+      taken += 1
+      yield row
+
+  def _all(self):
+    if self.path.startswith("starter:"):
+      return starter_rows.rows(self.path.removeprefix("starter:"))
+    provenance = {"dataset": self.name, "kind": self.kind} | ({"licence": self.licence} if self.licence else {})
+    return readers.read(self.path, self.format, provenance)
+
+  def digest(self) -> str:
+    """SHA-256 over the bytes of the data and what selects rows of it."""
+    sha = hashlib.sha256(json.dumps([self.format, self.kind, self.licence, self.limit, self.skip, self.name]).encode())
+    if self.path.startswith("starter:"):
+      for row in self._all():
+        sha.update(json.dumps(row.example.to_json(), sort_keys=True).encode())
+    else:
+      for file in readers.files(self.path):
+        with open(file, "rb") as f:
+          while block := f.read(1 << 20):
+            sha.update(block)
+    return sha.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mixture:
+  """Sources and their rates.
+
+  rates: "given" uses each source's rate; "proportional" is examples-proportional, each counted up to `cap`
+  (T5, Raffel et al. 2020), raised to 1/temperature. bad_rows: "drop" counts and lists them, "refuse" stops.
+  """
+  name: str
+  sources: tuple[Source, ...]
+  rates: Literal["proportional", "given"] = "proportional"
+  cap: int = 0
+  temperature: float = 1.0
+  bad_rows: Literal["drop", "refuse"] = "drop"
+
+  def __post_init__(self):
+    check.check_types(self)
+    names = [source.name for source in self.sources]
+    check.require(names and len(set(names)) == len(names), f"Mixture {self.name}: sources need different names; got {names}")

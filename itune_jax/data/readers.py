@@ -1,0 +1,189 @@
+"""Files of instruction data as examples: messages, Alpaca, ShareGPT, prompt/completion, question/answer, and
+Super-NaturalInstructions; .json, .jsonl, and either with .gz."""
+from collections.abc import Callable, Iterator
+import dataclasses
+import glob
+import gzip
+import json
+import os
+from typing import Any
+
+from itune_jax.core import errors
+from itune_jax.data import example as example_lib
+
+Example, BadRow = example_lib.Example, example_lib.BadRow
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """One row of a file: where it stands, and the example or the reason why it is none."""
+  file: str
+  line: int
+  example: Example | None
+  problem: str = ""
+
+
+def read(path: str, format: str = "auto", source: dict[str, Any] | None = None) -> Iterator[Row]:
+  """Rows of a file, a folder, or a glob pattern, in order of file name.
+
+  Args:
+    format: "auto" (by the keys of each row) or a name of FORMATS. source: provenance for rows without any.
+
+  Raises:
+    InputError when nothing is there or the format is unknown.
+  """
+  if format != "auto" and format not in FORMATS:
+    raise errors.InputError(f"unknown format {format!r}; formats are auto, {', '.join(FORMATS)}")
+  for file in files(path):
+    for line, raw in _rows(file):
+      try:
+        row = _parse(raw, format)
+      except BadRow as e:
+        yield Row(file, line, None, str(e))
+        continue
+      stamped = {"dataset": os.path.basename(file), "kind": "annotated"} | (source or {}) | row.source
+      yield Row(file, line, dataclasses.replace(row, source=stamped))
+
+
+def examples(path: str, **how) -> list[Example]:
+  """All examples of a file. Raises InputError with the first bad row's line."""
+  found = []
+  for row in read(path, **how):
+    if row.example is None:
+      raise errors.InputError(f"{row.file}:{row.line}: {row.problem}")
+    found.append(row.example)
+  return found
+
+
+def files(path: str) -> list[str]:
+  """The data files behind a path. Raises InputError when there are none."""
+  if os.path.isdir(path):
+    found = sorted(f for ext in ("json", "jsonl", "json.gz", "jsonl.gz") for f in glob.glob(os.path.join(path, f"*.{ext}")))
+  else:
+    found = [path] if os.path.exists(path) else sorted(glob.glob(path))
+  if not found:
+    raise errors.InputError(f"{path}: no such file, and no data files (.json, .jsonl, with or without .gz) behind it")
+  return found
+
+
+def _rows(file: str) -> Iterator[tuple[int, Any]]:
+  opener = gzip.open if file.endswith(".gz") else open
+  try:
+    with opener(file, "rt", encoding="utf-8") as f:
+      if file.removesuffix(".gz").endswith(".jsonl"):
+        for line, text in enumerate(f, 1):
+          if text.strip():
+            yield line, text
+      else:
+        yield from _whole(file, f.read())
+  except (OSError, EOFError, UnicodeDecodeError) as e:
+    raise errors.InputError(f"{file}: cannot be read ({e})") from None
+
+
+def _whole(file, text):
+  try:
+    content = json.loads(text)
+  except ValueError:
+    if text.lstrip().startswith("{") and "\n{" in text:  # JSON lines under the name .json
+      yield from ((i, line) for i, line in enumerate(text.splitlines(), 1) if line.strip())
+      return
+    raise errors.InputError(f"{file}: is not JSON") from None
+  if isinstance(content, dict) and "Instances" in content:
+    for i, instance in enumerate(content["Instances"], 1):
+      yield i, {"Definition": content.get("Definition"), **instance, "task": os.path.basename(file).split(".")[0]}
+  elif isinstance(content, list):
+    yield from enumerate(content, 1)
+  else:
+    raise errors.InputError(f"{file}: expected a list of rows, or a task file with Instances")
+
+
+def _parse(raw, format) -> Example:
+  if isinstance(raw, str):
+    try:
+      raw = json.loads(raw)
+    except ValueError as e:
+      raise BadRow(f"not JSON ({e})") from None
+  if not isinstance(raw, dict):
+    raise BadRow(f"a row is an object, this one is {type(raw).__name__}")
+  if format != "auto":
+    return FORMATS[format](raw)
+  for name, keys in _KEYS.items():
+    if any(all(key in raw for key in choice) for choice in keys):
+      return FORMATS[name](raw)
+  raise BadRow(f"no known format has the keys {sorted(raw)[:8]}")
+
+
+def _text(raw, *keys) -> str:
+  for key in keys:
+    if isinstance(raw.get(key), str):
+      return raw[key]
+  raise BadRow(f"no text under {' or '.join(keys)}")
+
+
+def _messages(raw) -> Example:
+  return example_lib.from_json(raw)
+
+
+def _alpaca(raw) -> Example:
+  instruction, given = _text(raw, "instruction"), raw.get("input") or ""
+  turns = [{"role": "system", "content": raw["system"]}] if raw.get("system") else []
+  for question, answer in raw.get("history") or ():
+    turns += _pair(question, answer)
+  return _build(raw, turns + _pair(f"{instruction}\n\n{given}" if given else instruction, _text(raw, "output", "response")))
+
+
+_SHAREGPT = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant",
+             "bot": "assistant", "system": "system", "tool": "tool", "observation": "tool"}
+
+
+def _sharegpt(raw) -> Example:
+  turns = [{"role": "system", "content": raw["system"]}] if raw.get("system") else []
+  conversation = raw.get("conversations", raw.get("conversation"))
+  if not isinstance(conversation, list):
+    raise BadRow("`conversations` is not a list")
+  for i, turn in enumerate(conversation):
+    speaker = turn.get("from", turn.get("role")) if isinstance(turn, dict) else None
+    if speaker not in _SHAREGPT:
+      raise BadRow(f"turn {i} is from {speaker!r}; speakers are {', '.join(_SHAREGPT)}")
+    turns.append({"role": _SHAREGPT[speaker], "content": turn.get("value", turn.get("content"))})
+  return _build(raw, turns)
+
+
+def _prompt_completion(raw) -> Example:
+  prompt, answer = raw["prompt"], raw.get("completion", raw.get("response"))
+  if isinstance(prompt, list) and isinstance(answer, list):
+    return _build(raw, [*prompt, *answer])
+  return _build(raw, _pair(_text(raw, "prompt"), _text(raw, "completion", "response")))
+
+
+def _question_answer(raw) -> Example:
+  return _build(raw, _pair(_text(raw, "question"), _text(raw, "answer")))
+
+
+def _natural(raw) -> Example:
+  definition = raw.get("Definition")
+  definition = " ".join(definition) if isinstance(definition, list) else str(definition or "")
+  outputs = raw.get("output")
+  outputs = [outputs] if isinstance(outputs, str) else outputs
+  if not outputs or not isinstance(raw.get("input"), str):
+    raise BadRow("an instance needs `input` and `output`")
+  row = {"source": {"dataset": raw.get("task", "")}, "id": raw.get("id", ""), "check": {"name": "any_of", "answers": list(outputs)}}
+  return _build(row, _pair(f"{definition}\n\n{raw['input']}".strip(), outputs[0]))
+
+
+def _pair(user, assistant):
+  return [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
+
+
+def _build(raw, messages) -> Example:
+  return example_lib.from_json({**{k: raw.get(k) for k in ("id", "source", "language", "domain", "scores", "check", "tools")}, "messages": messages})
+
+
+FORMATS: dict[str, Callable[[dict[str, Any]], Example]] = {
+    "messages": _messages, "sharegpt": _sharegpt, "alpaca": _alpaca, "prompt_completion": _prompt_completion,
+    "question_answer": _question_answer, "natural_instructions": _natural}
+
+_KEYS = {
+    "messages": (("messages",),), "sharegpt": (("conversations",), ("conversation",)),
+    "natural_instructions": (("Definition", "input", "output"),), "alpaca": (("instruction", "output"), ("instruction", "response")),
+    "prompt_completion": (("prompt", "completion"), ("prompt", "response")), "question_answer": (("question", "answer"),)}

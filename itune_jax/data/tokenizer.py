@@ -1,0 +1,84 @@
+"""Tokenizers: from a Hugging Face folder, or rebuilt from the vocabulary inside a GGUF file."""
+import hashlib
+import json
+import os
+from typing import Any
+
+import gguf
+import tokenizers
+from tokenizers import decoders
+from tokenizers import models
+from tokenizers import pre_tokenizers
+import transformers
+
+from itune_jax.core import errors
+
+_CONTROL, _USER_DEFINED = 3, 4  # token types of the GGUF specification
+
+
+def load(path: str, chat_template: str | None = None) -> Any:
+  """The fast tokenizer of a .gguf file or a Hugging Face folder.
+
+  Args:
+    chat_template: Jinja text or a file that replaces the model's own.
+
+  Raises:
+    InputError for a GGUF vocabulary of another kind, or a folder without a fast tokenizer.
+  """
+  tokenizer = from_gguf(path) if path.endswith(".gguf") else _from_folder(path)
+  if chat_template:
+    if os.path.exists(chat_template):
+      with open(chat_template, encoding="utf-8") as f:
+        chat_template = f.read()
+    elif "{" not in chat_template:
+      raise errors.InputError(f"chat template {chat_template!r} is neither a file nor Jinja text")
+    tokenizer.chat_template = chat_template
+  return tokenizer
+
+
+def from_gguf(path: str) -> transformers.PreTrainedTokenizerFast:
+  """Byte-level BPE from a GGUF file: single digits, then the GPT-2 pattern (pre-tokenizer kind `smollm`)."""
+  fields = gguf.GGUFReader(path).fields
+  get = lambda name, default=None: fields[name].contents() if name in fields else default
+  model, pre = get("tokenizer.ggml.model"), get("tokenizer.ggml.pre")
+  if (model, pre) != ("gpt2", "smollm"):
+    raise errors.InputError(f"{path}: its tokenizer is ({model!r}, {pre!r}); supported is ('gpt2', 'smollm')")
+  tokens, types = get("tokenizer.ggml.tokens"), get("tokenizer.ggml.token_type")
+  merges = [tuple(merge.split(" ", 1)) for merge in get("tokenizer.ggml.merges")]
+  bpe = tokenizers.Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=merges, fuse_unk=False))
+  bpe.pre_tokenizer = pre_tokenizers.Sequence([
+      pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
+  bpe.decoder = decoders.ByteLevel()
+  bpe.add_special_tokens([tokenizers.AddedToken(t, special=True, normalized=False)
+                          for t, kind in zip(tokens, types, strict=True) if kind == _CONTROL])
+  bpe.add_tokens([tokenizers.AddedToken(t, normalized=False) for t, kind in zip(tokens, types, strict=True) if kind == _USER_DEFINED])
+  name = lambda key: tokens[i] if (i := get(f"tokenizer.ggml.{key}_token_id")) is not None else None
+  return transformers.PreTrainedTokenizerFast(
+      tokenizer_object=bpe, bos_token=name("bos"), eos_token=name("eos"), unk_token=name("unknown"), pad_token=name("padding"),
+      chat_template=get("tokenizer.chat_template"), clean_up_tokenization_spaces=False,
+      model_max_length=get("llama.context_length", 2**31))
+
+
+def _from_folder(path: str):
+  try:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+  except (OSError, ValueError) as e:
+    raise errors.InputError(f"{path}: no tokenizer there ({str(e).splitlines()[0]})") from None
+  if not tokenizer.is_fast:
+    raise errors.InputError(f"{path}: only fast tokenizers (tokenizer.json) are supported: spans need character offsets")
+  return tokenizer
+
+
+def digest(tokenizer) -> str:
+  """SHA-256 of what turns text into ids: vocabulary, merges, pre-tokenizer, special tokens."""
+  state = json.loads(tokenizer.backend_tokenizer.to_str())
+  state.pop("truncation", None), state.pop("padding", None)
+  return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+
+def stop_ids(tokenizer) -> tuple[int, ...]:
+  """Ids that end a turn: eos, and the usual turn ends where the vocabulary has them."""
+  names = [tokenizer.eos_token, "<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "</s>"]
+  vocabulary = tokenizer.get_added_vocab()
+  found = [tokenizer.eos_token_id] + [vocabulary[n] for n in names if n in vocabulary]
+  return tuple(dict.fromkeys(i for i in found if i is not None))

@@ -1,0 +1,73 @@
+"""Held-out loss and token accuracy, per source, on packed rows."""
+import dataclasses
+from typing import Any
+
+from itune_jax.core import check
+from itune_jax.core import contracts
+from itune_jax.core import errors
+from itune_jax.core import pack
+from itune_jax.data import chat
+from itune_jax.data import example as example_lib
+from itune_jax.data import mixture
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HeldOut:
+  """Loss on sources that are not trained on; the same rendering and masks as in training."""
+  sources: tuple[mixture.Source, ...]
+  row_length: int = 1024
+  rows: int = 2
+  every: int = 0
+  name: str = "heldout"
+
+  def __post_init__(self):
+    check.check_types(self)
+
+  def bind(self, renderer: chat.Renderer, seed: int) -> "Bound":
+    """The evaluator, with its rows rendered. Raises InputError when a source leaves none."""
+    del seed
+    rendered = {}
+    for source in self.sources:
+      rendered[source.name] = _render(source, renderer, self.row_length)
+      if not rendered[source.name]:
+        raise errors.InputError(f"{self.name}: source {source.name} ({source.path}) leaves no row")
+    return Bound(self.name, self.every, rendered, self.row_length, self.rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bound:
+  """Keeps the Evaluator contract."""
+  name: str
+  every: int
+  rendered: dict[str, list[tuple[str, Any, Any]]]
+  row_length: int
+  rows: int
+
+  def run(self, view: Any) -> contracts.EvalResult:
+    """loss: nats a trained token; accuracy: share of trained tokens that are the argmax. Rows are the sources."""
+    found, rows = {}, []
+    for source, items in self.rendered.items():
+      packed = pack.best_fit_decreasing([len(ids) - 1 for _, ids, _ in items], self.row_length)
+      packed += [[]] * (-len(packed) % self.rows)
+      batches = (pack.fill([[items[i][1:] for i in row] for row in packed[at:at + self.rows]], self.row_length)
+                 for at in range(0, len(packed), self.rows))
+      sums = view.totals(batches)
+      row = {"id": source, "cluster": source, "loss": sums["nll"] / sums["weight"], "accuracy": sums["correct"] / sums["tokens"], "tokens": sums["tokens"]}
+      rows.append(row)
+      found |= {f"{self.name}/{source}/loss": row["loss"], f"{self.name}/{source}/accuracy": row["accuracy"]}
+    total = sum(row["tokens"] for row in rows)
+    found[f"{self.name}/loss"] = sum(row["loss"] * row["tokens"] for row in rows) / total
+    return contracts.EvalResult(found, rows)
+
+
+def _render(source, renderer, row_length):
+  found = []
+  for row in source.rows():
+    if row.example is None:
+      continue
+    try:
+      rendered = renderer.render(row.example)
+    except example_lib.BadRow:
+      continue
+    found += [(row.example.id, r.ids, r.weights) for r in rendered if len(r.ids) - 1 <= row_length]
+  return found

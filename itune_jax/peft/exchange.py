@@ -1,0 +1,172 @@
+"""Hugging Face PEFT folders, both ways: adapter_config.json and adapter_model.safetensors.
+
+HF's `lora_A.weight` is [r, in] and `lora_B.weight` [out, r], one pair a module; ours are [*in, R] and [R, *out],
+stacked over layers. Layers of lower rank are written at their own rank, and layers without an adapter not at all.
+"""
+from collections.abc import Callable, Mapping
+import math
+import os
+import re
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from itune_jax.core import errors
+from itune_jax.core import files
+from itune_jax.nn import tree as nn_tree
+from itune_jax.peft import base as base_lib
+from itune_jax.peft import lora as lora_lib
+
+_PREFIX = "base_model.model."
+_KEY = re.compile(r"base_model\.model\.(.+)\.lora_(A|B)\.weight")
+# Options of peft's LoRA that change the function and that this importer does not know: refused by name.
+_UNSUPPORTED = {"use_dora": False, "bias": "none", "lora_bias": False, "modules_to_save": None, "trainable_token_indices": None,
+                "target_parameters": None, "layer_replication": None, "use_qalora": False, "alora_invocation_tokens": None,
+                "fan_in_fan_out": False, "arrow_config": None, "use_bdlora": None, "velora_config": None, "kasa_config": None, "monteclora_config": None}
+
+
+def save(folder: str, attached: base_lib.Attached, module_names: Callable[[str], str | None], *, base: str,
+         extra: Mapping[str, Any] | None = None) -> None:
+  """Writes the LoRA of a model as a PEFT folder.
+
+  Args:
+    module_names: the HF module of a site (`model.layers.{}.self_attn.q_proj`). base: base_model_name_or_path.
+
+  Raises:
+    InputError when a method is not LoRA or a site has no HF module. RunError when a weight is not finite.
+  """
+  methods = [m for m in attached.methods if getattr(m, "sites", None)]
+  if len(methods) != 1 or not isinstance(methods[0], lora_lib.Lora) or len(attached.methods) != 1:
+    raise errors.InputError(f"a PEFT folder holds one LoRA; this model has {[type(m).__name__ for m in attached.methods]}")
+  method = methods[0]
+  tensors, ranks, alphas = {}, {}, {}
+  for site, module, layer in _places(attached, method, module_names):
+    read = lambda leaf, site=site, layer=layer: _layer(attached.params[f"{site}/adapters/{method.name}/{leaf}"], layer)
+    rank = int(read("rank_mask").sum())
+    if not rank:
+      continue
+    num_in = nn_tree.sites(attached.module)[site].num_in
+    a, b, scale = read("a"), read("b"), float(read("scale"))
+    fan_in = math.prod(a.shape[:num_in])
+    tensors[f"{_PREFIX}{module}.lora_A.weight"] = np.ascontiguousarray(a.reshape(fan_in, -1).T[:rank])
+    tensors[f"{_PREFIX}{module}.lora_B.weight"] = np.ascontiguousarray(b.reshape(b.shape[0], -1)[:rank].T)
+    ranks[module], alphas[module] = rank, scale * (math.sqrt(rank) if method.rslora else rank)
+  bad = [name for name, tensor in tensors.items() if not np.isfinite(tensor).all()]
+  if bad:
+    raise errors.RunError(f"{bad[0]} holds a value that is not finite: refusing to export it")
+  with files.whole_folder(folder) as partial:
+    safetensors.numpy.save_file(tensors, os.path.join(partial, "adapter_model.safetensors"), metadata={"format": "pt"})
+    files.write_json(os.path.join(partial, "adapter_config.json"), dict(sorted({**_config(method, ranks, alphas, base, attached.module.cfg.depth), **(extra or {})}.items())))
+
+
+def load(folder: str, sites: Mapping[str, Any], depth: int, module_names: Callable[[str], str | None]) -> tuple[lora_lib.Lora, dict[str, dict[str, np.ndarray]]]:
+  """Reads a LoRA PEFT folder: the method that fits it, and {expanded site: {"a", "b"}} in HF's layout.
+
+  Raises InputError, by name, for other methods, options that change the function, or modules this model lacks.
+  """
+  config = files.read_json(os.path.join(folder, "adapter_config.json"))
+  if config.get("peft_type") != "LORA":
+    raise errors.InputError(f"{folder}: peft_type is {config.get('peft_type')!r}; supported is 'LORA'")
+  for option, plain in _UNSUPPORTED.items():
+    if config.get(option, plain) not in (plain, None, {}, [], False):
+      raise errors.InputError(f"{folder}: {option} = {config[option]!r} is not supported")
+  path = os.path.join(folder, "adapter_model.safetensors")
+  try:
+    tensors = safetensors.numpy.load_file(path)
+  except (OSError, safetensors.SafetensorError) as e:
+    raise errors.InputError(f"{path}: missing, truncated or corrupt ({e})") from None
+  back = {module: name for name, module in _modules(sites, depth, module_names)}
+  pairs: dict[str, dict[str, np.ndarray]] = {}
+  for key, tensor in tensors.items():
+    match = _KEY.fullmatch(key)
+    if not match or match.group(1) not in back:
+      raise errors.InputError(f"{path}: {key} is no LoRA factor of a module of this model")
+    pairs.setdefault(back[match.group(1)], {})[match.group(2).lower()] = tensor.astype(np.float32)
+  forward = {name: module for module, name in back.items()}
+  rank = {name: factors["a"].shape[0] for name, factors in pairs.items()}
+  alpha = {name: _pattern(config.get("alpha_pattern") or {}, forward[name], config["lora_alpha"]) for name in pairs}
+  method = lora_lib.Lora(
+      rank=config["r"], alpha=float(config["lora_alpha"]), sites="|".join(map(re.escape, sorted(pairs))),
+      rslora=bool(config.get("use_rslora")), dropout=float(config.get("lora_dropout") or 0.0),
+      rank_pattern={re.escape(n): r for n, r in rank.items() if r != config["r"]},
+      alpha_pattern={re.escape(n): float(a) for n, a in alpha.items() if a != config["lora_alpha"]})
+  return method, pairs
+
+
+def fill(attached: base_lib.Attached, method: lora_lib.Lora, pairs: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+  """The arrays of an attached LoRA, by path, filled from a PEFT folder's factors. Raises InputError on shapes."""
+  arrays: dict[str, np.ndarray] = {}
+  for name, factors in pairs.items():
+    site, layer = _collapse(name)
+    base = f"{site}/adapters/{method.name}"
+    for leaf in ("a", "b"):
+      path = f"{base}/{leaf}"
+      if path not in arrays:
+        arrays[path] = np.zeros(attached.params[path].shape, np.float32)
+      slot = arrays[path] if layer is None else arrays[path][layer]
+      rank = factors["a"].shape[0]
+      ours = factors[leaf].T
+      target = slot.reshape(-1, slot.shape[-1])[:, :rank] if leaf == "a" else slot.reshape(slot.shape[0], -1)[:rank]
+      if target.shape != ours.shape:
+        raise errors.InputError(f"{name}: lora_{leaf.upper()} is {factors[leaf].shape}, expected {target.shape[::-1]}: an adapter of another model")
+      target[...] = ours
+  return arrays
+
+
+def _places(attached, method, module_names):
+  for path, node in nn_tree.sites(attached.module).items():
+    if method.name not in node.adapters:
+      continue
+    module = module_names(path)
+    if module is None:
+      raise errors.InputError(f"{path} has no Hugging Face module: its adapter cannot be exported")
+    if "{}" not in module:
+      yield path, module, None
+      continue
+    for layer in range(attached.module.cfg.depth):
+      yield path, module.format(layer), layer
+
+
+def _modules(sites, depth, module_names):
+  for path in sites:
+    module = module_names(path)
+    if module and "{}" in module:
+      rest = path.removeprefix("blocks/")
+      yield from ((f"blocks/{i}/{rest}", module.format(i)) for i in range(depth))
+    elif module:
+      yield path, module
+
+
+def _collapse(name: str) -> tuple[str, int | None]:
+  match = re.fullmatch(r"blocks/(\d+)/(.+)", name)
+  return (f"blocks/{match.group(2)}", int(match.group(1))) if match else (name, None)
+
+
+def _layer(array, layer):
+  return np.asarray(array if layer is None else array[layer], np.float32)
+
+
+def _pattern(patterns, module, default):
+  return next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", module)), default)
+
+
+def _config(method, ranks, alphas, base, depth):
+  rank = max(set(ranks.values()), key=list(ranks.values()).count)
+  alpha = max(set(alphas.values()), key=list(alphas.values()).count)
+  whole = lambda x: int(x) if float(x).is_integer() else x
+  return {
+      "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "revision": None, "inference_mode": True,
+      "auto_mapping": None, "r": rank, "lora_alpha": whole(round(alpha, 6)), "lora_dropout": method.dropout, "bias": "none",
+      "use_rslora": method.rslora, "use_dora": False, "fan_in_fan_out": False, "init_lora_weights": True, "modules_to_save": None,
+      "target_modules": _targets(list(ranks), depth), "layers_to_transform": None, "layers_pattern": None, "exclude_modules": None,
+      "rank_pattern": {re.escape(m): r for m, r in ranks.items() if r != rank},
+      "alpha_pattern": {re.escape(m): whole(round(a, 6)) for m, a in alphas.items() if abs(a - alpha) > 1e-6}}
+
+
+def _targets(modules: list[str], depth: int) -> list[str]:
+  """Short names where every layer has them; full module names (which peft matches exactly) otherwise."""
+  short = sorted({m.rsplit(".", 1)[-1] for m in modules})
+  everywhere = all(sum(m.rsplit(".", 1)[-1] == s for m in modules) == depth for s in short)
+  return short if everywhere else sorted(modules)

@@ -1,0 +1,110 @@
+"""gin at the door: files, overrides, errors in one line, and the check that no knob is without effect."""
+from collections.abc import Callable, Sequence
+import difflib
+import os
+import re
+from typing import Any
+
+import gin
+from gin import config as gin_config
+
+from itune_jax.core import errors
+
+_PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def config_root() -> str:
+  """The folder gin_configs of this checkout, or of the current directory."""
+  for root in (_PACKAGE_ROOT, os.getcwd()):
+    if os.path.isdir(os.path.join(root, "gin_configs")):
+      return os.path.join(root, "gin_configs")
+  raise errors.InputError("no folder gin_configs beside the package or in the current directory")
+
+
+def parse(run: str, gin_files: Sequence[str], overrides: Sequence[str]) -> None:
+  """Loads `runs/<run>.gin`, then the user's files, then overrides `NAME=VALUE`.
+
+  Raises InputError with file and line for anything gin refuses, and for a macro that nothing refers to.
+  """
+  root = config_root()
+  gin.clear_config()
+  gin_config._FILE_READERS[:] = gin_config._FILE_READERS[:1]
+  gin.add_config_file_search_path(os.path.dirname(root))
+  gin.add_config_file_search_path(root)
+  run_file = os.path.join(root, "runs", f"{run}.gin")
+  for file in gin_files:
+    if not os.path.exists(file) and not os.path.exists(os.path.join(root, file)):
+      known = sorted(os.listdir(os.path.join(root, "recipes")))
+      raise errors.InputError(f"--gin_file={file}: no such file; recipes are {', '.join(known)}")
+  try:
+    with gin.unlock_config():
+      for file in (run_file, *gin_files):
+        gin.parse_config_file(file, skip_unknown=False)
+      if overrides:
+        gin.parse_config("\n".join(overrides))
+  except errors.InputError:
+    raise
+  except Exception as e:  # gin raises whatever the failing import or constructor raised
+    raise errors.InputError(_one_line(e)) from e
+  _check_macros(root)
+
+
+def call(function: Callable, **given) -> Any:
+  """Calls a function with its gin bindings. An unbound macro or a wrong value is an InputError in one line."""
+  try:
+    bound = gin.get_configurable(function)
+  except ValueError as e:
+    raise errors.InputError(_one_line(e)) from e
+  try:
+    return bound(**given)
+  except (errors.InputError, errors.RunError):
+    raise
+  except (TypeError, ValueError) as e:
+    text = str(e)
+    if "Required bindings" in text or "missing" in text and "argument" in text or "macro" in text.lower() or "gin" in text.lower():
+      raise errors.InputError(_one_line(e)) from e
+    raise
+
+
+def operative() -> str:
+  """Every binding that was used, defaults included; parses back to an equal run."""
+  return gin.operative_config_str()
+
+
+def given() -> str:
+  """The configuration as given, after includes and overrides."""
+  return gin.config_str()
+
+
+def _check_macros(root: str) -> None:
+  defined = {scope for scope, name in gin_config._CONFIG if name == "gin.macro"}
+  used: set[str] = set()
+  for bindings in gin_config._CONFIG.values():
+    for value in bindings.values():
+      used |= _macros(value)
+  for file in os.listdir(os.path.join(root, "runs")):
+    with open(os.path.join(root, "runs", file), encoding="utf-8") as f:
+      used |= set(re.findall(r"%([A-Z][A-Z0-9_]*)", f.read()))
+  for name in sorted(defined - used):
+    near = difflib.get_close_matches(name, used, 1)
+    hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(used))}"
+    raise errors.InputError(f"{name} is set, but nothing refers to it: it would have no effect{hint}")
+
+
+def _macros(value: Any) -> set[str]:
+  if isinstance(value, gin_config.ConfigurableReference):
+    return set(re.findall(r"%([A-Z][A-Z0-9_]*)", repr(value)))
+  if isinstance(value, dict):
+    return set().union(*(_macros(v) for pair in value.items() for v in pair))
+  if isinstance(value, (list, tuple)):
+    return set().union(*(_macros(v) for v in value))
+  return set()
+
+
+def _one_line(error: BaseException) -> str:
+  """What gin said, without the trail of its own calls."""
+  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+  where = [line for line in lines if line.startswith(("In file", "In bindings", "In call"))]
+  text = " ".join(line for line in lines if line not in where) or type(error).__name__
+  text = re.sub(r"In call to configurable '\S+' \(.*?\)", "", text).strip()
+  return f"{text[:400]}{' (' + where[0].lower() + ')' if where else ''}"

@@ -1,0 +1,56 @@
+"""Results on disk: evals/NAME/EVALUATOR.json and .jsonl in a run directory, and the summary of metrics.jsonl."""
+import json
+import os
+from typing import Any
+
+try:
+  import wandb
+except ImportError:
+  wandb = None
+
+from itune_jax.core import contracts
+from itune_jax.core import errors
+from itune_jax.core import files
+from itune_jax.train import hooks
+
+
+def write(run_dir: str, label: str, evaluator: str, result: contracts.EvalResult) -> None:
+  """Writes the figures and the rows of one evaluation."""
+  folder = os.path.join(run_dir, "evals", label)
+  files.write_text(os.path.join(folder, f"{evaluator}.jsonl"), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in result.rows))
+  files.write_json(os.path.join(folder, f"{evaluator}.json"), result.figures)
+
+
+def read_rows(run_dir: str, label: str, evaluator: str) -> list[dict[str, Any]]:
+  """The rows of one evaluation. Raises InputError when it was not run."""
+  path = os.path.join(run_dir, "evals", label, f"{evaluator}.jsonl")
+  if not os.path.exists(path):
+    raise errors.InputError(f"{path}: no such evaluation; run itune eval --run_dir={run_dir} --name={label}")
+  with open(path, encoding="utf-8") as f:
+    return [json.loads(line) for line in f]
+
+
+def labels(run_dir: str) -> list[str]:
+  """Names of the evaluations of a run: those given by a person first as made, then the steps."""
+  folder = os.path.join(run_dir, "evals")
+  return sorted(os.listdir(folder), key=lambda n: (n.startswith("step_"), n != "before", n)) if os.path.isdir(folder) else []
+
+
+def summary(path: str) -> dict[str, float]:
+  """Last loss, throughput over all steps but the first, and the last figures of every evaluation."""
+  lines = hooks.Jsonl.read(path)
+  steps = [line for line in lines if "loss" in line]
+  found: dict[str, float] = {k: v for line in lines if "loss" not in line for k, v in line.items() if k != "step"}
+  if steps:
+    timed = [line for line in steps if "step_s" in line]
+    seconds = sum(line["step_s"] for line in timed)
+    found |= {"loss": steps[-1]["loss"], "first_loss": steps[0]["loss"],
+              "trained_tokens_per_s": sum(line["trained_tokens"] for line in timed) / seconds if seconds else 0.0}
+  return found
+
+
+def wandb_hook(project: str, run_dir: str) -> hooks.Wandb:
+  """A Weights & Biases hook. Raises InputError when the library is not installed."""
+  if wandb is None:
+    raise errors.InputError("WANDB_PROJECT is set, but wandb is not installed: pip install wandb")
+  return hooks.Wandb(wandb.init(project=project, dir=run_dir, name=os.path.basename(run_dir.rstrip("/"))))

@@ -1,0 +1,188 @@
+"""What every command builds from its values: mesh, tokenizer, base, adapters, engine."""
+from collections.abc import Mapping, Sequence
+import dataclasses
+import os
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from itune_jax.core import errors
+from itune_jax.core import files
+from itune_jax.core import log
+from itune_jax.core import numerics
+from itune_jax.core import rng
+from itune_jax.data import cache
+from itune_jax.data import chat
+from itune_jax.data import feed as feed_lib
+from itune_jax.data import mixture as mixture_lib
+from itune_jax.data import tokenizer as tokenizer_lib
+from itune_jax.dist import mesh as mesh_lib
+from itune_jax.models import decoder
+from itune_jax.models import hf
+from itune_jax.models import load as load_lib
+from itune_jax.models import view
+from itune_jax.nn import stack
+from itune_jax.nn import tree as nn_tree
+from itune_jax.peft import base as peft_base
+from itune_jax.peft import exchange
+from itune_jax.peft import methods as methods_lib
+from itune_jax.run import specs
+from itune_jax.sampling import engine as engine_lib
+from itune_jax.train import checkpoint
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+  """A model on a mesh with its methods, and its tokenizer."""
+  model: specs.Model
+  mesh: Mesh
+  rules: Mapping[str, tuple[str, ...]]
+  tokenizer: Any
+  base: load_lib.Base
+  attached: peft_base.Attached
+  binder: view.Binder
+
+  @property
+  def trainable(self) -> dict[str, Any]:
+    """The arrays that train."""
+    return {n: self.attached.params[n] for n in sorted(self.attached.trainable)}
+
+  @property
+  def frozen(self) -> dict[str, Any]:
+    """All others."""
+    return {n: v for n, v in self.attached.params.items() if n not in self.attached.trainable}
+
+  def with_arrays(self, arrays: Mapping[str, Any]) -> "Session":
+    """The same model with some arrays replaced."""
+    return dataclasses.replace(self, attached=dataclasses.replace(self.attached, params={**self.attached.params, **arrays}))
+
+  def engine(self, progress=lambda n: None) -> engine_lib.Engine:
+    """Generation and scoring of this model."""
+    return engine_lib.Engine(self.binder, self.attached.params, self.base.cfg.max_length, tokenizer_lib.stop_ids(self.tokenizer), progress)
+
+
+def configure_jax() -> None:
+  """The persistent compilation cache, whatever the compile time; rank promotion is an error."""
+  folder = os.path.join(specs.cache_dir(), "xla")
+  jax.config.update("jax_compilation_cache_dir", folder)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+  jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+  jax.config.update("jax_raise_persistent_cache_errors", False)
+
+
+def open_tokenizer(model: specs.Model) -> Any:
+  """The tokenizer of a model, and its template."""
+  return tokenizer_lib.load(specs.resolve(model.base), model.chat_template or None)
+
+
+def open_session(model: specs.Model, methods: Sequence[Any] = (), *, mesh: mesh_lib.MeshSpec = mesh_lib.MeshSpec(),
+                 precision: numerics.Precision = numerics.Precision(), remat: stack.Remat = stack.Remat(), seed: int = 0,
+                 adapter: str = "") -> Session:
+  """Loads a base model onto the mesh and attaches methods, or those of a saved adapter with its arrays.
+
+  Args:
+    adapter: a run directory, a checkpoint, or a PEFT folder; its methods replace `methods`.
+  """
+  devices = mesh.make()
+  path = specs.resolve(model.base)
+  tokenizer = tokenizer_lib.load(path, model.chat_template or None)
+  pairs = None
+  if adapter:
+    methods, pairs = _methods_of(adapter, model, path)
+  dtype = _dtypes(methods, precision)
+  if model.config is None:
+    with log.timed(f"loaded {model.base}"):
+      base = load_lib.load(path, mesh=devices, rules=mesh.rules, dtype=dtype, remat=remat)
+  else:
+    base = load_lib.initialise(model.config, seed=model.seed, mesh=devices, rules=mesh.rules, dtype=dtype, remat=remat)
+  if base.cfg.vocab < len(tokenizer):
+    raise errors.InputError(f"the tokenizer of {model.base} has {len(tokenizer)} tokens, the model {base.cfg.vocab}")
+  attached = peft_base.attach(base.module, base.params, methods, rng.named(rng.root(seed), "peft"), mesh=devices,
+                              rules=mesh.rules, dtype=precision.trained)
+  binder = view.Binder.of(attached.module, devices, mesh.rules, precision.compute)
+  session = Session(model, devices, mesh.rules, tokenizer, base, attached, binder)
+  if not adapter:
+    return session
+  if pairs is not None:
+    return session.with_arrays(_placed(attached, exchange.fill(attached, methods[0], pairs)))
+  folder = checkpoint_of(adapter)
+  check_base(folder, base)
+  return session.with_arrays(checkpoint.restore_trainable(folder, session.trainable))
+
+
+def adapter_arrays(session: Session, folder: str) -> dict[str, Any]:
+  """Arrays of a PEFT folder for a LoRA that is already attached. Raises InputError when they do not fit it."""
+  ours = next((m for m in session.attached.methods if getattr(m, "sites", None)), None)
+  if ours is None:
+    raise errors.InputError(f"{folder} holds a LoRA, but this run attaches none")
+  method, pairs = exchange.load(folder, nn_tree.sites(session.base.module), session.base.cfg.depth, module_names)
+  try:
+    return _placed(session.attached, exchange.fill(session.attached, dataclasses.replace(method, name=ours.name), pairs))
+  except KeyError as e:
+    raise errors.InputError(f"{folder}: this run's {type(ours).__name__} has no adapter at {e}") from None
+
+
+def _placed(attached, arrays):
+  like = attached.params
+  return {n: jax.device_put(a.astype(like[n].dtype), like[n].sharding) for n, a in arrays.items()}
+
+
+def checkpoint_of(path: str) -> str:
+  """The checkpoint behind a run directory (its newest) or a checkpoint folder. Raises InputError if there is none."""
+  if os.path.exists(os.path.join(path, "COMMITTED")):
+    return path
+  found = checkpoint.committed(os.path.join(path, "checkpoints"))
+  if not found:
+    raise errors.InputError(f"{path}: no run directory with a committed checkpoint, no checkpoint, and no PEFT folder")
+  return found[-1]
+
+
+def check_base(folder: str, base: load_lib.Base) -> None:
+  """Raises InputError when a checkpoint was trained on another base."""
+  meta = files.read_json(os.path.join(folder, "meta.json"))
+  if meta["base_digest"] != base.digest:
+    raise errors.InputError(f"{folder} was trained on another base model ({meta['base']}), not on {base.uri}")
+
+
+def identity(session: Session) -> dict[str, Any]:
+  """What a checkpoint says of the model it belongs to."""
+  model = dataclasses.asdict(session.model)
+  return {"base": session.model.base if session.model.config is None else session.base.uri, "base_digest": session.base.digest,
+          "model": {"base": model["base"], "config": model["config"], "chat_template": model["chat_template"], "seed": model["seed"]},
+          "methods": [methods_lib.to_json(m) for m in session.attached.methods]}
+
+
+def open_feed(mixture: mixture_lib.Mixture, renderer: chat.Renderer, packing: feed_lib.Packing, seed: int) -> tuple[feed_lib.Feed, dict[str, Any]]:
+  """The feed over a prepared mixture, and its manifest. Raises InputError when it was not prepared."""
+  root = specs.cache_dir()
+  path = cache.mixture_file(root, cache.mixture_key(mixture, renderer))
+  if not os.path.exists(path):
+    raise errors.InputError(f"the mixture {mixture.name} is not prepared for this tokenizer and rendering; run `itune prepare` with the same --gin_file")
+  manifest = files.read_json(path)
+  sources = {s["name"]: cache.CachedSource(cache.source_folder(root, s["key"])) for s in manifest["sources"]}
+  feed = feed_lib.Feed(sources, manifest["rates"], packing, seed=seed, process=jax.process_index(), processes=jax.process_count())
+  return feed, manifest
+
+
+def module_names(path: str) -> str | None:
+  """The HF module of a site."""
+  return hf.module_names(path)
+
+
+def _dtypes(methods, precision):
+  names = list(nn_tree.disassemble(decoder.skeleton(_ANY))[1]) + ["head/kernel"]
+  opened = {name for m in methods if hasattr(m, "opens") for name in m.opens(names)}
+  return lambda name: precision.trained if name in opened else precision.frozen
+
+
+_ANY = decoder.DecoderConfig(vocab=8, width=8, depth=1, heads=1, kv_heads=1, head_dim=8, mlp=8, max_length=8, tied=True, attention_bias=True, mlp_bias=True)
+
+
+def _methods_of(adapter: str, model: specs.Model, path: str):
+  if os.path.exists(os.path.join(adapter, "adapter_config.json")):
+    cfg = model.config or load_lib.open_source(path).config()
+    method, pairs = exchange.load(adapter, nn_tree.sites(decoder.skeleton(cfg)), cfg.depth, module_names)
+    return (method,), pairs
+  meta = files.read_json(os.path.join(checkpoint_of(adapter), "meta.json"))
+  return tuple(methods_lib.from_json(m) for m in meta["methods"]), None

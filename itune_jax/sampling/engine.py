@@ -1,0 +1,44 @@
+"""The view that evaluators get: generation and scoring of live parameters, on the training mesh."""
+from collections.abc import Callable, Sequence
+import dataclasses
+from typing import Any
+
+from itune_jax.core import axes as axes_lib
+from itune_jax.dist import shard
+from itune_jax.sampling import decode as decode_lib
+from itune_jax.sampling import score
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+  """Compiled functions of a binder with the parameters of now. `with_params` costs nothing."""
+  bind: Any
+  params: Any
+  max_length: int
+  stop_ids: tuple[int, ...]
+  progress: Callable[[int], None] = lambda n: None
+
+  def with_params(self, params: Any) -> "Engine":
+    """The same functions on other arrays."""
+    return dataclasses.replace(self, params=params)
+
+  def generate(self, prompts: Sequence[Sequence[int]], decode: decode_lib.Decode) -> list[decode_lib.Generation]:
+    """Continues prompts of ids."""
+    return decode_lib.generate(self.bind, self.params, prompts, decode, self.stop_ids, self.max_length, self.progress)
+
+  def score(self, pairs) -> list[score.Score]:
+    """Log-likelihoods of (context ids, continuation ids)."""
+    return score.loglikelihood(self.bind, self.params, pairs, max_length=self.max_length, rows=self._rows(2), put=self._put, progress=self.progress)
+
+  def totals(self, batches) -> dict[str, float]:
+    """Loss sums over batches."""
+    return score.totals(self.bind, self.params, batches, self._put)
+
+  def _put(self, batch):
+    rules: axes_lib.Rules = dict(self.bind.rules)
+    return shard.global_batch(batch, self.bind.mesh, rules)
+
+  def _rows(self, least: int) -> int:
+    """Rows of a scoring batch: a multiple of the data axes, so that every device has work."""
+    shards = self.bind.mesh.shape.get("data", 1) * self.bind.mesh.shape.get("fsdp", 1)
+    return -(-least // shards) * shards

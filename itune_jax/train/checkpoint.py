@@ -1,0 +1,147 @@
+"""Checkpoints of the trainable tree: written aside, committed last, found only when whole.
+
+    checkpoints/000040/arrays/    Orbax: trainable parameters, optimizer state, step, key
+    checkpoints/000040/meta.json  names of the arrays, feed position, base URI and digest, methods, metrics
+    checkpoints/000040/COMMITTED  written last; a folder without it does not exist for readers
+
+The base is not saved again: an adapter's checkpoint is megabytes.
+"""
+from collections.abc import Mapping
+import dataclasses
+import os
+import shutil
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from itune_jax.core import check
+from itune_jax.core import errors
+from itune_jax.core import files
+from itune_jax.core import log
+from itune_jax.train import state as state_lib
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Keep:
+  """Which checkpoints stay: the last so many, and the best by a metric of the evaluators."""
+  every: int = 100
+  last: int = 2
+  best: int = 1
+  metric: str = ""
+  mode: str = "max"
+
+  def __post_init__(self):
+    check.check_types(self)
+    check.require(self.every >= 0 and self.last >= 1, f"Keep(every={self.every}, last={self.last}): every >= 0, last >= 1")
+    check.require(self.mode in ("min", "max"), f"Keep.mode = {self.mode!r}; it is 'min' or 'max'")
+
+
+class Checkpointer:
+  """Saves, finds and restores checkpoints of one run directory."""
+
+  def __init__(self, run_dir: str, keep: Keep, identity: Mapping[str, Any]):
+    self.folder, self._keep, self._identity = os.path.join(run_dir, "checkpoints"), keep, dict(identity)
+    self._orbax = ocp.StandardCheckpointer()
+
+  def save(self, step: int, state: state_lib.State, metrics: Mapping[str, float]) -> str:
+    """Writes one checkpoint and prunes old ones. Raises RunError in one line when the disk refuses."""
+    folder = os.path.join(os.path.abspath(self.folder), f"{step:06d}")
+    names, leaves = _flatten(state)
+    try:
+      if os.path.isdir(folder):
+        shutil.rmtree(folder)
+      os.makedirs(folder)
+      self._orbax.save(os.path.join(folder, "arrays"), leaves)
+      self._orbax.wait_until_finished()
+      files.write_json(os.path.join(folder, "meta.json"), {
+          "step": step, "batches_consumed": step, "names": names, "metrics": dict(metrics), **self._identity})
+      files.write_text(os.path.join(folder, "COMMITTED"), "")
+    except (OSError, ValueError) as e:
+      shutil.rmtree(folder, ignore_errors=True)
+      raise errors.RunError(f"{folder}: the checkpoint could not be written ({e}); free some space and resume") from None
+    if log.is_lead():
+      self._prune()
+    return folder
+
+  def latest(self) -> str | None:
+    """The newest committed checkpoint, or None."""
+    found = committed(self.folder)
+    return found[-1] if found else None
+
+  def restore(self, folder: str, like: state_lib.State) -> state_lib.State:
+    """The state of a checkpoint, on the shardings of `like`.
+
+    Raises InputError naming what differs when it is of another model, other methods or another base.
+    """
+    meta = files.read_json(os.path.join(folder, "meta.json"))
+    for field in ("base_digest",):
+      if meta.get(field) != self._identity.get(field):
+        raise errors.InputError(f"{folder} was trained on another base model: {meta.get('base')} there, {self._identity.get('base')} here")
+    return restore(folder, like)
+
+  def _prune(self) -> None:
+    found = committed(self.folder)
+    stay = set(found[-self._keep.last:])
+    if self._keep.metric:
+      score = {f: files.read_json(os.path.join(f, "meta.json"))["metrics"].get(self._keep.metric) for f in found}
+      ranked = sorted((f for f in found if score[f] is not None), key=lambda f: score[f], reverse=self._keep.mode == "max")
+      stay |= set(ranked[:self._keep.best])
+    for folder in found:
+      if folder not in stay:
+        os.remove(os.path.join(folder, "COMMITTED"))  # first: a half-removed folder is no checkpoint
+        shutil.rmtree(folder)
+
+
+def committed(folder: str) -> list[str]:
+  """Committed checkpoints of a folder, oldest first."""
+  if not os.path.isdir(folder):
+    return []
+  found = sorted(f for f in os.listdir(folder) if f.isdigit())
+  return [os.path.join(folder, f) for f in found if os.path.exists(os.path.join(folder, f, "COMMITTED"))]
+
+
+def restore(folder: str, like: Any) -> Any:
+  """Arrays of a checkpoint in the structure, dtypes and shardings of `like`. Raises InputError on a mismatch."""
+  meta = files.read_json(os.path.join(folder, "meta.json"))
+  names, leaves = _flatten(like)
+  if names != meta["names"]:
+    differ = sorted(set(names) ^ set(meta["names"]))
+    raise errors.InputError(f"{folder} holds other parameters than this run: {', '.join(differ[:4])}")
+  abstract = {k: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=v.sharding) for k, v in leaves.items()}
+  try:
+    found = ocp.StandardCheckpointer().restore(os.path.join(os.path.abspath(folder), "arrays"), abstract)
+  except (ValueError, OSError) as e:
+    raise errors.InputError(f"{folder}: cannot be restored ({str(e).splitlines()[0]})") from None
+  for name, (key, leaf) in zip(names, leaves.items(), strict=True):
+    if found[key].shape != leaf.shape:
+      raise errors.InputError(f"{folder}: {name} has shape {found[key].shape} there and {leaf.shape} here")
+  return _unflatten(like, found)
+
+
+def restore_trainable(folder: str, like: Mapping[str, Any]) -> dict[str, Any]:
+  """The trainable parameters alone, for warm starts, evaluation and export."""
+  meta = files.read_json(os.path.join(folder, "meta.json"))
+  stored = ocp.StandardCheckpointer().restore(os.path.join(os.path.abspath(folder), "arrays"))
+  by_name = {name: stored[f"{i:05d}"] for i, name in enumerate(meta["names"])}
+  found = {}
+  for name, value in like.items():
+    array = by_name.get(f".trainable['{name}']")
+    if array is None or array.shape != value.shape:
+      there = "is missing" if array is None else f"has shape {array.shape}"
+      raise errors.InputError(f"{folder}: {name} {there}; this model expects {value.shape}. It is a checkpoint of another model or method")
+    found[name] = jax.device_put(array.astype(value.dtype), value.sharding)
+  return found
+
+
+def _flatten(tree):
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+  names = [jax.tree_util.keystr(path) for path, _ in leaves]
+  raw = lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+  return names, {f"{i:05d}": raw(leaf) for i, (_, leaf) in enumerate(leaves)}
+
+
+def _unflatten(like, found):
+  leaves, treedef = jax.tree.flatten(like)
+  back = lambda old, new: jax.random.wrap_key_data(new) if jax.dtypes.issubdtype(old.dtype, jax.dtypes.prng_key) else new
+  return jax.tree.unflatten(treedef, [back(old, found[f"{i:05d}"]) for i, old in enumerate(leaves)])

@@ -1,0 +1,116 @@
+"""Hooks: what is shown and written of every step."""
+from collections.abc import Mapping
+import json
+import math
+import os
+import time
+from typing import Any
+
+from rich import progress as rich_progress
+import rich.console
+import tensorboardX
+
+from itune_jax.core import log
+
+
+class Bar:
+  """A progress bar on stderr: step, loss, trained tokens a second, time left."""
+
+  def __init__(self, steps: int, done: int):
+    self._bar = rich_progress.Progress(
+        rich_progress.TextColumn("step {task.completed:.0f}/{task.total:.0f}"), rich_progress.BarColumn(),
+        rich_progress.TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:.0f} trained tokens/s"),
+        rich_progress.TimeElapsedColumn(), rich_progress.TextColumn("left"), rich_progress.TimeRemainingColumn(),
+        console=rich.console.Console(stderr=True), disable=not log.is_lead())
+    self._task = self._bar.add_task("train", total=steps, completed=done, loss=math.nan, speed=0.0)
+    self._bar.start()
+
+  def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
+    if "loss" in metrics:
+      self._bar.update(self._task, completed=step, loss=metrics["loss"], speed=metrics.get("trained_tokens_per_s", 0.0))
+
+  def close(self) -> None:
+    """Leaves the last line standing."""
+    self._bar.stop()
+
+
+class Jsonl:
+  """metrics.jsonl: one object a line. On resume, lines past the restored step are dropped first."""
+
+  def __init__(self, path: str, step: int):
+    self._path = path
+    kept = [line for line in self.read(path) if line["step"] <= step]
+    partial = path + ".partial"
+    with open(partial, "w", encoding="utf-8") as f:
+      f.writelines(json.dumps(line) + "\n" for line in kept)
+    os.replace(partial, path)
+    self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115  # closed by close()
+
+  @staticmethod
+  def read(path: str) -> list[dict[str, Any]]:
+    """The whole lines of a metrics file; a line cut off by a kill is left out."""
+    if not os.path.exists(path):
+      return []
+    found = []
+    with open(path, encoding="utf-8") as f:
+      for line in f:
+        try:
+          found.append(json.loads(line))
+        except ValueError:
+          break
+    return found
+
+  def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
+    self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+    self._file.flush()
+
+  def close(self) -> None:
+    """Closes the file."""
+    self._file.close()
+
+
+class TensorBoard:
+  """Scalars for TensorBoard, written without TensorFlow."""
+
+  def __init__(self, folder: str, step: int):
+    self._writer = tensorboardX.SummaryWriter(folder, purge_step=step + 1 if step else None)
+
+  def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
+    for name, value in metrics.items():
+      if isinstance(value, (int, float)):
+        self._writer.add_scalar(name, value, step)
+
+  def close(self) -> None:
+    """Flushes."""
+    self._writer.close()
+
+
+class Wandb:
+  """Weights & Biases, given its run object (the library is optional)."""
+
+  def __init__(self, run: Any):
+    self._run = run
+
+  def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
+    self._run.log(dict(metrics), step=step)
+
+  def close(self) -> None:
+    """Ends the run."""
+    self._run.finish()
+
+
+class Clock:
+  """Trained tokens per second over the steps since the last call, compilation left out."""
+
+  def __init__(self):
+    self._last: float | None = None
+
+  def lap(self, tokens: float) -> dict[str, float]:
+    """Figures of the step that just ended."""
+    now = time.perf_counter()
+    last, self._last = self._last, now
+    return {} if last is None else {"step_s": now - last, "trained_tokens_per_s": tokens / (now - last)}
+
+  def pause(self) -> None:
+    """Forgets the last step: what follows (an evaluation, a save) is not training time."""
+    self._last = None

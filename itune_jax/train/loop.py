@@ -1,0 +1,118 @@
+"""The training loop: and nothing else is in this file."""
+from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
+import os
+from typing import Any
+
+import jax
+import numpy as np
+
+from itune_jax.core import check
+from itune_jax.core import contracts
+from itune_jax.core import errors
+from itune_jax.core import log
+from itune_jax.train import checkpoint
+from itune_jax.train import hooks as hooks_lib
+from itune_jax.train import state as state_lib
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EarlyStop:
+  """Stop when a metric has not improved for `patience` evaluations in a row; off while `metric` is empty."""
+  metric: str = ""
+  patience: int = 3
+  mode: str = "min"
+
+  def __post_init__(self):
+    check.check_types(self)
+
+  def due(self, history: Sequence[Mapping[str, float]]) -> bool:
+    """Whether the evaluations so far say stop."""
+    values = [h[self.metric] for h in history if self.metric in h]
+    if not self.metric or len(values) <= self.patience:
+      return False
+    best = min if self.mode == "min" else max
+    return best(values[:-self.patience]) == best(values)
+
+
+@dataclasses.dataclass(kw_only=True)
+class Loop:
+  """Everything a run of the loop takes. `put` cuts a batch into micro-batches and lays it on the mesh."""
+  step_fn: Callable
+  frozen: dict[str, Any]
+  batches: Iterator[Any]
+  put: Callable[[Any], Any]
+  steps: int
+  hooks: Sequence[contracts.Hook]
+  evaluators: Sequence[contracts.Evaluator]
+  view: Callable[[Mapping[str, Any]], Any]
+  record: Callable[[int, str, contracts.EvalResult], None]
+  checkpointer: checkpoint.Checkpointer
+  save_every: int
+  early_stop: EarlyStop
+  run_dir: str
+  history: list[dict[str, float]] = dataclasses.field(default_factory=list)
+  max_nonfinite: int = 5
+
+  def run(self, state: state_lib.State) -> state_lib.State:
+    """Trains to `steps`. Order: evaluate and save what is due on the state at hand, take a batch, dispatch the
+    step, then publish the metrics of the step before, so that the host never waits for the device."""
+    step, pending, bad = int(state.step), None, 0
+    start = step  # a checkpoint is saved after its step's evaluations: on resume neither is due again
+    clock = hooks_lib.Clock()
+    try:
+      while True:
+        due = [e for e in self.evaluators if e.every and step > start and step % e.every == 0]
+        saves = step > start and (step >= self.steps or bool(self.save_every) and step % self.save_every == 0)
+        if due or saves or step >= self.steps:
+          bad = self._publish(pending, clock, bad)
+          pending = None
+          metrics = self._evaluate(step, state, due)
+          self.history += [metrics] if metrics else []
+          stop = step >= self.steps or bool(metrics) and self.early_stop.due(self.history)
+          if saves or stop and step > start:
+            self.checkpointer.save(step, state, metrics)
+          clock.pause()
+          if stop:
+            return state
+        batch = next(self.batches)
+        state, metrics = self.step_fn(state, self.frozen, self.put(batch))
+        bad = self._publish(pending, clock, bad)
+        step += 1
+        pending = (step, metrics, batch)
+    finally:
+      for hook in self.hooks:
+        hook.close()
+
+  def _publish(self, pending, clock, bad: int) -> int:
+    if pending is None:
+      return bad
+    step, metrics, batch = pending
+    metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    trained = float((np.asarray(batch.weights_BT) != 0).sum()) * jax.process_count()
+    used = float((np.asarray(batch.segments_BT) != 0).mean())
+    metrics |= {"trained_tokens": trained, "padding_share": 1 - used, **clock.lap(trained)}
+    for hook in self.hooks:
+      hook(step, metrics)
+    if metrics["finite"]:
+      return 0
+    self._dump(step, batch)
+    if bad + 1 >= self.max_nonfinite:
+      raise errors.RunError(f"step {step}: the loss or gradient was not finite {bad + 1} times in a row; the last such batch is in "
+                            f"{self.run_dir}/nonfinite_{step:06d}.npz. Lower the learning rate or inspect the batch")
+    return bad + 1
+
+  def _dump(self, step, batch) -> None:
+    path = os.path.join(self.run_dir, f"nonfinite_{step:06d}.npz")
+    np.savez(path, **{f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)})
+    log.info(f"step {step}: loss or gradient not finite; parameters kept as they were, batch saved to {path}")
+
+  def _evaluate(self, step, state, due) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for evaluator in due:
+      result = evaluator.run(self.view({**state.trainable, **self.frozen}))
+      self.record(step, evaluator.name, result)
+      found |= result.figures
+    for hook in self.hooks if found else ():
+      hook(step, found)
+    return found
