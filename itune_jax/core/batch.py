@@ -29,7 +29,7 @@ class Batch:
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=("positions_BT", "segments_BT", "key", "noise_BT", "adapter_id_B", "bank"),
+    data_fields=("positions_BT", "segments_BT", "key", "noise_BT", "bank"),
     meta_fields=("mesh", "rules", "dtype"))
 @dataclasses.dataclass(frozen=True)
 class Ctx:
@@ -42,7 +42,6 @@ class Ctx:
   segments_BT: Any
   key: Any = None
   noise_BT: Any = None
-  adapter_id_B: Any = None
   bank: Any = None
   mesh: Mesh | None = None
   rules: tuple[tuple[str, tuple[str, ...]], ...] = tuple(axes_lib.DEFAULT_RULES.items())

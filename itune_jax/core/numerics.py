@@ -26,6 +26,11 @@ class Precision:
     check.check_types(self)
 
 
+def align(x, like):
+  """x with leading axes of one, so that it meets the trailing axes of `like` (rank promotion is an error here)."""
+  return jnp.expand_dims(x, tuple(range(like.ndim - x.ndim)))
+
+
 def chunked_losses(project: Callable, hidden_BTD, targets_BT, weights_BT, *, chunk: int = 256, z_loss: float = 0.0):
   """Weighted cross-entropy of the positions that carry weight, a chunk of the vocabulary matmul at a time.
 

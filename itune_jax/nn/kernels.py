@@ -53,7 +53,8 @@ def reference(q_BTNH, k_BTKH, v_BTKH, segments_BT):
   K = k_BTKH.shape[2]
   q = q_BTNH.reshape(B, T, K, N // K, H)
   scores = jnp.einsum("BTKGH,BSKH->BKGTS", q, k_BTKH, preferred_element_type=jnp.float32) / math.sqrt(H)
-  seen = mask.visible(segments_BT, segments_BT, jnp.arange(T), jnp.arange(T))
+  index = jnp.arange(T)[None]
+  seen = mask.visible(segments_BT, segments_BT, index, index)
   out, lse = _softmax_times(scores, seen[:, None, None], v_BTKH, "BKGTS,BSKH->BTKGH")
   return out.reshape(B, T, N, H).astype(q_BTNH.dtype), lse.transpose(0, 3, 1, 2).reshape(B, T, N)
 
@@ -197,7 +198,7 @@ def _scores(q_block, k_block, q_seg, k_seg, i, j, scale):
   scores = _dot(q_block, k_block, 2, 2).astype(jnp.float32) * scale
   offset = jnp.arange(block)
   seen = mask.visible(q_seg, k_seg, i * block + offset, j * block + offset)
-  return jnp.where(jnp.tile(seen, (q_block.shape[1] // block, 1)), scores, NEG)
+  return jnp.where(jnp.tile(seen, (q_block.shape[1] // block, 1))[None], scores, NEG)
 
 
 _dot = lambda a, b, on_a, on_b: jax.lax.dot_general(a, b, (((on_a,), (on_b,)), ((0,), (0,))), preferred_element_type=jnp.float32)

@@ -3,6 +3,8 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
+from itune_jax.core import numerics
+
 
 class RMSNorm(nnx.Module):
   """y = w · x / sqrt(mean(x²) + eps)."""
@@ -15,4 +17,4 @@ class RMSNorm(nnx.Module):
     """Normalises the last axis; keeps the dtype."""
     x32 = x_BTD.astype(jnp.float32)
     x32 *= jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + self.eps)
-    return (self.scale[...].astype(jnp.float32) * x32).astype(x_BTD.dtype)
+    return (numerics.align(self.scale[...].astype(jnp.float32), x32) * x32).astype(x_BTD.dtype)

@@ -41,7 +41,7 @@ class Rope:
 
   def tables(self, positions_BT, head_dim: int):
     """(cos, sin), each [B, T, 1, H/2] float32, to be computed once for all layers."""
-    angle = positions_BT[..., None].astype(jnp.float32) * self.frequencies(head_dim)
+    angle = positions_BT[..., None].astype(jnp.float32) * self.frequencies(head_dim)[None, None]
     return jnp.cos(angle)[:, :, None, :], jnp.sin(angle)[:, :, None, :]
 
 

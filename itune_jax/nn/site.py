@@ -9,7 +9,7 @@ A new adapter is a few lines, and works stacked, scanned, rematerialised and sha
       def __init__(self, spec):
         self.scale = site.AdapterParam(jnp.ones(spec.in_shape), axes=spec.in_axes)
       def pre(self, x, ctx):
-        return x * self.scale[...].astype(x.dtype)
+        return x * numerics.align(self.scale[...].astype(x.dtype), x)
 """
 from collections.abc import Callable
 import dataclasses
@@ -20,6 +20,8 @@ from flax import nnx
 import jax
 from jax import ad_checkpoint
 import jax.numpy as jnp
+
+from itune_jax.core import numerics
 
 
 class AdapterParam(nnx.Param):
@@ -116,7 +118,7 @@ class Proj(nnx.Module):
     y = contract(x, w.value, self.num_in)
     for adapter in adapters:
       y = adapter.post(x, y, w, ctx)
-    return y if self.bias is None else y + self.bias[...].astype(y.dtype)
+    return y if self.bias is None else y + numerics.align(self.bias[...].astype(y.dtype), y)
 
 
 class Embed(nnx.Module):

@@ -96,7 +96,7 @@ def _attach_one(module, params, method, key, mesh, rules, dtype):
   if hasattr(method, "shared"):
     for name, value in method.shared([spec for _, spec, _ in places], rng.named(key, "bank")).items():
       module.bank[f"{method.name}_{name}"] = site_lib.AdapterParam(value, axes=(None,) * value.ndim, trainable=False)
-      added[f"bank/{method.name}_{name}"] = value
+      added[f"bank/{method.name}_{name}"] = jax.device_put(value, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
   for node, spec, matched in places:
     base = f"{spec.name}/adapters/{method.name}"
     kernel = params.get(f"{spec.name}/kernel") if getattr(method, "needs_weight", False) else None

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from itune_jax.core import check
+from itune_jax.core import numerics
 from itune_jax.core import rng
 from itune_jax.nn import site
 
@@ -38,12 +39,13 @@ class LoraAdapter(site.Adapter):
       mask = jax.random.bernoulli(rng.named(ctx.key, self.stream), keep, x.shape)
       x = jnp.where(mask, x / keep.astype(x.dtype), 0)
     u = site.contract(x, self.a[...].astype(x.dtype), self.num_in)
-    u *= (self.scale[...] * self.rank_mask[...]).astype(x.dtype)
+    u *= numerics.align((self.scale[...] * self.rank_mask[...]).astype(x.dtype), u)
     return y + site.contract(u, self.b[...].astype(x.dtype), 1)
 
   def merge(self, w):
     factor = self.scale[...] * self.rank_mask[...]
-    return w + site.contract(self.a[...].astype(jnp.float32) * factor, self.b[...].astype(jnp.float32), 1)
+    a = self.a[...].astype(jnp.float32)
+    return w + site.contract(a * numerics.align(factor, a), self.b[...].astype(jnp.float32), 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -44,10 +44,11 @@ class Run:
 def train(*, model: specs.Model, peft: Sequence[Any], mixture: mixture_lib.Mixture, rendering: chat.Rendering, packing: feed_lib.Packing,
           objective: contracts.Objective, optimizer: Any, mesh: mesh_lib.MeshSpec, precision: numerics.Precision, remat: stack.Remat,
           evals: Sequence[Any], keep: checkpoint.Keep, early_stop: loop.EarlyStop, steps: int, micro_batches: int, seed: int,
-          warm_start: str = "", wandb_project: str = "", run_dir: str = "", dry_run: bool = False, argv: Sequence[str] = ()) -> Run:
+          warm_start: str = "", wandb_project: str = "", debug_nans: bool = False, profile: bool = False, run_dir: str = "", dry_run: bool = False, argv: Sequence[str] = ()) -> Run:
   """Trains, or goes on with the run that is in `run_dir` under an equal configuration."""
   if packing.rows % micro_batches:
     raise errors.InputError(f"PACKING rows = {packing.rows} do not divide into MICRO_BATCHES = {micro_batches}")
+  jax.config.update("jax_debug_nans", debug_nans)
   # --- data, model, methods ---
   session = runtime.open_session(model, peft, mesh=mesh, precision=precision, remat=remat, seed=seed)
   renderer = chat.Renderer(session.tokenizer, rendering)
@@ -83,7 +84,7 @@ def train(*, model: specs.Model, peft: Sequence[Any], mixture: mixture_lib.Mixtu
   engine = session.engine()
   # --- loop ---
   started = time.perf_counter()
-  timing = _FirstStep(started)
+  timing = _FirstStep(started, os.path.join(run_dir, "profile") if profile else "")
   state = loop.Loop(
       step_fn=timing.wrap(step_fn), frozen=session.frozen, batches=feed.iterate(done), put=put, steps=steps, hooks=listeners,
       evaluators=evaluators, view=engine.with_params, record=lambda s, name, result: results.write(run_dir, f"step_{s:06d}", name, result),
@@ -102,17 +103,24 @@ def main(args) -> None:
 
 
 class _FirstStep:
-  """Seconds from the start of the loop to the end of the first step: compilation, mostly."""
+  """Seconds from the start of the loop to the end of the first step (compilation, mostly); traces steps 2 to 4."""
 
-  def __init__(self, started: float):
-    self._started, self.seconds = started, 0.0
+  def __init__(self, started: float, trace: str):
+    self._started, self._trace, self._calls, self.seconds = started, trace, 0, 0.0
 
   def wrap(self, step_fn):
+    """The step, watched."""
     def timed(*args):
+      self._calls += 1
+      if self._trace and self._calls == 2:
+        jax.profiler.start_trace(self._trace)
       out = step_fn(*args)
-      if not self.seconds:
+      if self._calls == 1:
         jax.block_until_ready(out[1])
         self.seconds = time.perf_counter() - self._started
+      if self._trace and self._calls == 4:
+        jax.block_until_ready(out[1])
+        jax.profiler.stop_trace()
       return out
     return timed
 

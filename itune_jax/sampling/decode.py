@@ -95,7 +95,7 @@ def _program(bind: Callable, new: int) -> Callable:
     def context(positions_BT, valid_BT):
       return model.context(batch_lib.Batch(None, None, None, valid_BT.astype(jnp.int32), positions_BT))
 
-    positions_BT = jnp.broadcast_to(jnp.arange(T), (B, T))
+    positions_BT = jnp.broadcast_to(jnp.arange(T)[None], (B, T))
     ctx = context(positions_BT, positions_BT < lengths_B[:, None])
     cache = constrain(model.empty_cache(B, T + new), ctx)
     hidden_BTD, cache = model.decode(tokens_BT, ctx, cache)
@@ -112,7 +112,7 @@ def _program(bind: Callable, new: int) -> Callable:
     def advance(carry):
       step, hidden_BD, done_B, count_B, out_BS, logprob_BS, cache = carry
       token_B, logprob_B = pick(hidden_BD, step)
-      stop_B = jnp.any(token_B[:, None] == stops, axis=1)
+      stop_B = jnp.any(token_B[:, None] == stops[None], axis=1)
       write_B = ~done_B & ~stop_B
       out_BS = out_BS.at[:, step].set(jnp.where(write_B, token_B, 0))
       logprob_BS = logprob_BS.at[:, step].set(jnp.where(write_B, logprob_B, 0))

@@ -119,10 +119,22 @@ def restore(folder: str, like: Any) -> Any:
   return _unflatten(like, found)
 
 
+def save_trainable(folder: str, trainable: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+  """A checkpoint of parameters alone, for models that were changed outside the loop."""
+  names, leaves = _flatten({n: trainable[n] for n in sorted(trainable)})
+  with files.whole_folder(folder) as partial:
+    if leaves:
+      saver = ocp.StandardCheckpointer()
+      saver.save(os.path.join(os.path.abspath(partial), "arrays"), leaves)
+      saver.wait_until_finished()
+    files.write_json(os.path.join(partial, "meta.json"), {"step": 0, "names": [f".trainable{n}" for n in names], "metrics": {}, **identity})
+    files.write_text(os.path.join(partial, "COMMITTED"), "")
+
+
 def restore_trainable(folder: str, like: Mapping[str, Any]) -> dict[str, Any]:
   """The trainable parameters alone, for warm starts, evaluation and export."""
   meta = files.read_json(os.path.join(folder, "meta.json"))
-  stored = ocp.StandardCheckpointer().restore(os.path.join(os.path.abspath(folder), "arrays"))
+  stored = ocp.StandardCheckpointer().restore(os.path.join(os.path.abspath(folder), "arrays")) if meta["names"] else {}
   by_name = {name: stored[f"{i:05d}"] for i, name in enumerate(meta["names"])}
   found = {}
   for name, value in like.items():

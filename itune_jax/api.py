@@ -1,0 +1,157 @@
+"""The notebook facade: load, look, generate, score, attach, train, export.
+
+    from itune_jax import api
+    m = api.load("smollm2-135m-instruct")
+    m.generate(["What is the capital of France? Answer in one sentence."])
+"""
+from collections.abc import Mapping, Sequence
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+
+from itune_jax.core import errors
+from itune_jax.core import files
+from itune_jax.core import numerics
+from itune_jax.core import rng
+from itune_jax.data import chat
+from itune_jax.dist import mesh as mesh_lib
+from itune_jax.models import decoder
+from itune_jax.models import view
+from itune_jax.nn import rope
+from itune_jax.peft import base as peft_base
+from itune_jax.run import export as export_lib
+from itune_jax.run import gin_setup
+from itune_jax.run import report
+from itune_jax.run import runtime
+from itune_jax.run import specs
+from itune_jax.run import train as train_lib
+from itune_jax.sampling import decode as decode_lib
+from itune_jax.train import checkpoint
+
+Message = Mapping[str, Any]
+
+
+@dataclasses.dataclass
+class Model:
+  """A loaded model. `session` has its parts: mesh, base, attached methods, tokenizer."""
+  session: runtime.Session
+
+  def logits(self, tokens_BT) -> np.ndarray:
+    """Logits [B, T, V], float32, of rows of token ids."""
+    return export_lib.logits(self.session.binder, self.session.attached.params, tokens_BT)
+
+  def generate(self, prompts: Sequence[str | Sequence[Message]], max_new_tokens: int = 64, temperature: float = 0.0, top_p: float = 1.0,
+               seed: int = 0, stop: Sequence[str] | None = None) -> list[str]:
+    """Answers to prompts (text, or lists of messages) through the chat template. Text behind a stop string is cut."""
+    renderer = chat.Renderer(self.session.tokenizer)
+    conversations = [[{"role": "user", "content": p}] if isinstance(p, str) else list(p) for p in prompts]
+    decode = decode_lib.Decode(max_new_tokens=max_new_tokens, temperature=float(temperature), top_p=float(top_p), seed=seed, batch=min(8, max(1, len(prompts))))
+    outputs = self.session.engine().generate([renderer.prompt_ids(c) for c in conversations], decode)
+    return [_cut(self.session.tokenizer.decode(out.tokens, skip_special_tokens=True), stop or ()) for out in outputs]
+
+  def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:
+    """(sum of log-probabilities in nats, is it the greedy continuation) of (context, continuation) texts.
+
+    Tokenised as lm-evaluation-harness does: white space at the end of the context moves to the continuation.
+    """
+    ids = [_encode_pair(self.session.tokenizer, *pair) for pair in pairs]
+    return [(s.logprob, s.is_greedy) for s in self.session.engine().score(ids)]
+
+  def attach(self, methods: Any, seed: int = 0) -> "Model":
+    """This model with methods attached (in place of earlier ones); nothing is copied."""
+    methods = tuple(methods) if isinstance(methods, (list, tuple)) else (methods,)
+    s = self.session
+    attached = peft_base.attach(s.base.module, s.base.params, methods, rng.named(rng.root(seed), "peft"), mesh=s.mesh, rules=s.rules)
+    binder = view.Binder.of(attached.module, s.mesh, s.rules, s.binder.compute)
+    return Model(dataclasses.replace(s, attached=attached, binder=binder))
+
+  def save(self, folder: str) -> None:
+    """Writes the trainable arrays as a checkpoint that `load(folder)` reads; the base is referred to, not copied."""
+    checkpoint.save_trainable(folder, self.session.trainable, runtime.identity(self.session))
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """A finished run."""
+  run_dir: str
+  metrics: dict[str, float]
+  report_path: str
+
+  def model(self) -> Model:
+    """The trained model, from the newest checkpoint."""
+    return load(self.run_dir)
+
+
+def load(path: str, adapter: str | None = None, dtype: numerics.Dtype = "float32", mesh: mesh_lib.MeshSpec | None = None) -> Model:
+  """Loads a model.
+
+  Args:
+    path: a known name, Hugging Face folder, .gguf file, hub id, own run directory or checkpoint, or PEFT folder.
+    adapter: a run directory, checkpoint or PEFT folder to put on it.
+
+  Raises:
+    InputError when nothing of the kind is there, or the adapter belongs to another base.
+  """
+  model = specs.Model(base=path)
+  if os.path.exists(os.path.join(path, "adapter_config.json")):
+    model, adapter = specs.Model(base=files.read_json(os.path.join(path, "adapter_config.json"))["base_model_name_or_path"]), path
+  elif os.path.exists(os.path.join(path, "COMMITTED")) or os.path.isdir(os.path.join(path, "checkpoints")):
+    model, adapter = _model_of(path), path
+  precision = numerics.Precision(frozen=dtype, trained="float32", compute=dtype)
+  return Model(runtime.open_session(model, mesh=mesh or mesh_lib.MeshSpec(), precision=precision, adapter=adapter or ""))
+
+
+def train(recipe: str, overrides: Mapping[str, Any] | None = None, run_dir: str = "runs/notebook") -> Run:
+  """Prepares the data if need be (in a process of its own), trains as the recipe says, and writes the report."""
+  lines = [f"{name} = {value!r}" for name, value in (overrides or {}).items()]
+  flags = [f"--gin.{name}={value!r}" for name, value in (overrides or {}).items()]
+  prepare = subprocess.run([sys.executable, "-m", "itune_jax.run.cli", "prepare", f"--gin_file={recipe}", *flags], capture_output=True, text=True, check=False)
+  if prepare.returncode:
+    raise errors.InputError((prepare.stderr.strip().splitlines() or ["prepare failed"])[-1].removeprefix("itune: "))
+  runtime.configure_jax()
+  gin_setup.parse("train", [recipe], lines)
+  done = gin_setup.call(train_lib.train, run_dir=run_dir, argv=("api.train", recipe, json.dumps(dict(overrides or {}), default=str)))
+  path, _ = report.write(run_dir)
+  return Run(run_dir, done.metrics, path)
+
+
+def export_hf(model: Model, folder: str, merge: bool = True, dtype: numerics.Dtype = "float32") -> dict[str, Any]:
+  """Writes a Hugging Face model folder, adapters merged in or (merge=False) left out; returns the manifest."""
+  session = model.session if merge else model.attach(()).session
+  return export_lib.write(session, chat.Rendering(), format="hf", dtype=dtype, out=folder)
+
+
+def export_peft(model: Model, folder: str) -> dict[str, Any]:
+  """Writes the LoRA as a Hugging Face PEFT folder; returns the manifest."""
+  return export_lib.write(model.session, chat.Rendering(), format="peft", dtype="float32", out=folder)
+
+
+def _model_of(path: str) -> specs.Model:
+  fields = dict(files.read_json(os.path.join(runtime.checkpoint_of(path), "meta.json"))["model"])
+  if fields["config"]:
+    config = dict(fields["config"])
+    fields["config"] = decoder.DecoderConfig(**{**config, "rope": rope.Rope(**config["rope"])})
+  return specs.Model(**fields)
+
+
+def _cut(text: str, stops: Sequence[str]) -> str:
+  ends = [text.find(s) for s in stops if s and s in text]
+  return text[:min(ends)] if ends else text
+
+
+def _encode_pair(tokenizer, context: str, continuation: str) -> tuple[list[int], list[int]]:
+  """Joint tokenisation, cut behind the context's tokens; an empty context becomes the start token."""
+  spaces = len(context) - len(context.rstrip())
+  if spaces:
+    context, continuation = context[:-spaces], context[-spaces:] + continuation
+  encode = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
+  if not context:
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    return [start], encode(continuation)
+  head, whole = encode(context), encode(context + continuation)
+  return head, whole[len(head):]

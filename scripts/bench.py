@@ -1,0 +1,153 @@
+"""Times the main jobs on one machine: `bench.py sft|generate|score`. The last line of stdout is one JSON object.
+
+The job `sft`: LoRA r=16 alpha=32 on all seven projections, AdamW at 1e-4, examples of at most 512 tokens, 2,048
+positions an optimizer step, rows of the file in order, loss on answers only. The first two steps are not counted.
+The figure is trained (answer) tokens a second: padding and prompts earn nothing. Programs are compiled anew
+(no persistent cache), so `first_step_s` is the compile time that a new user sees.
+"""
+import argparse
+import itertools
+import json
+import resource
+import sys
+import time
+
+import jax
+import numpy as np
+
+from itune_jax.core import numerics
+from itune_jax.core import pack
+from itune_jax.data import chat
+from itune_jax.data import example as example_lib
+from itune_jax.data import readers
+from itune_jax.nn import stack
+from itune_jax.objectives import sft as sft_lib
+from itune_jax.optim import adamw
+from itune_jax.optim import schedule
+from itune_jax.peft import lora
+from itune_jax.run import runtime
+from itune_jax.run import specs
+from itune_jax.sampling import decode as decode_lib
+from itune_jax.train import state as state_lib
+from itune_jax.train import step as step_lib
+
+MAX_LENGTH, POSITIONS, WARMUP = 512, 2048, 2
+
+
+def peak_rss_gib() -> float:
+  """Peak resident memory of this process and of its children."""
+  return round(sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 2**20, 2)
+
+
+def rendered(path: str, renderer: chat.Renderer):
+  """(ids, weights) of every row that renders, cut behind the last trained token."""
+  for row in readers.read(path):
+    if row.example is None:
+      continue
+    try:
+      for one in renderer.render(row.example):
+        last = int(np.flatnonzero(one.weights)[-1])
+        yield one.ids[:last + 1], one.weights[:last + 1]
+    except example_lib.BadRow:
+      continue
+
+
+def in_order(rows, steps: int):
+  """The first rows, in order, that best-fit decreasing packs into `steps` rows of POSITIONS; the file repeats if short."""
+  taken, total = [], 0
+  for row in itertools.cycle(rows):
+    if total + len(row[0]) - 1 > steps * POSITIONS:
+      break
+    taken.append(row)
+    total += len(row[0]) - 1
+  while True:
+    packed = pack.best_fit_decreasing([len(ids) - 1 for ids, _ in taken], POSITIONS)
+    if len(packed) <= steps:
+      return [[taken[i] for i in members] for members in packed]
+    taken.pop()
+
+
+def sft(args) -> dict:
+  """The job `sft`."""
+  session = runtime.open_session(specs.Model(base=args.model), (lora.Lora(rank=16, alpha=32.0),), precision=numerics.Precision(),
+                                 remat=stack.Remat(policy=args.remat))
+  renderer = chat.Renderer(session.tokenizer, chat.Rendering(max_length=MAX_LENGTH))
+  packed = in_order(list(rendered(args.data, renderer)), args.steps)
+  optimizer, rate = adamw.AdamW(schedule=schedule.Schedule(rate=1e-4, kind="constant", warmup=0.0)).make(args.steps, session.attached.trainable)
+  state = state_lib.create(session.trainable, optimizer, 0, session.mesh)
+  step = step_lib.make_step(session.binder, sft_lib.Sft(), optimizer, rate, {n: v.sharding for n, v in state.trainable.items()})
+  frozen, ends, losses = session.frozen, [time.perf_counter()], []
+  for members in packed:
+    batch = jax.tree.map(lambda x: x[None], pack.fill([members], POSITIONS))
+    state, metrics = step(state, frozen, batch)
+    losses.append(float(metrics["loss"]))
+    ends.append(time.perf_counter())
+    print(f"step {len(losses)}/{len(packed)} loss {losses[-1]:.3f} {ends[-1] - ends[-2]:.1f} s", file=sys.stderr)
+  counted = packed[WARMUP:]
+  trained = sum(int((weights[1:] != 0).sum()) for members in counted for _, weights in members)
+  used = sum(len(ids) - 1 for members in counted for ids, _ in members)
+  seconds, rows = ends[-1] - ends[WARMUP], sum(map(len, counted))
+  return {"trained_tokens_per_s": round(trained / seconds, 2), "rows_per_s": round(rows / seconds, 3), "seconds": round(seconds, 2),
+          "trained_tokens": trained, "rows": rows, "first_step_s": round(ends[1] - ends[0], 1), "peak_rss_gib": peak_rss_gib(),
+          "positions_per_s": round(used / seconds, 1), "padding_share": round(1 - used / (len(counted) * POSITIONS), 4), "first_loss": losses[0], "last_loss": losses[-1]}
+
+
+def generate(args) -> dict:
+  """The job `generate`: greedy, 64 new tokens, batch 8, end tokens ignored; the best of two runs after a warm-up."""
+  session = runtime.open_session(specs.Model(base=args.model))
+  renderer = chat.Renderer(session.tokenizer)
+  with open(args.prompts, encoding="utf-8") as f:
+    texts = [json.loads(line)["prompt"] for line in f if line.strip()][:args.batch]
+  prompts = [renderer.prompt_ids([{"role": "user", "content": text}]) for text in texts]
+  decode = decode_lib.Decode(max_new_tokens=64, batch=len(prompts))
+  engine, seconds = session.engine(), []
+  for _ in range(3):
+    start = time.perf_counter()
+    outputs = decode_lib.generate(engine.bind, engine.params, prompts, decode, (), engine.max_length)
+    seconds.append(time.perf_counter() - start)
+  new = sum(len(out.tokens) for out in outputs)
+  return {"new_tokens_per_s": round(new / min(seconds[1:]), 2), "prompt_tokens": sum(map(len, prompts)), "first_call_s": round(seconds[0], 1), "peak_rss_gib": peak_rss_gib()}
+
+
+def score(args) -> dict:
+  """Log-likelihood of every row's answer given its prompt."""
+  session = runtime.open_session(specs.Model(base=args.model))
+  renderer = chat.Renderer(session.tokenizer)
+  pairs = []
+  for row in readers.read(args.data):
+    if row.example is None:
+      continue
+    context, answer = renderer.prompt_ids(row.example.prompt), renderer.encode(row.example.answer)
+    if answer and len(context) + len(answer) <= 1024:
+      pairs.append((context, answer))
+  pairs, engine = pairs[:args.rows], session.engine()
+  engine.score(pairs)
+  start = time.perf_counter()
+  scores = engine.score(pairs)
+  seconds = time.perf_counter() - start
+  scored = sum(s.tokens for s in scores)
+  return {"scored_tokens_per_s": round(scored / seconds, 2), "rows_per_s": round(len(pairs) / seconds, 3), "seconds": round(seconds, 2), "rows": len(pairs),
+          "scored_tokens": scored, "positions": sum(len(c) + len(a) - 1 for c, a in pairs), "nll_per_token": -sum(s.logprob for s in scores) / scored, "peak_rss_gib": peak_rss_gib()}
+
+
+def main() -> None:
+  """Parses flags, runs one job, prints its line."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--model", default="smollm2-135m-instruct", help="as for the itune commands")
+  jobs = parser.add_subparsers(dest="job", required=True)
+  one = jobs.add_parser("sft", help="LoRA fine-tuning")
+  one.add_argument("--data", required=True, help="instruction data in any format that itune reads")
+  one.add_argument("--steps", type=int, default=8)
+  one.add_argument("--remat", default="taps", choices=("none", "taps", "full"))
+  one = jobs.add_parser("generate", help="greedy decoding")
+  one.add_argument("--prompts", required=True, help="JSON lines with a field `prompt`")
+  one.add_argument("--batch", type=int, default=8)
+  one = jobs.add_parser("score", help="log-likelihoods of answers")
+  one.add_argument("--data", required=True)
+  one.add_argument("--rows", type=int, default=64)
+  args = parser.parse_args()
+  print(json.dumps({"system": "itune_jax", "job": args.job, **{"sft": sft, "generate": generate, "score": score}[args.job](args)}))
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,20 @@
+# Sourced by the other scripts: makes .venv if need be and installs the pinned versions, once per lock file.
+# A stamp holds the hash of what was installed, so a second run installs nothing.
+install_env() {
+  local extra="${1:-}" python="${PYTHON:-python3.11}"
+  command -v "$python" >/dev/null || python=python3
+  [ -x .venv/bin/python ] || "$python" -m venv .venv
+  local stamp=".venv/.installed-${extra:-base}" want
+  want="$(cat requirements.lock setup.cfg | sha256sum)"
+  [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && return 0
+  echo "installing ${extra:-the base} environment into .venv …" >&2
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+  case "$extra" in
+    test) .venv/bin/python -m pip install --quiet --disable-pip-version-check pytest==8.4.2 ruff==0.14.4 ;;
+    parity)
+      .venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+      .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock -r requirements-parity.txt ;;
+  esac
+  echo "$want" > "$stamp"
+}

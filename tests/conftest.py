@@ -1,0 +1,52 @@
+"""Eight fake devices, strict ranks, and the tiny model that most tests share."""
+import os
+
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+from itune_jax.data import tokenizer as tokenizer_lib  # noqa: E402
+from itune_jax.run import specs  # noqa: E402
+from tests import tiny  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_collection_modifyitems(config, items):
+  """`parity` and `full` run by name only."""
+  chosen = config.getoption("-m") or ""
+  for item in items:
+    for weight in ("parity", "full"):
+      if weight in item.keywords and weight not in chosen:
+        item.add_marker(pytest.mark.skip(reason=f"{weight} tests run by scripts/test.sh {weight}"))
+
+
+@pytest.fixture(scope="session")
+def mesh1():
+  """One device."""
+  return tiny.mesh(1)
+
+
+@pytest.fixture(scope="session")
+def smollm2_path():
+  """The default base model, fetched once into the user's cache."""
+  return specs.resolve("smollm2-135m-instruct")
+
+
+@pytest.fixture(scope="session")
+def smollm2_tokenizer(smollm2_path):
+  """Its tokenizer."""
+  return tokenizer_lib.load(smollm2_path)
+
+
+@pytest.fixture(scope="session")
+def itune_data():
+  """Real data, by the environment variable ITUNE_DATA."""
+  path = os.environ.get("ITUNE_DATA", "")
+  if not os.path.isdir(path):
+    pytest.skip("ITUNE_DATA names no folder: set it to a checkout of the shared data to run this test")
+  return path

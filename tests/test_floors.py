@@ -1,0 +1,101 @@
+"""The architecture, kept: imports go down, gin stays in run, NNX through the waist, rooms stay small."""
+import ast
+import collections
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+FILES = sorted((ROOT / "itune_jax").rglob("*.py"))
+FLOORS = {"core": 0, "nn": 1, "dist": 1, "models": 2, "peft": 2, "data": 2, "objectives": 2, "optim": 2, "sampling": 3,
+          "train": 4, "evals": 4, "synth": 4, "run": 5, "api": 6}
+MAY = {"core": set(), "nn": {"core"}, "dist": {"core"}, "models": {"core", "nn", "dist"}, "peft": {"core", "nn"}, "data": {"core"},
+       "objectives": {"core"}, "optim": {"core"}, "sampling": {"core", "nn", "dist"}, "train": {"core", "dist"},
+       "evals": {"core", "dist", "sampling", "data"}, "synth": {"core", "dist", "sampling", "data"}}
+NNX = {"Module", "Param", "Rngs", "data", "List", "Dict", "split", "merge", "state", "iter_modules", "eval_shape"}
+TREES = {path: ast.parse(path.read_text()) for path in FILES}
+
+
+def room(path):
+  parts = path.relative_to(ROOT / "itune_jax").parts
+  return parts[0] if len(parts) > 1 else parts[0].removesuffix(".py")
+
+
+def imports(tree):
+  for node in ast.walk(tree):
+    if isinstance(node, ast.ImportFrom) and node.module:
+      for alias in node.names:
+        yield f"{node.module}.{alias.name}"
+    elif isinstance(node, ast.Import):
+      for alias in node.names:
+        yield alias.name
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_file(path):
+  tree, here = TREES[path], room(path)
+  assert len(path.read_text().splitlines()) <= 400, "a file has at most 400 lines"
+  for name in imports(tree):
+    if name.startswith("itune_jax."):
+      there = name.split(".")[1]
+      if there != here and here in MAY:
+        assert there in MAY[here], f"{here} (floor {FLOORS[here]}) may not import {there}"
+      assert FLOORS[there] <= FLOORS.get(here, 7), f"{here} imports upward: {there}"
+    if name.split(".")[0] == "gin":
+      assert here == "run", "gin lives in run only"
+    if name.split(".")[0] in ("seqio", "tensorflow"):
+      assert path.name == "tasks.py", "only the registration of tasks imports SeqIO"
+  for node in ast.walk(tree):
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+      assert node.end_lineno - node.lineno < 60, f"{node.name} is longer than 60 lines"
+      assert not any(isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.walk(node)), f"{node.name} imports inside a function"
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "nnx":
+      assert node.attr in NNX, f"nnx.{node.attr} is not in the narrow waist"
+    if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv") and here != "run":
+      raise AssertionError("environment variables are read in run only")
+    if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "import_module":
+      assert path.name == "cli.py", "import_module is cli's alone"
+  if path.name == "__init__.py" and path.parent.name != "itune_jax":
+    assert all(isinstance(n, ast.Expr) for n in tree.body), "an __init__ holds a docstring only"
+
+
+def test_no_cycles():
+  names = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in FILES}
+  edges = collections.defaultdict(set)
+  for name, path in names.items():
+    edges[name] = {i for i in imports(TREES[path]) if i in names}
+  done, active = set(), set()
+
+  def visit(name, trail):
+    assert name not in active, f"import cycle: {' -> '.join([*trail, name])}"
+    if name in done:
+      return
+    active.add(name)
+    for other in sorted(edges[name]):
+      visit(other, [*trail, name])
+    active.discard(name)
+    done.add(name)
+
+  for name in sorted(names):
+    visit(name, [])
+
+
+def test_every_config_field_is_read():
+  """A knob that nothing reads is a lie. Configuration is every dataclass that checks its own types."""
+  read = collections.Counter(n.attr for tree in TREES.values() for n in ast.walk(tree) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load))
+  unread = []
+  for path, tree in TREES.items():
+    for node in ast.walk(tree):
+      if isinstance(node, ast.ClassDef) and "check_types" in ast.dump(node):
+        fields = [f.target.id for f in node.body if isinstance(f, ast.AnnAssign)]
+        unread += [f"{path.name}:{node.name}.{f}" for f in fields if not read[f]]
+  assert not unread
+
+
+def test_public_functions_have_docstrings():
+  bare = []
+  for path, tree in TREES.items():
+    for node in tree.body:
+      if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_") and not ast.get_docstring(node):
+        bare.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}")
+  assert not bare
