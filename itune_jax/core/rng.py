@@ -12,5 +12,10 @@ def root(seed: int) -> jax.Array:
 def named(key: jax.Array, *names: str | int) -> jax.Array:
   """The key of a named stream: `named(key, "dropout", step)`. Strings are folded in by their CRC-32."""
   for name in names:
-    key = jax.random.fold_in(key, zlib.crc32(name.encode()) if isinstance(name, str) else name)
+    key = jax.random.fold_in(key, stream(name) if isinstance(name, str) else name)
   return key
+
+
+def stream(name: str) -> int:
+  """The number that a name is folded in by."""
+  return zlib.crc32(name.encode())

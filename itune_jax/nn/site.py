@@ -109,7 +109,7 @@ class Proj(nnx.Module):
 
   def __call__(self, x, ctx):
     """Applies to x [..., *in]; returns [..., *out] in x's dtype."""
-    adapters = list(self.adapters.values())
+    adapters = in_order(self)
     for adapter in adapters:
       x = adapter.pre(x, ctx)
     w = Weight(lambda: self.kernel[...].astype(x.dtype), self.core_shape)
@@ -137,10 +137,10 @@ class Embed(nnx.Module):
   def __call__(self, tokens_BT, ctx):
     """Vectors [B, T, D], in training with uniform noise of half-width `ctx.noise_BT` / √D (NEFTune)."""
     w = Weight(lambda: self.table[...].astype(ctx.dtype), self.core_shape)
-    for adapter in self.adapters.values():
+    for adapter in in_order(self):
       w = adapter.weight(w, ctx)
     x_BTD = jnp.take(w.value, tokens_BT, axis=0)
-    for adapter in self.adapters.values():
+    for adapter in in_order(self):
       x_BTD = adapter.post(tokens_BT, x_BTD, w, ctx)
     if ctx.noise_BT is not None and ctx.key is not None:
       noise = jax.random.uniform(jax.random.fold_in(ctx.key, 0x4E45), x_BTD.shape, jnp.float32, -1.0, 1.0)
@@ -165,7 +165,7 @@ class Tap(nnx.Module):
 
   def __call__(self, y, ctx, x=None):
     """Returns y, changed by adapters given x (what y was computed from, where the model passes it)."""
-    for adapter in self.adapters.values():
+    for adapter in in_order(self):
       y = adapter.post(x, y, None, ctx)
     if self.axes is None:
       return y
@@ -173,6 +173,11 @@ class Tap(nnx.Module):
 
 
 SITES = (Proj, Embed, Tap)
+
+
+def in_order(node) -> list[Adapter]:
+  """The adapters of a site by name: an order that survives taking the module apart."""
+  return [adapter for _, adapter in sorted(node.adapters.items())]
 
 
 def contract(x, w, num_in: int):

@@ -97,13 +97,14 @@ def _attach_one(module, params, method, key, mesh, rules, dtype):
     for name, value in method.shared([spec for _, spec, _ in places], rng.named(key, "bank")).items():
       module.bank[f"{method.name}_{name}"] = site_lib.AdapterParam(value, axes=(None,) * value.ndim, trainable=False)
       added[f"bank/{method.name}_{name}"] = jax.device_put(value, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
-  for node, spec, matched in places:
-    base = f"{spec.name}/adapters/{method.name}"
-    kernel = params.get(f"{spec.name}/kernel") if getattr(method, "needs_weight", False) else None
-    graph, state = _make_stacked(method, spec, matched, key, kernel, mesh, rules, dtype)
-    node.adapters[method.name] = nnx.merge(graph, state)
+  plans = [_plan(method, spec, matched, key, params, mesh, rules, dtype) for _, spec, matched in places]
+  # One compilation for all sites: a program apiece would cost seconds.
+  states = jax.jit(lambda given: [plan.run(*g) for plan, g in zip(plans, given, strict=True)],
+                   out_shardings=[plan.where for plan in plans])([plan.given for plan in plans])
+  for (node, spec, _), plan, state in zip(places, plans, states, strict=True):
+    node.adapters[method.name] = nnx.merge(plan.graph, state)
     _, arrays = nn_tree.disassemble(node.adapters[method.name])
-    added |= {f"{base}/{name}": value for name, value in arrays.items()}
+    added |= {f"{spec.name}/adapters/{method.name}/{name}": value for name, value in arrays.items()}
   return added
 
 
@@ -146,37 +147,56 @@ def is_stacked(spec: site_lib.SiteSpec) -> bool:
   return spec.layers != (spec.name,)
 
 
-def _make_stacked(method, spec, matched, key, kernel, mesh, rules, dtype):
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+  """How the adapter of one site is made: `run(*given)` is its state, to lie on `where`."""
+  graph: Any
+  run: Any
+  given: tuple[Any, ...]
+  where: Any
+
+
+def _plan(method, spec, matched, key, params, mesh, rules, dtype) -> _Plan:
   values = method.layer_values(spec, matched) if hasattr(method, "layer_values") else {}
   gate = not values and not matched.all()
+  kernel = params.get(f"{spec.name}/kernel") if getattr(method, "needs_weight", False) else None
 
-  def one(key, values, active, w):
-    adapter = method.make(spec, key, w=w, **values)
+  def one(stream, values, active, w):
+    adapter = method.make(spec, jax.random.fold_in(key, stream), w=w, **values)
     adapter = Gated(adapter, active) if gate else adapter
     for variable in jax.tree.leaves(nnx.state(adapter), is_leaf=lambda v: isinstance(v, nnx.Param)):
-      trains = variable.get_metadata().get("trainable", True)
-      variable[...] = variable[...].astype(dtype) if trains else variable[...]
+      if variable.get_metadata().get("trainable", True):
+        variable[...] = variable[...].astype(dtype)
     return nnx.split(adapter)
 
-  keys = jnp.stack([rng.named(key, name) for name in spec.layers])
-  given = (keys, {k: jnp.asarray(v) for k, v in values.items()}, jnp.asarray(matched), kernel)
-  if not is_stacked(spec):
-    given = jax.tree.map(lambda x: x[0], given[:3]) + (kernel,)
-  shape_of = lambda x: jax.ShapeDtypeStruct(x.shape[1:] if is_stacked(spec) else x.shape, x.dtype)
-  graph = nnx.split(nnx.eval_shape(lambda: nnx.merge(*one(*jax.tree.map(jnp.zeros_like, _examples(given, shape_of))))))[0]
-  run = jax.vmap(lambda *a: one(*a)[1]) if is_stacked(spec) else lambda *a: one(*a)[1]
+  streams = np.array([rng.stream(name) for name in spec.layers], np.uint32)
+  given = (streams, dict(values), np.asarray(matched), kernel)
+  stacked = is_stacked(spec)
+  if not stacked:
+    given = (*jax.tree.map(lambda x: x[0], given[:3]), kernel)
+  example = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:] if stacked else x.shape, x.dtype), given)
+  graph = nnx.split(nnx.eval_shape(lambda given: nnx.merge(*one(*given)), example))[0]
+  run = jax.vmap(lambda *a: one(*a)[1]) if stacked else lambda *a: one(*a)[1]
   shapes = jax.eval_shape(run, *given)
-  meta = nn_tree.metadata(nnx.merge(graph, shapes))
+  adapter = nnx.merge(graph, shapes)
+  axes = {name: meta["axes"] for name, meta in nn_tree.metadata(adapter).items()}
   leaves, treedef = jax.tree.flatten(shapes)
-  names = nn_tree.disassemble(nnx.merge(graph, shapes))[0].names
-  where = [jax.sharding.NamedSharding(mesh, axes_lib.partition_spec(meta[n]["axes"], leaf.shape, rules, mesh))
-           for n, leaf in zip(names, leaves, strict=True)]
-  return graph, jax.jit(run, out_shardings=jax.tree.unflatten(treedef, where))(*given)
+  where = [jax.sharding.NamedSharding(mesh, axes_lib.partition_spec(axes[name], leaf.shape, rules, mesh))
+           for name, leaf in zip(nn_tree.disassemble(adapter)[0].names, leaves, strict=True)]
+  return _Plan(graph, run, given, jax.tree.unflatten(treedef, where))
 
 
-def _examples(given, shape_of):
-  keys, values, active, w = jax.tree.map(shape_of, given)
-  return jax.random.key(0) if keys.dtype != jnp.uint32 else keys, values, active, w
+def _merge_order(node) -> list[tuple[str, Any]]:
+  """What acts on the weight, then on the output, then on the input: y = post(weight(W) · pre(x)), from inside out."""
+  def acts_on(adapter):
+    inner = type(adapter.inner if isinstance(adapter, Gated) else adapter)
+    overrides = [getattr(inner, hook) is not getattr(site_lib.Adapter, hook) for hook in ("pre", "post", "weight")]
+    return 2 if overrides[0] else 1 if overrides[1] else 0
+
+  ordered = sorted(node.adapters.items())
+  pre = [pair for pair in ordered if acts_on(pair[1]) == 2]
+  rest = sorted((pair for pair in ordered if acts_on(pair[1]) != 2), key=lambda pair: acts_on(pair[1]))
+  return rest + pre[::-1]
 
 
 def merge(attached: Attached) -> dict[str, Any]:
@@ -188,7 +208,7 @@ def merge(attached: Attached) -> dict[str, Any]:
   live, _ = nn_tree.disassemble(attached.module)
   module = live.build({n: attached.params[n] for n in live.names})
   for path, node in nn_tree.sites(module).items():
-    for name, adapter in node.adapters.items():
+    for name, adapter in _merge_order(node):
       if node.spec(path, (path,)).kind != "proj":
         raise errors.InputError(f"{name} sits on {path}, which has no kernel: it cannot be merged")
       graph, state = nnx.split(adapter)
