@@ -102,7 +102,7 @@ class PrefixMix(site.Adapter):
 
   def post(self, x, y, w, ctx):
     B = x.shape[0]
-    k, v = (jnp.broadcast_to(p[...][None], (B, *p.shape)) for p in (self.k, self.v))
+    k, v = (jnp.broadcast_to(p[...].swapaxes(0, 1)[None], (B, p.shape[1], P, p.shape[2])) for p in (self.k, self.v))
     seen = jnp.zeros((B, P), jnp.int32)
     return kernels.merge(*y, *kernels.cached(x, k, v, jnp.zeros(x.shape[:2], jnp.int32), seen))
 

@@ -29,20 +29,22 @@ class Batch:
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=("positions_BT", "segments_BT", "key", "noise_BT", "bank"),
+    data_fields=("positions_BT", "segments_BT", "key", "noise_BT", "bank", "cache_rows_BT"),
     meta_fields=("mesh", "rules", "dtype"))
 @dataclasses.dataclass(frozen=True)
 class Ctx:
   """What every layer may need to know of one call.
 
   `key` is None outside training: dropout and noise are off then. `noise_BT` scales uniform noise on the
-  embeddings (NEFTune). `bank` holds arrays that adapters of all layers share. `mesh` and `rules` are static.
+  embeddings (NEFTune). `bank` holds arrays that adapters of all layers share. `cache_rows_BT` is set by a
+  packed prefill: the row of the cache that each position belongs to. `mesh` and `rules` are static.
   """
   positions_BT: Any
   segments_BT: Any
   key: Any = None
   noise_BT: Any = None
   bank: Any = None
+  cache_rows_BT: Any = None
   mesh: Mesh | None = None
   rules: tuple[tuple[str, tuple[str, ...]], ...] = tuple(axes_lib.DEFAULT_RULES.items())
   dtype: Any = jnp.float32

@@ -80,7 +80,7 @@ class Decoder(nnx.Module):
     """Final hidden states [B, T, D] after the last norm, the cache, and sums over the layers."""
     ctx = ctx.replace(bank=self.bank, positions_BT=self.positions(ctx.positions_BT, ctx))
     if cache is not None:
-      cache = cache.mark(ctx.positions_BT, ctx.segments_BT != 0)
+      cache = cache.mark(ctx.positions_BT, ctx.segments_BT != 0, ctx.cache_rows_BT)
     x_BTD = ctx.constrain(self.embed(tokens_BT, ctx).astype(ctx.dtype), ("batch", "length", "act_embed"))
     tables = self.cfg.rope.tables(ctx.positions_BT, self.cfg.head_dim)
     x_BTD, cache, aux = stack.run(self.blocks, x_BTD, ctx, tables, cache=cache, remat=self.remat)

@@ -28,12 +28,12 @@ class Attention(nnx.Module):
     self.mix = site.Tap("attn_mix")
 
   def __call__(self, x_BTD, ctx, tables, cache=None, layer=None):
-    """Returns (y_BTD, cache). With a cache, T > 1 is a prompt that starts an empty cache, T = 1 continues it."""
+    """Returns (y_BTD, cache). With a cache, T > 1 are prompts that start empty rows of it, T = 1 continues each row."""
     q = self.tap_q(rope_lib.rotate(self.q(x_BTD, ctx), tables), ctx)
     k = self.tap_k(rope_lib.rotate(self.k(x_BTD, ctx), tables), ctx)
     v = self.tap_v(self.v(x_BTD, ctx), ctx)
     if cache is not None:
-      cache = cache.write(layer, k, v, ctx.positions_BT, ctx.segments_BT != 0)
+      cache = cache.write(layer, k, v, ctx.positions_BT, ctx.segments_BT != 0, ctx.cache_rows_BT)
     if cache is None or x_BTD.shape[1] > 1:
       out, lse = kernels.packed(q, k, v, ctx.segments_BT, ctx)
     else:

@@ -36,14 +36,25 @@ def packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, ctx=None):
   return run(q_BTNH, k_BTKH, v_BTKH, segments_BT)
 
 
-def cached(q_BTNH, k_BSKH, v_BSKH, q_positions_BT, k_positions_BS):
-  """Attention over a cache: a query sees every filled slot whose position is not after its own."""
+def cached(q_BTNH, k_BKSH, v_BKSH, q_positions_BT, k_positions_BS):
+  """Attention over a cache: a query sees every filled slot whose position is not after its own.
+
+  One new token a row is bound by reading the cache, so it is a multiply and a sum that fuse with the read; a dot
+  would first copy keys and values into another layout.
+  """
   B, T, N, H = q_BTNH.shape
-  K = k_BSKH.shape[2]
-  q = q_BTNH.reshape(B, T, K, N // K, H)
-  scores = jnp.einsum("BTKGH,BSKH->BKGTS", q, k_BSKH, preferred_element_type=jnp.float32) / math.sqrt(H)
+  K = k_BKSH.shape[1]
+  q = q_BTNH.reshape(B, T, K, N // K, H).astype(jnp.float32) / math.sqrt(H)
   seen = (k_positions_BS[:, None, :] >= 0) & (k_positions_BS[:, None, :] <= q_positions_BT[:, :, None])
-  out, lse = _softmax_times(scores, seen[:, None, None], v_BSKH, "BKGTS,BSKH->BTKGH")
+  if T == 1:
+    scores = jnp.sum(q[:, 0, :, :, None] * k_BKSH[:, :, None].astype(jnp.float32), axis=-1)[:, :, :, None]
+  else:
+    scores = jnp.einsum("BTKGH,BKSH->BKGTS", q, k_BKSH.astype(jnp.float32))
+  p, lse = _softmax(scores, seen[:, None, None])
+  if T == 1:
+    out = jnp.sum(p[:, :, :, 0, :, None] * v_BKSH[:, :, None].astype(jnp.float32), axis=3)[:, None]
+  else:
+    out = jnp.einsum("BKGTS,BKSH->BTKGH", p, v_BKSH.astype(jnp.float32))
   return out.reshape(B, T, N, H).astype(q_BTNH.dtype), lse.transpose(0, 3, 1, 2).reshape(B, T, N)
 
 
@@ -55,7 +66,8 @@ def reference(q_BTNH, k_BTKH, v_BTKH, segments_BT):
   scores = jnp.einsum("BTKGH,BSKH->BKGTS", q, k_BTKH, preferred_element_type=jnp.float32) / math.sqrt(H)
   index = jnp.arange(T)[None]
   seen = mask.visible(segments_BT, segments_BT, index, index)
-  out, lse = _softmax_times(scores, seen[:, None, None], v_BTKH, "BKGTS,BSKH->BTKGH")
+  p, lse = _softmax(scores, seen[:, None, None])
+  out = jnp.einsum("BKGTS,BSKH->BTKGH", p.astype(v_BTKH.dtype), v_BTKH)
   return out.reshape(B, T, N, H).astype(q_BTNH.dtype), lse.transpose(0, 3, 1, 2).reshape(B, T, N)
 
 
@@ -66,14 +78,13 @@ def merge(out_a, lse_a, out_b, lse_b):
   return out_a * share + out_b * (1 - share), lse
 
 
-def _softmax_times(scores, seen, v, eqn):
+def _softmax(scores, seen):
   scores = jnp.where(seen, scores, NEG)
   top = jnp.max(scores, axis=-1, keepdims=True)
   p = jnp.where(seen, jnp.exp(scores - top), 0)
   total = jnp.sum(p, axis=-1, keepdims=True)
   lse = jnp.where(total > 0, top + jnp.log(jnp.maximum(total, 1e-37)), NEG)[..., 0]
-  p = p / jnp.maximum(total, 1e-37)
-  return jnp.einsum(eqn, p.astype(v.dtype), v), lse
+  return p / jnp.maximum(total, 1e-37), lse
 
 
 # --- the block kernel. One device's shard; K and G are the local heads. -------------------------------------

@@ -1,12 +1,12 @@
-"""Prefill and decoding as one compiled function on the training mesh.
+"""Prefill and decoding as compiled functions on the training mesh.
 
-Prompts are padded on the right to a bucket; every row has its own cursor, so no row sees padding and the text of
-a row is the same in any batch. One program per (rows, prompt bucket, new tokens).
+Prompts are prefilled packed, as training rows are: no position is spent on padding to the longest. Then every row
+has its own cursor in the cache, so the text of a row is the same in any batch.
 """
 from collections.abc import Callable, Sequence
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +15,12 @@ import numpy as np
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
 from itune_jax.core import errors
+from itune_jax.core import pack
 from itune_jax.core import rng
 from itune_jax.sampling import policy
 
-BUCKET = 64
+BUCKET = 64  # cache slots are a multiple of it
+PREFILL_BUCKET = 512  # the shortest packed row of prompts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,14 +59,17 @@ def generate(bind: Callable, params: Any, prompts: Sequence[Sequence[int]], deco
   order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
   found: dict[int, Generation] = {}
   stops = jnp.asarray(sorted(set(stop_ids)) or [-1], jnp.int32)
+  key = rng.named(rng.root(decode.seed), "sample")
+  prefill, loop = _programs(bind, decode.max_new_tokens)
   for at in range(0, len(order), decode.batch):
     members = order[at:at + decode.batch]
-    tokens_BT, lengths_B = _pad([prompts[i] for i in members], decode.batch)
-    key = rng.named(rng.root(decode.seed), "sample")
+    packed = _pack([prompts[i] for i in members], decode.batch, _shards(bind))
+    slots = -(-(max(len(prompts[i]) for i in members) + decode.max_new_tokens) // BUCKET) * BUCKET
     keys_B = jnp.stack([rng.named(key, i) for i in members + members[-1:] * (decode.batch - len(members))])
-    live = jnp.arange(decode.batch) < len(members)
-    out, logprobs, counts, stopped = jax.device_get(_program(bind, decode.max_new_tokens)(
-        params, tokens_BT, lengths_B, keys_B, live, jnp.float32(decode.temperature), jnp.float32(decode.top_p), stops))
+    live_B = jnp.arange(decode.batch) < len(members)
+    cache, last_BD = prefill(params, packed.batch, packed.cache_rows_RT, packed.last_B, slots)
+    out, logprobs, counts, stopped = jax.device_get(loop(
+        params, cache, last_BD, packed.lengths_B, keys_B, live_B, jnp.float32(decode.temperature), jnp.float32(decode.top_p), stops))
     for b, i in enumerate(members):
       n = min(int(counts[b]), max_length - len(prompts[i]))
       found[i] = Generation(out[b, :n].tolist(), logprobs[b, :n].tolist(), bool(stopped[b]))
@@ -72,59 +77,78 @@ def generate(bind: Callable, params: Any, prompts: Sequence[Sequence[int]], deco
   return [found[i] for i in range(len(prompts))]
 
 
-def _pad(prompts, batch):
-  longest = -(-max(map(len, prompts)) // BUCKET) * BUCKET
-  tokens_BT = np.zeros((batch, longest), np.int32)
-  lengths_B = np.ones(batch, np.int32)
-  for b, prompt in enumerate(prompts):
-    tokens_BT[b, :len(prompt)], lengths_B[b] = prompt, len(prompt)
-  return tokens_BT, lengths_B
+class _Packed(NamedTuple):
+  batch: batch_lib.Batch
+  cache_rows_RT: np.ndarray
+  last_B: np.ndarray  # where each prompt's last token stands, in the flattened rows
+  lengths_B: np.ndarray
+
+
+def _pack(prompts, batch: int, shards: int) -> _Packed:
+  """Prompts in `shards` packed rows; row lengths grow by half from bucket to bucket, so that few shapes are compiled."""
+  lengths, row_length = list(map(len, prompts)), PREFILL_BUCKET
+  while row_length < max(lengths) or len(rows := pack.best_fit_decreasing(lengths, row_length)) > shards:
+    row_length += row_length // 2
+  rows += [[]] * (shards - len(rows))
+  # A prompt of n tokens is n positions: pad the shifted target that fill() expects.
+  filled = pack.fill([[(np.asarray([*prompts[i], 0], np.int32), np.zeros(lengths[i] + 1, np.float32)) for i in row] for row in rows], row_length)
+  cache_rows, last_B = np.zeros(filled.tokens_BT.shape, np.int32), np.zeros(batch, np.int32)
+  for r, row in enumerate(rows):
+    at = 0
+    for i in row:
+      cache_rows[r, at:at + lengths[i]] = i
+      at += lengths[i]
+      last_B[i] = r * row_length + at - 1
+  return _Packed(filled, cache_rows, last_B, np.asarray(lengths + [1] * (batch - len(lengths)), np.int32))
+
+
+def _shards(bind) -> int:
+  return bind.mesh.shape.get("data", 1) * bind.mesh.shape.get("fsdp", 1)
 
 
 @functools.lru_cache(maxsize=32)
-def _program(bind: Callable, new: int) -> Callable:
-  """The compiled program of one binder; jit adds one version per shape."""
+def _programs(bind: Callable, new: int) -> tuple[Callable, Callable]:
+  """The compiled prefill and decoding of one binder; jit adds one version per shape."""
+  spread = lambda cache, ctx: jax.tree.map(
+      lambda x: ctx.constrain(x, ("layers", "batch", "kv_heads", None, "head_dim") if x.ndim == 5 else ("batch", None)), cache)
 
-  @jax.jit
-  def run(params, tokens_BT, lengths_B, keys_B, live_B, temperature, top_p, stops):
+  @functools.partial(jax.jit, static_argnums=4)
+  def prefill(params, batch, cache_rows_RT, last_B, slots):
     model = bind(params)
-    B, T = tokens_BT.shape
-    constrain = lambda cache, ctx: jax.tree.map(
-        lambda x: ctx.constrain(x, ("layers", "batch", None, "kv_heads", "head_dim")[:x.ndim] if x.ndim == 5 else ("batch", None)), cache)
+    ctx = model.context(batch, cache_rows_BT=cache_rows_RT)
+    cache = spread(model.empty_cache(last_B.shape[0], slots), ctx)
+    hidden_RTD, cache = model.decode(batch.tokens_BT, ctx, cache)
+    return spread(cache, ctx), hidden_RTD.reshape(-1, hidden_RTD.shape[-1])[last_B]
+
+  @functools.partial(jax.jit, donate_argnums=1)
+  def loop(params, cache, last_BD, lengths_B, keys_B, live_B, temperature, top_p, stops):
+    model = bind(params)
+    B = lengths_B.shape[0]
 
     def context(positions_BT, valid_BT):
       return model.context(batch_lib.Batch(None, None, None, valid_BT.astype(jnp.int32), positions_BT))
 
-    positions_BT = jnp.broadcast_to(jnp.arange(T)[None], (B, T))
-    ctx = context(positions_BT, positions_BT < lengths_B[:, None])
-    cache = constrain(model.empty_cache(B, T + new), ctx)
-    hidden_BTD, cache = model.decode(tokens_BT, ctx, cache)
-    last_BD = jnp.take_along_axis(hidden_BTD, (lengths_B - 1)[:, None, None], axis=1)[:, 0]
-
-    def pick(hidden_BD, step):
+    def pick(step, hidden_BD, done_B, count_B, out_BS, logprob_BS):
+      """Chooses token number `step` of every row and books it, unless it ends the row."""
       keys = jax.vmap(jax.random.fold_in, (0, None))(keys_B, step)
-      return policy.choose(model.project(hidden_BD), keys, temperature, top_p)
+      token_B, logprob_B = policy.choose(model.project(hidden_BD), keys, temperature, top_p)
+      done_B |= jnp.any(token_B[:, None] == stops[None], axis=1)
+      out_BS = out_BS.at[:, step].set(jnp.where(done_B, 0, token_B))
+      logprob_BS = logprob_BS.at[:, step].set(jnp.where(done_B, 0, logprob_B))
+      return token_B, done_B, count_B + ~done_B, out_BS, logprob_BS
 
     def alive(carry):
-      step, _, done_B, *_ = carry
+      step, _, (_, done_B, *_) = carry
       return (step < new) & ~jnp.all(done_B)
 
     def advance(carry):
-      step, hidden_BD, done_B, count_B, out_BS, logprob_BS, cache = carry
-      token_B, logprob_B = pick(hidden_BD, step)
-      stop_B = jnp.any(token_B[:, None] == stops[None], axis=1)
-      write_B = ~done_B & ~stop_B
-      out_BS = out_BS.at[:, step].set(jnp.where(write_B, token_B, 0))
-      logprob_BS = logprob_BS.at[:, step].set(jnp.where(write_B, logprob_B, 0))
-      ctx = context((lengths_B + step)[:, None], write_B[:, None])
-      hidden_B1D, cache = jax.lax.cond(
-          jnp.any(write_B) & (step + 1 < new), lambda c: model.decode(token_B[:, None], ctx, c),
-          lambda c: (hidden_BD[:, None], c), cache)
-      return (step + 1, hidden_B1D[:, 0], done_B | stop_B, count_B + write_B, out_BS, logprob_BS, constrain(cache, ctx))
+      step, cache, (token_B, done_B, *books) = carry
+      ctx = context((lengths_B + step - 1)[:, None], ~done_B[:, None])
+      hidden_B1D, cache = model.decode(token_B[:, None], ctx, cache)
+      return step + 1, spread(cache, ctx), pick(step, hidden_B1D[:, 0], done_B, *books)
 
-    start = (jnp.int32(0), last_BD, ~live_B, jnp.zeros(B, jnp.int32), jnp.zeros((B, new), jnp.int32),
-             jnp.zeros((B, new), jnp.float32), cache)
-    _, _, done_B, count_B, out_BS, logprob_BS, _ = jax.lax.while_loop(alive, advance, start)
+    first = pick(0, last_BD, ~live_B, jnp.zeros(B, jnp.int32), jnp.zeros((B, new), jnp.int32), jnp.zeros((B, new), jnp.float32))
+    _, _, (_, done_B, count_B, out_BS, logprob_BS) = jax.lax.while_loop(alive, advance, (jnp.int32(1), cache, first))
     return out_BS, logprob_BS, count_B, done_B
 
-  return run
+  return prefill, loop
