@@ -184,8 +184,27 @@ def contract(x, w, num_in: int):
   """Contracts the last `num_in` axes of x with the first of w, as one two-dimensional matmul."""
   lead, out = x.shape[:x.ndim - num_in], w.shape[num_in:]
   fan_in = math.prod(w.shape[:num_in])
-  y = jax.lax.dot_general(x.reshape(*lead, fan_in), w.reshape(fan_in, -1), (((len(lead),), (0,)), ((), ())))
-  return y.reshape(*lead, *out)
+  return _matmul(x.reshape(*lead, fan_in), w.reshape(fan_in, -1)).reshape(*lead, *out)
+
+
+@jax.custom_vjp
+def _matmul(x, w):
+  return jax.lax.dot_general(x, w, (((x.ndim - 1,), (0,)), ((), ())))
+
+
+def _matmul_backward(saved, d_y):
+  """The weight's gradient with its narrow side first: for the rank of an adapter the other order is thrice as slow on CPU."""
+  x, w = saved
+  d_x = jax.lax.dot_general(d_y, w, (((d_y.ndim - 1,), (1,)), ((), ())))
+  lead = tuple(range(x.ndim - 1))
+  if w.shape[1] < w.shape[0]:
+    d_w = jax.lax.dot_general(d_y, x, ((lead, lead), ((), ()))).T
+  else:
+    d_w = jax.lax.dot_general(x, d_y, ((lead, lead), ((), ())))
+  return d_x, d_w
+
+
+_matmul.defvjp(lambda x, w: (_matmul(x, w), (x, w)), _matmul_backward)
 
 
 def _normal(key, shape, scale, dtype):

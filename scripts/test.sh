@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# bash scripts/test.sh           the default tests: no torch, at most 12 minutes on 2 cores
+# bash scripts/test.sh parity    live against torch, transformers, peft, trl, lm-eval
+# bash scripts/test.sh full      benchmarks, kill tests and sweeps
+# Real data is found through ITUNE_DATA; tests that need it skip without it, and say so.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/env.sh
+weight="${1:-default}"
+[ $# -gt 0 ] && shift
+export JAX_PLATFORMS=cpu TF_CPP_MIN_LOG_LEVEL=3 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE="${HF_HUB_OFFLINE:-1}"
+case "$weight" in
+  default) install_env test; .venv/bin/ruff check itune_jax tests scripts; .venv/bin/python -m pytest -rs "$@" ;;
+  parity) install_env test; install_env parity; .venv/bin/python -m pytest -rs -m parity tests/parity "$@" ;;
+  full) install_env test; .venv/bin/python -m pytest -rs -m full "$@" ;;
+  *) echo "unknown weight $weight: default, parity or full" >&2; exit 2 ;;
+esac
