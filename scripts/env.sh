@@ -8,13 +8,13 @@ install_env() {
   want="$(cat requirements.lock setup.cfg | sha256sum)"
   [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && return 0
   echo "installing ${extra:-the base} environment into .venv …" >&2
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+  .venv/bin/python -m pip install -qq --disable-pip-version-check -r requirements.lock
+  .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
   case "$extra" in
-    test) .venv/bin/python -m pip install --quiet --disable-pip-version-check pytest==8.4.2 ruff==0.14.4 ;;
+    test) .venv/bin/python -m pip install -qq --disable-pip-version-check pytest==8.4.2 ruff==0.14.4 ;;
     parity)
-      .venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-      .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock -r requirements-parity.txt ;;
+      .venv/bin/python -m pip install -qq --disable-pip-version-check torch==2.13.0
+      .venv/bin/python -m pip install -qq --disable-pip-version-check -r requirements.lock -r requirements-parity.txt ;;
   esac
   echo "$want" > "$stamp"
 }

@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(config, items):
   chosen = config.getoption("-m") or ""
   for item in items:
     for weight in ("parity", "full"):
-      if weight in item.keywords and weight not in chosen:
+      if item.get_closest_marker(weight) and weight not in chosen:
         item.add_marker(pytest.mark.skip(reason=f"{weight} tests run by scripts/test.sh {weight}"))
 
 

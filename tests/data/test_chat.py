@@ -1,0 +1,126 @@
+"""Rendering and masks: token-identical, exact spans, failing closed. The golden forces RENDER_VERSION."""
+import hashlib
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from itune_jax.data import chat
+from itune_jax.data import example as example_lib
+
+GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "chat_smollm2.json"
+QWEN_LIKE = ("{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{% if m['role'] == 'assistant' and not loop.last %}"
+             "{{ m['content'].split('</think>')[-1].lstrip('\n') }}{% else %}{{ m['content'] }}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}"
+             "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+
+
+def example(*turns, **more):
+  return example_lib.Example(messages=tuple({"role": r, "content": c} if isinstance(c, str) else {"role": r, **c} for r, c in turns), **more)
+
+
+CASES = [
+    example(("user", "Hi"), ("assistant", "Hello!")),
+    example(("system", "Be brief."), ("user", " Two  spaces "), ("assistant", "  kept, and trailing \n"), ("user", "Ünïcode 漢字 🙂?"), ("assistant", "Jà – 漢字 🙂")),
+    example(("user", "a"), ("assistant", {"content": "not trained", "weight": 0}), ("user", "b"), ("assistant", {"content": "half", "weight": 0.5})),
+]
+
+
+@pytest.fixture(scope="module")
+def renderer(smollm2_tokenizer):
+  return chat.Renderer(smollm2_tokenizer)
+
+
+@pytest.mark.parametrize("case", CASES, ids=["single", "unicode", "weights"])
+def test_ids_are_those_of_apply_chat_template(renderer, smollm2_tokenizer, case):
+  (row,) = renderer.render(case)
+  messages = [{k: v for k, v in m.items() if k != "weight"} for m in case.messages]
+  assert row.ids.tolist() == smollm2_tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
+
+
+def test_trained_tokens_are_the_answers_and_their_terminators(renderer, smollm2_tokenizer):
+  (row,) = renderer.render(CASES[1])
+  trained = smollm2_tokenizer.decode(row.ids[row.weights != 0])
+  # The first space shares a token with the header's newline: behind the prompt it could never be produced.
+  assert trained == " kept, and trailing \n<|im_end|>Jà – 漢字 🙂<|im_end|>"
+
+
+def test_weights_follow_the_message(renderer, smollm2_tokenizer):
+  (row,) = renderer.render(CASES[2])
+  assert smollm2_tokenizer.decode(row.ids[row.weights == 0.5]) == "half<|im_end|>" and set(row.weights.tolist()) == {0.0, 0.5}
+
+
+def test_golden_changes_only_with_the_version(renderer):
+  """When this fails because rendering changed on purpose: raise RENDER_VERSION, then scripts/make_goldens.py."""
+  rows = [[r.ids.tolist(), r.weights.tolist()] for case in CASES for r in renderer.render(case)]
+  found = {"version": chat.RENDER_VERSION, "sha256": hashlib.sha256(json.dumps(rows).encode()).hexdigest()}
+  assert found == json.loads(GOLDEN.read_text())
+
+
+def test_a_turn_whose_thinking_is_dropped_gets_a_row_of_its_own(smollm2_tokenizer):
+  case = example(("user", "1"), ("assistant", "<think>\none\n</think>\n\nA"), ("user", "2"), ("assistant", "<think>\ntwo\n</think>\n\nB"))
+  renderer = chat.Renderer(_with(smollm2_tokenizer, QWEN_LIKE))
+  texts = [smollm2_tokenizer.decode(row.ids[row.weights != 0]) for row in renderer.render(case)]
+  assert texts == ["<think>\ntwo\n</think>\n\nB<|im_end|>", "<think>\none\n</think>\n\nA<|im_end|>"]
+  refusing = chat.Renderer(_with(smollm2_tokenizer, QWEN_LIKE), chat.Rendering(dropped_turn="refuse"))
+  with pytest.raises(example_lib.BadRow, match="drops text of turns"):
+    refusing.render(case)
+
+
+@pytest.mark.parametrize("template,reason", [
+    ("{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}", "stop"),
+    ("{% for m in messages %}{{ m['content'] | upper if m['role'] == 'user' else 'x' }}<|im_end|>{% endfor %}", "self-test"),
+    ("{% for m in messages %}{{ m['content'][:5] }}<|im_end|>{% endfor %}", "self-test"),
+    ("{{ raise_exception('no') }}", "cannot render"),
+])
+def test_templates_that_cannot_be_masked_are_refused(smollm2_tokenizer, template, reason):
+  with pytest.raises(ValueError, match=reason):
+    chat.Renderer(_with(smollm2_tokenizer, template))
+
+
+def test_a_tokenizer_without_template_says_what_to_do(smollm2_tokenizer):
+  with pytest.raises(ValueError, match="no chat template; name one"):
+    chat.Renderer(_with(smollm2_tokenizer, None))
+
+
+def test_date_is_pinned(smollm2_tokenizer):
+  template = "{{ strftime_now('%d %b %Y') }}" + QWEN_LIKE
+  assert chat.Renderer(_with(smollm2_tokenizer, template), chat.Rendering(date="2024-07-26")).text([{"role": "user", "content": "x"}]).startswith("26 Jul 2024")
+
+
+def test_truncation_is_counted_or_dropped(smollm2_tokenizer):
+  long = example(("user", "Hi"), ("assistant", "word " * 50))
+  (row,) = chat.Renderer(smollm2_tokenizer, chat.Rendering(max_length=40)).render(long)
+  assert len(row.ids) == 40 and row.truncated
+  with pytest.raises(example_lib.BadRow, match="longer than 40"):
+    chat.Renderer(smollm2_tokenizer, chat.Rendering(max_length=40, truncation="drop")).render(long)
+  with pytest.raises(example_lib.BadRow, match="truncation leaves no trained token"):
+    chat.Renderer(smollm2_tokenizer, chat.Rendering(max_length=8)).render(long)
+
+
+def test_marks_in_the_data_are_refused(renderer):
+  with pytest.raises(example_lib.BadRow, match="private-use"):
+    renderer.render(example(("user", "x\U000F0000"), ("assistant", "y")))
+
+
+def test_prompt_ends_where_the_answer_begins(renderer):
+  (row,) = renderer.render(CASES[0])
+  prompt = renderer.prompt_ids(list(CASES[0].messages[:1]))
+  assert row.ids[:len(prompt)].tolist() == prompt and np.flatnonzero(row.weights)[0] == len(prompt)
+
+
+def test_real_rows_render_and_decode(itune_data, renderer, smollm2_tokenizer):
+  from_file = f"{itune_data}/gsm8k/train_first1500.jsonl"
+  for line in pathlib.Path(from_file).read_text().splitlines()[:200]:
+    raw = json.loads(line)
+    (row,) = renderer.render(example(("user", raw["question"]), ("assistant", raw["answer"])))
+    assert smollm2_tokenizer.decode(row.ids[row.weights != 0]) == raw["answer"] + "<|im_end|>"
+
+
+def _with(tokenizer, template):
+  class Other:
+    chat_template = template
+    added_tokens_decoder = tokenizer.added_tokens_decoder
+    apply_chat_template = staticmethod(lambda *a, **k: tokenizer.apply_chat_template(*a, **k))
+    __call__ = staticmethod(lambda *a, **k: tokenizer(*a, **k))
+  return Other()

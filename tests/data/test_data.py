@@ -1,0 +1,172 @@
+"""Readers, packing, the cache and the feed."""
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+from itune_jax.core import pack
+from itune_jax.data import cache
+from itune_jax.data import chat
+from itune_jax.data import example as example_lib
+from itune_jax.data import feed as feed_lib
+from itune_jax.data import mixture
+from itune_jax.data import readers
+from itune_jax.data.starter import families
+from itune_jax.data.starter import generate
+from itune_jax.evals import checkers
+
+ROWS = {
+    "messages": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
+    "sharegpt": {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
+    "alpaca": {"instruction": "q", "input": "", "output": "a"},
+    "prompt_completion": {"prompt": "q", "completion": "a"},
+    "question_answer": {"question": "q", "answer": "a"},
+    "natural_instructions": {"Definition": ["q"], "input": "", "output": ["a", "b"]},
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "json"])
+def test_formats_are_told_by_their_keys(tmp_path, name, ending):
+  path = tmp_path / f"rows.{ending}"
+  text = json.dumps([ROWS[name]]) if ending == "json" else json.dumps(ROWS[name]) + "\n"
+  path.write_bytes(gzip.compress(text.encode()) if ending.endswith("gz") else text.encode())
+  (row,) = readers.read(str(path))
+  assert [(m["role"], m["content"].strip()) for m in row.example.messages] == [("user", "q"), ("assistant", "a")]
+  assert row.example.source["dataset"] == path.name and row.line == 1
+
+
+@pytest.mark.parametrize("raw,reason", [
+    ("{", "not JSON"), ('{"messages": []}', "no messages"), ('{"messages": [{"role": "robot", "content": "x"}]}', "unknown role 'robot'"),
+    ('{"foo": 1}', "no known format"), ('{"messages": [{"role": "user", "content": "x", "weight": 1}]}', "only assistant turns"),
+    ('{"conversations": [{"from": "martian", "value": "x"}]}', "from 'martian'"), ("[1]", "a row is an object")])
+def test_bad_rows_say_why(tmp_path, raw, reason):
+  path = tmp_path / "bad.jsonl"
+  path.write_text(json.dumps(ROWS["messages"]) + "\n\n" + raw + "\n")
+  good, bad = readers.read(str(path))
+  assert good.example and bad.example is None and reason in bad.problem and bad.line == 3
+
+
+def test_missing_and_corrupt_files(tmp_path):
+  with pytest.raises(ValueError, match="no such file"):
+    list(readers.read(str(tmp_path / "none.jsonl")))
+  (tmp_path / "x.json.gz").write_bytes(b"nonsense")
+  with pytest.raises(ValueError, match=r"x\.json\.gz: cannot be read"):
+    list(readers.read(str(tmp_path)))
+
+
+def test_best_fit_decreasing_wastes_little_and_loses_nothing():
+  lengths = np.random.RandomState(0).randint(1, 513, 4096)
+  rows = pack.best_fit_decreasing(lengths, 2048)
+  assert sorted(i for row in rows for i in row) == list(range(4096))
+  assert all(lengths[row].sum() <= 2048 for row in rows)
+  assert 1 - lengths.sum() / (len(rows) * 2048) < 0.01
+
+
+def test_fill_shifts_targets_inside_the_segment():
+  batch = pack.fill([[(np.array([1, 2, 3]), np.array([0.0, 0, 1])), (np.array([4, 5]), np.array([0.0, 2]))]], 4)
+  assert batch.tokens_BT.tolist() == [[1, 2, 4, 0]] and batch.targets_BT.tolist() == [[2, 3, 5, 0]]
+  assert batch.weights_BT.tolist() == [[0, 1, 2, 0]] and batch.segments_BT.tolist() == [[1, 1, 2, 0]] and batch.positions_BT.tolist() == [[0, 1, 0, 0]]
+
+
+class FakeSource:
+  """Examples whose tokens tell which they are."""
+
+  def __init__(self, count, seed):
+    self.lengths = np.random.RandomState(seed).randint(3, 30, count)
+    self._seed = seed
+
+  def __len__(self):
+    return len(self.lengths)
+
+  def __getitem__(self, i):
+    n = int(self.lengths[i]) + 1
+    return np.full(n, self._seed * 1000 + i, np.int32), np.ones(n, np.float32)
+
+
+def make_feed(process=0, processes=1, seed=0, **packing):
+  sources = {"a": FakeSource(50, 1), "b": FakeSource(200, 2)}
+  return feed_lib.Feed(sources, {"a": 0.25, "b": 0.75}, feed_lib.Packing(**{"row_length": 64, "rows": 4, "window": 128, **packing}), seed=seed, process=process, processes=processes)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_any_number_of_processes_reads_the_same_batches(processes):
+  whole = make_feed()
+  parts = [make_feed(p, processes) for p in range(processes)]
+  for k in (0, 3, 40):
+    expected = whole.batch(k)
+    for name in ("tokens_BT", "weights_BT", "segments_BT"):
+      np.testing.assert_array_equal(np.concatenate([getattr(p.batch(k), name) for p in parts]), getattr(expected, name))
+
+
+def test_a_batch_is_a_function_of_its_number_alone():
+  forwards, jumping = make_feed(), make_feed()
+  later = jumping.batch(37).tokens_BT
+  seen = [forwards.batch(k).tokens_BT for k in range(38)]
+  np.testing.assert_array_equal(seen[37], later)
+  for k, batch in zip((5, 6, 7), make_feed().iterate(5), strict=False):
+    np.testing.assert_array_equal(batch.tokens_BT, seen[k])
+  assert (make_feed(seed=1).batch(0).tokens_BT != seen[0]).any()
+
+
+def test_every_example_comes_once_an_epoch_and_rates_hold():
+  feed = make_feed()
+  drawn = [member for k in range(200) for row in feed.members(k) for member in row][:1200]
+  share = sum(source == "a" for source, _ in drawn) / len(drawn)
+  assert abs(share - 0.25) < 0.05
+  whole_windows = feed._drawn
+  for source, size in ((0, 50), (1, 200)):
+    first = [feed._draw(source, j) for j in range(size)]
+    assert sorted(first) == list(range(size)) and len(whole_windows) > 1
+
+
+def test_bad_geometry_is_refused():
+  with pytest.raises(ValueError, match="does not fit"):
+    make_feed(row_length=8)
+  with pytest.raises(ValueError, match="do not divide among 3"):
+    make_feed(0, 3)
+
+
+def test_cache_is_addressed_by_content_counts_problems_and_is_written_whole(tmp_path, smollm2_tokenizer):
+  path = tmp_path / "rows.jsonl"
+  lines = [json.dumps(ROWS["alpaca"]), "{", json.dumps({"prompt": "only"}), json.dumps({"messages": [{"role": "user", "content": "no answer"}]})]
+  path.write_text("\n".join(lines) + "\n")
+  renderer = chat.Renderer(smollm2_tokenizer)
+  source = mixture.Source(name="s", path=str(path))
+  mix = mixture.Mixture(name="m", sources=(source,))
+  manifest = cache.write_source(str(tmp_path / "c"), mix, source, renderer, source.rows())
+  assert (manifest["rows"], manifest["kept"], manifest["dropped"]) == (4, 1, 3)
+  assert [row["line"] for row in manifest["dropped_rows"]] == [2, 3, 4] and "no assistant turn" in manifest["dropped_by_reason"]
+  stored = cache.CachedSource(cache.source_folder(str(tmp_path / "c"), manifest["key"]))
+  ids, weights = stored[0]
+  assert smollm2_tokenizer.decode(ids[weights != 0]) == "a<|im_end|>" and stored.lengths.tolist() == [len(ids) - 1]
+  keys = {cache.source_key(source, renderer), cache.source_key(source, chat.Renderer(smollm2_tokenizer, chat.Rendering(max_length=9)))}
+  path.write_text(lines[0] + "\n")
+  keys.add(cache.source_key(source, renderer))
+  assert len(keys) == 3
+  refusing = mixture.Mixture(name="m", sources=(source,), bad_rows="refuse")
+  path.write_text("\n".join(lines) + "\n")
+  with pytest.raises(ValueError, match=r"rows\.jsonl:2: not JSON"):
+    cache.write_source(str(tmp_path / "d"), refusing, source, renderer, source.rows())
+  assert not list((tmp_path / "d" / "tokenised").iterdir())
+
+
+def test_starter_set_is_what_it_promises(smollm2_tokenizer):
+  train, heldout = list(generate.split("train")), list(generate.split("heldout"))
+  assert len(families.FAMILIES) >= 12 and len(heldout) >= 240
+  assert sum(row["source"]["dataset"] == "itune-starter-open" for row in train) >= 150
+  templates = lambda rows: {row["source"].get("template") for row in rows} - {None}
+  assert not templates(train) & templates(heldout)
+  for family in families.FAMILIES.values():
+    assert not set(family.train) & set(family.heldout)
+  assert len({row["id"] for row in train + heldout}) == len(train + heldout)
+  for row in train + heldout:
+    one = example_lib.from_json(row)
+    assert one.source["licence"] == "CC0-1.0" and one.source["kind"] == "annotated"
+    if one.check:
+      assert checkers.judge(one.answer, one.check), row
+      assert not checkers.judge(one.answer + " nonsense", one.check)
+  assert list(generate.split("heldout")) == heldout
+  questions = {row["messages"][-2]["content"] for row in train}
+  assert not questions & {row["messages"][-2]["content"] for row in heldout}

@@ -1,0 +1,63 @@
+"""The gradient of a step does not depend on micro-batches, devices, or packing."""
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from itune_jax.core import batch as batch_lib
+from itune_jax.core import axes
+from itune_jax.dist import shard
+from itune_jax.objectives import sft
+from itune_jax.peft import base as peft_base
+from itune_jax.peft import full
+from itune_jax.peft import lora
+from itune_jax.train import step as step_lib
+from tests import tiny
+
+ITEMS = tiny.examples(32, longest=12)
+MESHES = {"1": dict(devices=1), "2 data": dict(devices=2, data=2, fsdp=1), "8 data·fsdp·tensor": dict(devices=8, data=2, fsdp=2, tensor=2)}
+
+
+def gradient(method, micro, mesh, packed):
+  model = tiny.base()
+  attached = tiny.randomise(tiny.attach(model, method))
+  there = tiny.attach(tiny.base(mesh), method, the_mesh=mesh)
+  params = {n: jax.device_put(np.asarray(attached.params[n]), v.sharding) for n, v in there.params.items()}
+  moved = peft_base.Attached(there.module, params, there.trainable, there.methods)
+  batch = tiny.packed(ITEMS, 24, 32) if packed else tiny.unpacked(ITEMS, 24)
+  cut = jax.tree.map(lambda x: x.reshape(micro, -1, *x.shape[1:]), batch)
+  cut = shard.global_batch(cut, mesh, axes.DEFAULT_RULES, stacked=True)
+  bind = tiny.binder(moved.module, mesh)
+  trainable = {n: params[n] for n in moved.trainable}
+  frozen = {n: v for n, v in params.items() if n not in trainable}
+  sums, grads = jax.jit(lambda t, f, b: step_lib.gradients(bind, sft.Sft(chunk=16), t, f, b, jax.random.key(0)))(trainable, frozen, cut)
+  assert isinstance(cut, batch_lib.Batch)
+  return {n: np.asarray(g) / float(sums.weight) for n, g in grads.items()}
+
+
+@pytest.mark.parametrize("method", [lora.Lora(rank=4), full.Full()], ids=lambda m: m.name)
+def test_gradient_is_one_and_the_same(method):
+  reference = gradient(method, 1, tiny.mesh(1), True)
+  worst = 0.0
+  combinations = list(itertools.product((1, 2, 4), MESHES, (True, False)))
+  # All micro-batch counts on one device, and every mesh: the full product is in `test.sh full`.
+  chosen = [c for c in combinations if c[1] == "1" or c in ((2, "2 data", False), (4, "8 data·fsdp·tensor", True))]
+  for micro, mesh, packed in chosen[1:]:
+    other = gradient(method, micro, tiny.mesh(**MESHES[mesh]), packed)
+    for name, expected in reference.items():
+      distance = np.linalg.norm(other[name] - expected) / np.linalg.norm(expected)
+      worst = max(worst, distance)
+      assert distance <= 1e-5, f"{name}: {distance:.1e} at {micro} micro-batches, mesh {mesh}, packed={packed}"
+  print(f"worst relative gradient distance, {method.name}: {worst:.1e}")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("method", [lora.Lora(rank=4), full.Full()], ids=lambda m: m.name)
+def test_gradient_full_product(method):
+  reference, worst = gradient(method, 1, tiny.mesh(1), True), 0.0
+  for micro, mesh, packed in itertools.product((1, 2, 4), MESHES, (True, False)):
+    other = gradient(method, micro, tiny.mesh(**MESHES[mesh]), packed)
+    worst = max(worst, *(np.linalg.norm(other[n] - g) / np.linalg.norm(g) for n, g in reference.items()))
+    assert worst <= 1e-5, (micro, mesh, packed)
+  print(f"worst relative gradient distance over 18 factorisations, {method.name}: {worst:.1e}")
