@@ -28,9 +28,9 @@ def parse(run: str, gin_files: Sequence[str], overrides: Sequence[str]) -> None:
   """
   root = config_root()
   gin.clear_config()
-  gin_config._FILE_READERS[:] = gin_config._FILE_READERS[:1]
-  gin.add_config_file_search_path(os.path.dirname(root))
-  gin.add_config_file_search_path(root)
+  for folder in (os.path.dirname(root), root):
+    if folder not in gin_config._LOCATION_PREFIXES:
+      gin.add_config_file_search_path(folder)
   run_file = os.path.join(root, "runs", f"{run}.gin")
   for file in gin_files:
     if not os.path.exists(file) and not os.path.exists(os.path.join(root, file)):
@@ -57,8 +57,9 @@ def call(function: Callable, **given) -> Any:
     raise errors.InputError(_one_line(e)) from e
   try:
     return bound(**given)
-  except (errors.InputError, errors.RunError):
-    raise
+  except (errors.InputError, errors.RunError) as e:  # gin appends its own trail to the message
+    kind = errors.InputError if isinstance(e, errors.InputError) else errors.RunError
+    raise kind(str(e).split("\n  In call to configurable")[0]) from e
   except (TypeError, ValueError) as e:
     text = str(e)
     if "Required bindings" in text or "missing" in text and "argument" in text or "macro" in text.lower() or "gin" in text.lower():

@@ -120,7 +120,7 @@ def _programs(bind: Callable, new: int) -> tuple[Callable, Callable]:
     hidden_RTD, cache = model.decode(batch.tokens_BT, ctx, cache)
     return spread(cache, ctx), hidden_RTD.reshape(-1, hidden_RTD.shape[-1])[last_B]
 
-  @functools.partial(jax.jit, donate_argnums=1)
+  @jax.jit
   def loop(params, cache, last_BD, lengths_B, keys_B, live_B, temperature, top_p, stops):
     model = bind(params)
     B = lengths_B.shape[0]

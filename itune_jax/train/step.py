@@ -52,7 +52,7 @@ def make_step(bind: Callable, objective: contracts.Objective, optimizer: optax.G
     sums, grads = gradients(bind, objective, state.trainable, frozen, batch, rng.named(state.key, "step", state.step))
     weight = jnp.maximum(sums.weight, 1e-9)
     grads = shard.constrain(jax.tree.map(lambda g: g / weight, grads), dict(where))
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     finite = jnp.isfinite(sums.loss) & jnp.isfinite(norm) & (sums.weight > 0)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.trainable)
     trainable = optax.apply_updates(state.trainable, updates)

@@ -1,0 +1,12 @@
+"""Commands are tested on one device, as on a laptop."""
+import jax
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="package")
+def one_device():
+  """Recipes for one device find one."""
+  patch, devices = pytest.MonkeyPatch(), jax.devices()
+  patch.setattr("itune_jax.dist.mesh.jax.devices", lambda: devices[:1])
+  yield
+  patch.undo()

@@ -1,0 +1,92 @@
+"""Two runs of one configuration, one killed on the way, end bit for bit alike."""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from itune_jax.core import files
+from itune_jax.run import cli
+from itune_jax.train import checkpoint
+
+STEPS, EVERY = 12, 3
+RECIPE = ["--gin_file=recipes/llama_tiny.gin", f"--gin.STEPS={STEPS}", f"--gin.checkpoint.Keep.every={EVERY}", "--gin.checkpoint.Keep.last=9"]
+
+
+def arrays(run):
+  folder = checkpoint.committed(str(run / "checkpoints"))[-1]
+  names = files.read_json(os.path.join(folder, "meta.json"))["names"]
+  stored = checkpoint.ocp.StandardCheckpointer().restore(os.path.join(os.path.abspath(folder), "arrays"))
+  return {name: np.asarray(stored[f"{i:05d}"]) for i, name in enumerate(names)}
+
+
+def lines(run):
+  timing = ("step_s", "trained_tokens_per_s")
+  return [{k: v for k, v in json.loads(line).items() if k not in timing} for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def prepared():
+  assert cli.main(["prepare", *RECIPE[:1]]) == 0
+
+
+@pytest.fixture(scope="module")
+def straight(prepared, tmp_path_factory):
+  run = tmp_path_factory.mktemp("runs") / "straight"
+  assert cli.main(["train", *RECIPE, f"--run_dir={run}"]) == 0
+  return run
+
+
+def test_killed_and_resumed_equals_straight_through(straight, tmp_path):
+  run = tmp_path / "killed"
+  command = [sys.executable, "-m", "itune_jax.run.cli", "train", *RECIPE, f"--run_dir={run}"]
+  process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+  deadline = time.time() + 120
+  while len(checkpoint.committed(str(run / "checkpoints"))) < 2 and time.time() < deadline and process.poll() is None:
+    time.sleep(0.002)
+  process.send_signal(signal.SIGKILL)
+  process.wait()
+  done = [int(pathlib.Path(f).name) for f in checkpoint.committed(str(run / "checkpoints"))]
+  assert done and done[-1] < STEPS, "the kill came too late to test anything"
+  assert cli.main(["train", *RECIPE, f"--run_dir={run}"]) == 0
+  ours, theirs = arrays(run), arrays(straight)
+  assert ours.keys() == theirs.keys()
+  for name in ours:
+    np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+  assert lines(run) == lines(straight)
+
+
+def test_a_finished_run_is_left_alone_and_another_configuration_refused(straight, capsys):
+  before = lines(straight)
+  assert cli.main(["train", *RECIPE, f"--run_dir={straight}"]) == 0 and lines(straight) == before
+  code = cli.main(["train", *RECIPE, "--gin.SEED=7", f"--run_dir={straight}"])
+  assert code == 2 and "holds a run of another configuration" in capsys.readouterr().err
+
+
+def test_run_directory_holds_what_reproduces_it(straight):
+  assert {"config.gin", "operative.gin", "run.json", "data.json", "metrics.jsonl", "train.json"} <= set(os.listdir(straight))
+  assert "schedule.Schedule.warmup = 0.05" in (straight / "operative.gin").read_text()
+  assert files.read_json(str(straight / "run.json"))["packages"]["jax"]
+
+
+def test_a_checkpoint_of_another_model_is_refused(straight, capsys):
+  code = cli.main(["generate", "--prompt=x", f"--adapter={straight}"])
+  assert code == 2 and "was trained on another base model" in capsys.readouterr().err
+
+
+def test_a_folder_without_the_marker_is_no_checkpoint(straight):
+  folder = checkpoint.committed(str(straight / "checkpoints"))[0]
+  os.rename(os.path.join(folder, "COMMITTED"), os.path.join(folder, "X"))
+  assert folder not in checkpoint.committed(str(straight / "checkpoints"))
+  os.rename(os.path.join(folder, "X"), os.path.join(folder, "COMMITTED"))
+
+
+def test_train_and_generate_import_no_tensorflow(straight):
+  code = ("import sys; from itune_jax.run import train, generate, evaluate, export; "
+          "sys.exit(any(m in sys.modules for m in ('tensorflow', 'seqio', 'torch')))")
+  assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,97 @@
+"""Decoding equals teacher forcing, rows do not see each other, and scores are log-probabilities."""
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from itune_jax.core import errors
+from itune_jax.peft import lora
+from itune_jax.sampling import decode as decode_lib
+from itune_jax.sampling import policy
+from itune_jax.sampling import score
+from tests import tiny
+
+PROMPTS = [[int(t) for t in ids] for ids, _ in tiny.examples(5, seed=3)]
+
+
+@pytest.fixture(scope="module")
+def model():
+  return tiny.randomise(tiny.attach(tiny.base(), lora.Lora(rank=4)), scale=0.3)
+
+
+def run(model, prompts, stops=(), mesh=None, params=None, **settings):
+  decode = decode_lib.Decode(**{"max_new_tokens": 12, "batch": 4, **settings})
+  return decode_lib.generate(tiny.binder(model.module, mesh), params or model.params, prompts, decode, stops, 128)
+
+
+def test_greedy_equals_teacher_forcing_with_log_probabilities(model):
+  for prompt, out in zip(PROMPTS, run(model, PROMPTS), strict=True):
+    ids = np.asarray(prompt + out.tokens + [0], np.int32)
+    logits = np.asarray(tiny.logits(model, tiny.unpacked([(ids, np.ones(len(ids), np.float32))], 64)))[0]
+    logp = np.asarray(jax.nn.log_softmax(logits))
+    for i, (token, lp) in enumerate(zip(out.tokens, out.logprobs, strict=True)):
+      at = len(prompt) + i - 1
+      assert logits[at].argmax() == token
+      np.testing.assert_allclose(logp[at, token], lp, atol=1e-4)
+
+
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0.8, "top_p": 0.9, "seed": 7}], ids=["greedy", "nucleus"])
+def test_a_row_is_the_same_in_any_batch(model, settings):
+  together = run(model, PROMPTS, **settings)
+  assert [o.tokens for o in together] == [o.tokens for o in run(model, PROMPTS, batch=2, **settings)]
+  assert [o.tokens for o in run(model, PROMPTS[:1], batch=1, **settings)] == [together[0].tokens]
+
+
+def test_stop_tokens_end_a_row_and_are_left_out(model):
+  free = run(model, PROMPTS)
+  stop = free[0].tokens[4]
+  stopped = run(model, PROMPTS, stops=(stop,))
+  for a, b in zip(free, stopped, strict=True):
+    n = a.tokens.index(stop) if stop in a.tokens else len(a.tokens)
+    assert b.tokens == a.tokens[:n] and b.stopped == (stop in a.tokens)
+
+
+def test_sharded_decoding_gives_the_same_tokens(model):
+  mesh = tiny.mesh(8, data=2, fsdp=2, tensor=2)
+  there = tiny.attach(tiny.base(mesh), lora.Lora(rank=4), the_mesh=mesh)
+  params = {n: jax.device_put(np.asarray(model.params[n]), v.sharding) for n, v in there.params.items()}
+  assert [o.tokens for o in run(there, PROMPTS, mesh=mesh, params=params)] == [o.tokens for o in run(model, PROMPTS)]
+
+
+def test_a_new_temperature_compiles_nothing(model):
+  run(model, PROMPTS[:4], temperature=0.5)
+  _, loop = decode_lib._programs(tiny.binder(model.module), 12)
+  before = loop._cache_size()
+  run(model, PROMPTS[:4], temperature=0.9, top_p=0.7, seed=3)
+  assert loop._cache_size() == before
+
+
+def test_top_p_keeps_the_smallest_set_that_reaches_it():
+  logits = jnp.log(jnp.asarray([[0.5, 0.3, 0.15, 0.05]]))
+  keys = jax.random.split(jax.random.key(0), 400)
+  choose = jax.jit(lambda p: policy.choose(jnp.broadcast_to(logits, (400, 4)), keys, jnp.float32(1), p)[0])
+  draw = lambda p: set(np.asarray(choose(jnp.float32(p))).tolist())
+  assert draw(0.5) == {0} and draw(0.7) == {0, 1} and draw(0.9) == {0, 1, 2}
+  tokens = np.asarray(choose(jnp.float32(1)))
+  np.testing.assert_allclose((tokens == 0).mean(), 0.5, atol=0.08)
+
+
+def test_prompts_that_do_not_fit_are_refused(model):
+  with pytest.raises(errors.InputError, match="prompt 1 has 128 tokens"):
+    run(model, [[1], [1] * 128])
+  with pytest.raises(errors.InputError, match="prompt 0 has 0 tokens"):
+    run(model, [[]])
+
+
+def test_scores_are_sums_of_log_probabilities(model):
+  pairs = [(p[:2], p[2:]) for p in PROMPTS] + [(PROMPTS[0], run(model, PROMPTS[:1])[0].tokens[:5])]
+  found = score.loglikelihood(tiny.binder(model.module), model.params, pairs, max_length=64)
+  for (context, continuation), one in zip(pairs, found, strict=True):
+    ids = np.asarray([*context, *continuation], np.int32)
+    logp = np.asarray(jax.nn.log_softmax(tiny.logits(model, tiny.unpacked([(ids, np.ones(len(ids), np.float32))], 64))))[0]
+    at = range(len(context) - 1, len(ids) - 1)
+    np.testing.assert_allclose(one.logprob, sum(logp[t, ids[t + 1]] for t in at), atol=1e-3)
+    assert one.is_greedy == all(logp[t].argmax() == ids[t + 1] for t in at) and one.tokens == len(continuation)
+  assert found[-1].is_greedy
+  with pytest.raises(errors.InputError, match="pair 0"):
+    score.loglikelihood(tiny.binder(model.module), model.params, [([], [1])], max_length=64)
