@@ -28,17 +28,12 @@ def parse(run: str, gin_files: Sequence[str], overrides: Sequence[str]) -> None:
   """
   root = config_root()
   gin.clear_config()
-  for folder in (os.path.dirname(root), root):
-    if folder not in gin_config._LOCATION_PREFIXES:
-      gin.add_config_file_search_path(folder)
+  gin_config._LOCATION_PREFIXES[:] = [root]  # gin logs an error for every folder it looks into in vain
   run_file = os.path.join(root, "runs", f"{run}.gin")
-  for file in gin_files:
-    if not os.path.exists(file) and not os.path.exists(os.path.join(root, file)):
-      known = sorted(os.listdir(os.path.join(root, "recipes")))
-      raise errors.InputError(f"--gin_file={file}: no such file; recipes are {', '.join(known)}")
+  paths = [run_file, *(_find(file, root) for file in gin_files)]
   try:
     with gin.unlock_config():
-      for file in (run_file, *gin_files):
+      for file in paths:
         gin.parse_config_file(file, skip_unknown=False)
       if overrides:
         gin.parse_config("\n".join(overrides))
@@ -47,6 +42,14 @@ def parse(run: str, gin_files: Sequence[str], overrides: Sequence[str]) -> None:
   except Exception as e:  # gin raises whatever the failing import or constructor raised
     raise errors.InputError(_one_line(e)) from e
   _check_macros(root)
+
+
+def _find(file: str, root: str) -> str:
+  for path in (file, os.path.join(root, file)):
+    if os.path.exists(path):
+      return os.path.abspath(path)
+  known = sorted(os.listdir(os.path.join(root, "recipes")))
+  raise errors.InputError(f"--gin_file={file}: no such file; recipes are {', '.join(known)}")
 
 
 def call(function: Callable, **given) -> Any:
