@@ -3,7 +3,8 @@
 #
 #   bash scripts/demo.sh                      15 minutes on 2 CPU cores
 #   DEMO_STEPS=4 DEMO_ITEMS=32 bash …         a short run that shows that everything works
-#   DEMO_DATA=… DEMO_EVAL=… DEMO_CHECK=…      the same recipe on your own files
+#   DEMO_DATA=train.jsonl DEMO_EVAL=test.jsonl DEMO_CHECK=final_number DEMO_FLAGS="--gin.…" bash …
+#                                             the same recipe on your own files
 #
 # Everything below is what you would type yourself.
 set -euo pipefail
@@ -17,9 +18,14 @@ export JAX_PLATFORMS="${JAX_PLATFORMS:-cpu}" TF_CPP_MIN_LOG_LEVEL=3
 
 run="${DEMO_RUN:-runs/demo-$(date +%Y%m%d-%H%M%S)}"
 recipe=(--gin_file=gin_configs/recipes/demo.gin)
-[ -n "${DEMO_OVERLAY:-}" ] && recipe+=("--gin_file=$DEMO_OVERLAY")
+if [ -n "${DEMO_DATA:-}" ]; then
+  recipe+=(--gin_file=overlays/own_data.gin "--gin.DATA='$DEMO_DATA'" "--gin.EVAL_DATA='${DEMO_EVAL:?DEMO_DATA needs DEMO_EVAL, the held-out file}'")
+  recipe+=("--gin.CHECK='${DEMO_CHECK:-exact}'")
+fi
 [ -n "${DEMO_STEPS:-}" ] && recipe+=("--gin.STEPS=$DEMO_STEPS")
 [ -n "${DEMO_ITEMS:-}" ] && recipe+=("--gin.EVAL_LIMIT=$DEMO_ITEMS")
+read -r -a flags <<< "${DEMO_FLAGS:-}"
+recipe+=("${flags[@]}")
 
 step() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; "$@" | tail -n 1 > "$run.last"; }
 mkdir -p "$(dirname "$run")"

@@ -16,7 +16,7 @@ def main() -> None:
   with open(os.path.join(run_dir, "train.json"), encoding="utf-8") as f:
     trained = json.load(f)
   percent = lambda name, low, high: f"{100 * figures[name]:.1f} %  [{100 * figures[low]:.1f}, {100 * figures[high]:.1f}]"
-  table = rich.table.Table("demo", "value", title="Instruction tuning of SmolLM2-135M-Instruct, held-out items")
+  table = rich.table.Table("demo", "value", title="Instruction tuning of SmolLM2-135M-Instruct: held-out items")
   table.add_row("exact match before", percent("exact_match_before", "before_low", "before_high"))
   table.add_row("exact match after", percent("exact_match_after", "after_low", "after_high"))
   table.add_row("gain, points", f"{100 * figures['gain']:+.1f}  [{100 * figures['gain_ci_low']:+.1f}, {100 * figures['gain_ci_high']:+.1f}]")

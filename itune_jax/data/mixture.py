@@ -13,7 +13,8 @@ from itune_jax.data import starter_rows
 class Source:
   """A file, folder, glob, or `starter:train` / `starter:heldout`. `rate` weighs it when the mixture says "given".
 
-  limit takes the first rows only; skip leaves the first out, so that one file can be split.
+  skip leaves the first rows out, stride then takes every so many-th, limit stops after so many: one file can be
+  split, and a sample spread over it.
   """
   name: str
   path: str
@@ -23,16 +24,18 @@ class Source:
   licence: str = ""
   limit: int = 0
   skip: int = 0
+  stride: int = 1
 
   def __post_init__(self):
     check.check_types(self)
     check.require(self.rate > 0, f"Source {self.name}: rate = {self.rate}; it must be positive")
+    check.require(self.stride > 0 and self.skip >= 0 and self.limit >= 0, f"Source {self.name}: stride >= 1, skip and limit >= 0")
 
   def rows(self):
-    """The rows of this source, in order, skip and limit applied."""
+    """The rows of this source, in order, of which skip, stride and limit leave some."""
     taken = 0
     for n, row in enumerate(self._all()):
-      if n < self.skip:
+      if n < self.skip or (n - self.skip) % self.stride:
         continue
       if self.limit and taken >= self.limit:
         return
@@ -47,7 +50,7 @@ class Source:
 
   def digest(self) -> str:
     """SHA-256 over the bytes of the data and what selects rows of it."""
-    sha = hashlib.sha256(json.dumps([self.format, self.kind, self.licence, self.limit, self.skip, self.name]).encode())
+    sha = hashlib.sha256(json.dumps([self.format, self.kind, self.licence, self.limit, self.skip, self.stride, self.name]).encode())
     if self.path.startswith("starter:"):
       for row in self._all():
         sha.update(json.dumps(row.example.to_json(), sort_keys=True).encode())

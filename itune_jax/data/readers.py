@@ -167,7 +167,7 @@ def _natural(raw) -> Example:
   outputs = [outputs] if isinstance(outputs, str) else outputs
   if not outputs or not isinstance(raw.get("input"), str):
     raise BadRow("an instance needs `input` and `output`")
-  row = {"source": {"dataset": raw["task"]} if raw.get("task") else {}, "id": raw.get("id", ""), "check": {"name": "any_of", "answers": list(outputs)}}
+  row = {"source": {"dataset": raw["task"], "template": raw["task"]} if raw.get("task") else {}, "id": raw.get("id", ""), "check": {"name": "any_of", "answers": list(outputs)}}
   return _build(row, _pair(f"{definition}\n\n{raw['input']}".strip(), outputs[0]))
 
 

@@ -42,7 +42,7 @@ def test_report_figures(run_dir, capsys):
 def test_report_in_a_browser(run_dir, tmp_path):
   path, _ = report.write(str(run_dir))
   dom = subprocess.run([CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path}/p", "--dump-dom", f"file://{path}"], capture_output=True, text=True, timeout=120, check=True).stdout
-  for part in ('id="charts"', 'id="evals"', 'id="samples"', 'id="data"', 'id="operative"', "gain-starter", "+58.3"):
+  for part in ('id="charts"', 'id="evals"', 'id="samples"', 'id="data"', 'id="operative"', "gain-starter", "+58.3", "on 12 held-out items"):
     assert part in dom, part
   assert dom.count("<figure>") == 3
   shot = tmp_path / "shot.png"
