@@ -3,4 +3,5 @@
 Floors, imported strictly downward: core; nn, dist; models, peft, data, objectives, optim; sampling;
 train, evals; run; api. `docs/architecture.md` tells what lives where and why.
 """
+
 __version__ = "0.1.0"

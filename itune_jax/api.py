@@ -1,9 +1,10 @@
 """The notebook facade: load, look, generate, score, attach, train, export.
 
-    from itune_jax import api
-    m = api.load("smollm2-135m-instruct")
-    m.generate(["What is the capital of France? Answer in one sentence."])
+from itune_jax import api
+m = api.load("smollm2-135m-instruct")
+m.generate(["What is the capital of France? Answer in one sentence."])
 """
+
 from collections.abc import Mapping, Sequence
 import dataclasses
 import json
@@ -39,18 +40,32 @@ Message = Mapping[str, Any]
 @dataclasses.dataclass
 class Model:
   """A loaded model. `session` has its parts: mesh, base, attached methods, tokenizer."""
+
   session: runtime.Session
 
   def logits(self, tokens_BT) -> np.ndarray:
     """Logits [B, T, V], float32, of rows of token ids."""
     return export_lib.logits(self.session.binder, self.session.attached.params, tokens_BT)
 
-  def generate(self, prompts: Sequence[str | Sequence[Message]], max_new_tokens: int = 64, temperature: float = 0.0, top_p: float = 1.0,
-               seed: int = 0, stop: Sequence[str] | None = None) -> list[str]:
+  def generate(
+    self,
+    prompts: Sequence[str | Sequence[Message]],
+    max_new_tokens: int = 64,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    stop: Sequence[str] | None = None,
+  ) -> list[str]:
     """Answers to prompts (text, or lists of messages) through the chat template. Text behind a stop string is cut."""
     renderer = chat.Renderer(self.session.tokenizer)
     conversations = [[{"role": "user", "content": p}] if isinstance(p, str) else list(p) for p in prompts]
-    decode = decode_lib.Decode(max_new_tokens=max_new_tokens, temperature=float(temperature), top_p=float(top_p), seed=seed, batch=min(8, max(1, len(prompts))))
+    decode = decode_lib.Decode(
+      max_new_tokens=max_new_tokens,
+      temperature=float(temperature),
+      top_p=float(top_p),
+      seed=seed,
+      batch=min(8, max(1, len(prompts))),
+    )
     outputs = self.session.engine().generate([renderer.prompt_ids(c) for c in conversations], decode)
     return [_cut(self.session.tokenizer.decode(out.tokens, skip_special_tokens=True), stop or ()) for out in outputs]
 
@@ -66,7 +81,9 @@ class Model:
     """This model with methods attached (in place of earlier ones); nothing is copied."""
     methods = tuple(methods) if isinstance(methods, (list, tuple)) else (methods,)
     s = self.session
-    attached = peft_base.attach(s.base.module, s.base.params, methods, rng.named(rng.root(seed), "peft"), mesh=s.mesh, rules=s.rules)
+    attached = peft_base.attach(
+      s.base.module, s.base.params, methods, rng.named(rng.root(seed), "peft"), mesh=s.mesh, rules=s.rules
+    )
     binder = view.Binder.of(attached.module, s.mesh, s.rules, s.binder.compute)
     return Model(dataclasses.replace(s, attached=attached, binder=binder))
 
@@ -78,6 +95,7 @@ class Model:
 @dataclasses.dataclass(frozen=True)
 class Run:
   """A finished run."""
+
   run_dir: str
   metrics: dict[str, float]
   report_path: str
@@ -87,7 +105,9 @@ class Run:
     return load(self.run_dir)
 
 
-def load(path: str, adapter: str | None = None, dtype: numerics.Dtype = "float32", mesh: mesh_lib.MeshSpec | None = None) -> Model:
+def load(
+  path: str, adapter: str | None = None, dtype: numerics.Dtype = "float32", mesh: mesh_lib.MeshSpec | None = None
+) -> Model:
   """Loads a model.
 
   Args:
@@ -99,23 +119,34 @@ def load(path: str, adapter: str | None = None, dtype: numerics.Dtype = "float32
   """
   model = specs.Model(base=path)
   if os.path.exists(os.path.join(path, "adapter_config.json")):
-    model, adapter = specs.Model(base=files.read_json(os.path.join(path, "adapter_config.json"))["base_model_name_or_path"]), path
+    model, adapter = (
+      specs.Model(base=files.read_json(os.path.join(path, "adapter_config.json"))["base_model_name_or_path"]),
+      path,
+    )
   elif os.path.exists(os.path.join(path, "COMMITTED")) or os.path.isdir(os.path.join(path, "checkpoints")):
     model, adapter = _model_of(path), path
   precision = numerics.Precision(frozen=dtype, trained="float32", compute=dtype)
-  return Model(runtime.open_session(model, mesh=mesh or mesh_lib.MeshSpec(), precision=precision, adapter=adapter or ""))
+  return Model(
+    runtime.open_session(model, mesh=mesh or mesh_lib.MeshSpec(), precision=precision, adapter=adapter or "")
+  )
 
 
 def train(recipe: str, overrides: Mapping[str, Any] | None = None, run_dir: str = "runs/notebook") -> Run:
   """Prepares the data if need be (in a process of its own), trains as the recipe says, and writes the report."""
   lines = [f"{name} = {value!r}" for name, value in (overrides or {}).items()]
   flags = [f"--gin.{name}={value!r}" for name, value in (overrides or {}).items()]
-  prepare = subprocess.run([sys.executable, "-m", "itune_jax.run.cli", "prepare", f"--gin_file={recipe}", *flags], capture_output=True, text=True, check=False)
+  prepare = subprocess.run(
+    [sys.executable, "-m", "itune_jax.run.cli", "prepare", f"--gin_file={recipe}", *flags],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
   if prepare.returncode:
     raise errors.InputError((prepare.stderr.strip().splitlines() or ["prepare failed"])[-1].removeprefix("itune: "))
   runtime.configure_jax()
   gin_setup.parse("train", [recipe], lines)
-  done = gin_setup.call(train_lib.train, run_dir=run_dir, argv=("api.train", recipe, json.dumps(dict(overrides or {}), default=str)))
+  started_by = ("api.train", recipe, json.dumps(dict(overrides or {}), default=str))
+  done = gin_setup.call(train_lib.Train)(run_dir=run_dir, argv=started_by)
   path, _ = report.write(run_dir)
   return Run(run_dir, done.metrics, path)
 
@@ -141,7 +172,7 @@ def _model_of(path: str) -> specs.Model:
 
 def _cut(text: str, stops: Sequence[str]) -> str:
   ends = [text.find(s) for s in stops if s and s in text]
-  return text[:min(ends)] if ends else text
+  return text[: min(ends)] if ends else text
 
 
 def _encode_pair(tokenizer, context: str, continuation: str) -> tuple[list[int], list[int]]:
@@ -154,4 +185,4 @@ def _encode_pair(tokenizer, context: str, continuation: str) -> tuple[list[int],
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     return [start], encode(continuation)
   head, whole = encode(context), encode(context + continuation)
-  return head, whole[len(head):]
+  return head, whole[len(head) :]

@@ -5,6 +5,7 @@ positions an optimizer step, rows of the file in order, loss on answers only. Th
 The figure is trained (answer) tokens a second: padding and prompts earn nothing. Programs are compiled anew
 (no persistent cache), so `first_step_s` is the compile time that a new user sees.
 """
+
 import argparse
 import itertools
 import json
@@ -36,7 +37,9 @@ MAX_LENGTH, POSITIONS, WARMUP = 512, 2048, 2
 
 def peak_rss_gib() -> float:
   """Peak resident memory of this process and of its children."""
-  return round(sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 2**20, 2)
+  return round(
+    sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 2**20, 2
+  )
 
 
 def rendered(path: str, renderer: chat.Renderer):
@@ -47,7 +50,7 @@ def rendered(path: str, renderer: chat.Renderer):
     try:
       for one in renderer.render(row.example):
         last = int(np.flatnonzero(one.weights)[-1])
-        yield one.ids[:last + 1], one.weights[:last + 1]
+        yield one.ids[: last + 1], one.weights[: last + 1]
     except example_lib.BadRow:
       continue
 
@@ -69,13 +72,21 @@ def in_order(rows, steps: int):
 
 def sft(args) -> dict:
   """The job `sft`."""
-  session = runtime.open_session(specs.Model(base=args.model), (lora.Lora(rank=16, alpha=32.0),), precision=numerics.Precision(),
-                                 remat=stack.Remat(policy=args.remat))
+  session = runtime.open_session(
+    specs.Model(base=args.model),
+    (lora.Lora(rank=16, alpha=32.0),),
+    precision=numerics.Precision(),
+    remat=stack.Remat(policy=args.remat),
+  )
   renderer = chat.Renderer(session.tokenizer, chat.Rendering(max_length=MAX_LENGTH))
   packed = in_order(list(rendered(args.data, renderer)), args.steps)
-  optimizer, rate = adamw.AdamW(schedule=schedule.Schedule(rate=1e-4, kind="constant", warmup=0.0)).make(args.steps, session.attached.trainable)
+  optimizer, rate = adamw.AdamW(schedule=schedule.Schedule(rate=1e-4, kind="constant", warmup=0.0)).make(
+    args.steps, session.attached.trainable
+  )
   state = state_lib.create(session.trainable, optimizer, 0, session.mesh)
-  step = step_lib.make_step(session.binder, sft_lib.Sft(), optimizer, rate, {n: v.sharding for n, v in state.trainable.items()})
+  step = step_lib.make_step(
+    session.binder, sft_lib.Sft(), optimizer, rate, {n: v.sharding for n, v in state.trainable.items()}
+  )
   frozen, ends, losses = session.frozen, [time.perf_counter()], []
   for members in packed:
     batch = jax.tree.map(lambda x: x[None], pack.fill([members], POSITIONS))
@@ -87,9 +98,19 @@ def sft(args) -> dict:
   trained = sum(int((weights[1:] != 0).sum()) for members in counted for _, weights in members)
   used = sum(len(ids) - 1 for members in counted for ids, _ in members)
   seconds, rows = ends[-1] - ends[WARMUP], sum(map(len, counted))
-  return {"trained_tokens_per_s": round(trained / seconds, 2), "rows_per_s": round(rows / seconds, 3), "seconds": round(seconds, 2),
-          "trained_tokens": trained, "rows": rows, "first_step_s": round(ends[1] - ends[0], 1), "peak_rss_gib": peak_rss_gib(),
-          "positions_per_s": round(used / seconds, 1), "padding_share": round(1 - used / (len(counted) * POSITIONS), 4), "first_loss": losses[0], "last_loss": losses[-1]}
+  return {
+    "trained_tokens_per_s": round(trained / seconds, 2),
+    "rows_per_s": round(rows / seconds, 3),
+    "seconds": round(seconds, 2),
+    "trained_tokens": trained,
+    "rows": rows,
+    "first_step_s": round(ends[1] - ends[0], 1),
+    "peak_rss_gib": peak_rss_gib(),
+    "positions_per_s": round(used / seconds, 1),
+    "padding_share": round(1 - used / (len(counted) * POSITIONS), 4),
+    "first_loss": losses[0],
+    "last_loss": losses[-1],
+  }
 
 
 def generate(args) -> dict:
@@ -97,7 +118,7 @@ def generate(args) -> dict:
   session = runtime.open_session(specs.Model(base=args.model))
   renderer = chat.Renderer(session.tokenizer)
   with open(args.prompts, encoding="utf-8") as f:
-    texts = [json.loads(line)["prompt"] for line in f if line.strip()][:args.batch]
+    texts = [json.loads(line)["prompt"] for line in f if line.strip()][: args.batch]
   prompts = [renderer.prompt_ids([{"role": "user", "content": text}]) for text in texts]
   decode = decode_lib.Decode(max_new_tokens=64, batch=len(prompts))
   engine, seconds = session.engine(), []
@@ -106,7 +127,12 @@ def generate(args) -> dict:
     outputs = decode_lib.generate(engine.bind, engine.params, prompts, decode, (), engine.max_length)
     seconds.append(time.perf_counter() - start)
   new = sum(len(out.tokens) for out in outputs)
-  return {"new_tokens_per_s": round(new / min(seconds[1:]), 2), "prompt_tokens": sum(map(len, prompts)), "first_call_s": round(seconds[0], 1), "peak_rss_gib": peak_rss_gib()}
+  return {
+    "new_tokens_per_s": round(new / min(seconds[1:]), 2),
+    "prompt_tokens": sum(map(len, prompts)),
+    "first_call_s": round(seconds[0], 1),
+    "peak_rss_gib": peak_rss_gib(),
+  }
 
 
 def score(args) -> dict:
@@ -120,14 +146,22 @@ def score(args) -> dict:
     context, answer = renderer.prompt_ids(row.example.prompt), renderer.encode(row.example.answer)
     if answer and len(context) + len(answer) <= 1024:
       pairs.append((context, answer))
-  pairs, engine = pairs[:args.rows], session.engine()
+  pairs, engine = pairs[: args.rows], session.engine()
   engine.score(pairs)
   start = time.perf_counter()
   scores = engine.score(pairs)
   seconds = time.perf_counter() - start
   scored = sum(s.tokens for s in scores)
-  return {"scored_tokens_per_s": round(scored / seconds, 2), "rows_per_s": round(len(pairs) / seconds, 3), "seconds": round(seconds, 2), "rows": len(pairs),
-          "scored_tokens": scored, "positions": sum(len(c) + len(a) - 1 for c, a in pairs), "nll_per_token": -sum(s.logprob for s in scores) / scored, "peak_rss_gib": peak_rss_gib()}
+  return {
+    "scored_tokens_per_s": round(scored / seconds, 2),
+    "rows_per_s": round(len(pairs) / seconds, 3),
+    "seconds": round(seconds, 2),
+    "rows": len(pairs),
+    "scored_tokens": scored,
+    "positions": sum(len(c) + len(a) - 1 for c, a in pairs),
+    "nll_per_token": -sum(s.logprob for s in scores) / scored,
+    "peak_rss_gib": peak_rss_gib(),
+  }
 
 
 def main() -> None:
@@ -146,7 +180,11 @@ def main() -> None:
   one.add_argument("--data", required=True)
   one.add_argument("--rows", type=int, default=64)
   args = parser.parse_args()
-  print(json.dumps({"system": "itune_jax", "job": args.job, **{"sft": sft, "generate": generate, "score": score}[args.job](args)}))
+  print(
+    json.dumps(
+      {"system": "itune_jax", "job": args.job, **{"sft": sft, "generate": generate, "score": score}[args.job](args)}
+    )
+  )
 
 
 if __name__ == "__main__":

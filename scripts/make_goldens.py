@@ -1,4 +1,5 @@
 """Rewrites the committed goldens from the code as it is. Look at the diff before you commit it."""
+
 import hashlib
 import json
 import sys

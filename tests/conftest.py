@@ -1,4 +1,5 @@
 """Eight fake devices, strict ranks, and the tiny model that most tests share."""
+
 import os
 
 # Level 0: programs here are tiny, and compiling them is what takes the time.

@@ -1,4 +1,5 @@
 """The architecture, kept: imports go down, gin stays in run, NNX through the waist, rooms stay small."""
+
 import ast
 import collections
 import pathlib
@@ -7,11 +8,36 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 FILES = sorted((ROOT / "itune_jax").rglob("*.py"))
-FLOORS = {"core": 0, "nn": 1, "dist": 1, "models": 2, "peft": 2, "data": 2, "objectives": 2, "optim": 2, "sampling": 3,
-          "train": 4, "evals": 4, "synth": 4, "run": 5, "api": 6}
-MAY = {"core": set(), "nn": {"core"}, "dist": {"core"}, "models": {"core", "nn", "dist"}, "peft": {"core", "nn"}, "data": {"core"},
-       "objectives": {"core"}, "optim": {"core"}, "sampling": {"core", "nn", "dist"}, "train": {"core", "dist"},
-       "evals": {"core", "dist", "sampling", "data"}, "synth": {"core", "dist", "sampling", "data"}}
+FLOORS = {
+  "core": 0,
+  "nn": 1,
+  "dist": 1,
+  "models": 2,
+  "peft": 2,
+  "data": 2,
+  "objectives": 2,
+  "optim": 2,
+  "sampling": 3,
+  "train": 4,
+  "evals": 4,
+  "synth": 4,
+  "run": 5,
+  "api": 6,
+}
+MAY = {
+  "core": set(),
+  "nn": {"core"},
+  "dist": {"core"},
+  "models": {"core", "nn", "dist"},
+  "peft": {"core", "nn"},
+  "data": {"core"},
+  "objectives": {"core"},
+  "optim": {"core"},
+  "sampling": {"core", "nn", "dist"},
+  "train": {"core", "dist"},
+  "evals": {"core", "dist", "sampling", "data"},
+  "synth": {"core", "dist", "sampling", "data"},
+}
 NNX = {"Module", "Param", "Rngs", "data", "List", "Dict", "split", "merge", "state", "iter_modules", "eval_shape"}
 TREES = {path: ast.parse(path.read_text()) for path in FILES}
 
@@ -48,7 +74,9 @@ def test_file(path):
   for node in ast.walk(tree):
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
       assert node.end_lineno - node.lineno < 60, f"{node.name} is longer than 60 lines"
-      assert not any(isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.walk(node)), f"{node.name} imports inside a function"
+      assert not any(isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.walk(node)), (
+        f"{node.name} imports inside a function"
+      )
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "nnx":
       assert node.attr in NNX, f"nnx.{node.attr} is not in the narrow waist"
     if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv") and here != "run":
@@ -82,7 +110,12 @@ def test_no_cycles():
 
 def test_every_config_field_is_read():
   """A knob that nothing reads is a lie. Configuration is every dataclass that checks its own types."""
-  read = collections.Counter(n.attr for tree in TREES.values() for n in ast.walk(tree) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load))
+  read = collections.Counter(
+    n.attr
+    for tree in TREES.values()
+    for n in ast.walk(tree)
+    if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)
+  )
   unread = []
   for path, tree in TREES.items():
     for node in ast.walk(tree):
@@ -96,6 +129,10 @@ def test_public_functions_have_docstrings():
   bare = []
   for path, tree in TREES.items():
     for node in tree.body:
-      if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_") and not ast.get_docstring(node):
+      if (
+        isinstance(node, (ast.FunctionDef, ast.ClassDef))
+        and not node.name.startswith("_")
+        and not ast.get_docstring(node)
+      ):
         bare.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}")
   assert not bare

@@ -1,4 +1,5 @@
 """Every recipe parses, builds, and trains three steps under the smoke overlay; parts provide what they say."""
+
 import pathlib
 import re
 
@@ -8,8 +9,18 @@ from itune_jax.run import cli
 
 ROOT = pathlib.Path(__file__).parent.parent / "gin_configs"
 RECIPES = sorted((ROOT / "recipes").glob("*.gin"))
-PROVIDES = {"models": {"MODEL"}, "peft": {"PEFT"}, "data": {"MIXTURE", "RENDERING", "PACKING"}, "objective": {"OBJECTIVE"}, "optim": {"OPTIMIZER"},
-            "mesh": {"MESH"}, "evals": {"EVALS"}, "decode": {"DECODE"}, "precision": {"PRECISION"}, "remat": {"REMAT"}}
+PROVIDES = {
+  "models": {"MODEL"},
+  "peft": {"PEFT"},
+  "data": {"MIXTURE", "RENDERING", "PACKING"},
+  "objective": {"OBJECTIVE"},
+  "optim": {"OPTIMIZER"},
+  "mesh": {"MESH"},
+  "evals": {"EVALS"},
+  "decode": {"DECODE"},
+  "precision": {"PRECISION"},
+  "remat": {"REMAT"},
+}
 DATA = pathlib.Path(__file__).parent / "golden" / "rows.jsonl"
 
 

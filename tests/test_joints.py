@@ -1,4 +1,5 @@
 """The joints, proved by five small adapters, each stacked, scanned, rematerialised, sharded, and hot-swapped."""
+
 import dataclasses
 
 import jax
@@ -57,8 +58,10 @@ class Vera:
 
   def shared(self, specs, key):
     (spec,) = specs
-    return {"a": jax.random.normal(rng.named(key, "a"), (int(np.prod(spec.in_shape)), 4)),
-            "b": jax.random.normal(rng.named(key, "b"), (4, int(np.prod(spec.out_shape))))}
+    return {
+      "a": jax.random.normal(rng.named(key, "a"), (int(np.prod(spec.in_shape)), 4)),
+      "b": jax.random.normal(rng.named(key, "b"), (4, int(np.prod(spec.out_shape)))),
+    }
 
   def make(self, spec, key, w=None):
     return VeraAdapter(spec, 4)
@@ -70,9 +73,20 @@ class PissaAdapter(site.Adapter):
   def __init__(self, spec, w, rank):
     u, s, vt = jnp.linalg.svd(w.reshape(int(np.prod(spec.in_shape)), -1).astype(jnp.float32), full_matrices=False)
     root = jnp.sqrt(s[:rank])
-    for name, a, b, trains in (("", u[:, :rank] * root[None], root[:, None] * vt[:rank], True), ("0", u[:, :rank] * root[None], root[:, None] * vt[:rank], False)):
-      setattr(self, "a" + name, site.AdapterParam(a.reshape(*spec.in_shape, rank), axes=(*spec.in_axes, "rank"), trainable=trains))
-      setattr(self, "b" + name, site.AdapterParam(b.reshape(rank, *spec.out_shape), axes=("rank", *spec.out_axes), trainable=trains))
+    for name, a, b, trains in (
+      ("", u[:, :rank] * root[None], root[:, None] * vt[:rank], True),
+      ("0", u[:, :rank] * root[None], root[:, None] * vt[:rank], False),
+    ):
+      setattr(
+        self,
+        "a" + name,
+        site.AdapterParam(a.reshape(*spec.in_shape, rank), axes=(*spec.in_axes, "rank"), trainable=trains),
+      )
+      setattr(
+        self,
+        "b" + name,
+        site.AdapterParam(b.reshape(rank, *spec.out_shape), axes=("rank", *spec.out_axes), trainable=trains),
+      )
     self.num_in = len(spec.in_shape)
 
   def merge(self, w):
@@ -173,7 +187,9 @@ def test_hot_swap_traces_once(method, mesh1):
     return model.hidden(batch.tokens_BT, model.context(batch))[0]
 
   first = run(attached.params, BATCH)
-  swapped = {n: (v * 1.5 + 0.1 if "/adapters/" in n and v.dtype == jnp.float32 else v) for n, v in attached.params.items()}
+  swapped = {
+    n: (v * 1.5 + 0.1 if "/adapters/" in n and v.dtype == jnp.float32 else v) for n, v in attached.params.items()
+  }
   second = run(swapped, BATCH)
   assert len(traces) == 1
   assert np.abs(np.asarray(first - second)).max() > 0
@@ -184,7 +200,11 @@ def test_lora_rank_mask_gives_gradients_in_exactly_the_kept_columns(mesh1):
   _, grads = gradients(attached, mesh1, BATCH)
   for name, grad in grads.items():
     columns = np.moveaxis(np.asarray(grad), 1, -1) if name.endswith("/b") else np.asarray(grad)
-    assert (np.abs(columns[1][..., 2:]).sum() == 0) and (np.abs(columns[1][..., :2]).sum() > 0) and (np.abs(columns[0][..., 2:]).sum() > 0), name
+    assert (
+      (np.abs(columns[1][..., 2:]).sum() == 0)
+      and (np.abs(columns[1][..., :2]).sum() > 0)
+      and (np.abs(columns[0][..., 2:]).sum() > 0)
+    ), name
 
 
 def test_dropout_differs_by_layer_and_is_off_without_a_key(mesh1):
@@ -206,12 +226,14 @@ def test_prefix_in_packed_rows_equals_prefix_per_example(mesh1):
       here = together.segments_BT[b] == s
       members[tuple(together.tokens_BT[b, here])] = whole[b, here]
   for ids, weights in items:
-    alone = np.asarray(tiny.logits(attached, tiny.unpacked([(ids, weights)], 32)))[0, :len(ids) - 1]
+    alone = np.asarray(tiny.logits(attached, tiny.unpacked([(ids, weights)], 32)))[0, : len(ids) - 1]
     np.testing.assert_allclose(members[tuple(ids[:-1])], alone, atol=1e-5)
 
 
 def test_two_methods_on_one_site_compose_and_merge(mesh1):
-  attached = tiny.randomise(tiny.attach(tiny.base(mesh1), dataclasses.replace(LORA, dropout=0.0, sites=r"blocks/\d+/mlp/down"), Ia3()))
+  attached = tiny.randomise(
+    tiny.attach(tiny.base(mesh1), dataclasses.replace(LORA, dropout=0.0, sites=r"blocks/\d+/mlp/down"), Ia3())
+  )
   merged = peft_base.merge(attached)
   plain = dataclasses.replace(tiny.base(mesh1), params=merged)
   # LoRA sees the scaled input as well: pre runs before everything. So merging folds LoRA first, then the scale.

@@ -1,4 +1,5 @@
 """A tiny decoder and packed batches, for tests: two layers, D=16."""
+
 import functools
 
 import jax
@@ -17,7 +18,18 @@ from itune_jax.nn import rope
 from itune_jax.nn import stack
 from itune_jax.peft import base as peft_base
 
-CONFIG = decoder.DecoderConfig(vocab=64, width=16, depth=2, heads=4, kv_heads=2, head_dim=4, mlp=32, max_length=128, rope=rope.Rope(base=100.0), tied=True)
+CONFIG = decoder.DecoderConfig(
+  vocab=64,
+  width=16,
+  depth=2,
+  heads=4,
+  kv_heads=2,
+  head_dim=4,
+  mlp=32,
+  max_length=128,
+  rope=rope.Rope(base=100.0),
+  tied=True,
+)
 
 
 @functools.cache
@@ -28,7 +40,9 @@ def mesh(devices: int, data: int = 1, fsdp: int = -1, tensor: int = 1):
 
 def base(the_mesh=None, cfg=CONFIG, remat="none", seed=0):
   """A random model."""
-  return load.initialise(cfg, seed=seed, mesh=the_mesh or mesh(1), rules=axes.DEFAULT_RULES, remat=stack.Remat(policy=remat))
+  return load.initialise(
+    cfg, seed=seed, mesh=the_mesh or mesh(1), rules=axes.DEFAULT_RULES, remat=stack.Remat(policy=remat)
+  )
 
 
 def attach(model, *methods, the_mesh=None, key=0):

@@ -13,6 +13,7 @@ Tensors carry their axes as a suffix (`q_BTNH`); parameters carry logical names 
 (`axes=("embed", "heads", "head_dim")`). Names align to the right: extra leading dimensions are `layers`,
 so stacking a module under `jax.vmap` never has to insert a name.
 """
+
 from collections.abc import Mapping, Sequence
 
 from jax.sharding import Mesh, PartitionSpec
@@ -20,23 +21,36 @@ from jax.sharding import Mesh, PartitionSpec
 MESH_AXES = ("data", "fsdp", "tensor", "sequence", "expert", "stage")
 
 LOGICAL_AXES = (
-    "batch", "length", "embed", "heads", "kv_heads", "head_dim", "mlp", "vocab", "rank", "layers",
-    "act_embed", "act_heads", "act_mlp", "experts")
+  "batch",
+  "length",
+  "embed",
+  "heads",
+  "kv_heads",
+  "head_dim",
+  "mlp",
+  "vocab",
+  "rank",
+  "layers",
+  "act_embed",
+  "act_heads",
+  "act_mlp",
+  "experts",
+)
 
 Rules = Mapping[str, tuple[str, ...]]
 
 # Parameters: fsdp along embed, tensor along the wide axis. Activations: batch over both data axes.
 # The adapter rank is never sharded: it is small, and both factors contract over it.
 DEFAULT_RULES: Rules = {
-    "batch": ("data", "fsdp"),
-    "length": (),
-    "embed": ("fsdp",),
-    "heads": ("tensor",),
-    "kv_heads": ("tensor",),
-    "mlp": ("tensor",),
-    "vocab": ("tensor",),
-    "act_heads": ("tensor",),
-    "act_mlp": ("tensor",),
+  "batch": ("data", "fsdp"),
+  "length": (),
+  "embed": ("fsdp",),
+  "heads": ("tensor",),
+  "kv_heads": ("tensor",),
+  "mlp": ("tensor",),
+  "vocab": ("tensor",),
+  "act_heads": ("tensor",),
+  "act_mlp": ("tensor",),
 }
 
 

@@ -1,4 +1,5 @@
 """The two pytrees that cross a model's door: the batch, and the context of one call."""
+
 import dataclasses
 import functools
 from typing import Any
@@ -11,8 +12,10 @@ from itune_jax.core import axes as axes_lib
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=("tokens_BT", "targets_BT", "weights_BT", "segments_BT", "positions_BT"), meta_fields=())
+  jax.tree_util.register_dataclass,
+  data_fields=("tokens_BT", "targets_BT", "weights_BT", "segments_BT", "positions_BT"),
+  meta_fields=(),
+)
 @dataclasses.dataclass(frozen=True)
 class Batch:
   """Packed rows. Segment 0 is padding; positions restart with every segment.
@@ -20,6 +23,7 @@ class Batch:
   `targets_BT[b, t]` is the token that follows `tokens_BT[b, t]` in its segment, `weights_BT` its weight in the
   loss (0 for prompts, padding, and the last token of a segment).
   """
+
   tokens_BT: Any
   targets_BT: Any
   weights_BT: Any
@@ -28,9 +32,10 @@ class Batch:
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=("positions_BT", "segments_BT", "key", "noise_BT", "bank", "cache_rows_BT"),
-    meta_fields=("mesh", "rules", "dtype"))
+  jax.tree_util.register_dataclass,
+  data_fields=("positions_BT", "segments_BT", "key", "noise_BT", "bank", "cache_rows_BT"),
+  meta_fields=("mesh", "rules", "dtype"),
+)
 @dataclasses.dataclass(frozen=True)
 class Ctx:
   """What every layer may need to know of one call.
@@ -39,6 +44,7 @@ class Ctx:
   embeddings (NEFTune). `bank` holds arrays that adapters of all layers share. `cache_rows_BT` is set by a
   packed prefill: the row of the cache that each position belongs to. `mesh` and `rules` are static.
   """
+
   positions_BT: Any
   segments_BT: Any
   key: Any = None

@@ -3,6 +3,7 @@
 gin accepts a value of any type for any field; a run that starts with `rank="8"` fails much later and far
 away. `check_types(self)` in `__post_init__` says it at once, in the user's words.
 """
+
 import dataclasses
 import types
 import typing
@@ -17,8 +18,8 @@ def check_types(value: object) -> None:
     got = getattr(value, field.name)
     if not _fits(got, hints[field.name]):
       raise errors.InputError(
-          f"{type(value).__name__}.{field.name} = {got!r} ({type(got).__name__}); "
-          f"it takes {_say(hints[field.name])}")
+        f"{type(value).__name__}.{field.name} = {got!r} ({type(got).__name__}); it takes {_say(hints[field.name])}"
+      )
 
 
 def require(condition: object, message: str) -> None:

@@ -1,4 +1,5 @@
 """The contracts by which rooms meet. Each is small; a new part is one file that keeps one of them."""
+
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -11,6 +12,7 @@ class Sums(NamedTuple):
   Dividing once per optimizer step by the sum of all weights makes the gradient independent of how a global
   batch is cut into micro-batches, packed rows, hosts and devices.
   """
+
   loss: Any
   weight: Any
   metrics: dict[str, tuple[Any, Any]]
@@ -54,6 +56,7 @@ class Feed(Protocol):
 
 class Evaluator(Protocol):
   """Something measured on the live parameters, every so many steps."""
+
   name: str
   every: int
 
@@ -64,6 +67,7 @@ class Evaluator(Protocol):
 
 class EvalResult(NamedTuple):
   """Figures by name, and one row per example (what the report and paired statistics read)."""
+
   figures: dict[str, float]
   rows: list[dict[str, Any]]
 

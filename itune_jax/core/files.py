@@ -1,4 +1,5 @@
 """Writing so that nothing half-written is ever found, and JSON in one style."""
+
 import contextlib
 import hashlib
 import json

@@ -1,4 +1,5 @@
 """Messages to the person at the terminal: stderr, lead process only; stdout is for results."""
+
 import contextlib
 import sys
 import time

@@ -1,4 +1,5 @@
 """Precision policy, and the vocabulary loss that never holds [B, T, V]."""
+
 import dataclasses
 from collections.abc import Callable
 from typing import Literal
@@ -18,6 +19,7 @@ class Precision:
   `frozen`: base weights that are not trained. `trained`: master weights (and so the optimizer's moments).
   `compute`: activations; weights are cast to it at use. Losses and norms accumulate in float32 always.
   """
+
   frozen: Dtype = "float32"
   trained: Dtype = "float32"
   compute: Dtype = "float32"
@@ -85,8 +87,13 @@ def _make_chunked(project, span, z_loss):
       return loss, nll, hit, d_head, d_hidden
 
     zeros = lambda x: jnp.zeros(x.shape, jnp.float32)
-    start = (jnp.float32(0), zeros(targets), jnp.zeros(targets.shape, bool),
-             jax.tree.map(zeros, head) if with_grad else (), jnp.zeros_like(hidden) if with_grad else ())
+    start = (
+      jnp.float32(0),
+      zeros(targets),
+      jnp.zeros(targets.shape, bool),
+      jax.tree.map(zeros, head) if with_grad else (),
+      jnp.zeros_like(hidden) if with_grad else (),
+    )
     return jax.lax.fori_loop(0, trips, body, start)
 
   @jax.custom_vjp

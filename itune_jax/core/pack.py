@@ -1,4 +1,5 @@
 """Packing examples into rows: best-fit decreasing, by length only, so that it can be redone from lengths alone."""
+
 import bisect
 from collections.abc import Sequence
 

@@ -1,4 +1,5 @@
 """Random keys by name. Everything derives from one root key; nothing depends on import or iteration order."""
+
 import zlib
 
 import jax

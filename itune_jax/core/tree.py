@@ -1,5 +1,6 @@
 """Parameters as one flat dictionary from path (`blocks/attn/q/kernel`) to array: the form in which they are
 split, saved, grouped, counted and sent through `jax.grad`."""
+
 from collections.abc import Callable, Iterable, Mapping
 import hashlib
 import re

@@ -3,6 +3,7 @@
 A source's folder holds `rows.arrayrecord` (ids and weights as raw bytes), `lengths.npy`, and `manifest.json`
 with counts, drops and truncations by reason. It is renamed into place when whole.
 """
+
 import collections
 from collections.abc import Callable, Iterable
 import dataclasses
@@ -34,8 +35,13 @@ def source_key(source: mixture_lib.Source, renderer: chat.Renderer) -> str:
 
 def mixture_key(mixture: mixture_lib.Mixture, renderer: chat.Renderer) -> str:
   """The address of a prepared mixture: its sources and how they mix."""
-  mixing = [mixture.rates, mixture.cap, mixture.temperature, mixture.bad_rows,
-            [(s.rate, source_key(s, renderer)) for s in mixture.sources]]
+  mixing = [
+    mixture.rates,
+    mixture.cap,
+    mixture.temperature,
+    mixture.bad_rows,
+    [(s.rate, source_key(s, renderer)) for s in mixture.sources],
+  ]
   return hashlib.sha256(json.dumps(mixing).encode()).hexdigest()[:24]
 
 
@@ -49,8 +55,14 @@ def source_folder(root: str, key: str) -> str:
   return os.path.join(root, "tokenised", key)
 
 
-def write_source(root: str, mixture: mixture_lib.Mixture, source: mixture_lib.Source, renderer: chat.Renderer,
-                 rows: Iterable[readers.Row], progress: Callable[[], None] = lambda: None) -> dict[str, Any]:
+def write_source(
+  root: str,
+  mixture: mixture_lib.Mixture,
+  source: mixture_lib.Source,
+  renderer: chat.Renderer,
+  rows: Iterable[readers.Row],
+  progress: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
   """Renders and stores one source; returns its manifest. A source that is already there is not read again.
 
   Raises InputError naming file and line of a bad row under the policy "refuse", or when no row is left.
@@ -75,10 +87,18 @@ def write_source(root: str, mixture: mixture_lib.Mixture, source: mixture_lib.So
       raise errors.InputError(f"source {source.name} ({source.path}) leaves no row to train on; {tally.summary()}")
     np.save(os.path.join(partial, "lengths.npy"), np.asarray(lengths, np.int32))
     manifest = {
-        "name": source.name, "path": source.path, "key": key, "kind": source.kind, "licence": source.licence,
-        **tally.to_json(), "rendering": dataclasses.asdict(renderer.config), "render_version": chat.RENDER_VERSION,
-        "chat_template_sha256": hashlib.sha256(renderer.tokenizer.chat_template.encode()).hexdigest(),
-        "tokenizer_sha256": tokenizer_lib.digest(renderer.tokenizer), "longest": int(max(lengths))}
+      "name": source.name,
+      "path": source.path,
+      "key": key,
+      "kind": source.kind,
+      "licence": source.licence,
+      **tally.to_json(),
+      "rendering": dataclasses.asdict(renderer.config),
+      "render_version": chat.RENDER_VERSION,
+      "chat_template_sha256": hashlib.sha256(renderer.tokenizer.chat_template.encode()).hexdigest(),
+      "tokenizer_sha256": tokenizer_lib.digest(renderer.tokenizer),
+      "longest": int(max(lengths)),
+    }
     files.write_json(os.path.join(partial, "manifest.json"), manifest)
   return manifest
 
@@ -144,10 +164,14 @@ class _Tally:
   def to_json(self) -> dict[str, Any]:
     """What goes into the manifest."""
     names = ("rows", "kept", "dropped", "stored", "truncated", "tokens", "trained_tokens")
-    return {**{name: self._count[name] for name in names}, "dropped_by_reason": dict(self._reasons), "dropped_rows": self._listed}
+    return {
+      **{name: self._count[name] for name in names},
+      "dropped_by_reason": dict(self._reasons),
+      "dropped_rows": self._listed,
+    }
 
 
 def _trim(rendered: chat.Rendered) -> tuple[np.ndarray, np.ndarray]:
   """Cuts what follows the last trained token: nothing there can change the loss."""
   last = int(np.flatnonzero(rendered.weights)[-1])
-  return rendered.ids[:last + 1].astype(np.int32), rendered.weights[:last + 1].astype(np.float32)
+  return rendered.ids[: last + 1].astype(np.int32), rendered.weights[: last + 1].astype(np.float32)

@@ -8,6 +8,7 @@ marked rendering without its marks is not the plain one to the letter, the row i
 A turn's span begins where the template's generation prompt ends, if the turn is rendered behind it, and runs
 through the turn's terminator: exactly what the model must produce at inference.
 """
+
 import dataclasses
 import datetime
 import hashlib
@@ -26,7 +27,7 @@ from itune_jax.data import example as example_lib
 RENDER_VERSION = 1
 
 _MARK = 0xF0000  # supplementary private-use area: two code points a piece
-_MARKS = re.compile("[\U000F0000-\U000FFFFD]")
+_MARKS = re.compile("[\U000f0000-\U000ffffd]")
 _THINK = re.compile(r"(</?think>)")
 _END_LIKE = re.compile(r"\s*(<[|/]?[^<>\s]{1,40}>|\[/?[A-Z_]+\])")
 
@@ -39,6 +40,7 @@ class Rendering:
   row longer than max_length; both cuts are counted. dropped_turn: a turn whose text the template drops (old
   thinking) is trained in a row of its own with the history cut there ("split"), or the row is refused.
   """
+
   max_length: int = 2048
   truncation: Literal["keep_start", "keep_end", "drop"] = "keep_start"
   dropped_turn: Literal["split", "refuse"] = "split"
@@ -57,6 +59,7 @@ class Rendering:
 @dataclasses.dataclass(frozen=True)
 class Rendered:
   """One row of tokens: ids and the loss weight of each, both [n]. `truncated` tells that something was cut."""
+
   ids: np.ndarray
   weights: np.ndarray
   truncated: bool = False
@@ -71,9 +74,13 @@ class Renderer:
       raise errors.InputError("this tokenizer has no chat template; name one: --gin.CHAT_TEMPLATE=\"'FILE.jinja'\"")
     # Templates that print today's date would make every cache stale tomorrow: the call becomes the pinned date.
     day = datetime.date.fromisoformat(config.date)
-    self._template = re.sub(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)", lambda m: json.dumps(day.strftime(m.group(2))), tokenizer.chat_template)
+    self._template = re.sub(
+      r"strftime_now\(\s*(['\"])(.*?)\1\s*\)", lambda m: json.dumps(day.strftime(m.group(2))), tokenizer.chat_template
+    )
     self._parts = False  # whether this template wants content as a list of parts, even for text
-    self._specials = sorted((t.content for t in tokenizer.added_tokens_decoder.values() if t.special), key=len, reverse=True)
+    self._specials = sorted(
+      (t.content for t in tokenizer.added_tokens_decoder.values() if t.special), key=len, reverse=True
+    )
     self.terminator = ""
     try:
       self.header = self._find_header()
@@ -92,8 +99,13 @@ class Renderer:
     """The template's plain rendering. Raises BadRow with the template's own words when it refuses."""
     try:
       return self.tokenizer.apply_chat_template(
-          _plain(messages, self._parts), tools=list(tools) or None, tokenize=False, add_generation_prompt=add_generation_prompt,
-          chat_template=self._template, **{**self.config.template_kwargs, **kwargs})
+        _plain(messages, self._parts),
+        tools=list(tools) or None,
+        tokenize=False,
+        add_generation_prompt=add_generation_prompt,
+        chat_template=self._template,
+        **{**self.config.template_kwargs, **kwargs},
+      )
     except (jinja2.exceptions.TemplateError, TypeError, KeyError, ValueError) as e:
       raise example_lib.BadRow(f"the chat template refuses it: {e}") from None
 
@@ -116,7 +128,7 @@ class Renderer:
     rows = [whole]
     if dropped and self.config.dropped_turn == "refuse":
       raise example_lib.BadRow(f"the template drops text of turns {dropped}")
-    rows += [self._row(example, example.messages[:i + 1], i)[0] for i in dropped]
+    rows += [self._row(example, example.messages[: i + 1], i)[0] for i in dropped]
     rows = [self._cut(row) for row in rows if row.weights.any()]
     if not rows:
       raise example_lib.BadRow("no token carries weight")
@@ -136,7 +148,9 @@ class Renderer:
     marked_messages, pieces = _mark(messages)
     marked = self.text(marked_messages, **kwargs)
     if _MARKS.sub("", marked) != plain:
-      raise example_lib.BadRow("the chat template changes its rendering when the answers are marked; it cannot be masked safely")
+      raise example_lib.BadRow(
+        "the chat template changes its rendering when the answers are marked; it cannot be masked safely"
+      )
     where = _positions(marked)
     spans, dropped, previous = [], [], 0
     for turn, marks in pieces.items():
@@ -200,12 +214,15 @@ class Renderer:
       without, given = self.text(user), self.text(user, add_generation_prompt=True)
     except example_lib.BadRow as e:
       raise errors.InputError(f"the chat template cannot render one user turn: {e}; name another template") from None
-    return given[len(without):] if given.startswith(without) else ""
+    return given[len(without) :] if given.startswith(without) else ""
 
   def _self_test(self):
     """Spans of a probe must decode to its answers and end in a terminator, in the middle and at the end."""
     answers = ("Good day to you", "Fine, thank you")
-    messages = [{"role": r, "content": c} for r, c in (("user", "Hello"), ("assistant", answers[0]), ("user", "And you?"), ("assistant", answers[1]))]
+    messages = [
+      {"role": r, "content": c}
+      for r, c in (("user", "Hello"), ("assistant", answers[0]), ("user", "And you?"), ("assistant", answers[1]))
+    ]
     try:
       text, spans, dropped = self.spans(example_lib.Example(messages=tuple(messages)), messages)
     except example_lib.BadRow as e:
@@ -213,10 +230,12 @@ class Renderer:
     ends = []
     for answer, (start, end, _) in zip(answers, spans, strict=False):
       at = text.find(answer, start, end)
-      ends.append(text[at + len(answer):end].strip() if at >= 0 else "")
+      ends.append(text[at + len(answer) : end].strip() if at >= 0 else "")
     if dropped or len(spans) != 2 or not all(ends):
-      raise errors.InputError("the chat template fails its self-test: an answer is dropped, or its turn ends without a "
-                              "token to stop at, so the model would never learn to stop; name another template")
+      raise errors.InputError(
+        "the chat template fails its self-test: an answer is dropped, or its turn ends without a "
+        "token to stop at, so the model would never learn to stop; name another template"
+      )
     self.terminator = ends[-1]
 
   def _cut(self, row: Rendered) -> Rendered | None:
@@ -237,7 +256,10 @@ class Renderer:
 def _plain(messages, parts=False) -> list[dict[str, Any]]:
   plain = [{k: v for k, v in message.items() if k != "weight"} for message in messages]
   if parts:
-    plain = [{**m, "content": [{"type": "text", "text": m["content"]}]} if isinstance(m.get("content"), str) else m for m in plain]
+    plain = [
+      {**m, "content": [{"type": "text", "text": m["content"]}]} if isinstance(m.get("content"), str) else m
+      for m in plain
+    ]
   return plain
 
 
@@ -251,8 +273,8 @@ def _mark(messages):
     body = text.strip()
     if not body:
       return text
-    lead = text[:len(text) - len(text.lstrip())]
-    tail = text[len(text.rstrip()):]
+    lead = text[: len(text) - len(text.lstrip())]
+    tail = text[len(text.rstrip()) :]
     pieces[turn] += [chr(next(counter)), chr(next(counter))]
     return f"{lead}{pieces[turn][-2]}{body}{pieces[turn][-1]}{tail}"
 

@@ -1,4 +1,5 @@
 """The one schema of instruction data: a conversation with provenance."""
+
 import dataclasses
 import hashlib
 import json
@@ -20,6 +21,7 @@ class Example:
   only; default 1), `tool_calls`, `reasoning_content`. source: kind (annotated, distilled, self_generated),
   dataset, teacher, licence, parents. check: how an answer to it is judged, `{"name": …, …}`.
   """
+
   messages: tuple[dict[str, Any], ...]
   tools: tuple[dict[str, Any], ...] = ()
   template_kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -68,8 +70,14 @@ def from_json(row: dict[str, Any]) -> Example:
   for name in ("source", "template_kwargs", "scores", "check"):
     if not isinstance(fields.get(name, {}), dict):
       fields[name] = {"dataset": str(fields[name])} if name == "source" else {}
-  return Example(**fields | {"messages": tuple(fields["messages"]), "tools": tuple(fields.get("tools") or ()),
-                             "id": str(fields.get("id", ""))})
+  return Example(
+    **fields
+    | {
+      "messages": tuple(fields["messages"]),
+      "tools": tuple(fields.get("tools") or ()),
+      "id": str(fields.get("id", "")),
+    }
+  )
 
 
 def text(content: Any) -> str:

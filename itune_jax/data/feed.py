@@ -4,6 +4,7 @@ Windows of examples are drawn by rate and shuffled by index, packed by length al
 a batch can be found from its number without reading what came before, any number of processes reads its slice
 of the same batch, and the state to resume from is one integer.
 """
+
 import bisect
 from collections.abc import Iterator, Mapping
 import dataclasses
@@ -28,6 +29,7 @@ class Packing:
 
   window: examples that are packed together; the more, the less padding (below 1 % from 4,096 on).
   """
+
   row_length: int = 2048
   rows: int = 1
   window: int = 4096
@@ -35,8 +37,10 @@ class Packing:
 
   def __post_init__(self):
     check.check_types(self)
-    check.require(self.row_length > 0 and self.rows > 0 and self.window > 0,
-                  f"Packing(row_length={self.row_length}, rows={self.rows}, window={self.window}): all must be positive")
+    check.require(
+      self.row_length > 0 and self.rows > 0 and self.window > 0,
+      f"Packing(row_length={self.row_length}, rows={self.rows}, window={self.window}): all must be positive",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,16 +51,26 @@ class _Window:
 class Feed:
   """Batches by number over tokenised sources. Keeps the Feed contract."""
 
-  def __init__(self, sources: Mapping[str, cache.CachedSource], rates: Mapping[str, float], packing: Packing, *,
-               seed: int = 0, process: int = 0, processes: int = 1):
+  def __init__(
+    self,
+    sources: Mapping[str, cache.CachedSource],
+    rates: Mapping[str, float],
+    packing: Packing,
+    *,
+    seed: int = 0,
+    process: int = 0,
+    processes: int = 1,
+  ):
     self.packing, self._seed = packing, seed
     self._names = sorted(sources)
     self._sources = [sources[name] for name in self._names]
     self._rates = np.array([rates[name] for name in self._names]) / sum(rates[name] for name in self._names)
     longest = max(int(source.lengths.max()) for source in self._sources)
     if longest > packing.row_length:
-      raise errors.InputError(f"an example of {longest} positions does not fit Packing.row_length = {packing.row_length}; "
-                              "raise it, or prepare with a smaller Rendering.max_length")
+      raise errors.InputError(
+        f"an example of {longest} positions does not fit Packing.row_length = {packing.row_length}; "
+        "raise it, or prepare with a smaller Rendering.max_length"
+      )
     if packing.rows % processes:
       raise errors.InputError(f"Packing.rows = {packing.rows} do not divide among {processes} processes")
     each = packing.rows // processes
@@ -76,7 +90,9 @@ class Feed:
 
   def members(self, k: int) -> list[list[tuple[str, int]]]:
     """Which examples each row of global batch k holds: (source, index), for people and for tests."""
-    return [[(self._names[s], int(i)) for s, i in self._row(k * self.packing.rows + b)] for b in range(self.packing.rows)]
+    return [
+      [(self._names[s], int(i)) for s, i in self._row(k * self.packing.rows + b)] for b in range(self.packing.rows)
+    ]
 
   def iterate(self, start: int, threads: int = 2) -> Iterator[batch_lib.Batch]:
     """Batches start, start + 1, ... without end, read ahead by Grain threads."""
@@ -121,7 +137,11 @@ class Feed:
     members = [(s, self._draw(s, j)) for s in range(len(self._names)) for j in range(first[s], last[s])]
     lengths = [int(self._sources[s].lengths[i]) for s, i in members]
     rows = pack.best_fit_decreasing(lengths, self.packing.row_length)
-    order = self._rng("rows", window).permutation(len(rows)) if self.packing.shuffle else sorted(range(len(rows)), key=lambda r: min(rows[r]))
+    order = (
+      self._rng("rows", window).permutation(len(rows))
+      if self.packing.shuffle
+      else sorted(range(len(rows)), key=lambda r: min(rows[r]))
+    )
     return _Window(tuple(tuple(members[i] for i in sorted(rows[r])) for r in order))
 
   def _draw(self, source: int, j: int) -> int:

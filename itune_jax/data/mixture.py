@@ -1,4 +1,5 @@
 """What a run trains on, as a value: named sources with provenance, and how they mix."""
+
 import dataclasses
 import hashlib
 import json
@@ -16,6 +17,7 @@ class Source:
   skip leaves the first rows out, stride then takes every so many-th, limit stops after so many: one file can be
   split, and a sample spread over it.
   """
+
   name: str
   path: str
   format: str = "auto"
@@ -29,7 +31,9 @@ class Source:
   def __post_init__(self):
     check.check_types(self)
     check.require(self.rate > 0, f"Source {self.name}: rate = {self.rate}; it must be positive")
-    check.require(self.stride > 0 and self.skip >= 0 and self.limit >= 0, f"Source {self.name}: stride >= 1, skip and limit >= 0")
+    check.require(
+      self.stride > 0 and self.skip >= 0 and self.limit >= 0, f"Source {self.name}: stride >= 1, skip and limit >= 0"
+    )
 
   def rows(self):
     """The rows of this source, in order, of which skip, stride and limit leave some."""
@@ -50,7 +54,9 @@ class Source:
 
   def digest(self) -> str:
     """SHA-256 over the bytes of the data and what selects rows of it."""
-    sha = hashlib.sha256(json.dumps([self.format, self.kind, self.licence, self.limit, self.skip, self.stride, self.name]).encode())
+    sha = hashlib.sha256(
+      json.dumps([self.format, self.kind, self.licence, self.limit, self.skip, self.stride, self.name]).encode()
+    )
     if self.path.startswith("starter:"):
       for row in self._all():
         sha.update(json.dumps(row.example.to_json(), sort_keys=True).encode())
@@ -69,6 +75,7 @@ class Mixture:
   rates: "given" uses each source's rate; "proportional" is examples-proportional, each counted up to `cap`
   (T5, Raffel et al. 2020), raised to 1/temperature. bad_rows: "drop" counts and lists them, "refuse" stops.
   """
+
   name: str
   sources: tuple[Source, ...]
   rates: Literal["proportional", "given"] = "proportional"
@@ -79,4 +86,6 @@ class Mixture:
   def __post_init__(self):
     check.check_types(self)
     names = [source.name for source in self.sources]
-    check.require(names and len(set(names)) == len(names), f"Mixture {self.name}: sources need different names; got {names}")
+    check.require(
+      names and len(set(names)) == len(names), f"Mixture {self.name}: sources need different names; got {names}"
+    )

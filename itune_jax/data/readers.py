@@ -1,5 +1,6 @@
 """Files of instruction data as examples: messages, Alpaca, ShareGPT, prompt/completion, question/answer, and
 Super-NaturalInstructions; .json, .jsonl, and either with .gz."""
+
 from collections.abc import Callable, Iterator
 import dataclasses
 import glob
@@ -17,6 +18,7 @@ Example, BadRow = example_lib.Example, example_lib.BadRow
 @dataclasses.dataclass(frozen=True)
 class Row:
   """One row of a file: where it stands, and the example or the reason why it is none."""
+
   file: str
   line: int
   example: Example | None
@@ -58,7 +60,9 @@ def examples(path: str, **how) -> list[Example]:
 def files(path: str) -> list[str]:
   """The data files behind a path. Raises InputError when there are none."""
   if os.path.isdir(path):
-    found = sorted(f for ext in ("json", "jsonl", "json.gz", "jsonl.gz") for f in glob.glob(os.path.join(path, f"*.{ext}")))
+    found = sorted(
+      f for ext in ("json", "jsonl", "json.gz", "jsonl.gz") for f in glob.glob(os.path.join(path, f"*.{ext}"))
+    )
   else:
     found = [path] if os.path.exists(path) else sorted(glob.glob(path))
   if not found:
@@ -129,11 +133,22 @@ def _alpaca(raw) -> Example:
   turns = [{"role": "system", "content": raw["system"]}] if raw.get("system") else []
   for question, answer in raw.get("history") or ():
     turns += _pair(question, answer)
-  return _build(raw, turns + _pair(f"{instruction}\n\n{given}" if given else instruction, _text(raw, "output", "response")))
+  return _build(
+    raw, turns + _pair(f"{instruction}\n\n{given}" if given else instruction, _text(raw, "output", "response"))
+  )
 
 
-_SHAREGPT = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant",
-             "bot": "assistant", "system": "system", "tool": "tool", "observation": "tool"}
+_SHAREGPT = {
+  "human": "user",
+  "user": "user",
+  "gpt": "assistant",
+  "assistant": "assistant",
+  "chatgpt": "assistant",
+  "bot": "assistant",
+  "system": "system",
+  "tool": "tool",
+  "observation": "tool",
+}
 
 
 def _sharegpt(raw) -> Example:
@@ -167,7 +182,11 @@ def _natural(raw) -> Example:
   outputs = [outputs] if isinstance(outputs, str) else outputs
   if not outputs or not isinstance(raw.get("input"), str):
     raise BadRow("an instance needs `input` and `output`")
-  row = {"source": {"dataset": raw["task"], "template": raw["task"]} if raw.get("task") else {}, "id": raw.get("id", ""), "check": {"name": "any_of", "answers": list(outputs)}}
+  row = {
+    "source": {"dataset": raw["task"], "template": raw["task"]} if raw.get("task") else {},
+    "id": raw.get("id", ""),
+    "check": {"name": "any_of", "answers": list(outputs)},
+  }
   return _build(row, _pair(f"{definition}\n\n{raw['input']}".strip(), outputs[0]))
 
 
@@ -176,14 +195,28 @@ def _pair(user, assistant):
 
 
 def _build(raw, messages) -> Example:
-  return example_lib.from_json({**{k: raw.get(k) for k in ("id", "source", "language", "domain", "scores", "check", "tools")}, "messages": messages})
+  return example_lib.from_json(
+    {
+      **{k: raw.get(k) for k in ("id", "source", "language", "domain", "scores", "check", "tools")},
+      "messages": messages,
+    }
+  )
 
 
 FORMATS: dict[str, Callable[[dict[str, Any]], Example]] = {
-    "messages": _messages, "sharegpt": _sharegpt, "alpaca": _alpaca, "prompt_completion": _prompt_completion,
-    "question_answer": _question_answer, "natural_instructions": _natural}
+  "messages": _messages,
+  "sharegpt": _sharegpt,
+  "alpaca": _alpaca,
+  "prompt_completion": _prompt_completion,
+  "question_answer": _question_answer,
+  "natural_instructions": _natural,
+}
 
 _KEYS = {
-    "messages": (("messages",),), "sharegpt": (("conversations",), ("conversation",)),
-    "natural_instructions": (("Definition", "input", "output"),), "alpaca": (("instruction", "output"), ("instruction", "response")),
-    "prompt_completion": (("prompt", "completion"), ("prompt", "response")), "question_answer": (("question", "answer"),)}
+  "messages": (("messages",),),
+  "sharegpt": (("conversations",), ("conversation",)),
+  "natural_instructions": (("Definition", "input", "output"),),
+  "alpaca": (("instruction", "output"), ("instruction", "response")),
+  "prompt_completion": (("prompt", "completion"), ("prompt", "response")),
+  "question_answer": (("question", "answer"),),
+}

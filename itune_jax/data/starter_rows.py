@@ -1,4 +1,5 @@
 """The built-in starter set as rows, generated from its seed at every use; nothing is stored twice."""
+
 from collections.abc import Iterator
 
 from itune_jax.core import errors

@@ -2,6 +2,7 @@
 
 Importing this module imports TensorFlow; only `prepare` does.
 """
+
 import functools
 import json
 from collections.abc import Iterator
@@ -22,10 +23,18 @@ def register(mixture: mixture_lib.Mixture) -> seqio.Mixture:
     seqio.TaskRegistry.remove(task)
     count = sum(row.example is not None for row in source.rows())
     seqio.TaskRegistry.add(
-        task, output_features={}, preprocessors=[],
-        source=seqio.FunctionDataSource(_dataset_fn(source), splits=["train"], num_input_examples={"train": count}))
-    rate = source.rate if mixture.rates == "given" else functools.partial(
-        seqio.mixing_rate_num_examples, maximum=mixture.cap or None, temperature=mixture.temperature)
+      task,
+      output_features={},
+      preprocessors=[],
+      source=seqio.FunctionDataSource(_dataset_fn(source), splits=["train"], num_input_examples={"train": count}),
+    )
+    rate = (
+      source.rate
+      if mixture.rates == "given"
+      else functools.partial(
+        seqio.mixing_rate_num_examples, maximum=mixture.cap or None, temperature=mixture.temperature
+      )
+    )
     tasks.append((task, rate))
   seqio.MixtureRegistry.remove(mixture.name)
   return seqio.MixtureRegistry.add(mixture.name, tasks)
@@ -33,8 +42,10 @@ def register(mixture: mixture_lib.Mixture) -> seqio.Mixture:
 
 def rates(mixture: mixture_lib.Mixture, registered: seqio.Mixture) -> dict[str, float]:
   """Share of each source, summing to 1."""
-  raw = {source.name: float(registered.get_rate(seqio.TaskRegistry.get(f"{mixture.name}_{source.name}")))
-         for source in mixture.sources}
+  raw = {
+    source.name: float(registered.get_rate(seqio.TaskRegistry.get(f"{mixture.name}_{source.name}")))
+    for source in mixture.sources
+  }
   total = sum(raw.values())
   return {name: rate / total for name, rate in raw.items()}
 

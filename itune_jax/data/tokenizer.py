@@ -1,4 +1,5 @@
 """Tokenizers: from a Hugging Face folder, or rebuilt from the vocabulary inside a GGUF file."""
+
 import hashlib
 import json
 import os
@@ -46,17 +47,31 @@ def from_gguf(path: str) -> transformers.PreTrainedTokenizerFast:
   tokens, types = get("tokenizer.ggml.tokens"), get("tokenizer.ggml.token_type")
   merges = [tuple(merge.split(" ", 1)) for merge in get("tokenizer.ggml.merges")]
   bpe = tokenizers.Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=merges, fuse_unk=False))
-  bpe.pre_tokenizer = pre_tokenizers.Sequence([
-      pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
+  bpe.pre_tokenizer = pre_tokenizers.Sequence(
+    [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
+  )
   bpe.decoder = decoders.ByteLevel()
-  bpe.add_special_tokens([tokenizers.AddedToken(t, special=True, normalized=False)
-                          for t, kind in zip(tokens, types, strict=True) if kind == _CONTROL])
-  bpe.add_tokens([tokenizers.AddedToken(t, normalized=False) for t, kind in zip(tokens, types, strict=True) if kind == _USER_DEFINED])
+  bpe.add_special_tokens(
+    [
+      tokenizers.AddedToken(t, special=True, normalized=False)
+      for t, kind in zip(tokens, types, strict=True)
+      if kind == _CONTROL
+    ]
+  )
+  bpe.add_tokens(
+    [tokenizers.AddedToken(t, normalized=False) for t, kind in zip(tokens, types, strict=True) if kind == _USER_DEFINED]
+  )
   name = lambda key: tokens[i] if (i := get(f"tokenizer.ggml.{key}_token_id")) is not None else None
   return transformers.PreTrainedTokenizerFast(
-      tokenizer_object=bpe, bos_token=name("bos"), eos_token=name("eos"), unk_token=name("unknown"), pad_token=name("padding"),
-      chat_template=get("tokenizer.chat_template"), clean_up_tokenization_spaces=False,
-      model_max_length=get("llama.context_length", 2**31))
+    tokenizer_object=bpe,
+    bos_token=name("bos"),
+    eos_token=name("eos"),
+    unk_token=name("unknown"),
+    pad_token=name("padding"),
+    chat_template=get("tokenizer.chat_template"),
+    clean_up_tokenization_spaces=False,
+    model_max_length=get("llama.context_length", 2**31),
+  )
 
 
 def _from_folder(path: str):
@@ -65,7 +80,9 @@ def _from_folder(path: str):
   except (OSError, ValueError) as e:
     raise errors.InputError(f"{path}: no tokenizer there ({str(e).splitlines()[0]})") from None
   if not tokenizer.is_fast:
-    raise errors.InputError(f"{path}: only fast tokenizers (tokenizer.json) are supported: spans need character offsets")
+    raise errors.InputError(
+      f"{path}: only fast tokenizers (tokenizer.json) are supported: spans need character offsets"
+    )
   return tokenizer
 
 

@@ -1,4 +1,5 @@
 """What evaluators share: where their items come from, and the figures of a yes-or-no metric."""
+
 import dataclasses
 from typing import Any
 
@@ -12,6 +13,7 @@ from itune_jax.evals import stats
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Items:
   """The items of an evaluation: a source (file or `starter:heldout`), and a check for rows without one."""
+
   source: mixture.Source
   default_check: str = "exact"
 
@@ -36,7 +38,12 @@ class Items:
 def figures(name: str, metric: str, rows: list[dict[str, Any]], key: str = "correct") -> dict[str, float]:
   """Mean and 95 % interval of a per-row metric, clustered by the row's template."""
   mean, low, high = stats.interval([float(row[key]) for row in rows], [row["cluster"] for row in rows])
-  return {f"{name}/{metric}": mean, f"{name}/{metric}_low": low, f"{name}/{metric}_high": high, f"{name}/items": float(len(rows))}
+  return {
+    f"{name}/{metric}": mean,
+    f"{name}/{metric}_low": low,
+    f"{name}/{metric}_high": high,
+    f"{name}/items": float(len(rows)),
+  }
 
 
 def cluster(example: example_lib.Example) -> str:

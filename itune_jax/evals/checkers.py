@@ -1,4 +1,5 @@
 """How an answer is judged. A check is data on the example, `{"name": …, …}`; the functions are here."""
+
 from collections.abc import Callable, Mapping
 import json
 import re
@@ -35,7 +36,11 @@ def final_number(output: str, check: Mapping[str, Any]) -> bool:
 
 
 CHECKERS: dict[str, Callable[[str, Mapping[str, Any]], bool]] = {
-    "exact": exact, "any_of": any_of, "json": json_equal, "final_number": final_number}
+  "exact": exact,
+  "any_of": any_of,
+  "json": json_equal,
+  "final_number": final_number,
+}
 
 
 def judge(output: str, check: Mapping[str, Any]) -> bool:

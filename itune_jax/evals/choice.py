@@ -1,4 +1,5 @@
 """Multiple choice by log-likelihood: the choice that the model finds likeliest, as text and per character."""
+
 import dataclasses
 from typing import Any
 
@@ -13,6 +14,7 @@ from itune_jax.evals import base
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Choice:
   """Items whose check lists `choices`; others of the source are passed over."""
+
   items: base.Items
   every: int = 0
   name: str = "choice"
@@ -32,6 +34,7 @@ class Choice:
 @dataclasses.dataclass(frozen=True)
 class Bound:
   """Keeps the Evaluator contract."""
+
   name: str
   every: int
   examples: list[example_lib.Example]
@@ -53,8 +56,18 @@ class Bound:
       choices = example.check["choices"]
       right = choices.index(example.check["answer"])
       normed = [lp / len(choice) for lp, choice in zip(logprobs, choices, strict=True)]
-      rows.append({"id": example.id, "cluster": base.cluster(example), "domain": example.domain, "choices": choices, "logprobs": logprobs,
-                   "answer": choices[right], "correct": _wins(logprobs, right), "correct_norm": _wins(normed, right)})
+      rows.append(
+        {
+          "id": example.id,
+          "cluster": base.cluster(example),
+          "domain": example.domain,
+          "choices": choices,
+          "logprobs": logprobs,
+          "answer": choices[right],
+          "correct": _wins(logprobs, right),
+          "correct_norm": _wins(normed, right),
+        }
+      )
     found = base.figures(self.name, "acc", rows) | base.figures(self.name, "acc_norm", rows, "correct_norm")
     return contracts.EvalResult(found, rows)
 

@@ -1,4 +1,5 @@
 """Exact match by generation: prompt, decode, judge by the item's own check."""
+
 import dataclasses
 from typing import Any
 
@@ -14,6 +15,7 @@ from itune_jax.sampling import decode as decode_lib
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Generation:
   """The evaluator as a value; `bind` gives it the renderer of the run."""
+
   items: base.Items
   decode: decode_lib.Decode = decode_lib.Decode()
   every: int = 0
@@ -31,6 +33,7 @@ class Generation:
 @dataclasses.dataclass(frozen=True)
 class Bound:
   """Keeps the Evaluator contract."""
+
   name: str
   every: int
   decode: decode_lib.Decode
@@ -44,9 +47,18 @@ class Bound:
     rows = []
     for example, out in zip(self.examples, outputs, strict=True):
       text = self.renderer.tokenizer.decode(out.tokens, skip_special_tokens=True)
-      rows.append({
-          "id": example.id, "cluster": base.cluster(example), "domain": example.domain, "prompt": example_lib.text(example.prompt[-1]["content"]),
-          "output": text, "answer": example.answer, "correct": checkers.judge(text, example.check), "stopped": out.stopped})
+      rows.append(
+        {
+          "id": example.id,
+          "cluster": base.cluster(example),
+          "domain": example.domain,
+          "prompt": example_lib.text(example.prompt[-1]["content"]),
+          "output": text,
+          "answer": example.answer,
+          "correct": checkers.judge(text, example.check),
+          "stopped": out.stopped,
+        }
+      )
     found = base.figures(self.name, "exact_match", rows)
     found[f"{self.name}/stopped"] = sum(row["stopped"] for row in rows) / len(rows)
     return contracts.EvalResult(found, rows)

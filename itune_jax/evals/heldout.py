@@ -1,4 +1,5 @@
 """Held-out loss and token accuracy, per source, on packed rows."""
+
 import dataclasses
 from typing import Any
 
@@ -14,6 +15,7 @@ from itune_jax.data import mixture
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HeldOut:
   """Loss on sources that are not trained on; the same rendering and masks as in training."""
+
   sources: tuple[mixture.Source, ...]
   row_length: int = 1024
   rows: int = 2
@@ -37,6 +39,7 @@ class HeldOut:
 @dataclasses.dataclass(frozen=True)
 class Bound:
   """Keeps the Evaluator contract."""
+
   name: str
   every: int
   rendered: dict[str, list[tuple[str, Any, Any]]]
@@ -49,10 +52,18 @@ class Bound:
     for source, items in self.rendered.items():
       packed = pack.best_fit_decreasing([len(ids) - 1 for _, ids, _ in items], self.row_length)
       packed += [[]] * (-len(packed) % self.rows)
-      batches = (pack.fill([[items[i][1:] for i in row] for row in packed[at:at + self.rows]], self.row_length)
-                 for at in range(0, len(packed), self.rows))
+      batches = (
+        pack.fill([[items[i][1:] for i in row] for row in packed[at : at + self.rows]], self.row_length)
+        for at in range(0, len(packed), self.rows)
+      )
       sums = view.totals(batches)
-      row = {"id": source, "cluster": source, "loss": sums["nll"] / sums["weight"], "accuracy": sums["correct"] / sums["tokens"], "tokens": sums["tokens"]}
+      row = {
+        "id": source,
+        "cluster": source,
+        "loss": sums["nll"] / sums["weight"],
+        "accuracy": sums["correct"] / sums["tokens"],
+        "tokens": sums["tokens"],
+      }
       rows.append(row)
       found |= {f"{self.name}/{source}/loss": row["loss"], f"{self.name}/{source}/accuracy": row["accuracy"]}
     total = sum(row["tokens"] for row in rows)

@@ -1,4 +1,5 @@
 """Intervals that respect how items were made: percentile bootstrap over clusters, paired where runs share items."""
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -6,7 +7,9 @@ import numpy as np
 RESAMPLES = 10_000
 
 
-def interval(values: Sequence[float], clusters: Sequence[str], *, level: float = 0.95, seed: int = 0) -> tuple[float, float, float]:
+def interval(
+  values: Sequence[float], clusters: Sequence[str], *, level: float = 0.95, seed: int = 0
+) -> tuple[float, float, float]:
   """(mean, low, high) of the mean. Whole clusters are drawn with replacement (items of one template are alike)."""
   sums, counts = _by_cluster(values, clusters)
   draws = np.random.default_rng(seed).integers(0, len(sums), (RESAMPLES, len(sums)))
@@ -15,8 +18,9 @@ def interval(values: Sequence[float], clusters: Sequence[str], *, level: float =
   return float(sums.sum() / counts.sum()), float(low), float(high)
 
 
-def paired_interval(before: dict[str, float], after: dict[str, float], clusters: dict[str, str], *, level: float = 0.95,
-                    seed: int = 0) -> tuple[float, float, float]:
+def paired_interval(
+  before: dict[str, float], after: dict[str, float], clusters: dict[str, str], *, level: float = 0.95, seed: int = 0
+) -> tuple[float, float, float]:
   """(mean, low, high) of after - before over the items both have. Raises ValueError when they share none."""
   shared = sorted(before.keys() & after.keys())
   if not shared:

@@ -1,4 +1,5 @@
 """One decoder, driven by data: pre-norm blocks of grouped-query attention and a gated feed-forward."""
+
 import dataclasses
 from typing import Any
 
@@ -20,6 +21,7 @@ from itune_jax.nn import stack
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
   """Shape of a decoder, in the letters of the alphabet: V vocab, D width, L depth, N heads, K kv_heads, H, F mlp."""
+
   vocab: int
   width: int
   depth: int
@@ -38,8 +40,9 @@ class DecoderConfig:
     check.check_types(self)
     for name in ("vocab", "width", "depth", "heads", "kv_heads", "head_dim", "mlp", "max_length"):
       check.require(getattr(self, name) > 0, f"DecoderConfig.{name} = {getattr(self, name)}; it must be positive")
-    check.require(self.heads % self.kv_heads == 0,
-                  f"heads = {self.heads} must be a multiple of kv_heads = {self.kv_heads}")
+    check.require(
+      self.heads % self.kv_heads == 0, f"heads = {self.heads} must be a multiple of kv_heads = {self.kv_heads}"
+    )
     check.require(self.head_dim % 2 == 0, f"head_dim = {self.head_dim} must be even: rotary positions turn pairs")
 
 
@@ -48,8 +51,9 @@ class Block(nnx.Module):
 
   def __init__(self, cfg: DecoderConfig, key, dtype):
     self.attn_norm = norm.RMSNorm(cfg.width, eps=cfg.norm_eps, dtype=dtype)
-    self.attn = attention.Attention(cfg.width, cfg.heads, cfg.kv_heads, cfg.head_dim, rng.named(key, "attn"),
-                                    bias=cfg.attention_bias, dtype=dtype)
+    self.attn = attention.Attention(
+      cfg.width, cfg.heads, cfg.kv_heads, cfg.head_dim, rng.named(key, "attn"), bias=cfg.attention_bias, dtype=dtype
+    )
     self.mlp_norm = norm.RMSNorm(cfg.width, eps=cfg.norm_eps, dtype=dtype)
     self.mlp = mlp.SwiGlu(cfg.width, cfg.mlp, rng.named(key, "mlp"), bias=cfg.mlp_bias, dtype=dtype)
     self.tap_mid = site.Tap("residual", ("batch", "length", "act_embed"))
@@ -73,8 +77,11 @@ class Decoder(nnx.Module):
     self.embed = site.Embed(cfg.vocab, cfg.width, rng.named(key, "embed"), dtype=dtype)
     self.blocks = stack.build(lambda k: Block(cfg, k, dtype), cfg.depth, rng.named(key, "blocks"))
     self.norm = norm.RMSNorm(cfg.width, eps=cfg.norm_eps, dtype=dtype)
-    self.head = nnx.data(None) if cfg.tied else site.Proj(
-        "...D,DV->...V", (cfg.width, cfg.vocab), ("embed", "vocab"), rng.named(key, "head"), dtype=dtype)
+    self.head = (
+      nnx.data(None)
+      if cfg.tied
+      else site.Proj("...D,DV->...V", (cfg.width, cfg.vocab), ("embed", "vocab"), rng.named(key, "head"), dtype=dtype)
+    )
 
   def hidden(self, tokens_BT, ctx, cache: cache_lib.Cache | None = None) -> tuple[Any, Any, dict[str, Any]]:
     """Final hidden states [B, T, D] after the last norm, the cache, and sums over the layers."""

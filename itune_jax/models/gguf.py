@@ -3,6 +3,7 @@
 llama.cpp stores query and key rows in the interleaved rotary order; they are put back into the half-split order
 here, once, so that nothing downstream knows where the weights came from.
 """
+
 import hashlib
 import os
 from typing import Any
@@ -15,10 +16,18 @@ from itune_jax.models import decoder
 from itune_jax.nn import rope as rope_lib
 
 _NAMES = {
-    "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
-    "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
-    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+  "model.embed_tokens": "token_embd",
+  "model.norm": "output_norm",
+  "lm_head": "output",
+  "input_layernorm": "attn_norm",
+  "post_attention_layernorm": "ffn_norm",
+  "self_attn.q_proj": "attn_q",
+  "self_attn.k_proj": "attn_k",
+  "self_attn.v_proj": "attn_v",
+  "self_attn.o_proj": "attn_output",
+  "mlp.gate_proj": "ffn_gate",
+  "mlp.up_proj": "ffn_up",
+  "mlp.down_proj": "ffn_down",
 }
 
 
@@ -47,11 +56,18 @@ class GgufSource:
       raise errors.InputError(f"{self.path}: scaled rotary positions in GGUF are not supported; load the HF folder")
     width, heads = self.field("llama.embedding_length"), self.field("llama.attention.head_count")
     return decoder.DecoderConfig(
-        vocab=self._shape("token_embd.weight")[0], width=width, depth=self.field("llama.block_count"), heads=heads,
-        kv_heads=self.field("llama.attention.head_count_kv", heads),
-        head_dim=self.field("llama.rope.dimension_count", width // heads), mlp=self.field("llama.feed_forward_length"),
-        max_length=self.field("llama.context_length"), norm_eps=float(self.field("llama.attention.layer_norm_rms_epsilon")),
-        rope=rope_lib.Rope(base=float(self.field("llama.rope.freq_base", 10_000.0))), tied="output.weight" not in self._tensors)
+      vocab=self._shape("token_embd.weight")[0],
+      width=width,
+      depth=self.field("llama.block_count"),
+      heads=heads,
+      kv_heads=self.field("llama.attention.head_count_kv", heads),
+      head_dim=self.field("llama.rope.dimension_count", width // heads),
+      mlp=self.field("llama.feed_forward_length"),
+      max_length=self.field("llama.context_length"),
+      norm_eps=float(self.field("llama.attention.layer_norm_rms_epsilon")),
+      rope=rope_lib.Rope(base=float(self.field("llama.rope.freq_base", 10_000.0))),
+      tied="output.weight" not in self._tensors,
+    )
 
   def names(self) -> set[str]:
     """The HF names of all tensors in the file."""

@@ -1,4 +1,5 @@
 """Base weights straight onto their shardings, and back into Hugging Face folders."""
+
 from collections.abc import Callable, Mapping
 import dataclasses
 import hashlib
@@ -46,7 +47,7 @@ class SafetensorsSource:
         opened = safetensors.safe_open(file, framework="numpy")
       except (OSError, safetensors.SafetensorError) as e:
         raise errors.InputError(f"{file}: missing, truncated or corrupt ({e})") from None
-      self._where |= {name: opened for name in opened.keys()}
+      self._where |= dict.fromkeys(opened.keys(), opened)
 
   def config(self) -> decoder.DecoderConfig:
     """The shape of the model, from config.json."""
@@ -77,6 +78,7 @@ class SafetensorsSource:
 @dataclasses.dataclass(frozen=True)
 class Base:
   """A loaded base model: its skeleton module (shapes), its arrays by path, and where they came from."""
+
   module: decoder.Decoder
   params: dict[str, Any]
   uri: str
@@ -99,8 +101,14 @@ def open_source(path: str):
   return SafetensorsSource(path)
 
 
-def load(path: str, *, mesh: Mesh, rules: axes_lib.Rules, dtype: Callable[[str], Any] = lambda name: jnp.float32,
-         remat: stack.Remat = stack.Remat()) -> Base:
+def load(
+  path: str,
+  *,
+  mesh: Mesh,
+  rules: axes_lib.Rules,
+  dtype: Callable[[str], Any] = lambda name: jnp.float32,
+  remat: stack.Remat = stack.Remat(),
+) -> Base:
   """Loads a base model, each device reading only the slices it holds.
 
   Args:
@@ -117,12 +125,21 @@ def load(path: str, *, mesh: Mesh, rules: axes_lib.Rules, dtype: Callable[[str],
   where = shard.shardings(shapes, axes, rules, mesh)
   rows = list(hf.parameters(shapes, cfg, nn_tree.sites(module)))
   _check_tensors(source, rows, cfg)
-  params = {row.ours: _read_sharded(source, row, shapes[row.ours].shape, where[row.ours], dtype(row.ours)) for row in rows}
+  params = {
+    row.ours: _read_sharded(source, row, shapes[row.ours].shape, where[row.ours], dtype(row.ours)) for row in rows
+  }
   return Base(module, params, os.path.abspath(path), source.digest())
 
 
-def initialise(cfg: decoder.DecoderConfig, *, seed: int, mesh: Mesh, rules: axes_lib.Rules,
-               dtype: Callable[[str], Any] = lambda name: jnp.float32, remat: stack.Remat = stack.Remat()) -> Base:
+def initialise(
+  cfg: decoder.DecoderConfig,
+  *,
+  seed: int,
+  mesh: Mesh,
+  rules: axes_lib.Rules,
+  dtype: Callable[[str], Any] = lambda name: jnp.float32,
+  remat: stack.Remat = stack.Remat(),
+) -> Base:
   """A randomly initialised model, made on its shardings (for tests and from-scratch runs)."""
   module = decoder.skeleton(cfg, remat=remat)
   _, shapes = nn_tree.disassemble(module)
@@ -142,8 +159,11 @@ def _check_tensors(source, rows, cfg):
   ignored = {"lm_head.weight"} if cfg.tied else set()
   found = {name for name in source.names() if not name.endswith("rotary_emb.inv_freq")} - ignored
   missing, unexpected = sorted(set(wanted) - found), sorted(found - set(wanted))
-  bad = [f"{name} is {source.shape(name)}, expected {shape}" for name, shape in wanted.items()
-         if name in found and source.shape(name) != shape]
+  bad = [
+    f"{name} is {source.shape(name)}, expected {shape}"
+    for name, shape in wanted.items()
+    if name in found and source.shape(name) != shape
+  ]
   for problem, names in (("missing", missing), ("unexpected", unexpected), ("misshapen", bad)):
     if names:
       more = f" and {len(names) - 3} more" if len(names) > 3 else ""
@@ -163,8 +183,16 @@ def _read_sharded(source, row, shape, sharding, dtype):
   return jax.make_array_from_callback(tuple(shape), sharding, fetch)
 
 
-def save_hf(folder: str, module: decoder.Decoder, params: Mapping[str, Any], *, dtype: str = "float32",
-            tokens: Mapping[str, Any] | None = None, shard_bytes: int = SHARD_BYTES, progress: Callable[[str], None] = lambda name: None) -> None:
+def save_hf(
+  folder: str,
+  module: decoder.Decoder,
+  params: Mapping[str, Any],
+  *,
+  dtype: str = "float32",
+  tokens: Mapping[str, Any] | None = None,
+  shard_bytes: int = SHARD_BYTES,
+  progress: Callable[[str], None] = lambda name: None,
+) -> None:
   """Writes config.json, generation_config.json and (sharded) safetensors that transformers loads.
 
   Raises RunError, and leaves nothing behind, when a weight is not finite or the disk is full.
@@ -199,4 +227,6 @@ def _write_shards(folder, shards):
     safetensors.numpy.save_file(tensors, os.path.join(folder, file), metadata={"format": "pt"})
     index |= dict.fromkeys(tensors, file)
   total = sum(tensor.nbytes for tensors in shards for tensor in tensors.values())
-  files.write_json(os.path.join(folder, "model.safetensors.index.json"), {"metadata": {"total_size": total}, "weight_map": index})
+  files.write_json(
+    os.path.join(folder, "model.safetensors.index.json"), {"metadata": {"total_size": total}, "weight_map": index}
+  )

@@ -1,4 +1,5 @@
 """A model bound to parameters, as objectives, samplers and scorers see it."""
+
 import dataclasses
 from typing import Any
 
@@ -13,14 +14,16 @@ from itune_jax.nn import tree as nn_tree
 @dataclasses.dataclass(frozen=True)
 class BoundModel:
   """Keeps the View contract, inside a trace. `module` is a decoder built from the parameters of this call."""
+
   module: Any
   binder: "Binder"
 
   def context(self, batch: batch_lib.Batch, key=None, **more) -> batch_lib.Ctx:
     """The context of one call over `batch`."""
     b = self.binder
-    return batch_lib.Ctx(batch.positions_BT, batch.segments_BT, key=key, mesh=b.mesh, rules=b.rules,
-                         dtype=jnp.dtype(b.compute), **more)
+    return batch_lib.Ctx(
+      batch.positions_BT, batch.segments_BT, key=key, mesh=b.mesh, rules=b.rules, dtype=jnp.dtype(b.compute), **more
+    )
 
   def hidden(self, tokens_BT, ctx):
     """Final hidden states [B, T, D] and the sums of the layers."""
@@ -44,6 +47,7 @@ class BoundModel:
 @dataclasses.dataclass(frozen=True)
 class Binder:
   """Everything static of a model on a mesh; calling it with parameters gives the view. Hashable."""
+
   skeleton: nn_tree.Skeleton
   mesh: Mesh
   rules: tuple[tuple[str, tuple[str, ...]], ...]

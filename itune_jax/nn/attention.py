@@ -1,4 +1,5 @@
 """Grouped-query self-attention over packed rows or over a cache."""
+
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,9 @@ class Attention(nnx.Module):
   The tap `mix` sees (out, log-sum-exp) and the rotated queries: a learned prefix merges itself there.
   """
 
-  def __init__(self, width: int, heads: int, kv_heads: int, head_dim: int, key, *, bias: bool = False, dtype=jnp.float32):
+  def __init__(
+    self, width: int, heads: int, kv_heads: int, head_dim: int, key, *, bias: bool = False, dtype=jnp.float32
+  ):
     k_q, k_k, k_v, k_o = jax.random.split(key, 4)
     make = dict(bias=bias, dtype=dtype)
     D, N, K, H = width, heads, kv_heads, head_dim

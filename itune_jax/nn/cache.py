@@ -4,6 +4,7 @@ A slot remembers the position it holds (-1 when empty), so visibility never depe
 window shorter than the sequence makes the cache a ring: slot = position mod size. Rows keep their own cursors,
 so prompts of different length need no left padding.
 """
+
 import dataclasses
 import functools
 
@@ -11,11 +12,11 @@ import jax
 import jax.numpy as jnp
 
 
-@functools.partial(jax.tree_util.register_dataclass,
-                   data_fields=("k_LBKSH", "v_LBKSH", "positions_BS"), meta_fields=())
+@functools.partial(jax.tree_util.register_dataclass, data_fields=("k_LBKSH", "v_LBKSH", "positions_BS"), meta_fields=())
 @dataclasses.dataclass(frozen=True)
 class Cache:
   """Keys and values of all layers. `positions_BS` is shared by the layers: they advance together."""
+
   k_LBKSH: jax.Array
   v_LBKSH: jax.Array
   positions_BS: jax.Array
@@ -55,5 +56,8 @@ class Cache:
   def insert(self, row, other: "Cache") -> "Cache":
     """Replaces one row by the only row of a cache of the same size (a refilled slot of a batch)."""
     put = lambda store, x, axis: jax.lax.dynamic_update_slice_in_dim(store, x.astype(store.dtype), row, axis)
-    return Cache(put(self.k_LBKSH, other.k_LBKSH, 1), put(self.v_LBKSH, other.v_LBKSH, 1),
-                 put(self.positions_BS, other.positions_BS, 0))
+    return Cache(
+      put(self.k_LBKSH, other.k_LBKSH, 1),
+      put(self.v_LBKSH, other.v_LBKSH, 1),
+      put(self.positions_BS, other.positions_BS, 0),
+    )

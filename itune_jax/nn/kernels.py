@@ -3,6 +3,7 @@
 `packed` is the training kernel: rows of packed segments, block by block, where blocks above the diagonal or
 wholly outside the segment are never computed. Work grows with Σ(segment length)², memory with the row.
 """
+
 import math
 
 import jax
@@ -32,7 +33,9 @@ def packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, ctx=None):
   rules, mesh = dict(ctx.rules), ctx.mesh
   kv = axes_lib.partition_spec(("batch", "length", "kv_heads", None), k_BTKH.shape, rules | {"length": ()}, mesh)
   row = PartitionSpec(kv[0], None)
-  run = jax.shard_map(_packed, mesh=mesh, in_specs=(kv, kv, kv, row), out_specs=(kv, PartitionSpec(*kv[:3])), check_vma=False)
+  run = jax.shard_map(
+    _packed, mesh=mesh, in_specs=(kv, kv, kv, row), out_specs=(kv, PartitionSpec(*kv[:3])), check_vma=False
+  )
   return run(q_BTNH, k_BTKH, v_BTKH, segments_BT)
 
 
@@ -212,4 +215,6 @@ def _scores(q_block, k_block, q_seg, k_seg, i, j, scale):
   return jnp.where(jnp.tile(seen, (q_block.shape[1] // block, 1))[None], scores, NEG)
 
 
-_dot = lambda a, b, on_a, on_b: jax.lax.dot_general(a, b, (((on_a,), (on_b,)), ((0,), (0,))), preferred_element_type=jnp.float32)
+_dot = lambda a, b, on_a, on_b: jax.lax.dot_general(
+  a, b, (((on_a,), (on_b,)), ((0,), (0,))), preferred_element_type=jnp.float32
+)

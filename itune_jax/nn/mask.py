@@ -1,5 +1,4 @@
 """Who may see whom: equality of segments and order of positions, as a value and not as an array constant."""
-import jax.numpy as jnp
 
 
 def visible(q_segments, k_segments, q_index, k_index):

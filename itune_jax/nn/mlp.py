@@ -1,4 +1,5 @@
 """The gated feed-forward block SwiGLU (Shazeer 2020)."""
+
 from flax import nnx
 import jax
 import jax.numpy as jnp

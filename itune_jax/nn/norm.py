@@ -1,4 +1,5 @@
 """Root-mean-square normalisation (Zhang & Sennrich 2019), in float32 whatever the compute dtype."""
+
 from flax import nnx
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,5 @@
 """Rotary position embedding (Su et al. 2021) in the half-split layout, with the "llama3" and linear scalings."""
+
 import dataclasses
 import math
 from typing import Literal
@@ -16,6 +17,7 @@ class Rope:
   "linear" divides every frequency by `factor`; "llama3" divides the low ones, keeps the high ones, and
   interpolates between wavelengths original/low_freq and original/high_freq (as Llama 3.1 was trained).
   """
+
   base: float = 10_000.0
   scaling: Literal["none", "linear", "llama3"] = "none"
   factor: float = 1.0
@@ -34,7 +36,9 @@ class Rope:
     elif self.scaling == "llama3":
       wavelength = 2 * math.pi / freq
       low, high = self.original_length / self.low_freq_factor, self.original_length / self.high_freq_factor
-      smooth = (self.original_length / wavelength - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)
+      smooth = (self.original_length / wavelength - self.low_freq_factor) / (
+        self.high_freq_factor - self.low_freq_factor
+      )
       between = (1 - smooth) * freq / self.factor + smooth * freq
       freq = np.where(wavelength > low, freq / self.factor, np.where(wavelength < high, freq, between))
     return freq.astype(np.float32)

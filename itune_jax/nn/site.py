@@ -11,6 +11,7 @@ A new adapter is a few lines, and works stacked, scanned, rematerialised and sha
       def pre(self, x, ctx):
         return x * numerics.align(self.scale[...].astype(x.dtype), x)
 """
+
 from collections.abc import Callable
 import dataclasses
 import math
@@ -49,6 +50,7 @@ class SiteSpec:
   `layers` holds the expanded names of a stacked site (`blocks/0/attn/q`, ...), else the site's own name.
   `in_shape`/`out_shape` are the contracted and produced dimensions of a Proj; for a Tap both are empty.
   """
+
   name: str
   kind: str
   in_shape: tuple[int, ...]
@@ -88,8 +90,9 @@ class Proj(nnx.Module):
   Contractions run in two dimensions whatever the equation: over two axes XLA on CPU is a third slower.
   """
 
-  def __init__(self, eqn: str, shape: tuple[int, ...], axes: tuple[str, ...], key, *, bias: bool = False,
-               dtype=jnp.float32):
+  def __init__(
+    self, eqn: str, shape: tuple[int, ...], axes: tuple[str, ...], key, *, bias: bool = False, dtype=jnp.float32
+  ):
     inputs, out = eqn.replace(" ", "").split("->")
     x, w = inputs.split(",")
     contracted = x.removeprefix("...")
@@ -97,9 +100,11 @@ class Proj(nnx.Module):
       raise ValueError(f"Proj({eqn!r}): the kernel must be the contracted axes, then the new ones")
     self.eqn, self.num_in, self.axes = eqn, len(contracted), tuple(axes)
     self.core_shape = tuple(shape)
-    fan_in = math.prod(shape[:self.num_in])
+    fan_in = math.prod(shape[: self.num_in])
     self.kernel = nnx.Param(_normal(key, shape, fan_in**-0.5, dtype), axes=tuple(axes))
-    self.bias = nnx.Param(jnp.zeros(shape[self.num_in:], dtype), axes=tuple(axes)[self.num_in:]) if bias else nnx.data(None)
+    self.bias = (
+      nnx.Param(jnp.zeros(shape[self.num_in :], dtype), axes=tuple(axes)[self.num_in :]) if bias else nnx.data(None)
+    )
     self.adapters = nnx.Dict()
 
   def spec(self, name: str, layers: tuple[str, ...]) -> SiteSpec:
@@ -182,7 +187,7 @@ def in_order(node) -> list[Adapter]:
 
 def contract(x, w, num_in: int):
   """Contracts the last `num_in` axes of x with the first of w, as one two-dimensional matmul."""
-  lead, out = x.shape[:x.ndim - num_in], w.shape[num_in:]
+  lead, out = x.shape[: x.ndim - num_in], w.shape[num_in:]
   fan_in = math.prod(w.shape[:num_in])
   return _matmul(x.reshape(*lead, fan_in), w.reshape(fan_in, -1)).reshape(*lead, *out)
 
@@ -193,7 +198,7 @@ def _matmul(x, w):
 
 
 def _matmul_backward(saved, d_y):
-  """The weight's gradient with its narrow side first: for the rank of an adapter the other order is thrice as slow on CPU."""
+  """The weight's gradient with its narrow side first: for an adapter's rank the other order is thrice as slow on CPU."""
   x, w = saved
   d_x = jax.lax.dot_general(d_y, w, (((d_y.ndim - 1,), (1,)), ((), ())))
   lead = tuple(range(x.ndim - 1))

@@ -1,4 +1,5 @@
 """A stack of equal layers: built by vmap, run by one scan, compiled once whatever the depth."""
+
 from collections.abc import Callable
 import dataclasses
 from typing import Any, Literal
@@ -16,6 +17,7 @@ TAPS = ("attn_q", "attn_k", "attn_v", "attn_out", "attn_lse", "mlp_gate", "mlp_u
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Remat:
   """What the backward pass finds saved: everything ("none"), named taps ("taps"), layer inputs only ("full")."""
+
   policy: Literal["none", "taps", "full"] = "none"
   names: tuple[str, ...] = TAPS
 

@@ -1,4 +1,5 @@
 """Modules as (skeleton, flat parameters): the narrow waist between NNX and plain JAX."""
+
 import dataclasses
 from typing import Any
 
@@ -11,6 +12,7 @@ from itune_jax.nn import site
 @dataclasses.dataclass(frozen=True)
 class Skeleton:
   """All of a module that is not an array. Hashable, so compiled functions can close over it."""
+
   graph: Any
   treedef: Any
   names: tuple[str, ...]
@@ -38,9 +40,10 @@ def metadata(module: nnx.Module) -> dict[str, dict[str, Any]]:
   leaves, _ = jax.tree_util.tree_flatten_with_path(state, is_leaf=lambda x: isinstance(x, nnx.Param))
   for path, variable in leaves:
     found[_path(path)] = {
-        "axes": tuple(variable.get_metadata().get("axes", ())),
-        "adapter": isinstance(variable, site.AdapterParam),
-        "trainable": variable.get_metadata().get("trainable", True)}
+      "axes": tuple(variable.get_metadata().get("axes", ())),
+      "adapter": isinstance(variable, site.AdapterParam),
+      "trainable": variable.get_metadata().get("trainable", True),
+    }
   return found
 
 
@@ -50,6 +53,9 @@ def sites(module: nnx.Module) -> dict[str, Any]:
 
 
 def _path(path) -> str:
-  parts = [str(getattr(entry, "key", getattr(entry, "idx", None))) for entry in path
-           if hasattr(entry, "key") or hasattr(entry, "idx")]
+  parts = [
+    str(getattr(entry, "key", getattr(entry, "idx", None)))
+    for entry in path
+    if hasattr(entry, "key") or hasattr(entry, "idx")
+  ]
   return "/".join(parts)

@@ -1,4 +1,5 @@
 """Supervised fine-tuning: cross-entropy on the trained tokens, as a sum and its weight."""
+
 import dataclasses
 from typing import Literal
 
@@ -21,6 +22,7 @@ class Sft:
   embeddings, L the length of the segment and not of the packed row (Jain et al. 2023). chunk: positions
   projected onto the vocabulary at a time.
   """
+
   normalise: Literal["token", "example"] = "token"
   z_loss: float = 0.0
   neftune_alpha: float = 0.0
@@ -38,12 +40,18 @@ class Sft:
       ctx = ctx.replace(noise_BT=_neftune(batch.segments_BT, self.neftune_alpha))
     hidden_BTD, _ = view.hidden(batch.tokens_BT, ctx)
     loss, nll_BT, hit_BT = numerics.chunked_losses(
-        lambda h: view.project(h, ctx), hidden_BTD, batch.targets_BT, weights_BT, chunk=self.chunk, z_loss=self.z_loss)
+      lambda h: view.project(h, ctx), hidden_BTD, batch.targets_BT, weights_BT, chunk=self.chunk, z_loss=self.z_loss
+    )
     trained_BT = (weights_BT != 0).astype(jnp.float32)
     tokens = trained_BT.sum()
-    return contracts.Sums(loss, weights_BT.sum(), {
+    return contracts.Sums(
+      loss,
+      weights_BT.sum(),
+      {
         "nll": (jax.lax.stop_gradient((trained_BT * nll_BT).sum()), tokens),
-        "accuracy": (hit_BT.astype(jnp.float32).sum(), tokens)})
+        "accuracy": (hit_BT.astype(jnp.float32).sum(), tokens),
+      },
+    )
 
   def weights(self, batch: batch_lib.Batch):
     """Token weights; under "example" those of one segment sum to its share of weighted tokens, 1."""

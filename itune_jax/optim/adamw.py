@@ -1,4 +1,5 @@
 """AdamW (Loshchilov & Hutter 2019) with global-norm clipping and groups of parameters by path."""
+
 from collections.abc import Iterable
 import dataclasses
 import re
@@ -13,6 +14,7 @@ from itune_jax.optim import schedule as schedule_lib
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Group:
   """Parameters whose path matches: their rate is `rate_scale` times the schedule, their decay their own."""
+
   pattern: str
   rate_scale: float = 1.0
   weight_decay: float = 0.0
@@ -24,6 +26,7 @@ class Group:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AdamW:
   """The optimizer. `weight_decay` skips norms and biases; the first group that matches a path takes it."""
+
   schedule: schedule_lib.Schedule = schedule_lib.Schedule()
   b1: float = 0.9
   b2: float = 0.999
@@ -45,7 +48,9 @@ class AdamW:
     groups = (*self.groups, Group(pattern=r".*/(scale|bias)"), Group(pattern=".*", weight_decay=self.weight_decay))
     for group in self.groups:
       if not any(re.fullmatch(group.pattern, name) for name in names):
-        raise errors.InputError(f"AdamW group {group.pattern!r} matches no trained parameter; they are: {', '.join(sorted(names))}")
+        raise errors.InputError(
+          f"AdamW group {group.pattern!r} matches no trained parameter; they are: {', '.join(sorted(names))}"
+        )
     label = lambda name: next(i for i, group in enumerate(groups) if re.fullmatch(group.pattern, name))
     rules = {i: self._one(rate, group) for i, group in enumerate(groups)}
     chain = [optax.clip_by_global_norm(self.clip)] if self.clip else []
@@ -54,6 +59,7 @@ class AdamW:
 
   def _one(self, rate, group):
     return optax.chain(
-        optax.scale_by_adam(self.b1, self.b2, self.eps), optax.add_decayed_weights(group.weight_decay),
-        optax.scale_by_learning_rate(lambda step: rate(step) * group.rate_scale))
-
+      optax.scale_by_adam(self.b1, self.b2, self.eps),
+      optax.add_decayed_weights(group.weight_decay),
+      optax.scale_by_learning_rate(lambda step: rate(step) * group.rate_scale),
+    )

@@ -1,4 +1,5 @@
 """Learning-rate schedules as values: linear warm-up, then constant, linear or cosine decay."""
+
 import dataclasses
 from typing import Literal
 
@@ -10,6 +11,7 @@ from itune_jax.core import check
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Schedule:
   """Peak rate after `warmup` (a share of all steps below 1, else steps), decaying to `final` of the peak."""
+
   rate: float = 1e-4
   kind: Literal["constant", "linear", "cosine"] = "cosine"
   warmup: float = 0.03
@@ -17,16 +19,18 @@ class Schedule:
 
   def __post_init__(self):
     check.check_types(self)
-    check.require(self.rate > 0 and self.warmup >= 0, f"Schedule(rate={self.rate}, warmup={self.warmup}): rate > 0, warmup >= 0")
+    check.require(
+      self.rate > 0 and self.warmup >= 0, f"Schedule(rate={self.rate}, warmup={self.warmup}): rate > 0, warmup >= 0"
+    )
 
   def make(self, steps: int) -> optax.Schedule:
     """Learning rate by step, over a run of `steps`."""
     warmup = int(round(self.warmup * steps)) if self.warmup < 1 else int(self.warmup)
     rest = max(1, steps - warmup)
     after = {
-        "constant": optax.constant_schedule(self.rate),
-        "linear": optax.linear_schedule(self.rate, self.rate * self.final, rest),
-        "cosine": optax.cosine_decay_schedule(self.rate, rest, self.final),
+      "constant": optax.constant_schedule(self.rate),
+      "linear": optax.linear_schedule(self.rate, self.rate * self.final, rest),
+      "cosine": optax.cosine_decay_schedule(self.rate, rest, self.final),
     }[self.kind]
     if not warmup:
       return after

@@ -13,6 +13,7 @@ A method is a frozen value with a `name`. It either sits on sites (`sites`, `mak
 
 Base parameter paths never change by attaching.
 """
+
 from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import re
@@ -34,6 +35,7 @@ from itune_jax.nn import tree as nn_tree
 @dataclasses.dataclass(frozen=True)
 class Attached:
   """A model with its methods. `params` holds the adapters' arrays and the base's, all by path."""
+
   module: Any
   params: dict[str, Any]
   trainable: frozenset[str]
@@ -64,8 +66,16 @@ class Gated(site_lib.Adapter):
     return self._choose(self.inner.merge(w), w)
 
 
-def attach(module, params: Mapping[str, Any], methods: Sequence[Any], key, *, mesh: Mesh,
-           rules: axes_lib.Rules = axes_lib.DEFAULT_RULES, dtype=jnp.float32) -> Attached:
+def attach(
+  module,
+  params: Mapping[str, Any],
+  methods: Sequence[Any],
+  key,
+  *,
+  mesh: Mesh,
+  rules: axes_lib.Rules = axes_lib.DEFAULT_RULES,
+  dtype=jnp.float32,
+) -> Attached:
   """Puts methods onto a model; the given module and arrays stay as they are.
 
   Args:
@@ -96,11 +106,15 @@ def _attach_one(module, params, method, key, mesh, rules, dtype):
   if hasattr(method, "shared"):
     for name, value in method.shared([spec for _, spec, _ in places], rng.named(key, "bank")).items():
       module.bank[f"{method.name}_{name}"] = site_lib.AdapterParam(value, axes=(None,) * value.ndim, trainable=False)
-      added[f"bank/{method.name}_{name}"] = jax.device_put(value, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+      added[f"bank/{method.name}_{name}"] = jax.device_put(
+        value, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+      )
   plans = [_plan(method, spec, matched, key, params, mesh, rules, dtype) for _, spec, matched in places]
   # One compilation for all sites: a program apiece would cost seconds.
-  states = jax.jit(lambda given: [plan.run(*g) for plan, g in zip(plans, given, strict=True)],
-                   out_shardings=[plan.where for plan in plans])([plan.given for plan in plans])
+  states = jax.jit(
+    lambda given: [plan.run(*g) for plan, g in zip(plans, given, strict=True)],
+    out_shardings=[plan.where for plan in plans],
+  )([plan.given for plan in plans])
   for (node, spec, _), plan, state in zip(places, plans, states, strict=True):
     node.adapters[method.name] = nnx.merge(plan.graph, state)
     _, arrays = nn_tree.disassemble(node.adapters[method.name])
@@ -124,8 +138,10 @@ def _matches(module, method) -> Iterable[tuple[Any, site_lib.SiteSpec, np.ndarra
       any_match = True
       yield node, spec, matched
   if not any_match:
-    raise errors.InputError(f"{type(method).__name__}(sites={method.sites!r}) matches no site; sites are (with the "
-                            f"layer's number after 'blocks/'): {', '.join(sorted(known))}")
+    raise errors.InputError(
+      f"{type(method).__name__}(sites={method.sites!r}) matches no site; sites are (with the "
+      f"layer's number after 'blocks/'): {', '.join(sorted(known))}"
+    )
 
 
 def _compile(method) -> re.Pattern:
@@ -150,6 +166,7 @@ def is_stacked(spec: site_lib.SiteSpec) -> bool:
 @dataclasses.dataclass(frozen=True)
 class _Plan:
   """How the adapter of one site is made: `run(*given)` is its state, to lie on `where`."""
+
   graph: Any
   run: Any
   given: tuple[Any, ...]
@@ -181,13 +198,16 @@ def _plan(method, spec, matched, key, params, mesh, rules, dtype) -> _Plan:
   adapter = nnx.merge(graph, shapes)
   axes = {name: meta["axes"] for name, meta in nn_tree.metadata(adapter).items()}
   leaves, treedef = jax.tree.flatten(shapes)
-  where = [jax.sharding.NamedSharding(mesh, axes_lib.partition_spec(axes[name], leaf.shape, rules, mesh))
-           for name, leaf in zip(nn_tree.disassemble(adapter)[0].names, leaves, strict=True)]
+  where = [
+    jax.sharding.NamedSharding(mesh, axes_lib.partition_spec(axes[name], leaf.shape, rules, mesh))
+    for name, leaf in zip(nn_tree.disassemble(adapter)[0].names, leaves, strict=True)
+  ]
   return _Plan(graph, run, given, jax.tree.unflatten(treedef, where))
 
 
 def _merge_order(node) -> list[tuple[str, Any]]:
   """What acts on the weight, then on the output, then on the input: y = post(weight(W) · pre(x)), from inside out."""
+
   def acts_on(adapter):
     inner = type(adapter.inner if isinstance(adapter, Gated) else adapter)
     overrides = [getattr(inner, hook) is not getattr(site_lib.Adapter, hook) for hook in ("pre", "post", "weight")]

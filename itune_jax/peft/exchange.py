@@ -3,6 +3,7 @@
 HF's `lora_A.weight` is [r, in] and `lora_B.weight` [out, r], one pair a module; ours are [*in, R] and [R, *out],
 stacked over layers. Layers of lower rank are written at their own rank, and layers without an adapter not at all.
 """
+
 from collections.abc import Callable, Mapping
 import math
 import os
@@ -22,13 +23,33 @@ from itune_jax.peft import lora as lora_lib
 _PREFIX = "base_model.model."
 _KEY = re.compile(r"base_model\.model\.(.+)\.lora_(A|B)\.weight")
 # Options of peft's LoRA that change the function and that this importer does not know: refused by name.
-_UNSUPPORTED = {"use_dora": False, "bias": "none", "lora_bias": False, "modules_to_save": None, "trainable_token_indices": None,
-                "target_parameters": None, "layer_replication": None, "use_qalora": False, "alora_invocation_tokens": None,
-                "fan_in_fan_out": False, "arrow_config": None, "use_bdlora": None, "velora_config": None, "kasa_config": None, "monteclora_config": None}
+_UNSUPPORTED = {
+  "use_dora": False,
+  "bias": "none",
+  "lora_bias": False,
+  "modules_to_save": None,
+  "trainable_token_indices": None,
+  "target_parameters": None,
+  "layer_replication": None,
+  "use_qalora": False,
+  "alora_invocation_tokens": None,
+  "fan_in_fan_out": False,
+  "arrow_config": None,
+  "use_bdlora": None,
+  "velora_config": None,
+  "kasa_config": None,
+  "monteclora_config": None,
+}
 
 
-def save(folder: str, attached: base_lib.Attached, module_names: Callable[[str], str | None], *, base: str,
-         extra: Mapping[str, Any] | None = None) -> None:
+def save(
+  folder: str,
+  attached: base_lib.Attached,
+  module_names: Callable[[str], str | None],
+  *,
+  base: str,
+  extra: Mapping[str, Any] | None = None,
+) -> None:
   """Writes the LoRA of a model as a PEFT folder.
 
   Args:
@@ -39,7 +60,9 @@ def save(folder: str, attached: base_lib.Attached, module_names: Callable[[str],
   """
   methods = [m for m in attached.methods if getattr(m, "sites", None)]
   if len(methods) != 1 or not isinstance(methods[0], lora_lib.Lora) or len(attached.methods) != 1:
-    raise errors.InputError(f"a PEFT folder holds one LoRA; this model has {[type(m).__name__ for m in attached.methods]}")
+    raise errors.InputError(
+      f"a PEFT folder holds one LoRA; this model has {[type(m).__name__ for m in attached.methods]}"
+    )
   method = methods[0]
   tensors, ranks, alphas = {}, {}, {}
   for site, module, layer in _places(attached, method, module_names):
@@ -58,10 +81,15 @@ def save(folder: str, attached: base_lib.Attached, module_names: Callable[[str],
     raise errors.RunError(f"{bad[0]} holds a value that is not finite: refusing to export it")
   with files.whole_folder(folder) as partial:
     safetensors.numpy.save_file(tensors, os.path.join(partial, "adapter_model.safetensors"), metadata={"format": "pt"})
-    files.write_json(os.path.join(partial, "adapter_config.json"), dict(sorted({**_config(method, ranks, alphas, base, attached.module.cfg.depth), **(extra or {})}.items())))
+    files.write_json(
+      os.path.join(partial, "adapter_config.json"),
+      dict(sorted({**_config(method, ranks, alphas, base, attached.module.cfg.depth), **(extra or {})}.items())),
+    )
 
 
-def load(folder: str, sites: Mapping[str, Any], depth: int, module_names: Callable[[str], str | None]) -> tuple[lora_lib.Lora, dict[str, dict[str, np.ndarray]]]:
+def load(
+  folder: str, sites: Mapping[str, Any], depth: int, module_names: Callable[[str], str | None]
+) -> tuple[lora_lib.Lora, dict[str, dict[str, np.ndarray]]]:
   """Reads a LoRA PEFT folder: the method that fits it, and {expanded site: {"a", "b"}} in HF's layout.
 
   Raises InputError, by name, for other methods, options that change the function, or modules this model lacks.
@@ -88,14 +116,20 @@ def load(folder: str, sites: Mapping[str, Any], depth: int, module_names: Callab
   rank = {name: factors["a"].shape[0] for name, factors in pairs.items()}
   alpha = {name: _pattern(config.get("alpha_pattern") or {}, forward[name], config["lora_alpha"]) for name in pairs}
   method = lora_lib.Lora(
-      rank=config["r"], alpha=float(config["lora_alpha"]), sites="|".join(map(re.escape, sorted(pairs))),
-      rslora=bool(config.get("use_rslora")), dropout=float(config.get("lora_dropout") or 0.0),
-      rank_pattern={re.escape(n): r for n, r in rank.items() if r != config["r"]},
-      alpha_pattern={re.escape(n): float(a) for n, a in alpha.items() if a != config["lora_alpha"]})
+    rank=config["r"],
+    alpha=float(config["lora_alpha"]),
+    sites="|".join(map(re.escape, sorted(pairs))),
+    rslora=bool(config.get("use_rslora")),
+    dropout=float(config.get("lora_dropout") or 0.0),
+    rank_pattern={re.escape(n): r for n, r in rank.items() if r != config["r"]},
+    alpha_pattern={re.escape(n): float(a) for n, a in alpha.items() if a != config["lora_alpha"]},
+  )
   return method, pairs
 
 
-def fill(attached: base_lib.Attached, method: lora_lib.Lora, pairs: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def fill(
+  attached: base_lib.Attached, method: lora_lib.Lora, pairs: Mapping[str, Mapping[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
   """The arrays of an attached LoRA, by path, filled from a PEFT folder's factors. Raises InputError on shapes."""
   arrays: dict[str, np.ndarray] = {}
   for name, factors in pairs.items():
@@ -110,7 +144,9 @@ def fill(attached: base_lib.Attached, method: lora_lib.Lora, pairs: Mapping[str,
       ours = factors[leaf].T
       target = slot.reshape(-1, slot.shape[-1])[:, :rank] if leaf == "a" else slot.reshape(slot.shape[0], -1)[:rank]
       if target.shape != ours.shape:
-        raise errors.InputError(f"{name}: lora_{leaf.upper()} is {factors[leaf].shape}, expected {target.shape[::-1]}: an adapter of another model")
+        raise errors.InputError(
+          f"{name}: lora_{leaf.upper()} is {factors[leaf].shape}, expected {target.shape[::-1]}: another model's"
+        )
       target[...] = ours
   return arrays
 
@@ -157,12 +193,28 @@ def _config(method, ranks, alphas, base, depth):
   alpha = max(set(alphas.values()), key=list(alphas.values()).count)
   whole = lambda x: int(x) if float(x).is_integer() else x
   return {
-      "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "revision": None, "inference_mode": True,
-      "auto_mapping": None, "r": rank, "lora_alpha": whole(round(alpha, 6)), "lora_dropout": method.dropout, "bias": "none",
-      "use_rslora": method.rslora, "use_dora": False, "fan_in_fan_out": False, "init_lora_weights": True, "modules_to_save": None,
-      "target_modules": _targets(list(ranks), depth), "layers_to_transform": None, "layers_pattern": None, "exclude_modules": None,
-      "rank_pattern": {re.escape(m): r for m, r in ranks.items() if r != rank},
-      "alpha_pattern": {re.escape(m): whole(round(a, 6)) for m, a in alphas.items() if abs(a - alpha) > 1e-6}}
+    "peft_type": "LORA",
+    "task_type": "CAUSAL_LM",
+    "base_model_name_or_path": base,
+    "revision": None,
+    "inference_mode": True,
+    "auto_mapping": None,
+    "r": rank,
+    "lora_alpha": whole(round(alpha, 6)),
+    "lora_dropout": method.dropout,
+    "bias": "none",
+    "use_rslora": method.rslora,
+    "use_dora": False,
+    "fan_in_fan_out": False,
+    "init_lora_weights": True,
+    "modules_to_save": None,
+    "target_modules": _targets(list(ranks), depth),
+    "layers_to_transform": None,
+    "layers_pattern": None,
+    "exclude_modules": None,
+    "rank_pattern": {re.escape(m): r for m, r in ranks.items() if r != rank},
+    "alpha_pattern": {re.escape(m): whole(round(a, 6)) for m, a in alphas.items() if abs(a - alpha) > 1e-6},
+  }
 
 
 def _targets(modules: list[str], depth: int) -> list[str]:

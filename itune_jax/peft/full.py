@@ -1,4 +1,5 @@
 """Training base parameters themselves: all of them, or those a regular expression names."""
+
 import dataclasses
 
 from itune_jax.core import check
@@ -9,6 +10,7 @@ from itune_jax.core import tree
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Full:
   """Opens base parameters by a regex over their paths (`blocks/attn/q/kernel`; a stack is one parameter)."""
+
   params: str = ".*"
   name: str = "full"
 

@@ -1,4 +1,5 @@
 """LoRA (Hu et al. 2021): y = W x + s · B A dropout(x), with s = α/r, or α/√r (rsLoRA, Kalajdzievski 2023)."""
+
 import dataclasses
 import math
 import re
@@ -25,8 +26,9 @@ class LoraAdapter(site.Adapter):
   def __init__(self, spec: site.SiteSpec, key, *, rank: int, scale, rank_mask, dropout: float, name: str):
     fan_in = math.prod(spec.in_shape)
     bound = fan_in**-0.5  # kaiming_uniform(a=√5), as peft draws it
-    self.a = site.AdapterParam(jax.random.uniform(key, (*spec.in_shape, rank), jnp.float32, -bound, bound),
-                               axes=(*spec.in_axes, "rank"))
+    self.a = site.AdapterParam(
+      jax.random.uniform(key, (*spec.in_shape, rank), jnp.float32, -bound, bound), axes=(*spec.in_axes, "rank")
+    )
     self.b = site.AdapterParam(jnp.zeros((rank, *spec.out_shape)), axes=("rank", *spec.out_axes))
     self.scale = site.AdapterParam(jnp.asarray(scale, jnp.float32), axes=(), trainable=False)
     self.rank_mask = site.AdapterParam(jnp.asarray(rank_mask, jnp.float32), axes=("rank",), trainable=False)
@@ -51,6 +53,7 @@ class LoraAdapter(site.Adapter):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lora:
   """The method. `rank_pattern` and `alpha_pattern` map regexes over expanded site names to values (first match)."""
+
   rank: int = 8
   alpha: float = 16.0
   sites: str = PROJECTIONS
@@ -79,14 +82,20 @@ class Lora:
     """Scale [L] and rank mask [L, R] of a site; a layer that is not matched has rank 0."""
     ranks = [self.rank_of(name) if on else 0 for name, on in zip(spec.layers, matched, strict=True)]
     limit = min(math.prod(spec.in_shape), math.prod(spec.out_shape))
-    check.require(max(ranks) <= limit, f"Lora rank {max(ranks)} at {spec.name} is larger than the matrix (at most {limit})")
+    check.require(
+      max(ranks) <= limit, f"Lora rank {max(ranks)} at {spec.name} is larger than the matrix (at most {limit})"
+    )
     mask = np.arange(max(ranks)) < np.array(ranks)[:, None]
-    return {"scale": np.array([self.scale_of(name) for name in spec.layers], np.float32),
-            "rank_mask": mask.astype(np.float32)}
+    return {
+      "scale": np.array([self.scale_of(name) for name in spec.layers], np.float32),
+      "rank_mask": mask.astype(np.float32),
+    }
 
   def make(self, spec: site.SiteSpec, key, *, scale, rank_mask, w=None) -> LoraAdapter:
     """The adapter of one layer: A uniform, B zero, so the model is unchanged at first."""
-    return LoraAdapter(spec, key, rank=rank_mask.shape[-1], scale=scale, rank_mask=rank_mask, dropout=self.dropout, name=self.name)
+    return LoraAdapter(
+      spec, key, rank=rank_mask.shape[-1], scale=scale, rank_mask=rank_mask, dropout=self.dropout, name=self.name
+    )
 
 
 def _first(patterns, name, default):

@@ -1,4 +1,5 @@
 """The table of methods: one row each. Checkpoints name them by these names."""
+
 import dataclasses
 from typing import Any
 

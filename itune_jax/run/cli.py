@@ -2,6 +2,7 @@
 
 `--help` imports neither JAX nor TensorFlow: a command's module is imported when it runs.
 """
+
 import argparse
 import importlib
 import os
@@ -10,15 +11,15 @@ import sys
 from itune_jax.core import errors
 
 COMMANDS = {
-    "prepare": ("prepare", "render, tokenise and cache the training data of a recipe"),
-    "train": ("train", "train as a recipe says; resumes a run directory that is there"),
-    "eval": ("evaluate", "run a recipe's evaluators on the base model or on an adapter"),
-    "generate": ("generate", "answer prompts, from a file, the command line, or interactively"),
-    "export": ("export", "write a Hugging Face model folder or a PEFT adapter folder"),
-    "import": ("import_", "bring a base model or a PEFT adapter into a folder of its own, with a manifest"),
-    "merge": ("merge", "merge an adapter into its base and write a Hugging Face folder"),
-    "inspect": ("inspect", "look at data (tokens coloured by loss weight) or at one training batch"),
-    "report": ("report", "write report.html of a run directory"),
+  "prepare": ("prepare", "render, tokenise and cache the training data of a recipe"),
+  "train": ("train", "train as a recipe says; resumes a run directory that is there"),
+  "eval": ("evaluate", "run a recipe's evaluators on the base model or on an adapter"),
+  "generate": ("generate", "answer prompts, from a file, the command line, or interactively"),
+  "export": ("export", "write a Hugging Face model folder or a PEFT adapter folder"),
+  "import": ("import_", "bring a base model or a PEFT adapter into a folder of its own, with a manifest"),
+  "merge": ("merge", "merge an adapter into its base and write a Hugging Face folder"),
+  "inspect": ("inspect", "look at data (tokens coloured by loss weight) or at one training batch"),
+  "report": ("report", "write report.html of a run directory"),
 }
 
 
@@ -44,7 +45,9 @@ def main(argv: list[str] | None = None) -> int:
   except errors.RunError as e:
     return _fail(e, 1, debug)
   except KeyboardInterrupt as e:
-    return _fail(errors.RunError("stopped by Ctrl-C; what was committed is whole, and the same command resumes"), 1, debug, e)
+    return _fail(
+      errors.RunError("stopped by Ctrl-C; what was committed is whole, and the same command resumes"), 1, debug, e
+    )
   except OSError as e:
     return _fail(errors.RunError(f"{e.filename or 'the system'}: {e.strerror or e}"), 1, debug, e)
   except BrokenPipeError:
@@ -76,8 +79,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 def _parser() -> argparse.ArgumentParser:
   parser = argparse.ArgumentParser(
-      prog="itune", description="Instruction tuning of language models in JAX: prepare, train, evaluate, export.",
-      epilog="Recipes are in gin_configs/recipes; any value is changed by --gin.NAME=VALUE. `itune COMMAND --help` tells more.")
+    prog="itune",
+    description="Instruction tuning of language models in JAX: prepare, train, evaluate, export.",
+    epilog="Recipes are in gin_configs/recipes; --gin.NAME=VALUE changes any value. `itune COMMAND --help` tells more.",
+  )
   commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
   for name, (_, text) in COMMANDS.items():
     sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
@@ -87,8 +92,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _gin(parser, required=True):
-  parser.add_argument("--gin_file", action="append", default=[], required=required, metavar="FILE",
-                      help="a recipe or overlay; repeat to append (gin_configs/ may be left out)")
+  parser.add_argument(
+    "--gin_file",
+    action="append",
+    default=[],
+    required=required,
+    metavar="FILE",
+    help="a recipe or overlay; repeat to append (gin_configs/ may be left out)",
+  )
   parser.add_argument("--gin.NAME", dest="_", metavar="VALUE", help="override one value, e.g. --gin.STEPS=100")
 
 
@@ -127,14 +138,21 @@ def _generate(p):
 def _export(p):
   _gin(p, required=False)
   _adapter(p)
-  p.add_argument("--format", choices=("hf", "peft"), default="hf", help="hf: a whole model, adapter merged in; peft: the adapter alone")
+  p.add_argument(
+    "--format",
+    choices=("hf", "peft"),
+    default="hf",
+    help="hf: a whole model, adapter merged in; peft: the adapter alone",
+  )
   p.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the weights of --format hf")
   p.add_argument("--out", required=True, help="the folder to write")
 
 
 def _import(p):
   _gin(p, required=False)
-  p.add_argument("--source", required=True, help="a known name, .gguf file, Hugging Face folder or hub id, or a PEFT folder")
+  p.add_argument(
+    "--source", required=True, help="a known name, .gguf file, Hugging Face folder or hub id, or a PEFT folder"
+  )
   p.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the written weights")
   p.add_argument("--out", required=True, help="the folder to write")
 
@@ -158,8 +176,17 @@ def _report(p):
   p.add_argument("--run_dir", required=True, help="the run to report on")
 
 
-_FLAGS = {"prepare": _prepare, "train": _train, "eval": _eval, "generate": _generate, "export": _export, "import": _import,
-          "merge": _merge, "inspect": _inspect, "report": _report}
+_FLAGS = {
+  "prepare": _prepare,
+  "train": _train,
+  "eval": _eval,
+  "generate": _generate,
+  "export": _export,
+  "import": _import,
+  "merge": _merge,
+  "inspect": _inspect,
+  "report": _report,
+}
 
 
 if __name__ == "__main__":

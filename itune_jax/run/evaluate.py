@@ -1,4 +1,5 @@
 """`itune eval`: a recipe's evaluators on the base model or an adapter."""
+
 from collections.abc import Sequence
 import json
 import time
@@ -18,8 +19,19 @@ from itune_jax.run import runtime
 from itune_jax.run import specs
 
 
-def evaluate(*, model: specs.Model, rendering: chat.Rendering, evals: Sequence[Any], mesh: mesh_lib.MeshSpec,
-             precision: numerics.Precision, seed: int, adapter: str = "", run_dir: str = "", name: str = "eval", dry_run: bool = False) -> dict[str, float]:
+def evaluate(
+  *,
+  model: specs.Model,
+  rendering: chat.Rendering,
+  evals: Sequence[Any],
+  mesh: mesh_lib.MeshSpec,
+  precision: numerics.Precision,
+  seed: int,
+  adapter: str = "",
+  run_dir: str = "",
+  name: str = "eval",
+  dry_run: bool = False,
+) -> dict[str, float]:
   """Runs every evaluator once; returns all figures, and writes them with their rows into the run directory."""
   if not evals:
     raise errors.InputError("this recipe has no evaluators: set EVALS, or include a file of gin_configs/evals")
@@ -29,7 +41,11 @@ def evaluate(*, model: specs.Model, rendering: chat.Rendering, evals: Sequence[A
   if dry_run:
     return {}
   figures: dict[str, float] = {}
-  columns = (rich_progress.TextColumn("{task.description}"), rich_progress.TextColumn("{task.completed:.0f} done"), rich_progress.TimeElapsedColumn())
+  columns = (
+    rich_progress.TextColumn("{task.description}"),
+    rich_progress.TextColumn("{task.completed:.0f} done"),
+    rich_progress.TimeElapsedColumn(),
+  )
   started = time.perf_counter()
   with rich_progress.Progress(*columns, console=rich.console.Console(stderr=True)) as bar:
     for evaluator in bound:

@@ -3,6 +3,7 @@
 An export is loaded again and its logits compared with the model that was exported; the figure stands in
 export_manifest.json beside the chat template and the base's identity.
 """
+
 import json
 import os
 from typing import Any
@@ -18,8 +19,6 @@ from itune_jax.core import files
 from itune_jax.core import log
 from itune_jax.core import rng
 from itune_jax.data import chat
-from itune_jax.data import tokenizer as tokenizer_lib
-from itune_jax.dist import mesh as mesh_lib
 from itune_jax.models import load as load_lib
 from itune_jax.models import view
 from itune_jax.peft import base as peft_base
@@ -33,7 +32,15 @@ PARITY = 1e-3
 _PROBE = "Parity is measured, not assumed: 1, 2, 3; ein zwei drei."
 
 
-def export(*, model: specs.Model, rendering: chat.Rendering, adapter: str = "", format: str = "hf", dtype: str = "float32", out: str = "") -> dict[str, Any]:
+def export(
+  *,
+  model: specs.Model,
+  rendering: chat.Rendering,
+  adapter: str = "",
+  format: str = "hf",
+  dtype: str = "float32",
+  out: str = "",
+) -> dict[str, Any]:
   """Writes the folder; returns its manifest. Raises RunError when the logits of the export differ."""
   session = runtime.open_session(model, adapter=adapter)
   return write(session, rendering, format=format, dtype=dtype, out=out)
@@ -48,10 +55,20 @@ def write(session: runtime.Session, rendering: chat.Rendering, *, format: str, d
   else:
     parity, extra = _write_hf(session, dtype, out)
   if dtype == "float32" and parity > PARITY:
-    raise errors.RunError(f"{out}: the logits of the export differ from the model's by {parity:.2e} of their range (limit {PARITY:.0e})")
+    raise errors.RunError(
+      f"{out}: the logits of the export differ from the model's by {parity:.2e} of their range (limit {PARITY:.0e})"
+    )
   manifest = {
-      "format": format, "dtype": dtype, "logit_parity": parity, "probe": _PROBE, "base": session.base.uri, "base_digest": session.base.digest,
-      "chat_template": session.tokenizer.chat_template, "template_date": rendering.date, **extra}
+    "format": format,
+    "dtype": dtype,
+    "logit_parity": parity,
+    "probe": _PROBE,
+    "base": session.base.uri,
+    "base_digest": session.base.digest,
+    "chat_template": session.tokenizer.chat_template,
+    "template_date": rendering.date,
+    **extra,
+  }
   files.write_json(os.path.join(out, "export_manifest.json"), manifest)
   return manifest
 
@@ -63,7 +80,9 @@ def _write_peft(session, out):
     # A GGUF base is no model that peft can load: its float32 folder goes along, and the adapter points there.
     base = os.path.join(os.path.abspath(out), "base")
     extra["base_model"] = base
-  exchange.save(out, session.attached, runtime.module_names, base=base, extra={"itune_base_digest": session.base.digest})
+  exchange.save(
+    out, session.attached, runtime.module_names, base=base, extra={"itune_base_digest": session.base.digest}
+  )
   if "base_model" in extra:
     save_model(session, session.base.params, "float32", base)
   session.tokenizer.save_pretrained(out)
@@ -75,26 +94,40 @@ def _write_hf(session, dtype, out):
   save_model(session, merged, dtype, out)
   again = load_lib.load(out, mesh=session.mesh, rules=session.rules)
   binder = view.Binder.of(again.module, session.mesh, session.rules, "float32")
-  return _compare(session, logits(binder, again.params, _probe(session.tokenizer))), {"merged": [type(m).__name__ for m in session.attached.methods]}
+  return _compare(session, logits(binder, again.params, _probe(session.tokenizer))), {
+    "merged": [type(m).__name__ for m in session.attached.methods]
+  }
 
 
 def save_model(session: runtime.Session, params, dtype: str, out: str) -> None:
   """Writes base parameters, config and tokenizer as a Hugging Face folder, with a progress bar."""
   tokenizer = session.tokenizer
-  tokens = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+  tokens = {
+    "bos_token_id": tokenizer.bos_token_id,
+    "eos_token_id": tokenizer.eos_token_id,
+    "pad_token_id": tokenizer.pad_token_id,
+  }
   with rich_progress.Progress(console=rich.console.Console(stderr=True)) as bar:
     task = bar.add_task("export", total=len(params))
-    load_lib.save_hf(out, session.base.module, params, dtype=dtype, tokens=tokens, progress=lambda name: bar.advance(task))
+    load_lib.save_hf(
+      out, session.base.module, params, dtype=dtype, tokens=tokens, progress=lambda name: bar.advance(task)
+    )
   tokenizer.save_pretrained(out)
 
 
 def adapter_logits(session: runtime.Session, folder: str) -> np.ndarray:
   """Logits of the probe with the adapter of a PEFT folder on the base that is loaded."""
-  method, pairs = exchange.load(folder, peft_base.nn_tree.sites(session.base.module), session.base.cfg.depth, runtime.module_names)
-  attached = peft_base.attach(session.base.module, session.base.params, (method,), rng.root(0), mesh=session.mesh, rules=session.rules)
+  method, pairs = exchange.load(
+    folder, peft_base.nn_tree.sites(session.base.module), session.base.cfg.depth, runtime.module_names
+  )
+  attached = peft_base.attach(
+    session.base.module, session.base.params, (method,), rng.root(0), mesh=session.mesh, rules=session.rules
+  )
   arrays = exchange.fill(attached, method, pairs)
   params = {**attached.params, **{n: jax.device_put(a, attached.params[n].sharding) for n, a in arrays.items()}}
-  return logits(view.Binder.of(attached.module, session.mesh, session.rules, "float32"), params, _probe(session.tokenizer))
+  return logits(
+    view.Binder.of(attached.module, session.mesh, session.rules, "float32"), params, _probe(session.tokenizer)
+  )
 
 
 def logits(binder: view.Binder, params, tokens_BT) -> np.ndarray:

@@ -1,4 +1,5 @@
 """`itune generate`: answers to prompts, from flags, a file, or a person at the terminal."""
+
 import json
 import sys
 from typing import Any
@@ -20,19 +21,36 @@ from itune_jax.sampling import decode as decode_lib
 class Chat:
   """A model that answers conversations; loaded once."""
 
-  def __init__(self, model: specs.Model, rendering: chat.Rendering, mesh: mesh_lib.MeshSpec, precision: numerics.Precision, adapter: str):
+  def __init__(
+    self,
+    model: specs.Model,
+    rendering: chat.Rendering,
+    mesh: mesh_lib.MeshSpec,
+    precision: numerics.Precision,
+    adapter: str,
+  ):
     self._session = runtime.open_session(model, mesh=mesh, precision=precision, adapter=adapter)
     self._renderer = chat.Renderer(self._session.tokenizer, rendering)
 
-  def answer(self, conversations: list[list[dict[str, Any]]], decode: decode_lib.Decode, progress=lambda n: None) -> list[str]:
+  def answer(
+    self, conversations: list[list[dict[str, Any]]], decode: decode_lib.Decode, progress=lambda n: None
+  ) -> list[str]:
     """One text per conversation."""
     prompts = [self._renderer.prompt_ids(messages) for messages in conversations]
     outputs = self._session.engine(progress).generate(prompts, decode)
     return [self._session.tokenizer.decode(out.tokens, skip_special_tokens=True) for out in outputs]
 
 
-def generate(*, model: specs.Model, rendering: chat.Rendering, decode: decode_lib.Decode, mesh: mesh_lib.MeshSpec,
-             precision: numerics.Precision, adapter: str = "", conversations: list[list[dict[str, Any]]] | None = None) -> list[str] | tuple[Chat, decode_lib.Decode]:
+def generate(
+  *,
+  model: specs.Model,
+  rendering: chat.Rendering,
+  decode: decode_lib.Decode,
+  mesh: mesh_lib.MeshSpec,
+  precision: numerics.Precision,
+  adapter: str = "",
+  conversations: list[list[dict[str, Any]]] | None = None,
+) -> list[str] | tuple[Chat, decode_lib.Decode]:
   """Answers, or without conversations the loaded model and its settings, for a dialogue."""
   talker = Chat(model, rendering, mesh, precision, adapter)
   if conversations is None:
@@ -53,7 +71,9 @@ def main(args) -> None:
     return
   conversations = [[{"role": "user", "content": p}] for p in args.prompt] + _from_file(args.prompts)
   answers = gin_setup.call(generate, adapter=args.adapter, conversations=conversations)
-  lines = [json.dumps({"messages": c, "output": a}, ensure_ascii=False) for c, a in zip(conversations, answers, strict=True)]
+  lines = [
+    json.dumps({"messages": c, "output": a}, ensure_ascii=False) for c, a in zip(conversations, answers, strict=True)
+  ]
   if args.output:
     files.write_text(args.output, "\n".join(lines) + "\n")
   elif args.prompts:

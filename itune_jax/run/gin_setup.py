@@ -1,4 +1,5 @@
 """gin at the door: files, overrides, errors in one line, and the check that no knob is without effect."""
+
 from collections.abc import Callable, Sequence
 import difflib
 import os
@@ -65,7 +66,13 @@ def call(function: Callable, **given) -> Any:
     raise kind(str(e).split("\n  In call to configurable")[0]) from e
   except (TypeError, ValueError) as e:
     text = str(e)
-    if "Required bindings" in text or "missing" in text and "argument" in text or "macro" in text.lower() or "gin" in text.lower():
+    if (
+      "Required bindings" in text
+      or "missing" in text
+      and "argument" in text
+      or "macro" in text.lower()
+      or "gin" in text.lower()
+    ):
       raise errors.InputError(_one_line(e)) from e
     raise
 

@@ -1,4 +1,5 @@
 """`itune import`: a base model into a Hugging Face folder of its own, or a PEFT adapter checked against a base."""
+
 import json
 import os
 
@@ -19,7 +20,9 @@ def main(args) -> None:
     full = {"adapter_model.safetensors": files.sha256(os.path.join(args.source, "adapter_model.safetensors"))}
   else:
     path = specs.resolve(args.source)
-    manifest = gin_setup.call(export.export, model=specs.Model(base=args.source), format="hf", dtype=args.dtype, out=args.out)
+    manifest = gin_setup.call(
+      export.export, model=specs.Model(base=args.source), format="hf", dtype=args.dtype, out=args.out
+    )
     full = _hashes(path)
   manifest |= {"source": args.source, "source_sha256": full}
   files.write_json(os.path.join(args.out, "export_manifest.json"), manifest)

@@ -1,5 +1,7 @@
 """`itune inspect`: what the model will really see, tokens coloured by loss weight."""
+
 import html
+import itertools
 import json
 
 from itune_jax.core import errors
@@ -20,9 +22,18 @@ pre{{white-space:pre-wrap;background:#f6f6f6;padding:1rem;border-radius:6px}}
 <h1>{title}</h1><p>Green tokens are trained (darker: weight above 1); grey ones are only read.</p>{body}</html>"""
 
 
-def inspect(*, model: specs.Model, mixture: mixture_lib.Mixture, rendering: chat.Rendering, packing: feed_lib.Packing, seed: int,
-            what: str = "data", step: int = 0, examples: int = 3) -> tuple[list[tuple[str, list[tuple[str, float]]]], dict]:
-  """Titled lists of (token text, weight), and counts. "batch" shows the packed rows of one step before it is trained."""
+def inspect(
+  *,
+  model: specs.Model,
+  mixture: mixture_lib.Mixture,
+  rendering: chat.Rendering,
+  packing: feed_lib.Packing,
+  seed: int,
+  what: str = "data",
+  step: int = 0,
+  examples: int = 3,
+) -> tuple[list[tuple[str, list[tuple[str, float]]]], dict]:
+  """Titled lists of (token text, weight), and counts; "batch" shows the packed rows of a step before it is trained."""
   tokenizer = runtime.open_tokenizer(model)
   renderer = chat.Renderer(tokenizer, rendering)
   piece = lambda ids, weights: [(tokenizer.decode([int(i)]), float(w)) for i, w in zip(ids, weights, strict=True)]
@@ -30,11 +41,7 @@ def inspect(*, model: specs.Model, mixture: mixture_lib.Mixture, rendering: chat
     return _batch(renderer, mixture, packing, seed, step, piece)
   shown = []
   for source in mixture.sources:
-    taken = 0
-    for row in source.rows():
-      if taken >= examples:
-        break
-      taken += 1
+    for row in itertools.islice(source.rows(), examples):
       where = f"{source.name}: {row.file}:{row.line}"
       try:
         if row.example is None:
@@ -58,7 +65,13 @@ def _batch(renderer, mixture, packing, seed, step, piece):
       ids = [*batch.tokens_BT[b, here], batch.targets_BT[b, here][-1]]
       shown.append((f"row {b}, segment {segment}: {source}[{index}]", piece(ids, [0.0, *batch.weights_BT[b, here]])))
   used = float((batch.segments_BT != 0).mean())
-  return shown, {"step": step, "rows": len(members), "segments": len(shown), "trained_tokens": int((batch.weights_BT != 0).sum()), "padding_share": 1 - used}
+  return shown, {
+    "step": step,
+    "rows": len(members),
+    "segments": len(shown),
+    "trained_tokens": int((batch.weights_BT != 0).sum()),
+    "padding_share": 1 - used,
+  }
 
 
 def main(args) -> None:
@@ -76,8 +89,13 @@ def main(args) -> None:
 
 def page(title: str, shown) -> str:
   """One static HTML page."""
-  mark = lambda text, weight: f'<span class="{"m" if not weight else "t h" if weight > 1 else "t"}" title="weight {weight:g}">{html.escape(text)}</span>'
-  body = "".join(f"<h2>{html.escape(where)}</h2><pre>{''.join(mark(t, w) for t, w in tokens)}</pre>" for where, tokens in shown)
+  mark = (
+    lambda text,
+    weight: f'<span class="{"m" if not weight else "t h" if weight > 1 else "t"}" title="weight {weight:g}">{html.escape(text)}</span>'
+  )
+  body = "".join(
+    f"<h2>{html.escape(where)}</h2><pre>{''.join(mark(t, w) for t, w in tokens)}</pre>" for where, tokens in shown
+  )
   return _PAGE.format(title=html.escape(title), body=body)
 
 

@@ -1,4 +1,5 @@
 """`itune merge`: an adapter folded into its base in float32, as a Hugging Face folder."""
+
 import json
 
 from itune_jax.run import export

@@ -1,4 +1,5 @@
 """`itune prepare`: the training data of a recipe, rendered, tokenised and cached by content."""
+
 import json
 import os
 from typing import Any
@@ -17,7 +18,9 @@ from itune_jax.run import runtime
 from itune_jax.run import specs
 
 
-def prepare(model: specs.Model, mixture: mixture_lib.Mixture, rendering: chat.Rendering, dry_run: bool = False) -> dict[str, Any]:
+def prepare(
+  model: specs.Model, mixture: mixture_lib.Mixture, rendering: chat.Rendering, dry_run: bool = False
+) -> dict[str, Any]:
   """Writes the cache of every source and the mixture's manifest; returns the manifest.
 
   What is already there is not made again. With dry_run only rows and rates are found.
@@ -31,13 +34,25 @@ def prepare(model: specs.Model, mixture: mixture_lib.Mixture, rendering: chat.Re
   registered = tasks.register(mixture)
   rates = tasks.rates(mixture, registered)
   if dry_run:
-    return {"name": mixture.name, "rates": rates, "sources": [{"name": s.name, "rows": sum(1 for _ in s.rows())} for s in mixture.sources]}
+    return {
+      "name": mixture.name,
+      "rates": rates,
+      "sources": [{"name": s.name, "rows": sum(1 for _ in s.rows())} for s in mixture.sources],
+    }
   sources = []
-  columns = (rich_progress.TextColumn("{task.description}"), rich_progress.TextColumn("{task.completed:.0f} rows"), rich_progress.TimeElapsedColumn())
+  columns = (
+    rich_progress.TextColumn("{task.description}"),
+    rich_progress.TextColumn("{task.completed:.0f} rows"),
+    rich_progress.TimeElapsedColumn(),
+  )
   with rich_progress.Progress(*columns, console=rich.console.Console(stderr=True)) as bar:
     for source in mixture.sources:
       task = bar.add_task(f"prepare {source.name}", total=None)
-      sources.append(cache.write_source(root, mixture, source, renderer, tasks.rows(mixture, source), lambda task=task: bar.advance(task)))
+      sources.append(
+        cache.write_source(
+          root, mixture, source, renderer, tasks.rows(mixture, source), lambda task=task: bar.advance(task)
+        )
+      )
   manifest = {"name": mixture.name, "rates": rates, "sources": sources}
   files.write_json(path, manifest)
   log.info(f"wrote {path}")
@@ -55,5 +70,12 @@ def main(args) -> None:
     for row in source.get("dropped_rows", [])[:5]:
       log.info(f"    {row['file']}:{row['line']}: {row['reason']}")
   keys = ("name", "rows", "kept", "dropped", "truncated", "tokens", "trained_tokens")
-  print(json.dumps({"mixture": manifest["name"], "rates": manifest["rates"],
-                    "sources": [{k: s[k] for k in keys if k in s} for s in manifest["sources"]]}))
+  print(
+    json.dumps(
+      {
+        "mixture": manifest["name"],
+        "rates": manifest["rates"],
+        "sources": [{k: s[k] for k in keys if k in s} for s in manifest["sources"]],
+      }
+    )
+  )

@@ -1,4 +1,5 @@
 """`itune report`: one static page of a run, readable in ten years: no scripts, no network."""
+
 import base64
 import io
 import json
@@ -31,18 +32,31 @@ def write(run_dir: str) -> tuple[str, dict[str, float]]:
     raise errors.InputError(f"{run_dir}: no metrics.jsonl and no evaluations: not a run directory")
   steps = [line for line in metrics if "loss" in line]
   gains = _gains(run_dir)
-  environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True,
-                                   loader=jinja2.FileSystemLoader(os.path.dirname(__file__)))
+  environment = jinja2.Environment(
+    autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=jinja2.FileSystemLoader(os.path.dirname(__file__))
+  )
   page = environment.get_template("report.html.j2").render(
-      run=os.path.basename(os.path.abspath(run_dir)), facts=_json(run_dir, "run.json").get("facts", {}), info=_json(run_dir, "run.json"),
-      train=_json(run_dir, "train.json"), data=_json(run_dir, "data.json"), operative=_text(run_dir, "operative.gin"),
-      charts=[_chart(steps, *chart) for chart in _CHARTS if len(steps) > 1], evals=_tables(run_dir), gains=gains, samples=_samples(run_dir))
+    run=os.path.basename(os.path.abspath(run_dir)),
+    facts=_json(run_dir, "run.json").get("facts", {}),
+    info=_json(run_dir, "run.json"),
+    train=_json(run_dir, "train.json"),
+    data=_json(run_dir, "data.json"),
+    operative=_text(run_dir, "operative.gin"),
+    charts=[_chart(steps, *chart) for chart in _CHARTS if len(steps) > 1],
+    evals=_tables(run_dir),
+    gains=gains,
+    samples=_samples(run_dir),
+  )
   path = os.path.join(run_dir, "report.html")
   files.write_text(path, page)
   return path, {k: v for g in gains for k, v in g.items() if isinstance(v, float)}
 
 
-_CHARTS = (("Loss", "loss", "nats a trained token"), ("Learning rate", "learning_rate", ""), ("Throughput", "trained_tokens_per_s", "trained tokens a second"))
+_CHARTS = (
+  ("Loss", "loss", "nats a trained token"),
+  ("Learning rate", "learning_rate", ""),
+  ("Throughput", "trained_tokens_per_s", "trained tokens a second"),
+)
 
 
 def _chart(steps: list[dict[str, Any]], title: str, key: str, unit: str) -> dict[str, str]:
@@ -58,7 +72,11 @@ def _chart(steps: list[dict[str, Any]], title: str, key: str, unit: str) -> dict
   fig.tight_layout()
   out = io.BytesIO()
   fig.savefig(out, format="svg")
-  return {"title": title, "src": "data:image/svg+xml;base64," + base64.b64encode(out.getvalue()).decode(), "alt": f"{title} over {len(points)} steps"}
+  return {
+    "title": title,
+    "src": "data:image/svg+xml;base64," + base64.b64encode(out.getvalue()).decode(),
+    "alt": f"{title} over {len(points)} steps",
+  }
 
 
 def _tables(run_dir: str) -> list[dict[str, Any]]:
@@ -71,7 +89,16 @@ def _tables(run_dir: str) -> list[dict[str, Any]]:
       for name, value in figures.items():
         if not name.endswith(("_low", "_high", "/items")):
           low, high = figures.get(f"{name}_low"), figures.get(f"{name}_high")
-          rows.append({"label": label, "name": name, "value": value, "low": low, "high": high, "items": figures.get(name.rsplit("/", 1)[0] + "/items")})
+          rows.append(
+            {
+              "label": label,
+              "name": name,
+              "value": value,
+              "low": low,
+              "high": high,
+              "items": figures.get(name.rsplit("/", 1)[0] + "/items"),
+            }
+          )
   return rows
 
 
@@ -93,17 +120,36 @@ def _gains(run_dir: str) -> list[dict[str, Any]]:
     mean, low, high = stats.paired_interval(score(before), score(after), clusters)
     each = lambda rows: stats.interval([float(r["correct"]) for r in rows], [r["cluster"] for r in rows])
     b, a = each(before), each(after)
-    found.append({"name": name, "items": len(before), "exact_match_before": b[0], "before_low": b[1], "before_high": b[2],
-                  "exact_match_after": a[0], "after_low": a[1], "after_high": a[2], "gain": mean, "gain_ci_low": low, "gain_ci_high": high,
-                  "domains": _by_domain(before, after)})
+    found.append(
+      {
+        "name": name,
+        "items": len(before),
+        "exact_match_before": b[0],
+        "before_low": b[1],
+        "before_high": b[2],
+        "exact_match_after": a[0],
+        "after_low": a[1],
+        "after_high": a[2],
+        "gain": mean,
+        "gain_ci_low": low,
+        "gain_ci_high": high,
+        "domains": _by_domain(before, after),
+      }
+    )
   return found
 
 
 def _by_domain(before, after) -> list[dict[str, Any]]:
   """Share correct before and after, by domain."""
-  share = lambda rows, domain: sum(r["correct"] for r in rows if r["domain"] == domain) / max(1, sum(r["domain"] == domain for r in rows))
+  share = lambda rows, domain: sum(r["correct"] for r in rows if r["domain"] == domain) / max(
+    1, sum(r["domain"] == domain for r in rows)
+  )
   domains = list(dict.fromkeys(row["domain"] for row in before))
-  return [{"domain": d or "(none)", "before": share(before, d), "after": share(after, d)} for d in domains] if len(domains) < 60 else []
+  return (
+    [{"domain": d or "(none)", "before": share(before, d), "after": share(after, d)} for d in domains]
+    if len(domains) < 60
+    else []
+  )
 
 
 def _samples(run_dir: str) -> list[dict[str, Any]]:
@@ -116,8 +162,11 @@ def _samples(run_dir: str) -> list[dict[str, Any]]:
     before, after = (results.read_rows(run_dir, label, gain["name"]) for label in ("before", "after"))
     outputs = {row["id"]: row for row in before}
     stride = max(1, len(after) // SAMPLES)
-    found += [{"prompt": row["prompt"], "answer": row["answer"], "before": outputs[row["id"]], "after": row} for row in after[::stride][:SAMPLES]
-              if "output" in row and row["id"] in outputs]
+    found += [
+      {"prompt": row["prompt"], "answer": row["answer"], "before": outputs[row["id"]], "after": row}
+      for row in after[::stride][:SAMPLES]
+      if "output" in row and row["id"] in outputs
+    ]
   return found
 
 

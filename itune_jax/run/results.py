@@ -1,4 +1,5 @@
 """Results on disk: evals/NAME/EVALUATOR.json and .jsonl in a run directory, and the summary of metrics.jsonl."""
+
 import json
 import os
 from typing import Any
@@ -17,7 +18,10 @@ from itune_jax.train import hooks
 def write(run_dir: str, label: str, evaluator: str, result: contracts.EvalResult) -> None:
   """Writes the figures and the rows of one evaluation."""
   folder = os.path.join(run_dir, "evals", label)
-  files.write_text(os.path.join(folder, f"{evaluator}.jsonl"), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in result.rows))
+  files.write_text(
+    os.path.join(folder, f"{evaluator}.jsonl"),
+    "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in result.rows),
+  )
   files.write_json(os.path.join(folder, f"{evaluator}.json"), result.figures)
 
 
@@ -33,7 +37,9 @@ def read_rows(run_dir: str, label: str, evaluator: str) -> list[dict[str, Any]]:
 def labels(run_dir: str) -> list[str]:
   """Names of the evaluations of a run: those given by a person first as made, then the steps."""
   folder = os.path.join(run_dir, "evals")
-  return sorted(os.listdir(folder), key=lambda n: (n.startswith("step_"), n != "before", n)) if os.path.isdir(folder) else []
+  return (
+    sorted(os.listdir(folder), key=lambda n: (n.startswith("step_"), n != "before", n)) if os.path.isdir(folder) else []
+  )
 
 
 def summary(path: str) -> dict[str, float]:
@@ -44,9 +50,18 @@ def summary(path: str) -> dict[str, float]:
   if steps:
     timed = [line for line in steps if "step_s" in line]
     seconds = sum(line["step_s"] for line in timed)
-    found |= {"loss": steps[-1]["loss"], "first_loss": steps[0]["loss"],
-              "trained_tokens_per_s": sum(line["trained_tokens"] for line in timed) / seconds if seconds else 0.0}
+    found |= {
+      "loss": steps[-1]["loss"],
+      "first_loss": steps[0]["loss"],
+      "trained_tokens_per_s": sum(line["trained_tokens"] for line in timed) / seconds if seconds else 0.0,
+    }
   return found
+
+
+def evaluations(path: str, done: int) -> list[dict[str, float]]:
+  """Figures of the evaluations up to a step, in order: what early stopping has seen."""
+  lines = hooks.Jsonl.read(path)
+  return [{k: v for k, v in ln.items() if k != "step"} for ln in lines if ln["step"] <= done and "loss" not in ln]
 
 
 def wandb_hook(project: str, run_dir: str) -> hooks.Wandb:

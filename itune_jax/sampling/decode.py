@@ -3,6 +3,7 @@
 Prompts are prefilled packed, as training rows are: no position is spent on padding to the longest. Then every row
 has its own cursor in the cache, so the text of a row is the same in any batch.
 """
+
 from collections.abc import Callable, Sequence
 import dataclasses
 import functools
@@ -26,6 +27,7 @@ PREFILL_BUCKET = 512  # the shortest packed row of prompts
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Decode:
   """How to generate. Temperature 0 is greedy; `batch` rows ride together."""
+
   max_new_tokens: int = 64
   temperature: float = 0.0
   top_p: float = 1.0
@@ -35,20 +37,30 @@ class Decode:
   def __post_init__(self):
     check.check_types(self)
     check.require(self.max_new_tokens > 0 and self.batch > 0, "Decode.max_new_tokens and Decode.batch must be positive")
-    check.require(self.temperature >= 0 and 0 < self.top_p <= 1,
-                  f"Decode(temperature={self.temperature}, top_p={self.top_p}): temperature >= 0 and top_p in (0, 1]")
+    check.require(
+      self.temperature >= 0 and 0 < self.top_p <= 1,
+      f"Decode(temperature={self.temperature}, top_p={self.top_p}): temperature >= 0 and top_p in (0, 1]",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Generation:
   """New tokens of one prompt, without the stop token, and their log-probabilities (natural log)."""
+
   tokens: list[int]
   logprobs: list[float]
   stopped: bool
 
 
-def generate(bind: Callable, params: Any, prompts: Sequence[Sequence[int]], decode: Decode, stop_ids: Sequence[int],
-             max_length: int, progress: Callable[[int], None] = lambda n: None) -> list[Generation]:
+def generate(
+  bind: Callable,
+  params: Any,
+  prompts: Sequence[Sequence[int]],
+  decode: Decode,
+  stop_ids: Sequence[int],
+  max_length: int,
+  progress: Callable[[int], None] = lambda n: None,
+) -> list[Generation]:
   """Continues prompts of token ids, in the order given.
 
   Raises InputError when a prompt leaves no room for a new token in `max_length` positions, or is empty.
@@ -62,14 +74,25 @@ def generate(bind: Callable, params: Any, prompts: Sequence[Sequence[int]], deco
   key = rng.named(rng.root(decode.seed), "sample")
   prefill, loop = _programs(bind, decode.max_new_tokens)
   for at in range(0, len(order), decode.batch):
-    members = order[at:at + decode.batch]
+    members = order[at : at + decode.batch]
     packed = _pack([prompts[i] for i in members], decode.batch, _shards(bind))
     slots = -(-(max(len(prompts[i]) for i in members) + decode.max_new_tokens) // BUCKET) * BUCKET
     keys_B = jnp.stack([rng.named(key, i) for i in members + members[-1:] * (decode.batch - len(members))])
     live_B = jnp.arange(decode.batch) < len(members)
     cache, last_BD = prefill(params, packed.batch, packed.cache_rows_RT, packed.last_B, slots)
-    out, logprobs, counts, stopped = jax.device_get(loop(
-        params, cache, last_BD, packed.lengths_B, keys_B, live_B, jnp.float32(decode.temperature), jnp.float32(decode.top_p), stops))
+    out, logprobs, counts, stopped = jax.device_get(
+      loop(
+        params,
+        cache,
+        last_BD,
+        packed.lengths_B,
+        keys_B,
+        live_B,
+        jnp.float32(decode.temperature),
+        jnp.float32(decode.top_p),
+        stops,
+      )
+    )
     for b, i in enumerate(members):
       n = min(int(counts[b]), max_length - len(prompts[i]))
       found[i] = Generation(out[b, :n].tolist(), logprobs[b, :n].tolist(), bool(stopped[b]))
@@ -91,12 +114,15 @@ def _pack(prompts, batch: int, shards: int) -> _Packed:
     row_length += row_length // 2
   rows += [[]] * (shards - len(rows))
   # A prompt of n tokens is n positions: pad the shifted target that fill() expects.
-  filled = pack.fill([[(np.asarray([*prompts[i], 0], np.int32), np.zeros(lengths[i] + 1, np.float32)) for i in row] for row in rows], row_length)
+  filled = pack.fill(
+    [[(np.asarray([*prompts[i], 0], np.int32), np.zeros(lengths[i] + 1, np.float32)) for i in row] for row in rows],
+    row_length,
+  )
   cache_rows, last_B = np.zeros(filled.tokens_BT.shape, np.int32), np.zeros(batch, np.int32)
   for r, row in enumerate(rows):
     at = 0
     for i in row:
-      cache_rows[r, at:at + lengths[i]] = i
+      cache_rows[r, at : at + lengths[i]] = i
       at += lengths[i]
       last_B[i] = r * row_length + at - 1
   return _Packed(filled, cache_rows, last_B, np.asarray(lengths + [1] * (batch - len(lengths)), np.int32))
@@ -110,7 +136,9 @@ def _shards(bind) -> int:
 def _programs(bind: Callable, new: int) -> tuple[Callable, Callable]:
   """The compiled prefill and decoding of one binder; jit adds one version per shape."""
   spread = lambda cache, ctx: jax.tree.map(
-      lambda x: ctx.constrain(x, ("layers", "batch", "kv_heads", None, "head_dim") if x.ndim == 5 else ("batch", None)), cache)
+    lambda x: ctx.constrain(x, ("layers", "batch", "kv_heads", None, "head_dim") if x.ndim == 5 else ("batch", None)),
+    cache,
+  )
 
   @functools.partial(jax.jit, static_argnums=4)
   def prefill(params, batch, cache_rows_RT, last_B, slots):
@@ -147,7 +175,9 @@ def _programs(bind: Callable, new: int) -> tuple[Callable, Callable]:
       hidden_B1D, cache = model.decode(token_B[:, None], ctx, cache)
       return step + 1, spread(cache, ctx), pick(step, hidden_B1D[:, 0], done_B, *books)
 
-    first = pick(0, last_BD, ~live_B, jnp.zeros(B, jnp.int32), jnp.zeros((B, new), jnp.int32), jnp.zeros((B, new), jnp.float32))
+    first = pick(
+      0, last_BD, ~live_B, jnp.zeros(B, jnp.int32), jnp.zeros((B, new), jnp.int32), jnp.zeros((B, new), jnp.float32)
+    )
     _, _, (_, done_B, count_B, out_BS, logprob_BS) = jax.lax.while_loop(alive, advance, (jnp.int32(1), cache, first))
     return out_BS, logprob_BS, count_B, done_B
 

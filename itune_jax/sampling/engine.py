@@ -1,4 +1,5 @@
 """The view that evaluators get: generation and scoring of live parameters, on the training mesh."""
+
 from collections.abc import Callable, Sequence
 import dataclasses
 from typing import Any
@@ -12,6 +13,7 @@ from itune_jax.sampling import score
 @dataclasses.dataclass(frozen=True)
 class Engine:
   """Compiled functions of a binder with the parameters of now. `with_params` costs nothing."""
+
   bind: Any
   params: Any
   max_length: int
@@ -28,7 +30,15 @@ class Engine:
 
   def score(self, pairs) -> list[score.Score]:
     """Log-likelihoods of (context ids, continuation ids)."""
-    return score.loglikelihood(self.bind, self.params, pairs, max_length=self.max_length, rows=self._rows(2), put=self._put, progress=self.progress)
+    return score.loglikelihood(
+      self.bind,
+      self.params,
+      pairs,
+      max_length=self.max_length,
+      rows=self._rows(2),
+      put=self._put,
+      progress=self.progress,
+    )
 
   def totals(self, batches) -> dict[str, float]:
     """Loss sums over batches."""

@@ -1,4 +1,5 @@
 """How the next token is chosen. Temperature and top-p are arrays: a new value compiles nothing."""
+
 import jax
 import jax.numpy as jnp
 

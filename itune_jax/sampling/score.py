@@ -1,4 +1,5 @@
 """Log-likelihoods and held-out losses on packed rows: the vocabulary is projected only where a score is asked."""
+
 from collections.abc import Callable, Iterable, Sequence
 import functools
 from typing import Any, NamedTuple
@@ -17,20 +18,31 @@ BUCKET = 256
 
 class Score(NamedTuple):
   """Of one continuation: sum of log-probabilities in nats, whether greedy decoding would give it, its tokens."""
+
   logprob: float
   is_greedy: bool
   tokens: int
 
 
-def loglikelihood(bind: Callable, params: Any, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], *, max_length: int,
-                  rows: int = 2, put: Callable = lambda x: x, progress: Callable[[int], None] = lambda n: None) -> list[Score]:
+def loglikelihood(
+  bind: Callable,
+  params: Any,
+  pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
+  *,
+  max_length: int,
+  rows: int = 2,
+  put: Callable = lambda x: x,
+  progress: Callable[[int], None] = lambda n: None,
+) -> list[Score]:
   """Scores (context ids, continuation ids), in the order given; each is a segment of a packed row.
 
   Raises InputError for an empty context or continuation, or one longer than `max_length`.
   """
   for i, (context, continuation) in enumerate(pairs):
     if not len(context) or not len(continuation) or len(context) + len(continuation) > max_length:
-      raise errors.InputError(f"pair {i}: {len(context)} + {len(continuation)} tokens; each needs one, and {max_length} is the most")
+      raise errors.InputError(
+        f"pair {i}: {len(context)} + {len(continuation)} tokens; each needs one, and {max_length} is the most"
+      )
   if not pairs:
     return []
   ids = [np.asarray([*c, *d], np.int32) for c, d in pairs]
@@ -40,8 +52,10 @@ def loglikelihood(bind: Callable, params: Any, pairs: Sequence[tuple[Sequence[in
   packed = pack.best_fit_decreasing(lengths, row_length)
   found: dict[int, Score] = {}
   for at in range(0, len(packed), rows):
-    members = packed[at:at + rows]
-    batch = pack.fill([[(ids[i], weights[i]) for i in row] for row in members] + [[]] * (rows - len(members)), row_length)
+    members = packed[at : at + rows]
+    batch = pack.fill(
+      [[(ids[i], weights[i]) for i in row] for row in members] + [[]] * (rows - len(members)), row_length
+    )
     nll_BT, hit_BT = losses(bind, params, put(batch))
     for b, row in enumerate(members):
       for segment, i in enumerate(row, 1):
@@ -56,26 +70,33 @@ def losses(bind: Callable, params: Any, batch: batch_lib.Batch) -> tuple[np.ndar
   return jax.device_get(_program(bind)(params, batch))
 
 
-def totals(bind: Callable, params: Any, batches: Iterable[batch_lib.Batch], put: Callable = lambda x: x) -> dict[str, float]:
+def totals(
+  bind: Callable, params: Any, batches: Iterable[batch_lib.Batch], put: Callable = lambda x: x
+) -> dict[str, float]:
   """Σ w·nll, Σ w, Σ correct and trained tokens over batches."""
   sums = np.zeros(4)
   for batch in batches:
     nll_BT, hit_BT = losses(bind, params, put(batch))
     weights_BT = np.asarray(batch.weights_BT)
-    sums += [(weights_BT * nll_BT).sum(dtype=np.float64), weights_BT.sum(dtype=np.float64), hit_BT.sum(), (weights_BT != 0).sum()]
+    sums += [
+      (weights_BT * nll_BT).sum(dtype=np.float64),
+      weights_BT.sum(dtype=np.float64),
+      hit_BT.sum(),
+      (weights_BT != 0).sum(),
+    ]
   return dict(zip(("nll", "weight", "correct", "tokens"), map(float, sums), strict=True))
 
 
 @functools.lru_cache(maxsize=32)
 def _program(bind: Callable) -> Callable:
-
   @jax.jit
   def run(params, batch):
     model = bind(params)
     ctx = model.context(batch)
     hidden_BTD, _ = model.hidden(batch.tokens_BT, ctx)
     _, nll_BT, hit_BT = numerics.chunked_losses(
-        lambda h: model.project(h, ctx), hidden_BTD, batch.targets_BT, batch.weights_BT.astype(jnp.float32))
+      lambda h: model.project(h, ctx), hidden_BTD, batch.targets_BT, batch.weights_BT.astype(jnp.float32)
+    )
     return nll_BT, hit_BT
 
   return run

@@ -6,6 +6,7 @@
 
 The base is not saved again: an adapter's checkpoint is megabytes.
 """
+
 from collections.abc import Mapping
 import dataclasses
 import os
@@ -25,6 +26,7 @@ from itune_jax.train import state as state_lib
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Keep:
   """Which checkpoints stay: the last so many, and the best by a metric of the evaluators."""
+
   every: int = 100
   last: int = 2
   best: int = 1
@@ -33,7 +35,9 @@ class Keep:
 
   def __post_init__(self):
     check.check_types(self)
-    check.require(self.every >= 0 and self.last >= 1, f"Keep(every={self.every}, last={self.last}): every >= 0, last >= 1")
+    check.require(
+      self.every >= 0 and self.last >= 1, f"Keep(every={self.every}, last={self.last}): every >= 0, last >= 1"
+    )
     check.require(self.mode in ("min", "max"), f"Keep.mode = {self.mode!r}; it is 'min' or 'max'")
 
 
@@ -54,12 +58,16 @@ class Checkpointer:
       os.makedirs(folder)
       self._orbax.save(os.path.join(folder, "arrays"), leaves)
       self._orbax.wait_until_finished()
-      files.write_json(os.path.join(folder, "meta.json"), {
-          "step": step, "batches_consumed": step, "names": names, "metrics": dict(metrics), **self._identity})
+      files.write_json(
+        os.path.join(folder, "meta.json"),
+        {"step": step, "batches_consumed": step, "names": names, "metrics": dict(metrics), **self._identity},
+      )
       files.write_text(os.path.join(folder, "COMMITTED"), "")
     except (OSError, ValueError) as e:
       shutil.rmtree(folder, ignore_errors=True)
-      raise errors.RunError(f"{folder}: the checkpoint could not be written ({e}); free some space and resume") from None
+      raise errors.RunError(
+        f"{folder}: the checkpoint could not be written ({e}); free some space and resume"
+      ) from None
     if log.is_lead():
       self._prune()
     return folder
@@ -77,16 +85,20 @@ class Checkpointer:
     meta = files.read_json(os.path.join(folder, "meta.json"))
     for field in ("base_digest",):
       if meta.get(field) != self._identity.get(field):
-        raise errors.InputError(f"{folder} was trained on another base model: {meta.get('base')} there, {self._identity.get('base')} here")
+        raise errors.InputError(
+          f"{folder} was trained on another base model: {meta.get('base')} there, {self._identity.get('base')} here"
+        )
     return restore(folder, like)
 
   def _prune(self) -> None:
     found = committed(self.folder)
-    stay = set(found[-self._keep.last:])
+    stay = set(found[-self._keep.last :])
     if self._keep.metric:
       score = {f: files.read_json(os.path.join(f, "meta.json"))["metrics"].get(self._keep.metric) for f in found}
-      ranked = sorted((f for f in found if score[f] is not None), key=lambda f: score[f], reverse=self._keep.mode == "max")
-      stay |= set(ranked[:self._keep.best])
+      ranked = sorted(
+        (f for f in found if score[f] is not None), key=lambda f: score[f], reverse=self._keep.mode == "max"
+      )
+      stay |= set(ranked[: self._keep.best])
     for folder in found:
       if folder not in stay:
         os.remove(os.path.join(folder, "COMMITTED"))  # first: a half-removed folder is no checkpoint
@@ -127,7 +139,10 @@ def save_trainable(folder: str, trainable: Mapping[str, Any], identity: Mapping[
       saver = ocp.StandardCheckpointer()
       saver.save(os.path.join(os.path.abspath(partial), "arrays"), leaves)
       saver.wait_until_finished()
-    files.write_json(os.path.join(partial, "meta.json"), {"step": 0, "names": [f".trainable{n}" for n in names], "metrics": {}, **identity})
+    files.write_json(
+      os.path.join(partial, "meta.json"),
+      {"step": 0, "names": [f".trainable{n}" for n in names], "metrics": {}, **identity},
+    )
     files.write_text(os.path.join(partial, "COMMITTED"), "")
 
 
@@ -141,7 +156,9 @@ def restore_trainable(folder: str, like: Mapping[str, Any]) -> dict[str, Any]:
     array = by_name.get(f".trainable['{name}']")
     if array is None or array.shape != value.shape:
       there = "is missing" if array is None else f"has shape {array.shape}"
-      raise errors.InputError(f"{folder}: {name} {there}; this model expects {value.shape}. It is a checkpoint of another model or method")
+      raise errors.InputError(
+        f"{folder}: {name} {there}; this model expects {value.shape}. It is a checkpoint of another model or method"
+      )
     found[name] = jax.device_put(array.astype(value.dtype), value.sharding)
   return found
 
@@ -155,5 +172,7 @@ def _flatten(tree):
 
 def _unflatten(like, found):
   leaves, treedef = jax.tree.flatten(like)
-  back = lambda old, new: jax.random.wrap_key_data(new) if jax.dtypes.issubdtype(old.dtype, jax.dtypes.prng_key) else new
+  back = (
+    lambda old, new: jax.random.wrap_key_data(new) if jax.dtypes.issubdtype(old.dtype, jax.dtypes.prng_key) else new
+  )
   return jax.tree.unflatten(treedef, [back(old, found[f"{i:05d}"]) for i, old in enumerate(leaves)])

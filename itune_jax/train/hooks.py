@@ -1,4 +1,5 @@
 """Hooks: what is shown and written of every step."""
+
 from collections.abc import Mapping
 import json
 import math
@@ -18,10 +19,15 @@ class Bar:
 
   def __init__(self, steps: int, done: int):
     self._bar = rich_progress.Progress(
-        rich_progress.TextColumn("step {task.completed:.0f}/{task.total:.0f}"), rich_progress.BarColumn(),
-        rich_progress.TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:.0f} trained tokens/s"),
-        rich_progress.TimeElapsedColumn(), rich_progress.TextColumn("left"), rich_progress.TimeRemainingColumn(),
-        console=rich.console.Console(stderr=True), disable=not log.is_lead())
+      rich_progress.TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
+      rich_progress.BarColumn(),
+      rich_progress.TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:.0f} trained tokens/s"),
+      rich_progress.TimeElapsedColumn(),
+      rich_progress.TextColumn("left"),
+      rich_progress.TimeRemainingColumn(),
+      console=rich.console.Console(stderr=True),
+      disable=not log.is_lead(),
+    )
     self._task = self._bar.add_task("train", total=steps, completed=done, loss=math.nan, speed=0.0)
     self._bar.start()
 

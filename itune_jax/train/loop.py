@@ -1,4 +1,5 @@
 """The training loop: and nothing else is in this file."""
+
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import os
@@ -19,6 +20,7 @@ from itune_jax.train import state as state_lib
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EarlyStop:
   """Stop when a metric has not improved for `patience` evaluations in a row; off while `metric` is empty."""
+
   metric: str = ""
   patience: int = 3
   mode: str = "min"
@@ -32,12 +34,13 @@ class EarlyStop:
     if not self.metric or len(values) <= self.patience:
       return False
     best = min if self.mode == "min" else max
-    return best(values[:-self.patience]) == best(values)
+    return best(values[: -self.patience]) == best(values)
 
 
 @dataclasses.dataclass(kw_only=True)
 class Loop:
   """Everything a run of the loop takes. `put` cuts a batch into micro-batches and lays it on the mesh."""
+
   step_fn: Callable
   frozen: dict[str, Any]
   batches: Iterator[Any]
@@ -98,8 +101,10 @@ class Loop:
       return 0
     self._dump(step, batch)
     if bad + 1 >= self.max_nonfinite:
-      raise errors.RunError(f"step {step}: the loss or gradient was not finite {bad + 1} times in a row; the last such batch is in "
-                            f"{self.run_dir}/nonfinite_{step:06d}.npz. Lower the learning rate or inspect the batch")
+      raise errors.RunError(
+        f"step {step}: the loss or gradient was not finite {bad + 1} times in a row; the last such batch is in "
+        f"{self.run_dir}/nonfinite_{step:06d}.npz. Lower the learning rate or inspect the batch"
+      )
     return bad + 1
 
   def _dump(self, step, batch) -> None:

@@ -1,4 +1,5 @@
 """What a run carries from step to step, and nothing else."""
+
 import dataclasses
 import functools
 from typing import Any
@@ -12,10 +13,13 @@ from itune_jax.core import rng
 from itune_jax.dist import shard
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=("trainable", "opt_state", "step", "key"), meta_fields=())
+@functools.partial(
+  jax.tree_util.register_dataclass, data_fields=("trainable", "opt_state", "step", "key"), meta_fields=()
+)
 @dataclasses.dataclass(frozen=True)
 class State:
   """Donated to every step. `step` is the number of steps taken, and so of batches consumed."""
+
   trainable: dict[str, jax.Array]
   opt_state: Any
   step: jax.Array
@@ -35,6 +39,7 @@ def _like(optimizer, trainable, where, mesh):
   """Moments lie where their parameters lie; counters are replicated."""
   shapes = jax.eval_shape(optimizer.init, trainable)
   by_path = lambda path, leaf: next(
-      (where[k.key] for k in reversed(path) if getattr(k, "key", None) in where and leaf.shape == trainable[k.key].shape),
-      shard.replicated(mesh))
+    (where[k.key] for k in reversed(path) if getattr(k, "key", None) in where and leaf.shape == trainable[k.key].shape),
+    shard.replicated(mesh),
+  )
   return jax.tree_util.tree_map_with_path(by_path, shapes)

@@ -1,4 +1,5 @@
 """One optimizer step: micro-batches of sums, one division, one update, and a guard."""
+
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ def gradients(bind: Callable, objective: contracts.Objective, trainable, frozen,
   Returns:
     (Sums, gradients): nothing is divided yet, so the cut does not matter.
   """
+
   def loss(trainable, micro, key):
     sums = objective(bind({**trainable, **frozen}), micro, key)
     return sums.loss, sums
@@ -41,13 +43,19 @@ def gradients(bind: Callable, objective: contracts.Objective, trainable, frozen,
   return jax.lax.scan(add, zero, (batch, jnp.arange(count)))[0]
 
 
-def make_step(bind: Callable, objective: contracts.Objective, optimizer: optax.GradientTransformation,
-              rate: optax.Schedule, where: Mapping[str, Any]) -> Callable:
+def make_step(
+  bind: Callable,
+  objective: contracts.Objective,
+  optimizer: optax.GradientTransformation,
+  rate: optax.Schedule,
+  where: Mapping[str, Any],
+) -> Callable:
   """`step(state, frozen, batch) -> (state, metrics)`, compiled, the state donated.
 
   `where` holds the shardings of the trainable parameters. When the loss or the gradient is not finite, or no
   token carries weight, parameters and optimizer stay as they were and `finite` is 0 in the metrics.
   """
+
   def step(state: state_lib.State, frozen, batch):
     sums, grads = gradients(bind, objective, state.trainable, frozen, batch, rng.named(state.key, "step", state.step))
     weight = jnp.maximum(sums.weight, 1e-9)
@@ -57,9 +65,14 @@ def make_step(bind: Callable, objective: contracts.Objective, optimizer: optax.G
     updates, opt_state = optimizer.update(grads, state.opt_state, state.trainable)
     trainable = optax.apply_updates(state.trainable, updates)
     keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
-    metrics = {"loss": sums.loss / weight, "grad_norm": norm, "learning_rate": rate(state.step),
-               "weight": sums.weight, "finite": finite.astype(jnp.float32),
-               **{name: total / jnp.maximum(count, 1e-9) for name, (total, count) in sums.metrics.items()}}
+    metrics = {
+      "loss": sums.loss / weight,
+      "grad_norm": norm,
+      "learning_rate": rate(state.step),
+      "weight": sums.weight,
+      "finite": finite.astype(jnp.float32),
+      **{name: total / jnp.maximum(count, 1e-9) for name, (total, count) in sums.metrics.items()},
+    }
     new = state_lib.State(keep(trainable, state.trainable), keep(opt_state, state.opt_state), state.step + 1, state.key)
     return new, {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
 

@@ -1,4 +1,5 @@
 """Rendering and masks: token-identical, exact spans, failing closed. The golden forces RENDER_VERSION."""
+
 import hashlib
 import json
 import pathlib
@@ -10,19 +11,34 @@ from itune_jax.data import chat
 from itune_jax.data import example as example_lib
 
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "chat_smollm2.json"
-QWEN_LIKE = ("{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{% if m['role'] == 'assistant' and not loop.last %}"
-             "{{ m['content'].split('</think>')[-1].lstrip('\n') }}{% else %}{{ m['content'] }}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}"
-             "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+QWEN_LIKE = (
+  "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{% if m['role'] == 'assistant' and not loop.last %}"
+  "{{ m['content'].split('</think>')[-1].lstrip('\n') }}{% else %}{{ m['content'] }}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}"
+  "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 
 
 def example(*turns, **more):
-  return example_lib.Example(messages=tuple({"role": r, "content": c} if isinstance(c, str) else {"role": r, **c} for r, c in turns), **more)
+  return example_lib.Example(
+    messages=tuple({"role": r, "content": c} if isinstance(c, str) else {"role": r, **c} for r, c in turns), **more
+  )
 
 
 CASES = [
-    example(("user", "Hi"), ("assistant", "Hello!")),
-    example(("system", "Be brief."), ("user", " Two  spaces "), ("assistant", "  kept, and trailing \n"), ("user", "Ünïcode 漢字 🙂?"), ("assistant", "Jà – 漢字 🙂")),
-    example(("user", "a"), ("assistant", {"content": "not trained", "weight": 0}), ("user", "b"), ("assistant", {"content": "half", "weight": 0.5})),
+  example(("user", "Hi"), ("assistant", "Hello!")),
+  example(
+    ("system", "Be brief."),
+    ("user", " Two  spaces "),
+    ("assistant", "  kept, and trailing \n"),
+    ("user", "Ünïcode 漢字 🙂?"),
+    ("assistant", "Jà – 漢字 🙂"),
+  ),
+  example(
+    ("user", "a"),
+    ("assistant", {"content": "not trained", "weight": 0}),
+    ("user", "b"),
+    ("assistant", {"content": "half", "weight": 0.5}),
+  ),
 ]
 
 
@@ -47,7 +63,10 @@ def test_trained_tokens_are_the_answers_and_their_terminators(renderer, smollm2_
 
 def test_weights_follow_the_message(renderer, smollm2_tokenizer):
   (row,) = renderer.render(CASES[2])
-  assert smollm2_tokenizer.decode(row.ids[row.weights == 0.5]) == "half<|im_end|>" and set(row.weights.tolist()) == {0.0, 0.5}
+  assert smollm2_tokenizer.decode(row.ids[row.weights == 0.5]) == "half<|im_end|>" and set(row.weights.tolist()) == {
+    0.0,
+    0.5,
+  }
 
 
 def test_golden_changes_only_with_the_version(renderer):
@@ -58,7 +77,12 @@ def test_golden_changes_only_with_the_version(renderer):
 
 
 def test_a_turn_whose_thinking_is_dropped_gets_a_row_of_its_own(smollm2_tokenizer):
-  case = example(("user", "1"), ("assistant", "<think>\none\n</think>\n\nA"), ("user", "2"), ("assistant", "<think>\ntwo\n</think>\n\nB"))
+  case = example(
+    ("user", "1"),
+    ("assistant", "<think>\none\n</think>\n\nA"),
+    ("user", "2"),
+    ("assistant", "<think>\ntwo\n</think>\n\nB"),
+  )
   renderer = chat.Renderer(_with(smollm2_tokenizer, QWEN_LIKE))
   texts = [smollm2_tokenizer.decode(row.ids[row.weights != 0]) for row in renderer.render(case)]
   assert texts == ["<think>\ntwo\n</think>\n\nB<|im_end|>", "<think>\none\n</think>\n\nA<|im_end|>"]
@@ -67,12 +91,18 @@ def test_a_turn_whose_thinking_is_dropped_gets_a_row_of_its_own(smollm2_tokenize
     refusing.render(case)
 
 
-@pytest.mark.parametrize("template,reason", [
+@pytest.mark.parametrize(
+  "template,reason",
+  [
     ("{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}", "stop"),
-    ("{% for m in messages %}{{ m['content'] | upper if m['role'] == 'user' else 'x' }}<|im_end|>{% endfor %}", "self-test"),
+    (
+      "{% for m in messages %}{{ m['content'] | upper if m['role'] == 'user' else 'x' }}<|im_end|>{% endfor %}",
+      "self-test",
+    ),
     ("{% for m in messages %}{{ m['content'][:5] }}<|im_end|>{% endfor %}", "self-test"),
     ("{{ raise_exception('no') }}", "cannot render"),
-])
+  ],
+)
 def test_templates_that_cannot_be_masked_are_refused(smollm2_tokenizer, template, reason):
   with pytest.raises(ValueError, match=reason):
     chat.Renderer(_with(smollm2_tokenizer, template))
@@ -85,7 +115,11 @@ def test_a_tokenizer_without_template_says_what_to_do(smollm2_tokenizer):
 
 def test_date_is_pinned(smollm2_tokenizer):
   template = "{{ strftime_now('%d %b %Y') }}" + QWEN_LIKE
-  assert chat.Renderer(_with(smollm2_tokenizer, template), chat.Rendering(date="2024-07-26")).text([{"role": "user", "content": "x"}]).startswith("26 Jul 2024")
+  assert (
+    chat.Renderer(_with(smollm2_tokenizer, template), chat.Rendering(date="2024-07-26"))
+    .text([{"role": "user", "content": "x"}])
+    .startswith("26 Jul 2024")
+  )
 
 
 def test_truncation_is_counted_or_dropped(smollm2_tokenizer):
@@ -100,13 +134,13 @@ def test_truncation_is_counted_or_dropped(smollm2_tokenizer):
 
 def test_marks_in_the_data_are_refused(renderer):
   with pytest.raises(example_lib.BadRow, match="private-use"):
-    renderer.render(example(("user", "x\U000F0000"), ("assistant", "y")))
+    renderer.render(example(("user", "x\U000f0000"), ("assistant", "y")))
 
 
 def test_prompt_ends_where_the_answer_begins(renderer):
   (row,) = renderer.render(CASES[0])
   prompt = renderer.prompt_ids(list(CASES[0].messages[:1]))
-  assert row.ids[:len(prompt)].tolist() == prompt and np.flatnonzero(row.weights)[0] == len(prompt)
+  assert row.ids[: len(prompt)].tolist() == prompt and np.flatnonzero(row.weights)[0] == len(prompt)
 
 
 def test_real_rows_render_and_decode(itune_data, renderer, smollm2_tokenizer):
@@ -123,4 +157,5 @@ def _with(tokenizer, template):
     added_tokens_decoder = tokenizer.added_tokens_decoder
     apply_chat_template = staticmethod(lambda *a, **k: tokenizer.apply_chat_template(*a, **k))
     __call__ = staticmethod(lambda *a, **k: tokenizer(*a, **k))
+
   return Other()

@@ -1,4 +1,5 @@
 """Readers, packing, the cache and the feed."""
+
 import gzip
 import json
 
@@ -17,12 +18,12 @@ from itune_jax.data.starter import generate
 from itune_jax.evals import checkers
 
 ROWS = {
-    "messages": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
-    "sharegpt": {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
-    "alpaca": {"instruction": "q", "input": "", "output": "a"},
-    "prompt_completion": {"prompt": "q", "completion": "a"},
-    "question_answer": {"question": "q", "answer": "a"},
-    "natural_instructions": {"Definition": ["q"], "input": "", "output": ["a", "b"]},
+  "messages": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
+  "sharegpt": {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
+  "alpaca": {"instruction": "q", "input": "", "output": "a"},
+  "prompt_completion": {"prompt": "q", "completion": "a"},
+  "question_answer": {"question": "q", "answer": "a"},
+  "natural_instructions": {"Definition": ["q"], "input": "", "output": ["a", "b"]},
 }
 
 
@@ -37,10 +38,18 @@ def test_formats_are_told_by_their_keys(tmp_path, name, ending):
   assert row.example.source["dataset"] == path.name and row.line == 1
 
 
-@pytest.mark.parametrize("raw,reason", [
-    ("{", "not JSON"), ('{"messages": []}', "no messages"), ('{"messages": [{"role": "robot", "content": "x"}]}', "unknown role 'robot'"),
-    ('{"foo": 1}', "no known format"), ('{"messages": [{"role": "user", "content": "x", "weight": 1}]}', "only assistant turns"),
-    ('{"conversations": [{"from": "martian", "value": "x"}]}', "from 'martian'"), ("[1]", "a row is an object")])
+@pytest.mark.parametrize(
+  "raw,reason",
+  [
+    ("{", "not JSON"),
+    ('{"messages": []}', "no messages"),
+    ('{"messages": [{"role": "robot", "content": "x"}]}', "unknown role 'robot'"),
+    ('{"foo": 1}', "no known format"),
+    ('{"messages": [{"role": "user", "content": "x", "weight": 1}]}', "only assistant turns"),
+    ('{"conversations": [{"from": "martian", "value": "x"}]}', "from 'martian'"),
+    ("[1]", "a row is an object"),
+  ],
+)
 def test_bad_rows_say_why(tmp_path, raw, reason):
   path = tmp_path / "bad.jsonl"
   path.write_text(json.dumps(ROWS["messages"]) + "\n\n" + raw + "\n")
@@ -67,7 +76,11 @@ def test_best_fit_decreasing_wastes_little_and_loses_nothing():
 def test_fill_shifts_targets_inside_the_segment():
   batch = pack.fill([[(np.array([1, 2, 3]), np.array([0.0, 0, 1])), (np.array([4, 5]), np.array([0.0, 2]))]], 4)
   assert batch.tokens_BT.tolist() == [[1, 2, 4, 0]] and batch.targets_BT.tolist() == [[2, 3, 5, 0]]
-  assert batch.weights_BT.tolist() == [[0, 1, 2, 0]] and batch.segments_BT.tolist() == [[1, 1, 2, 0]] and batch.positions_BT.tolist() == [[0, 1, 0, 0]]
+  assert (
+    batch.weights_BT.tolist() == [[0, 1, 2, 0]]
+    and batch.segments_BT.tolist() == [[1, 1, 2, 0]]
+    and batch.positions_BT.tolist() == [[0, 1, 0, 0]]
+  )
 
 
 class FakeSource:
@@ -87,7 +100,14 @@ class FakeSource:
 
 def make_feed(process=0, processes=1, seed=0, **packing):
   sources = {"a": FakeSource(50, 1), "b": FakeSource(200, 2)}
-  return feed_lib.Feed(sources, {"a": 0.25, "b": 0.75}, feed_lib.Packing(**{"row_length": 64, "rows": 4, "window": 128, **packing}), seed=seed, process=process, processes=processes)
+  return feed_lib.Feed(
+    sources,
+    {"a": 0.25, "b": 0.75},
+    feed_lib.Packing(**{"row_length": 64, "rows": 4, "window": 128, **packing}),
+    seed=seed,
+    process=process,
+    processes=processes,
+  )
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
@@ -130,18 +150,28 @@ def test_bad_geometry_is_refused():
 
 def test_cache_is_addressed_by_content_counts_problems_and_is_written_whole(tmp_path, smollm2_tokenizer):
   path = tmp_path / "rows.jsonl"
-  lines = [json.dumps(ROWS["alpaca"]), "{", json.dumps({"prompt": "only"}), json.dumps({"messages": [{"role": "user", "content": "no answer"}]})]
+  lines = [
+    json.dumps(ROWS["alpaca"]),
+    "{",
+    json.dumps({"prompt": "only"}),
+    json.dumps({"messages": [{"role": "user", "content": "no answer"}]}),
+  ]
   path.write_text("\n".join(lines) + "\n")
   renderer = chat.Renderer(smollm2_tokenizer)
   source = mixture.Source(name="s", path=str(path))
   mix = mixture.Mixture(name="m", sources=(source,))
   manifest = cache.write_source(str(tmp_path / "c"), mix, source, renderer, source.rows())
   assert (manifest["rows"], manifest["kept"], manifest["dropped"]) == (4, 1, 3)
-  assert [row["line"] for row in manifest["dropped_rows"]] == [2, 3, 4] and "no assistant turn" in manifest["dropped_by_reason"]
+  assert [row["line"] for row in manifest["dropped_rows"]] == [2, 3, 4] and "no assistant turn" in manifest[
+    "dropped_by_reason"
+  ]
   stored = cache.CachedSource(cache.source_folder(str(tmp_path / "c"), manifest["key"]))
   ids, weights = stored[0]
   assert smollm2_tokenizer.decode(ids[weights != 0]) == "a<|im_end|>" and stored.lengths.tolist() == [len(ids) - 1]
-  keys = {cache.source_key(source, renderer), cache.source_key(source, chat.Renderer(smollm2_tokenizer, chat.Rendering(max_length=9)))}
+  keys = {
+    cache.source_key(source, renderer),
+    cache.source_key(source, chat.Renderer(smollm2_tokenizer, chat.Rendering(max_length=9))),
+  }
   path.write_text(lines[0] + "\n")
   keys.add(cache.source_key(source, renderer))
   assert len(keys) == 3

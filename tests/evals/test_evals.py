@@ -1,4 +1,5 @@
 """Checkers, intervals, and multiple choice."""
+
 import numpy as np
 import pytest
 
@@ -9,12 +10,21 @@ from itune_jax.evals import stats
 from itune_jax.train import loop
 
 
-@pytest.mark.parametrize("output,check,passes", [
-    (" a, b\n", {"name": "exact", "answer": "a, b"}, True), ("a, b.", {"name": "exact", "answer": "a, b"}, False),
-    ("The Cat!", {"name": "any_of", "answers": ["dog", "the cat"]}, True), ("bird", {"name": "any_of", "answers": ["dog"]}, False),
-    ('{"b": 1, "a": [2]}', {"name": "json", "answer": '{"a":[2],"b":1}'}, True), ('{"a": 2', {"name": "json", "answer": "{}"}, False),
-    ("so 3 + 4 = 7\n#### 1,234", {"name": "final_number", "answer": "x #### 1234"}, True), ("the total is 12.0 apples", {"name": "final_number", "answer": "#### 12"}, True),
-    ("#### 12 of 13", {"name": "final_number", "answer": "#### 13"}, False), ("none", {"name": "final_number", "answer": "#### 1"}, False)])
+@pytest.mark.parametrize(
+  "output,check,passes",
+  [
+    (" a, b\n", {"name": "exact", "answer": "a, b"}, True),
+    ("a, b.", {"name": "exact", "answer": "a, b"}, False),
+    ("The Cat!", {"name": "any_of", "answers": ["dog", "the cat"]}, True),
+    ("bird", {"name": "any_of", "answers": ["dog"]}, False),
+    ('{"b": 1, "a": [2]}', {"name": "json", "answer": '{"a":[2],"b":1}'}, True),
+    ('{"a": 2', {"name": "json", "answer": "{}"}, False),
+    ("so 3 + 4 = 7\n#### 1,234", {"name": "final_number", "answer": "x #### 1234"}, True),
+    ("the total is 12.0 apples", {"name": "final_number", "answer": "#### 12"}, True),
+    ("#### 12 of 13", {"name": "final_number", "answer": "#### 13"}, False),
+    ("none", {"name": "final_number", "answer": "#### 1"}, False),
+  ],
+)
 def test_checkers(output, check, passes):
   assert checkers.judge(output, check) == passes
 
@@ -51,5 +61,7 @@ def test_a_tie_is_wrong_whichever_comes_first():
 
 def test_early_stop():
   stop = loop.EarlyStop(metric="loss", patience=2)
-  assert not stop.due([{"loss": 3}, {"loss": 2}, {"loss": 2.5}]) and stop.due([{"loss": 2}, {"loss": 2.5}, {"loss": 2.4}])
+  assert not stop.due([{"loss": 3}, {"loss": 2}, {"loss": 2.5}]) and stop.due(
+    [{"loss": 2}, {"loss": 2.5}, {"loss": 2.4}]
+  )
   assert not loop.EarlyStop().due([{"loss": 1}] * 9)

@@ -1,4 +1,5 @@
 """Hugging Face folders in and out, sharded or not, onto any mesh; and what is refused."""
+
 import json
 
 import jax
@@ -12,8 +13,20 @@ from itune_jax.models import load
 from itune_jax.nn import rope
 from tests import tiny
 
-BIASED = decoder.DecoderConfig(vocab=64, width=16, depth=3, heads=4, kv_heads=2, head_dim=4, mlp=32, max_length=128, tied=False, attention_bias=True,
-                               mlp_bias=True, rope=rope.Rope(base=1000.0, scaling="llama3", factor=8.0, original_length=64))
+BIASED = decoder.DecoderConfig(
+  vocab=64,
+  width=16,
+  depth=3,
+  heads=4,
+  kv_heads=2,
+  head_dim=4,
+  mlp=32,
+  max_length=128,
+  tied=False,
+  attention_bias=True,
+  mlp_bias=True,
+  rope=rope.Rope(base=1000.0, scaling="llama3", factor=8.0, original_length=64),
+)
 
 
 @pytest.mark.parametrize("cfg", [tiny.CONFIG, BIASED], ids=["tied", "biases and scaled rope"])
@@ -47,21 +60,32 @@ def edit(**changes):
   def change(folder):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
   return change
 
 
-@pytest.mark.parametrize("change,words", [
+@pytest.mark.parametrize(
+  "change,words",
+  [
     (edit(model_type="gpt_oss"), "model_type is 'gpt_oss'; supported is 'llama'"),
     (edit(rope_parameters={"rope_type": "magic"}), "rope_type is 'magic'; supported are default, linear, llama3"),
     (edit(num_hidden_layers=3), r"missing tensors: model.layers.2.input_layernorm.weight, .* and 6 more"),
     (edit(num_hidden_layers=1), "unexpected tensors: model.layers.1"),
-    (edit(intermediate_size=48), r"misshapen tensors: model.layers.0.mlp.gate_proj.weight is \(32, 16\), expected \(48, 16\)"),
+    (
+      edit(intermediate_size=48),
+      r"misshapen tensors: model.layers.0.mlp.gate_proj.weight is \(32, 16\), expected \(48, 16\)",
+    ),
     (edit(tie_word_embeddings=False), "missing tensors: lm_head.weight"),
     (edit(num_attention_heads=3), "must be a multiple of kv_heads"),
     (lambda f: (f / "config.json").write_text("{"), "config.json: not readable as JSON"),
     (lambda f: (f / "config.json").unlink(), "no config.json"),
-    (lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-10]), "missing, truncated or corrupt"),
-], ids=lambda x: x[:30] if isinstance(x, str) else "")
+    (
+      lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-10]),
+      "missing, truncated or corrupt",
+    ),
+  ],
+  ids=lambda x: x[:30] if isinstance(x, str) else "",
+)
 def test_what_does_not_fit_is_named(tmp_path, change, words):
   with pytest.raises(errors.InputError, match=words):
     broken(tmp_path, change)
@@ -79,7 +103,15 @@ def test_non_finite_weights_are_not_exported_and_nothing_is_left(tmp_path):
 def test_the_default_base_loads_and_knows_itself(smollm2_path):
   source = load.open_source(smollm2_path)
   cfg = source.config()
-  assert (cfg.vocab, cfg.width, cfg.depth, cfg.heads, cfg.kv_heads, cfg.mlp, cfg.tied) == (49152, 576, 30, 9, 3, 1536, True)
+  assert (cfg.vocab, cfg.width, cfg.depth, cfg.heads, cfg.kv_heads, cfg.mlp, cfg.tied) == (
+    49152,
+    576,
+    30,
+    9,
+    3,
+    1536,
+    True,
+  )
   assert source.read("model.layers.0.self_attn.k_proj.weight").shape == (192, 576)
 
 

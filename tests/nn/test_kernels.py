@@ -1,4 +1,5 @@
 """The block kernel is the full softmax, forwards and backwards, over any cut of rows into segments."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +22,7 @@ def ragged(T, seed):
     while len(ids) < T - padded:
       s += 1
       ids += [s] * rs.randint(1, T // 2)
-    rows.append(ids[:T - padded] + [0] * padded)
+    rows.append(ids[: T - padded] + [0] * padded)
   return rows
 
 
@@ -31,7 +32,10 @@ def test_packed_equals_reference(T):
 
   def both(attend):
     out, lse = attend(q, k, v, segments)
-    loss = lambda q, k, v: (attend(q, k, v, segments)[0] * d).sum() + jnp.where(segments[..., None] > 0, attend(q, k, v, segments)[1], 0).sum()
+    loss = (
+      lambda q, k, v: (attend(q, k, v, segments)[0] * d).sum()
+      + jnp.where(segments[..., None] > 0, attend(q, k, v, segments)[1], 0).sum()
+    )
     return out, lse, *jax.grad(loss, argnums=(0, 1, 2))(q, k, v)
 
   ours, theirs = jax.jit(lambda: both(kernels.packed))(), jax.jit(lambda: both(kernels.reference))()

@@ -1,4 +1,5 @@
 """The chunked loss is the plain loss; normalisation, z-loss and NEFTune are what they say."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np

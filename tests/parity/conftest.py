@@ -1,4 +1,5 @@
 """Live peers: transformers on the weights of the default base, exported by this project."""
+
 import jax
 import pytest
 
@@ -28,6 +29,7 @@ def ours():
 def theirs(smollm2_path):
   """The same file, dequantised by transformers itself."""
   import os
+
   folder, name = os.path.split(smollm2_path)
   return transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32).eval()
 

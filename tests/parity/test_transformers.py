@@ -1,4 +1,5 @@
 """Logits, greedy text, exports and tokens against transformers, live. Figures are printed (run with -s)."""
+
 import glob
 import json
 import os
@@ -30,7 +31,7 @@ def torch_logits(model, tokens):
 
 
 def prompts(count):
-  return [row["messages"][-2]["content"] for row in generate.split("heldout")][::288 // count][:count]
+  return [row["messages"][-2]["content"] for row in generate.split("heldout")][:: 288 // count][:count]
 
 
 def test_logits_of_the_default_base(ours, theirs):
@@ -46,11 +47,26 @@ def test_greedy_continuations(ours, theirs):
   close = equal = 0
   for prompt in ["What is the capital of France? Answer in one sentence.", *prompts(19)]:
     ids = renderer.prompt_ids([{"role": "user", "content": prompt}])
-    (out,) = api.decode_lib.generate(ours.session.binder, ours.session.attached.params, [ids], api.decode_lib.Decode(max_new_tokens=64, batch=1), (), 8192)
+    (out,) = api.decode_lib.generate(
+      ours.session.binder,
+      ours.session.attached.params,
+      [ids],
+      api.decode_lib.Decode(max_new_tokens=64, batch=1),
+      (),
+      8192,
+    )
     with torch.no_grad():
-      found = theirs.generate(torch.tensor([ids]), max_new_tokens=64, min_new_tokens=64, do_sample=False, output_logits=True, return_dict_in_generate=True,
-                              eos_token_id=None, pad_token_id=2)
-    wanted = found.sequences[0, len(ids):].tolist()
+      found = theirs.generate(
+        torch.tensor([ids]),
+        max_new_tokens=64,
+        min_new_tokens=64,
+        do_sample=False,
+        output_logits=True,
+        return_dict_in_generate=True,
+        eos_token_id=None,
+        pad_token_id=2,
+      )
+    wanted = found.sequences[0, len(ids) :].tolist()
     for i, (a, b) in enumerate(zip(out.tokens, wanted, strict=True)):
       top = torch.topk(found.logits[i][0], 2).values
       if float(top[0] - top[1]) < 1e-3:
@@ -81,10 +97,21 @@ def trained(ours, method):
   return api.Model(ours.attach(method).session.with_arrays({n: attached.params[n] for n in attached.trainable}))
 
 
-@pytest.mark.parametrize("method", [
-    lora.Lora(rank=8), lora.Lora(rank=8, rslora=True, alpha=4.0),
-    lora.Lora(rank=8, rank_pattern={r"blocks/[0-9]/.*": 3}, alpha_pattern={r".*/q": 5.0}, sites=r"blocks/\d+/(attn/[qo]|mlp/down)"),
-    lora.Lora(rank=4, sites=r"blocks/2\d/mlp/up")], ids=["plain", "rslora", "patterns", "some layers"])
+@pytest.mark.parametrize(
+  "method",
+  [
+    lora.Lora(rank=8),
+    lora.Lora(rank=8, rslora=True, alpha=4.0),
+    lora.Lora(
+      rank=8,
+      rank_pattern={r"blocks/[0-9]/.*": 3},
+      alpha_pattern={r".*/q": 5.0},
+      sites=r"blocks/\d+/(attn/[qo]|mlp/down)",
+    ),
+    lora.Lora(rank=4, sites=r"blocks/2\d/mlp/up"),
+  ],
+  ids=["plain", "rslora", "patterns", "some layers"],
+)
 def test_adapter_in_peft(ours, base_folder, tmp_path, method):
   peft = pytest.importorskip("peft")
   model = trained(ours, method)
@@ -98,7 +125,9 @@ def test_adapter_in_peft(ours, base_folder, tmp_path, method):
   loaded.save_pretrained(str(tmp_path / "b"))
   back = api.load("smollm2-135m-instruct", adapter=str(tmp_path / "b"))
   again = relative(back.logits(tokens), expected)
-  print(f"\nadapter in peft: {distance:.1e}; saved by peft and loaded here: {again:.1e} (limit 1e-4; the adapter moves logits by {moved:.2f})")
+  print(
+    f"\nadapter in peft: {distance:.1e}; saved by peft and loaded here: {again:.1e} (limit 1e-4; the adapter moves logits by {moved:.2f})"
+  )
   assert distance <= 1e-4 and again <= 1e-4 and moved > 0.01
 
 
@@ -108,19 +137,40 @@ def test_merged_export_in_transformers(ours, tmp_path):
   loaded = transformers.AutoModelForCausalLM.from_pretrained(str(tmp_path / "m"), dtype=torch.float32).eval()
   tokens = [ours.session.tokenizer(TEXT)["input_ids"]]
   distance = relative(torch_logits(loaded, tokens), model.logits(tokens))
-  print(f"\nmerged export in transformers: {distance:.1e} (limit 1e-4); its own check said {manifest['logit_parity']:.1e}")
+  print(
+    f"\nmerged export in transformers: {distance:.1e} (limit 1e-4); its own check said {manifest['logit_parity']:.1e}"
+  )
   assert distance <= 1e-4
 
 
 def strings(itune_data):
   """5,000 real strings of several languages and kinds, and awkward ones."""
-  found = ["", " ", "\n", "a  b", "1234567", "\u00a0x", "don't I'LL", "<|im_end|> <|im_start|>x", "\r\n\t", "🙂👩‍👩‍👧", "ﬁ İ ß"]
-  for name in ("gsm8k/train_first1500.jsonl", "mgsm/*.tsv", "mbpp/*.jsonl", "xcopa/*.jsonl", "alpaca_eval/*.json", "self_instruct/*.jsonl"):
+  found = [
+    "",
+    " ",
+    "\n",
+    "a  b",
+    "1234567",
+    "\u00a0x",
+    "don't I'LL",
+    "<|im_end|> <|im_start|>x",
+    "\r\n\t",
+    "🙂👩‍👩‍👧",
+    "ﬁ İ ß",
+  ]
+  for name in (
+    "gsm8k/train_first1500.jsonl",
+    "mgsm/*.tsv",
+    "mbpp/*.jsonl",
+    "xcopa/*.jsonl",
+    "alpaca_eval/*.json",
+    "self_instruct/*.jsonl",
+  ):
     for file in sorted(glob.glob(f"{itune_data}/{name}")):
       with open(file, encoding="utf-8") as f:
         found += [line[:600] for line in f.read().splitlines() if line.strip()]
   assert len(found) >= 5000
-  return found[:11] + found[11::max(1, (len(found) - 11) // 4989)][:4989 + 200]
+  return found[:11] + found[11 :: max(1, (len(found) - 11) // 4989)][: 4989 + 200]
 
 
 def test_tokenizer_equals_transformers_own_reading_of_the_file(ours, smollm2_path, itune_data):
@@ -143,8 +193,17 @@ def test_every_template_of_trl(ours):
   files = sorted(glob.glob(os.path.join(os.path.dirname(trl.__file__), "chat_templates", "*.jinja")))
   files = [f for f in files if not f.endswith("_training.jinja")]
   tokenizer, original = ours.session.tokenizer, ours.session.tokenizer.chat_template
-  plain = example_lib.Example(messages=tuple({"role": r, "content": c} for r, c in (
-      ("user", "Hi there"), ("assistant", "Hello, friend."), ("user", "Bye"), ("assistant", "See you\nsoon"))))
+  plain = example_lib.Example(
+    messages=tuple(
+      {"role": r, "content": c}
+      for r, c in (
+        ("user", "Hi there"),
+        ("assistant", "Hello, friend."),
+        ("user", "Bye"),
+        ("assistant", "See you\nsoon"),
+      )
+    )
+  )
   exact, refused = 0, []
   try:
     for file in files:
@@ -173,11 +232,20 @@ def test_every_template_of_trl(ours):
 def test_loglikelihood_equals_lm_eval(ours, base_folder):
   models = pytest.importorskip("lm_eval.models.huggingface")
   instance = pytest.importorskip("lm_eval.api.instance")
-  pairs = [("The capital of France is", " Paris"), ("Two plus two is ", "four"), ("", "Hello there"), ("Water is\n", " wet and  cold"), ("a", "b c")]
+  pairs = [
+    ("The capital of France is", " Paris"),
+    ("Two plus two is ", "four"),
+    ("", "Hello there"),
+    ("Water is\n", " wet and  cold"),
+    ("a", "b c"),
+  ]
   lm = models.HFLM(pretrained=base_folder, device="cpu", dtype="float32", batch_size=1)
   requests = [instance.Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(pairs)]
   found = lm.loglikelihood(requests)
   for pair, (a, greedy), (b, is_greedy) in zip(pairs, ours.loglikelihood(pairs), found, strict=True):
     np.testing.assert_allclose(a, b, atol=2e-3, err_msg=str(pair))
     assert greedy == is_greedy
-  print("\nlog-likelihoods against lm-eval:", json.dumps([round(abs(a[0] - b[0]), 6) for a, b in zip(ours.loglikelihood(pairs), found, strict=True)]))
+  print(
+    "\nlog-likelihoods against lm-eval:",
+    json.dumps([round(abs(a[0] - b[0]), 6) for a, b in zip(ours.loglikelihood(pairs), found, strict=True)]),
+  )

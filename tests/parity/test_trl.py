@@ -1,4 +1,5 @@
 """The loss and gradients of a step against TRL's trainer arithmetic, and the learned update against torch's AdamW."""
+
 import numpy as np
 import pytest
 
@@ -23,16 +24,24 @@ def test_packed_loss_and_lora_gradient_equal_peft_unpacked(ours, base_folder):
   """Three conversations packed here, one by one there; loss is summed over answers and divided once."""
   peft = pytest.importorskip("peft")
   from itune_jax.data import chat, example as example_lib
+
   renderer = chat.Renderer(ours.session.tokenizer)
-  items = [(r.ids, r.weights) for q, a in ROWS for r in renderer.render(example_lib.Example(messages=(
-      {"role": "user", "content": q}, {"role": "assistant", "content": a})))]
+  items = [
+    (r.ids, r.weights)
+    for q, a in ROWS
+    for r in renderer.render(
+      example_lib.Example(messages=({"role": "user", "content": q}, {"role": "assistant", "content": a}))
+    )
+  ]
   method = lora.Lora(rank=4, sites=r"blocks/\d+/attn/q")
   attached = tiny.randomise(ours.attach(method).session.attached, scale=0.02)
   bind = tiny.binder(attached.module, ours.session.mesh)
   trainable = {n: attached.params[n] for n in attached.trainable}
   frozen = {n: v for n, v in attached.params.items() if n not in trainable}
   batch = jax.tree.map(lambda x: jnp.asarray(x)[None], tiny.packed(items, 256))
-  sums, grads = jax.jit(lambda t, f, b: step_lib.gradients(bind, sft.Sft(), t, f, b, jax.random.key(0)))(trainable, frozen, batch)
+  sums, grads = jax.jit(lambda t, f, b: step_lib.gradients(bind, sft.Sft(), t, f, b, jax.random.key(0)))(
+    trainable, frozen, batch
+  )
   base = transformers.AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32)
   model = peft.get_peft_model(base, peft.LoraConfig(r=4, lora_alpha=16, target_modules=["q_proj"]))
   state = dict(model.named_parameters())
@@ -62,7 +71,9 @@ def test_adamw_is_torchs():
   weights = np.random.RandomState(0).randn(5, 3).astype(np.float32)
   theirs = torch.nn.Parameter(torch.tensor(weights))
   optimizer = torch.optim.AdamW([theirs], lr=0.01, weight_decay=0.1)
-  transform, _ = adamw.AdamW(schedule=schedule.Schedule(rate=0.01, kind="constant", warmup=0.0), weight_decay=0.1, clip=0.0).make(5, ["x/kernel"])
+  transform, _ = adamw.AdamW(
+    schedule=schedule.Schedule(rate=0.01, kind="constant", warmup=0.0), weight_decay=0.1, clip=0.0
+  ).make(5, ["x/kernel"])
   ours = {"x/kernel": jnp.asarray(weights)}
   state = transform.init(ours)
   for i in range(5):

@@ -1,4 +1,5 @@
 """One contract for every method: a row here is what adding a method takes."""
+
 import dataclasses
 
 import jax
@@ -20,12 +21,15 @@ from tests import tiny
 Q, R = 16 * 16, 4  # one attention matrix; the rank
 # name: (method, trainable parameters)
 TABLE = {
-    "full": (full.Full(), 64 * 16 + 16 + 2 * (2 * 16 + 2 * 16 * 16 + 2 * 16 * 8 + 3 * 16 * 32)),
-    "partial": (full.Full(params=r"blocks/.*_norm/scale"), 2 * 2 * 16),
-    "lora": (lora.Lora(rank=R), 2 * R * (2 * 32 + 2 * 24 + 3 * 48)),
-    "rslora": (lora.Lora(rank=R, alpha=3.0, rslora=True, sites=r"blocks/\d+/attn/q"), 2 * R * 32),
-    "patterns": (lora.Lora(rank=R, rank_pattern={r"blocks/1/.*": 2}, alpha_pattern={r".*/q": 1.0}, sites=r"blocks/\d+/attn/(q|o)"), 2 * 2 * R * 32),
-    "one layer": (lora.Lora(rank=R, sites=r"blocks/1/mlp/down"), 2 * R * 48),
+  "full": (full.Full(), 64 * 16 + 16 + 2 * (2 * 16 + 2 * 16 * 16 + 2 * 16 * 8 + 3 * 16 * 32)),
+  "partial": (full.Full(params=r"blocks/.*_norm/scale"), 2 * 2 * 16),
+  "lora": (lora.Lora(rank=R), 2 * R * (2 * 32 + 2 * 24 + 3 * 48)),
+  "rslora": (lora.Lora(rank=R, alpha=3.0, rslora=True, sites=r"blocks/\d+/attn/q"), 2 * R * 32),
+  "patterns": (
+    lora.Lora(rank=R, rank_pattern={r"blocks/1/.*": 2}, alpha_pattern={r".*/q": 1.0}, sites=r"blocks/\d+/attn/(q|o)"),
+    2 * 2 * R * 32,
+  ),
+  "one layer": (lora.Lora(rank=R, sites=r"blocks/1/mlp/down"), 2 * R * 48),
 }
 BATCH = tiny.packed(tiny.examples(12), 32)
 
@@ -49,7 +53,8 @@ def test_contract(method, count, mesh1):
   frozen = {n: v for n, v in attached.params.items() if n not in trainable}
   bind = tiny.binder(attached.module)
   _, grads = jax.jit(lambda t, f, b: step_lib.gradients(bind, sft.Sft(chunk=16), t, f, b, jax.random.key(0)))(
-      trainable, frozen, jax.tree.map(lambda x: x[None], BATCH))
+    trainable, frozen, jax.tree.map(lambda x: x[None], BATCH)
+  )
   assert grads.keys() == trainable.keys() and any(np.abs(np.asarray(g)).max() > 0 for g in grads.values())
   # It is data: a checkpoint names it.
   assert methods_lib.from_json(methods_lib.to_json(method)) == method
@@ -70,8 +75,15 @@ def test_peft_folder_round_trip(name, tmp_path, mesh1):
   again = tiny.attach(tiny.base(mesh1), method)
   params = {**again.params, **exchange.fill(again, method, pairs)}
   np.testing.assert_allclose(tiny.logits(again, BATCH, params=params), tiny.logits(attached, BATCH), atol=1e-6)
-  exchange.save(str(tmp_path / "b"), peft_base.Attached(again.module, params, again.trainable, again.methods), hf.module_names, base="somewhere")
-  assert (tmp_path / "a" / "adapter_model.safetensors").read_bytes() == (tmp_path / "b" / "adapter_model.safetensors").read_bytes()
+  exchange.save(
+    str(tmp_path / "b"),
+    peft_base.Attached(again.module, params, again.trainable, again.methods),
+    hf.module_names,
+    base="somewhere",
+  )
+  assert (tmp_path / "a" / "adapter_model.safetensors").read_bytes() == (
+    tmp_path / "b" / "adapter_model.safetensors"
+  ).read_bytes()
 
 
 def test_a_pattern_that_matches_nothing_lists_the_sites():
@@ -81,11 +93,17 @@ def test_a_pattern_that_matches_nothing_lists_the_sites():
     tiny.attach(tiny.base(), full.Full(params="wq"))
 
 
-@pytest.mark.parametrize("make,words", [
-    (lambda: lora.Lora(rank="8"), "Lora.rank = '8' .str.; it takes int"), (lambda: lora.Lora(rank=0), "must be positive"),
-    (lambda: lora.Lora(dropout=1.0), "share in"), (lambda: tiny.attach(tiny.base(), lora.Lora(rank=17)), "larger than the matrix"),
+@pytest.mark.parametrize(
+  "make,words",
+  [
+    (lambda: lora.Lora(rank="8"), "Lora.rank = '8' .str.; it takes int"),
+    (lambda: lora.Lora(rank=0), "must be positive"),
+    (lambda: lora.Lora(dropout=1.0), "share in"),
+    (lambda: tiny.attach(tiny.base(), lora.Lora(rank=17)), "larger than the matrix"),
     (lambda: tiny.attach(tiny.base(), lora.Lora(sites="(")), "no regular expression"),
-    (lambda: tiny.attach(tiny.base(), lora.Lora(), lora.Lora()), "two methods are called the same")])
+    (lambda: tiny.attach(tiny.base(), lora.Lora(), lora.Lora()), "two methods are called the same"),
+  ],
+)
 def test_bad_values_are_refused_in_words(make, words):
   with pytest.raises(errors.InputError, match=words):
     make()

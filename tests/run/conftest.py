@@ -1,4 +1,5 @@
 """Commands are tested on one device, as on a laptop."""
+
 import jax
 import pytest
 

@@ -1,4 +1,5 @@
 """The facade, on the tiny model: train, load, generate, score, attach, save, export."""
+
 import numpy as np
 import pytest
 
@@ -18,7 +19,7 @@ def test_train_and_use(run, tmp_path):
   assert model.logits(tokens).shape == (1, 4, 49152) and model.logits(tokens).dtype == np.float32
   answers = model.generate(["Hi", [{"role": "user", "content": "Hello"}]], max_new_tokens=4)
   assert len(answers) == 2 and answers == model.generate(["Hi", "Hello"], max_new_tokens=4)
-  (logprob, greedy), = model.loglikelihood([("a b", " c")])
+  ((logprob, greedy),) = model.loglikelihood([("a b", " c")])
   assert logprob < 0 and greedy in (True, False)
   manifest = api.export_hf(model, str(tmp_path / "hf"))
   assert manifest["logit_parity"] < 1e-4

@@ -1,4 +1,5 @@
 """The command line: quick help, and bad input as one line with the right exit code."""
+
 import json
 import subprocess
 import sys
@@ -17,21 +18,44 @@ def run(capsys, *argv):
 
 def test_help_is_quick_and_imports_no_jax():
   start = time.perf_counter()
-  done = subprocess.run([sys.executable, "-c", "import sys; from itune_jax.run import cli; cli.main(['--help']); "
-                         "sys.exit(any(m in sys.modules for m in ('jax', 'tensorflow', 'gin')))"], capture_output=True, text=True, check=False)
+  done = subprocess.run(
+    [
+      sys.executable,
+      "-c",
+      "import sys; from itune_jax.run import cli; cli.main(['--help']); "
+      "sys.exit(any(m in sys.modules for m in ('jax', 'tensorflow', 'gin')))",
+    ],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
   assert done.returncode == 0 and "train" in done.stdout
   assert time.perf_counter() - start < 1
 
 
-@pytest.mark.parametrize("argv,words", [
+@pytest.mark.parametrize(
+  "argv,words",
+  [
     (["fly"], "unknown command 'fly'; commands are prepare, train"),
     (["train", "--gin_file=nowhere.gin", "--run_dir=x"], "nowhere.gin: no such file; recipes are demo.gin"),
-    (["train", "--gin_file=recipes/demo.gin", "--gin.STEP=3", "--run_dir=x"], "STEP is set, but nothing refers to it: it would have no effect; did you mean STEPS?"),
+    (
+      ["train", "--gin_file=recipes/demo.gin", "--gin.STEP=3", "--run_dir=x"],
+      "STEP is set, but nothing refers to it: it would have no effect; did you mean STEPS?",
+    ),
     (["train", "--gin_file=recipes/demo.gin", "--gin.lora.Lora.rnk=3", "--run_dir=x"], "rnk"),
-    (["train", "--gin_file=recipes/demo.gin", "--gin.lora.Lora.rank='3'", "--run_dir=x"], "Lora.rank = '3' (str); it takes int"),
+    (
+      ["train", "--gin_file=recipes/demo.gin", "--gin.lora.Lora.rank='3'", "--run_dir=x"],
+      "Lora.rank = '3' (str); it takes int",
+    ),
     (["train", "--gin_file=recipes/demo.gin", "--gin.STEPS", "--run_dir=x"], "write it as --gin.NAME=VALUE"),
-    (["train", "--gin_file=recipes/llama_tiny.gin", "--gin.full.Full.params='wq'", "--run_dir=x"], "matches no parameter"),
-    (["train", "--gin_file=recipes/llama_tiny.gin", "--gin.chat.Rendering.max_length=77", "--run_dir=x"], "not prepared"),
+    (
+      ["train", "--gin_file=recipes/llama_tiny.gin", "--gin.full.Full.params='wq'", "--run_dir=x"],
+      "matches no parameter",
+    ),
+    (
+      ["train", "--gin_file=recipes/llama_tiny.gin", "--gin.chat.Rendering.max_length=77", "--run_dir=x"],
+      "not prepared",
+    ),
     (["prepare", "--gin_file=recipes/smollm2_lora.gin", "--gin.DATA='no/such.jsonl'"], "no/such.jsonl: no such file"),
     (["generate"], "nothing to answer: give --prompt"),
     (["generate", "--prompt=x", "--gin.specs.Model.base='./none.gguf'"], "none.gguf: no such file or folder"),
@@ -39,7 +63,9 @@ def test_help_is_quick_and_imports_no_jax():
     (["export", "--adapter=/nowhere", "--out=/tmp/none"], "/nowhere: no run directory"),
     (["report", "--run_dir=/nowhere"], "not a run directory"),
     (["eval", "--gin_file=recipes/llama_tiny.gin"], "no evaluators"),
-], ids=lambda x: "-".join(x)[:60] if isinstance(x, list) else "")
+  ],
+  ids=lambda x: "-".join(x)[:60] if isinstance(x, list) else "",
+)
 def test_bad_input_is_one_line_and_exit_code_2(capsys, argv, words):
   code, _, err = run(capsys, *argv)
   last = err.strip().splitlines()[-1]
@@ -55,6 +81,7 @@ def test_hub_name_without_a_network_says_so(capsys, monkeypatch):
 def test_full_disk_is_one_line_and_exit_code_1(capsys, monkeypatch, tmp_path):
   def no_space(*args, **kwargs):
     raise OSError(28, "No space left on device", str(tmp_path))
+
   monkeypatch.setattr("itune_jax.core.files.os.makedirs", no_space)
   code, _, err = run(capsys, "import", "--source=smollm2-135m-instruct", f"--out={tmp_path}/m")
   assert code == 1 and "No space left" in err.strip().splitlines()[-1]
@@ -62,9 +89,17 @@ def test_full_disk_is_one_line_and_exit_code_1(capsys, monkeypatch, tmp_path):
 
 
 def test_generate_answers_from_a_file(capsys, tmp_path):
-  (tmp_path / "p.jsonl").write_text(json.dumps({"prompt": "Hi"}) + "\n" + json.dumps({"messages": [{"role": "user", "content": "Hello"}]}) + "\n")
-  code, _, _ = run(capsys, "generate", "--gin_file=models/llama_tiny.gin", f"--prompts={tmp_path}/p.jsonl", f"--output={tmp_path}/o.jsonl",
-                   "--gin.decode.Decode.max_new_tokens=4")
+  (tmp_path / "p.jsonl").write_text(
+    json.dumps({"prompt": "Hi"}) + "\n" + json.dumps({"messages": [{"role": "user", "content": "Hello"}]}) + "\n"
+  )
+  code, _, _ = run(
+    capsys,
+    "generate",
+    "--gin_file=models/llama_tiny.gin",
+    f"--prompts={tmp_path}/p.jsonl",
+    f"--output={tmp_path}/o.jsonl",
+    "--gin.decode.Decode.max_new_tokens=4",
+  )
   assert code == 0 and len((tmp_path / "o.jsonl").read_text().splitlines()) == 2
   (tmp_path / "p.jsonl").write_text('{"prompt": "Hi"}\n{"question": 1}\n')
   code, _, err = run(capsys, "generate", f"--prompts={tmp_path}/p.jsonl")

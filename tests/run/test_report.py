@@ -1,4 +1,5 @@
 """The pages that a person sees, in a real browser, and inspect in the terminal."""
+
 import json
 import re
 import shutil
@@ -13,7 +14,15 @@ from itune_jax.run import report
 from itune_jax.run import results
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = [
+  "--headless",
+  "--no-sandbox",
+  "--disable-gpu",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+]
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +32,33 @@ def run_dir(tmp_path_factory):
   recipe = ["--gin_file=recipes/llama_tiny.gin", "--gin.STEPS=6"]
   assert cli.main(["prepare", *recipe[:1]]) == 0 and cli.main(["train", *recipe, f"--run_dir={run}"]) == 0
   for label, right in (("before", 2), ("after", 9)):
-    rows = [{"id": f"i{i}", "cluster": f"t{i % 4}", "domain": "sort" if i % 2 else "count", "prompt": f"Sort <b>{i}</b>", "answer": "a, b",
-             "output": f"answer {i} & more", "correct": i < right, "stopped": True} for i in range(12)]
-    results.write(str(run), label, "starter", contracts.EvalResult({"starter/exact_match": right / 12, "starter/exact_match_low": 0.1,
-                                                                     "starter/exact_match_high": 0.9, "starter/items": 12.0}, rows))
+    rows = [
+      {
+        "id": f"i{i}",
+        "cluster": f"t{i % 4}",
+        "domain": "sort" if i % 2 else "count",
+        "prompt": f"Sort <b>{i}</b>",
+        "answer": "a, b",
+        "output": f"answer {i} & more",
+        "correct": i < right,
+        "stopped": True,
+      }
+      for i in range(12)
+    ]
+    results.write(
+      str(run),
+      label,
+      "starter",
+      contracts.EvalResult(
+        {
+          "starter/exact_match": right / 12,
+          "starter/exact_match_low": 0.1,
+          "starter/exact_match_high": 0.9,
+          "starter/items": 12.0,
+        },
+        rows,
+      ),
+    )
   return run
 
 
@@ -41,12 +73,39 @@ def test_report_figures(run_dir, capsys):
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium to look at the page in a browser")
 def test_report_in_a_browser(run_dir, tmp_path):
   path, _ = report.write(str(run_dir))
-  dom = subprocess.run([CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path}/p", "--dump-dom", f"file://{path}"], capture_output=True, text=True, timeout=120, check=True).stdout
-  for part in ('id="charts"', 'id="evals"', 'id="samples"', 'id="data"', 'id="operative"', "gain-starter", "+58.3", "on 12 held-out items"):
+  dom = subprocess.run(
+    [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path}/p", "--dump-dom", f"file://{path}"],
+    capture_output=True,
+    text=True,
+    timeout=120,
+    check=True,
+  ).stdout
+  for part in (
+    'id="charts"',
+    'id="evals"',
+    'id="samples"',
+    'id="data"',
+    'id="operative"',
+    "gain-starter",
+    "+58.3",
+    "on 12 held-out items",
+  ):
     assert part in dom, part
   assert dom.count("<figure>") == 3
   shot = tmp_path / "shot.png"
-  subprocess.run([CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path}/q", "--window-size=1100,1600", f"--screenshot={shot}", f"file://{path}"], capture_output=True, timeout=120, check=True)
+  subprocess.run(
+    [
+      CHROMIUM,
+      *FLAGS,
+      f"--user-data-dir={tmp_path}/q",
+      "--window-size=1100,1600",
+      f"--screenshot={shot}",
+      f"file://{path}",
+    ],
+    capture_output=True,
+    timeout=120,
+    check=True,
+  )
   pixels = _png(shot)
   assert pixels.shape[:2] == (1600, 1100)
   dark, blue = (pixels[..., :3].mean(-1) < 110).mean(), ((pixels[..., 2] > 120) & (pixels[..., 0] < 90)).mean()
@@ -56,6 +115,7 @@ def test_report_in_a_browser(run_dir, tmp_path):
 
 def _png(path):
   from matplotlib import image
+
   return (image.imread(path) * 255).astype(np.uint8)
 
 
@@ -65,8 +125,12 @@ def test_inspect_data_and_batch(capsys, tmp_path):
   capsys.readouterr()
   assert cli.main(["inspect", "data", *recipe, "--examples=2"]) == 0
   out = capsys.readouterr().out
-  assert "\033[30;42m" in out and "\033[2m<|im_start|>" in out and json.loads(out.strip().splitlines()[-1])["examples"] == 2
+  assert (
+    "\033[30;42m" in out and "\033[2m<|im_start|>" in out and json.loads(out.strip().splitlines()[-1])["examples"] == 2
+  )
   assert cli.main(["inspect", "batch", *recipe, "--step=3", f"--html={tmp_path}/b.html"]) == 0
   counts = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
   page = (tmp_path / "b.html").read_text()
-  assert counts["rows"] == 4 and counts["segments"] > 4 and page.count("<h2>") == counts["segments"] and 'class="t"' in page
+  assert (
+    counts["rows"] == 4 and counts["segments"] > 4 and page.count("<h2>") == counts["segments"] and 'class="t"' in page
+  )

@@ -1,4 +1,5 @@
 """Two runs of one configuration, one killed on the way, end bit for bit alike."""
+
 import json
 import os
 import pathlib
@@ -15,7 +16,12 @@ from itune_jax.run import cli
 from itune_jax.train import checkpoint
 
 STEPS, EVERY = 12, 3
-RECIPE = ["--gin_file=recipes/llama_tiny.gin", f"--gin.STEPS={STEPS}", f"--gin.checkpoint.Keep.every={EVERY}", "--gin.checkpoint.Keep.last=9"]
+RECIPE = [
+  "--gin_file=recipes/llama_tiny.gin",
+  f"--gin.STEPS={STEPS}",
+  f"--gin.checkpoint.Keep.every={EVERY}",
+  "--gin.checkpoint.Keep.last=9",
+]
 
 
 def arrays(run):
@@ -27,7 +33,10 @@ def arrays(run):
 
 def lines(run):
   timing = ("step_s", "trained_tokens_per_s")
-  return [{k: v for k, v in json.loads(line).items() if k not in timing} for line in (run / "metrics.jsonl").read_text().splitlines()]
+  return [
+    {k: v for k, v in json.loads(line).items() if k not in timing}
+    for line in (run / "metrics.jsonl").read_text().splitlines()
+  ]
 
 
 def start(run):
@@ -75,7 +84,9 @@ def test_a_finished_run_is_left_alone_and_another_configuration_refused(straight
 
 
 def test_run_directory_holds_what_reproduces_it(straight):
-  assert {"config.gin", "operative.gin", "run.json", "data.json", "metrics.jsonl", "train.json"} <= set(os.listdir(straight))
+  assert {"config.gin", "operative.gin", "run.json", "data.json", "metrics.jsonl", "train.json"} <= set(
+    os.listdir(straight)
+  )
   assert "schedule.Schedule.warmup = 0.05" in (straight / "operative.gin").read_text()
   assert files.read_json(str(straight / "run.json"))["packages"]["jax"]
 
@@ -93,6 +104,8 @@ def test_a_folder_without_the_marker_is_no_checkpoint(straight):
 
 
 def test_train_and_generate_import_no_tensorflow(straight):
-  code = ("import sys; from itune_jax.run import train, generate, evaluate, export; "
-          "sys.exit(any(m in sys.modules for m in ('tensorflow', 'seqio', 'torch')))")
+  code = (
+    "import sys; from itune_jax.run import train, generate, evaluate, export; "
+    "sys.exit(any(m in sys.modules for m in ('tensorflow', 'seqio', 'torch')))"
+  )
   assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

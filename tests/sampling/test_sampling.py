@@ -1,4 +1,5 @@
 """Decoding equals teacher forcing, rows do not see each other, and scores are log-probabilities."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -88,7 +89,9 @@ def test_scores_are_sums_of_log_probabilities(model):
   found = score.loglikelihood(tiny.binder(model.module), model.params, pairs, max_length=64)
   for (context, continuation), one in zip(pairs, found, strict=True):
     ids = np.asarray([*context, *continuation], np.int32)
-    logp = np.asarray(jax.nn.log_softmax(tiny.logits(model, tiny.unpacked([(ids, np.ones(len(ids), np.float32))], 64))))[0]
+    logp = np.asarray(
+      jax.nn.log_softmax(tiny.logits(model, tiny.unpacked([(ids, np.ones(len(ids), np.float32))], 64)))
+    )[0]
     at = range(len(context) - 1, len(ids) - 1)
     np.testing.assert_allclose(one.logprob, sum(logp[t, ids[t + 1]] for t in at), atol=1e-3)
     assert one.is_greedy == all(logp[t].argmax() == ids[t + 1] for t in at) and one.tokens == len(continuation)

@@ -1,4 +1,5 @@
 """The gradient of a step does not depend on micro-batches, devices, or packing."""
+
 import itertools
 
 import jax
@@ -16,7 +17,11 @@ from itune_jax.train import step as step_lib
 from tests import tiny
 
 ITEMS = tiny.examples(32, longest=12)
-MESHES = {"1": dict(devices=1), "2 data": dict(devices=2, data=2, fsdp=1), "8 data·fsdp·tensor": dict(devices=8, data=2, fsdp=2, tensor=2)}
+MESHES = {
+  "1": dict(devices=1),
+  "2 data": dict(devices=2, data=2, fsdp=1),
+  "8 data·fsdp·tensor": dict(devices=8, data=2, fsdp=2, tensor=2),
+}
 
 
 def gradient(method, micro, mesh, packed):
@@ -31,7 +36,9 @@ def gradient(method, micro, mesh, packed):
   bind = tiny.binder(moved.module, mesh)
   trainable = {n: params[n] for n in moved.trainable}
   frozen = {n: v for n, v in params.items() if n not in trainable}
-  sums, grads = jax.jit(lambda t, f, b: step_lib.gradients(bind, sft.Sft(chunk=16), t, f, b, jax.random.key(0)))(trainable, frozen, cut)
+  sums, grads = jax.jit(lambda t, f, b: step_lib.gradients(bind, sft.Sft(chunk=16), t, f, b, jax.random.key(0)))(
+    trainable, frozen, cut
+  )
   assert isinstance(cut, batch_lib.Batch)
   return {n: np.asarray(g) / float(sums.weight) for n, g in grads.items()}
 

@@ -1,4 +1,5 @@
 """The starter set, made anew from its seed: 16 families by template, and hand-written open-ended pairs. CC0."""
+
 from collections.abc import Iterator
 import importlib.resources
 import json
@@ -32,12 +33,23 @@ def _family(name: str, split_name: str) -> Iterator[dict[str, Any]]:
     turns = [{"role": role, "content": text} for role, text in drawn.get("turns", ())]
     question = wordings[template].format(**drawn)
     yield {
-        "id": f"starter-{split_name}-{name}-{i}", "language": "en", "domain": name,
-        "messages": [*turns, {"role": "user", "content": question}, {"role": "assistant", "content": drawn["answer"]}],
-        "source": {"kind": "annotated", "dataset": "itune-starter", "licence": _LICENCE, "family": name,
-                   "template": f"{name}/{split_name}/{template}"},
-        "check": {"name": drawn.get("check", "exact"), "answer": drawn["answer"],
-                  **({"choices": list(drawn["choices"])} if "choices" in drawn else {})}}
+      "id": f"starter-{split_name}-{name}-{i}",
+      "language": "en",
+      "domain": name,
+      "messages": [*turns, {"role": "user", "content": question}, {"role": "assistant", "content": drawn["answer"]}],
+      "source": {
+        "kind": "annotated",
+        "dataset": "itune-starter",
+        "licence": _LICENCE,
+        "family": name,
+        "template": f"{name}/{split_name}/{template}",
+      },
+      "check": {
+        "name": drawn.get("check", "exact"),
+        "answer": drawn["answer"],
+        **({"choices": list(drawn["choices"])} if "choices" in drawn else {}),
+      },
+    }
 
 
 def _open_ended() -> Iterator[dict[str, Any]]:
@@ -45,6 +57,9 @@ def _open_ended() -> Iterator[dict[str, Any]]:
   for i, line in enumerate(text.splitlines()):
     row = json.loads(line)
     yield {
-        "id": f"starter-open-{i}", "language": "en", "domain": row["domain"],
-        "messages": [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}],
-        "source": {"kind": "annotated", "dataset": "itune-starter-open", "licence": _LICENCE}}
+      "id": f"starter-open-{i}",
+      "language": "en",
+      "domain": row["domain"],
+      "messages": [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}],
+      "source": {"kind": "annotated", "dataset": "itune-starter-open", "licence": _LICENCE},
+    }
