@@ -56,7 +56,7 @@ def rendered(path: str, renderer: chat.Renderer):
 
 
 def in_order(rows, steps: int):
-  """The first rows, in order, that best-fit decreasing packs into `steps` rows of POSITIONS; the file repeats if short."""
+  """The first rows, in order, that best-fit decreasing packs into `steps` rows of POSITIONS; a short file repeats."""
   taken, total = [], 0
   for row in itertools.cycle(rows):
     if total + len(row[0]) - 1 > steps * POSITIONS:

@@ -52,7 +52,7 @@ def _fits(value, hint) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
   if hint is None:
     return value is None
-  if typing.is_protocol(hint) if hasattr(typing, "is_protocol") else getattr(hint, "_is_protocol", False):
+  if getattr(hint, "_is_protocol", False):
     return value is not None
   if isinstance(hint, type):
     return isinstance(value, hint)
@@ -62,4 +62,4 @@ def _fits(value, hint) -> bool:
 def _say(hint) -> str:
   if typing.get_origin(hint) is typing.Literal:
     return "one of " + ", ".join(map(repr, typing.get_args(hint)))
-  return getattr(hint, "__name__", None) if isinstance(hint, type) else str(hint).replace("typing.", "")
+  return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")

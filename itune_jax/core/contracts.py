@@ -29,8 +29,8 @@ class View(Protocol):
     """Final hidden states [B, T, D] and the auxiliary sums of the layers."""
     ...
 
-  def project(self, hidden: Any) -> Any:
-    """Logits [..., V] of hidden states [..., D]."""
+  def project(self, hidden: Any, ctx: Any = None) -> Any:
+    """Logits [..., V] of hidden states [..., D]; ctx as for `hidden`."""
     ...
 
 

@@ -6,7 +6,7 @@ row only pairs names.
 
 from collections.abc import Iterator, Mapping
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -93,7 +93,11 @@ def module_names(site: str) -> str | None:
   return next((row.theirs for row in LLAMA if row.ours == site), None)
 
 
-_KNOWN_ROPE = {"default": "none", "linear": "linear", "llama3": "llama3"}
+_KNOWN_ROPE: dict[str, Literal["none", "linear", "llama3"]] = {
+  "default": "none",
+  "linear": "linear",
+  "llama3": "llama3",
+}
 
 
 def config_from_hf(config: Mapping[str, Any], where: str) -> decoder.DecoderConfig:

@@ -40,6 +40,7 @@ class Attention(nnx.Module):
     if cache is None or x_BTD.shape[1] > 1:
       out, lse = kernels.packed(q, k, v, ctx.segments_BT, ctx)
     else:
-      out, lse = kernels.cached(q, *cache.read(layer), ctx.positions_BT, cache.positions_BS)
+      k_BKSH, v_BKSH = cache.read(layer)
+      out, lse = kernels.cached(q, k_BKSH, v_BKSH, ctx.positions_BT, cache.positions_BS)
     out, _ = self.mix((out, lse), ctx, x=q)
     return self.o(out, ctx), cache

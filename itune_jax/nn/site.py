@@ -198,7 +198,7 @@ def _matmul(x, w):
 
 
 def _matmul_backward(saved, d_y):
-  """The weight's gradient with its narrow side first: for an adapter's rank the other order is thrice as slow on CPU."""
+  """The weight's gradient, its narrow side first: at an adapter's rank the other order is thrice as slow on CPU."""
   x, w = saved
   d_x = jax.lax.dot_general(d_y, w, (((d_y.ndim - 1,), (1,)), ((), ())))
   lead = tuple(range(x.ndim - 1))

@@ -1,6 +1,6 @@
 """AdamW (Loshchilov & Hutter 2019) with global-norm clipping and groups of parameters by path."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 import dataclasses
 import re
 
@@ -52,7 +52,7 @@ class AdamW:
           f"AdamW group {group.pattern!r} matches no trained parameter; they are: {', '.join(sorted(names))}"
         )
     label = lambda name: next(i for i, group in enumerate(groups) if re.fullmatch(group.pattern, name))
-    rules = {i: self._one(rate, group) for i, group in enumerate(groups)}
+    rules: dict[Hashable, optax.GradientTransformation] = {i: self._one(rate, group) for i, group in enumerate(groups)}
     chain = [optax.clip_by_global_norm(self.clip)] if self.clip else []
     chain.append(optax.partition(rules, lambda params: {name: label(name) for name in params}))
     return optax.chain(*chain), rate

@@ -42,14 +42,7 @@ _UNSUPPORTED = {
 }
 
 
-def save(
-  folder: str,
-  attached: base_lib.Attached,
-  module_names: Callable[[str], str | None],
-  *,
-  base: str,
-  extra: Mapping[str, Any] | None = None,
-) -> None:
+def save(folder: str, attached: base_lib.Attached, module_names: Callable[[str], str | None], *, base: str) -> None:
   """Writes the LoRA of a model as a PEFT folder.
 
   Args:
@@ -65,12 +58,13 @@ def save(
     )
   method = methods[0]
   tensors, ranks, alphas = {}, {}, {}
+  sites = nn_tree.sites(attached.module)
   for site, module, layer in _places(attached, method, module_names):
     read = lambda leaf, site=site, layer=layer: _layer(attached.params[f"{site}/adapters/{method.name}/{leaf}"], layer)
     rank = int(read("rank_mask").sum())
     if not rank:
       continue
-    num_in = nn_tree.sites(attached.module)[site].num_in
+    num_in = sites[site].num_in
     a, b, scale = read("a"), read("b"), float(read("scale"))
     fan_in = math.prod(a.shape[:num_in])
     tensors[f"{_PREFIX}{module}.lora_A.weight"] = np.ascontiguousarray(a.reshape(fan_in, -1).T[:rank])
@@ -83,7 +77,7 @@ def save(
     safetensors.numpy.save_file(tensors, os.path.join(partial, "adapter_model.safetensors"), metadata={"format": "pt"})
     files.write_json(
       os.path.join(partial, "adapter_config.json"),
-      dict(sorted({**_config(method, ranks, alphas, base, attached.module.cfg.depth), **(extra or {})}.items())),
+      dict(sorted(_config(method, ranks, alphas, base, attached.module.cfg.depth).items())),
     )
 
 

@@ -80,9 +80,7 @@ def _write_peft(session, out):
     # A GGUF base is no model that peft can load: its float32 folder goes along, and the adapter points there.
     base = os.path.join(os.path.abspath(out), "base")
     extra["base_model"] = base
-  exchange.save(
-    out, session.attached, runtime.module_names, base=base, extra={"itune_base_digest": session.base.digest}
-  )
+  exchange.save(out, session.attached, runtime.module_names, base=base)
   if "base_model" in extra:
     save_model(session, session.base.params, "float32", base)
   session.tokenizer.save_pretrained(out)

@@ -89,10 +89,8 @@ def main(args) -> None:
 
 def page(title: str, shown) -> str:
   """One static HTML page."""
-  mark = (
-    lambda text,
-    weight: f'<span class="{"m" if not weight else "t h" if weight > 1 else "t"}" title="weight {weight:g}">{html.escape(text)}</span>'
-  )
+  kind = lambda weight: "m" if not weight else "t h" if weight > 1 else "t"
+  mark = lambda text, weight: f'<span class="{kind(weight)}" title="weight {weight:g}">{html.escape(text)}</span>'
   body = "".join(
     f"<h2>{html.escape(where)}</h2><pre>{''.join(mark(t, w) for t, w in tokens)}</pre>" for where, tokens in shown
   )

@@ -191,7 +191,7 @@ def open_feed(
   path = cache.mixture_file(root, cache.mixture_key(mixture, renderer))
   if not os.path.exists(path):
     raise errors.InputError(
-      f"the mixture {mixture.name} is not prepared for this tokenizer and rendering; run `itune prepare` with the same --gin_file"
+      f"the mixture {mixture.name} is not prepared for this tokenizer and rendering: `itune prepare` it first"
     )
   manifest = files.read_json(path)
   sources = {s["name"]: cache.CachedSource(cache.source_folder(root, s["key"])) for s in manifest["sources"]}

@@ -229,7 +229,7 @@ def _claim(run_dir: str, argv, facts, manifest) -> None:
         if line[:1] in "+-" and line[:3] not in ("+++", "---")
       ]
       raise errors.InputError(
-        f"{run_dir} holds a run of another configuration; use another --run_dir. Differences (- there, + here): {' | '.join(diff[:8])}"
+        f"{run_dir} holds a run of another configuration; take another (- there, + here): {' | '.join(diff[:8])}"
       )
     return
   if os.path.isdir(run_dir) and checkpoint.committed(os.path.join(run_dir, "checkpoints")):

@@ -108,7 +108,7 @@ class _Packed(NamedTuple):
 
 
 def _pack(prompts, batch: int, shards: int) -> _Packed:
-  """Prompts in `shards` packed rows; row lengths grow by half from bucket to bucket, so that few shapes are compiled."""
+  """Prompts in `shards` packed rows; their length grows by half from bucket to bucket, to compile few shapes."""
   lengths, row_length = list(map(len, prompts)), PREFILL_BUCKET
   while row_length < max(lengths) or len(rows := pack.best_fit_decreasing(lengths, row_length)) > shards:
     row_length += row_length // 2

@@ -3,9 +3,12 @@
 import glob
 import json
 import os
+import re
 
 import numpy as np
 import pytest
+import tokenizers
+import tokenizers.pre_tokenizers
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -17,7 +20,8 @@ from itune_jax.data.starter import generate  # noqa: E402
 from itune_jax.peft import lora  # noqa: E402
 from tests import tiny  # noqa: E402
 
-pytestmark = pytest.mark.parity
+# What the peers warn of is theirs.
+pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
 TEXT = "The quick brown fox jumps over the lazy dog. Über 1,234 Füchse – 漢字!\n\n\tdef f(x):\n  return x ** 2  # done"
 
 
@@ -28,6 +32,19 @@ def relative(a, b):
 def torch_logits(model, tokens):
   with torch.no_grad():
     return model(torch.tensor(tokens)).logits.float().numpy()
+
+
+def torch_greedy(model, ids, count):
+  """(tokens, logits) of greedy decoding by hand: `generate` would stop at, or suppress, the end token."""
+  tokens, logits, cache, step = [], [], None, torch.tensor([ids])
+  with torch.no_grad():
+    for _ in range(count):
+      out = model(step, past_key_values=cache, use_cache=True)
+      cache = out.past_key_values
+      logits.append(out.logits[0, -1])
+      tokens.append(int(logits[-1].argmax()))
+      step = torch.tensor([[tokens[-1]]])
+  return tokens, logits
 
 
 def prompts(count):
@@ -55,20 +72,9 @@ def test_greedy_continuations(ours, theirs):
       (),
       8192,
     )
-    with torch.no_grad():
-      found = theirs.generate(
-        torch.tensor([ids]),
-        max_new_tokens=64,
-        min_new_tokens=64,
-        do_sample=False,
-        output_logits=True,
-        return_dict_in_generate=True,
-        eos_token_id=None,
-        pad_token_id=2,
-      )
-    wanted = found.sequences[0, len(ids) :].tolist()
+    wanted, logits = torch_greedy(theirs, ids, 64)
     for i, (a, b) in enumerate(zip(out.tokens, wanted, strict=True)):
-      top = torch.topk(found.logits[i][0], 2).values
+      top = torch.topk(logits[i], 2).values
       if float(top[0] - top[1]) < 1e-3:
         close += 1
         break
@@ -125,9 +131,7 @@ def test_adapter_in_peft(ours, base_folder, tmp_path, method):
   loaded.save_pretrained(str(tmp_path / "b"))
   back = api.load("smollm2-135m-instruct", adapter=str(tmp_path / "b"))
   again = relative(back.logits(tokens), expected)
-  print(
-    f"\nadapter in peft: {distance:.1e}; saved by peft and loaded here: {again:.1e} (limit 1e-4; the adapter moves logits by {moved:.2f})"
-  )
+  print(f"\nadapter in peft: {distance:.1e}; back from peft: {again:.1e} (limit 1e-4; it moves logits by {moved:.2f})")
   assert distance <= 1e-4 and again <= 1e-4 and moved > 0.01
 
 
@@ -174,14 +178,23 @@ def strings(itune_data):
 
 
 def test_tokenizer_equals_transformers_own_reading_of_the_file(ours, smollm2_path, itune_data):
+  """transformers reads vocabulary and merges alike, but drops the rule of the file's kind `smollm` that digits stand
+  alone: its ids differ where several spaces precede a digit. With that rule put back they are equal everywhere."""
   folder, name = os.path.split(smollm2_path)
   reference = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=name)
   texts = strings(itune_data)
   mine = ours.session.tokenizer(texts, add_special_tokens=False)["input_ids"]
+  as_is = reference(texts, add_special_tokens=False)["input_ids"]
+  differ = [t for t, a, b in zip(texts, mine, as_is, strict=True) if a != b]
+  assert all(re.search(r"\s\s\d", t) for t in differ), differ[:3]
+  digits = tokenizers.pre_tokenizers.Digits(individual_digits=True)
+  byte_level = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+  reference.backend_tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([digits, byte_level])
   theirs = reference(texts, add_special_tokens=False)["input_ids"]
-  differ = [t for t, a, b in zip(texts, mine, theirs, strict=True) if a != b]
-  print(f"\ntokenizer: {len(texts)} strings, {len(differ)} differ")
-  assert len(texts) >= 5000 and not differ, differ[:3]
+  print(
+    f"\ntokenizer: {len(texts)} strings, 0 differ with the digits rule; {len(differ)} as transformers reads the file"
+  )
+  assert len(texts) >= 5000 and mine == theirs
 
 
 # Ends its turns with nothing: the model would have to be stopped by the next role's token. Refused by design.

@@ -16,7 +16,7 @@ from itune_jax.peft import lora  # noqa: E402
 from itune_jax.train import step as step_lib  # noqa: E402
 from tests import tiny  # noqa: E402
 
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
 ROWS = [("Hi", "Hello there, how are you?"), ("Count to three.", "One, two, three."), ("Why?", "Because.")]
 
 
