@@ -1,5 +1,7 @@
 """Live peers: transformers on the weights of the default base, exported by this project."""
 
+import os
+
 import jax
 import pytest
 
@@ -28,8 +30,6 @@ def ours():
 @pytest.fixture(scope="session")
 def theirs(smollm2_path):
   """The same file, dequantised by transformers itself."""
-  import os
-
   folder, name = os.path.split(smollm2_path)
   return transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32).eval()
 
@@ -40,3 +40,9 @@ def base_folder(ours, tmp_path_factory):
   folder = str(tmp_path_factory.mktemp("hf") / "base")
   api.export_hf(ours, folder, merge=False)
   return folder
+
+
+@pytest.fixture(scope="session")
+def ours_hf(base_folder):
+  """The same model, loaded from that folder."""
+  return api.load(base_folder)

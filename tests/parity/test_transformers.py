@@ -61,17 +61,13 @@ def test_logits_of_the_default_base(ours, theirs):
 def test_greedy_continuations(ours, theirs):
   """Equal for 64 tokens, up to the first position whose best two logits are closer than 1e-3."""
   renderer = chat.Renderer(ours.session.tokenizer)
+  questions = ["What is the capital of France? Answer in one sentence.", *prompts(19)]
+  all_ids = [renderer.prompt_ids([{"role": "user", "content": question}]) for question in questions]
+  decode = api.decode_lib.Decode(max_new_tokens=64, batch=10)
+  params = ours.session.attached.params
+  outputs = api.decode_lib.generate(ours.session.binder, params, all_ids, decode, (), 8192)
   close = equal = 0
-  for prompt in ["What is the capital of France? Answer in one sentence.", *prompts(19)]:
-    ids = renderer.prompt_ids([{"role": "user", "content": prompt}])
-    (out,) = api.decode_lib.generate(
-      ours.session.binder,
-      ours.session.attached.params,
-      [ids],
-      api.decode_lib.Decode(max_new_tokens=64, batch=1),
-      (),
-      8192,
-    )
+  for prompt, ids, out in zip(questions, all_ids, outputs, strict=True):
     wanted, logits = torch_greedy(theirs, ids, 64)
     for i, (a, b) in enumerate(zip(out.tokens, wanted, strict=True)):
       top = torch.topk(logits[i], 2).values
@@ -118,18 +114,18 @@ def trained(ours, method):
   ],
   ids=["plain", "rslora", "patterns", "some layers"],
 )
-def test_adapter_in_peft(ours, base_folder, tmp_path, method):
+def test_adapter_in_peft(ours_hf, base_folder, tmp_path, method):
   peft = pytest.importorskip("peft")
-  model = trained(ours, method)
+  model = trained(ours_hf, method)
   api.export_peft(model, str(tmp_path / "a"))
   base = transformers.AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32)
   loaded = peft.PeftModel.from_pretrained(base, str(tmp_path / "a")).eval()
-  tokens = [ours.session.tokenizer(TEXT)["input_ids"]]
+  tokens = [ours_hf.session.tokenizer(TEXT)["input_ids"]]
   expected = model.logits(tokens)
   distance = relative(torch_logits(loaded, tokens), expected)
-  moved = relative(ours.logits(tokens), expected)
+  moved = relative(ours_hf.logits(tokens), expected)
   loaded.save_pretrained(str(tmp_path / "b"))
-  back = api.load("smollm2-135m-instruct", adapter=str(tmp_path / "b"))
+  back = api.load(base_folder, adapter=str(tmp_path / "b"))
   again = relative(back.logits(tokens), expected)
   print(f"\nadapter in peft: {distance:.1e}; back from peft: {again:.1e} (limit 1e-4; it moves logits by {moved:.2f})")
   assert distance <= 1e-4 and again <= 1e-4 and moved > 0.01

@@ -53,8 +53,8 @@ def test_packed_loss_and_lora_gradient_equal_peft_unpacked(ours, base_folder):
       state[prefix.format(i, name)].data = torch.tensor(np.ascontiguousarray(flat))
   total, count = 0.0, 0
   for ids, weights in items:
-    labels = torch.tensor(np.where(weights != 0, ids, -100)[None])
-    logits = model(torch.tensor(ids[None])).logits
+    labels = torch.tensor(np.where(weights != 0, ids, -100).astype(np.int64)[None])
+    logits = model(torch.tensor(ids.astype(np.int64)[None])).logits
     total = total + torch.nn.functional.cross_entropy(logits[0, :-1], labels[0, 1:], reduction="sum", ignore_index=-100)
     count += int((labels[0, 1:] != -100).sum())
   total.backward()
