@@ -5,7 +5,7 @@ install_env() {
   command -v "$python" >/dev/null || python=python3
   [ -x .venv/bin/python ] || "$python" -m venv .venv
   local stamp=".venv/.installed-${extra:-base}" want
-  want="$(cat requirements.lock setup.cfg | sha256sum)"
+  want="$(cat requirements.lock requirements-parity.txt setup.cfg | sha256sum)"
   [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && return 0
   echo "installing ${extra:-the base} environment into .venv …" >&2
   .venv/bin/python -m pip install -qq --disable-pip-version-check -r requirements.lock
