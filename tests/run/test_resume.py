@@ -103,6 +103,14 @@ def test_a_folder_without_the_marker_is_no_checkpoint(straight):
   os.rename(os.path.join(folder, "X"), os.path.join(folder, "COMMITTED"))
 
 
+def test_warm_start_begins_where_another_run_ended(straight, tmp_path):
+  run = tmp_path / "warm"
+  flags = ["--gin.STEPS=1", f"--gin.WARM_START='{straight}'"]
+  assert cli.main(["train", *RECIPE[:1], *flags, f"--run_dir={run}"]) == 0
+  first = lambda path: json.loads((path / "metrics.jsonl").read_text().splitlines()[0])["loss"]
+  assert first(run) < first(straight) - 0.05
+
+
 def test_train_and_generate_need_no_tensorflow_and_no_torch():
   """torch is hidden, since tensorboardX picks it up where it is installed; nothing may need it."""
   code = (

@@ -1,0 +1,65 @@
+"""The guard of a step, and which checkpoints stay."""
+
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from itune_jax.core import errors
+from itune_jax.objectives import sft
+from itune_jax.peft import lora
+from itune_jax.train import checkpoint
+from itune_jax.train import state as state_lib
+from itune_jax.train import step as step_lib
+from tests import tiny
+
+
+def setup():
+  attached = tiny.attach(tiny.base(), lora.Lora(rank=2, sites=r"blocks/\d+/attn/q"))
+  trainable = {n: attached.params[n] for n in attached.trainable}
+  frozen = {n: v for n, v in attached.params.items() if n not in trainable}
+  optimizer = optax.adam(0.1)
+  where = {n: v.sharding for n, v in trainable.items()}
+  make = lambda: state_lib.create(trainable, optimizer, 0, tiny.mesh(1))
+  step = step_lib.make_step(tiny.binder(attached.module), sft.Sft(), optimizer, lambda step: jnp.float32(0.1), where)
+  batch = jax.tree.map(lambda x: jnp.asarray(x)[None], tiny.packed(tiny.examples(4), 64))
+  return make, step, frozen, batch
+
+
+def test_non_finite_or_empty_steps_change_nothing_but_the_count():
+  make, step, frozen, batch = setup()
+  before = jax.device_get(make().trainable)
+  for weight in (np.nan, 0.0):
+    bad = type(batch)(
+      batch.tokens_BT, batch.targets_BT, batch.weights_BT * weight, batch.segments_BT, batch.positions_BT
+    )
+    state, metrics = step(make(), frozen, bad)
+    assert float(metrics["finite"]) == 0 and int(state.step) == 1
+    for name, value in before.items():
+      np.testing.assert_array_equal(state.trainable[name], value)
+    assert all(np.isfinite(np.asarray(x)).all() for x in jax.tree.leaves(state.opt_state))
+  state, metrics = step(make(), frozen, batch)
+  assert float(metrics["finite"]) == 1 and any((np.asarray(state.trainable[n]) != v).any() for n, v in before.items())
+
+
+def test_last_and_best_checkpoints_stay_and_restore_is_exact(tmp_path):
+  make, step, frozen, batch = setup()
+  keep = checkpoint.Keep(last=1, best=1, metric="score")
+  saver = checkpoint.Checkpointer(str(tmp_path), keep, {"base": "b", "base_digest": "d", "methods": []})
+  state, kept = make(), None
+  for number, score in enumerate((0.1, 0.9, 0.5, 0.2), 1):
+    state, _ = step(state, frozen, batch)
+    saver.save(number, state, {"score": score})
+    kept = jax.device_get(state.trainable) if number == 2 else kept
+  folders = checkpoint.committed(saver.folder)
+  assert [os.path.basename(f) for f in folders] == ["000002", "000004"]
+  restored = saver.restore(folders[0], make())
+  assert int(restored.step) == 2
+  for name, value in kept.items():
+    np.testing.assert_array_equal(restored.trainable[name], value)
+  other = checkpoint.Checkpointer(str(tmp_path), keep, {"base": "x", "base_digest": "e", "methods": []})
+  with pytest.raises(errors.InputError, match="another base model: b there, x here"):
+    other.restore(folders[0], make())
