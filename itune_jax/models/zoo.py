@@ -1,35 +1,6 @@
-"""Families and sizes as data, and the base models that can be asked for by name."""
+"""The base models that can be asked for by name."""
 
 import dataclasses
-
-from itune_jax.models import decoder
-from itune_jax.nn import rope
-
-SMOLLM2_135M = decoder.DecoderConfig(
-  vocab=49152,
-  width=576,
-  depth=30,
-  heads=9,
-  kv_heads=3,
-  head_dim=64,
-  mlp=1536,
-  max_length=8192,
-  rope=rope.Rope(base=100_000.0),
-  tied=True,
-)
-
-LLAMA_TINY = decoder.DecoderConfig(
-  vocab=49152,
-  width=32,
-  depth=2,
-  heads=4,
-  kv_heads=2,
-  head_dim=8,
-  mlp=64,
-  max_length=512,
-  rope=rope.Rope(base=10_000.0),
-  tied=True,
-)
 
 
 @dataclasses.dataclass(frozen=True)
