@@ -27,8 +27,7 @@ fi
 read -r -a flags <<< "${DEMO_FLAGS:-}"
 recipe+=("${flags[@]}")
 
-step() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; "$@" | tail -n 1 > "$run.last"; }
-mkdir -p "$(dirname "$run")"
+step() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; "$@" > /dev/null; }
 step "${itune[@]}" prepare "${recipe[@]}"
 before=$SECONDS
 step "${itune[@]}" eval "${recipe[@]}" --run_dir="$run" --name=before
@@ -40,6 +39,5 @@ after=$((SECONDS - after)); export_s=$SECONDS
 step "${itune[@]}" export --adapter="$run" --format=peft --out="$run/peft"
 step "${itune[@]}" report --run_dir="$run"
 export_s=$((SECONDS - export_s))
-rm -f "$run.last"
 .venv/bin/python scripts/demo_table.py "$run" "install_s=$installed" "eval_before_s=$before" "training_s=$training" "eval_after_s=$after" \
   "export_report_s=$export_s" "wall_s=$((SECONDS - started))"

@@ -28,12 +28,12 @@ class HeldOut:
   def bind(self, renderer: chat.Renderer, seed: int) -> "Bound":
     """The evaluator, with its rows rendered. Raises InputError when a source leaves none."""
     del seed
-    rendered = {}
+    rendered, dropped = {}, {}
     for source in self.sources:
-      rendered[source.name] = _render(source, renderer, self.row_length)
+      rendered[source.name], dropped[source.name] = _render(source, renderer, self.row_length)
       if not rendered[source.name]:
         raise errors.InputError(f"{self.name}: source {source.name} ({source.path}) leaves no row")
-    return Bound(self.name, self.every, rendered, self.row_length, self.rows)
+    return Bound(self.name, self.every, rendered, dropped, self.row_length, self.rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Bound:
   name: str
   every: int
   rendered: dict[str, list[tuple[str, Any, Any]]]
+  dropped: dict[str, int]
   row_length: int
   rows: int
 
@@ -63,22 +64,24 @@ class Bound:
         "loss": sums["nll"] / sums["weight"],
         "accuracy": sums["correct"] / sums["tokens"],
         "tokens": sums["tokens"],
+        "dropped": self.dropped[source],
       }
       rows.append(row)
-      found |= {f"{self.name}/{source}/loss": row["loss"], f"{self.name}/{source}/accuracy": row["accuracy"]}
+      found |= {f"{self.name}/{source}/{key}": float(row[key]) for key in ("loss", "accuracy", "dropped")}
     total = sum(row["tokens"] for row in rows)
     found[f"{self.name}/loss"] = sum(row["loss"] * row["tokens"] for row in rows) / total
     return contracts.EvalResult(found, rows)
 
 
 def _render(source, renderer, row_length):
-  found = []
+  """Rendered rows that fit, and how many rows of the source do not render or fit."""
+  found, dropped = [], 0
   for row in source.rows():
-    if row.example is None:
-      continue
     try:
-      rendered = renderer.render(row.example)
+      rendered = renderer.render(row.example) if row.example else []
     except example_lib.BadRow:
-      continue
-    found += [(row.example.id, r.ids, r.weights) for r in rendered if len(r.ids) - 1 <= row_length]
-  return found
+      rendered = []
+    fitting = [(row.example.id, r.ids, r.weights) for r in rendered if len(r.ids) - 1 <= row_length]
+    found += fitting
+    dropped += not fitting
+  return found, dropped

@@ -63,7 +63,7 @@ class Checkpointer:
         {"step": step, "batches_consumed": step, "names": names, "metrics": dict(metrics), **self._identity},
       )
       files.write_text(os.path.join(folder, "COMMITTED"), "")
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, errors.RunError) as e:
       shutil.rmtree(folder, ignore_errors=True)
       raise errors.RunError(
         f"{folder}: the checkpoint could not be written ({e}); free some space and resume"
@@ -83,11 +83,10 @@ class Checkpointer:
     Raises InputError naming what differs when it is of another model, other methods or another base.
     """
     meta = files.read_json(os.path.join(folder, "meta.json"))
-    for field in ("base_digest",):
-      if meta.get(field) != self._identity.get(field):
-        raise errors.InputError(
-          f"{folder} was trained on another base model: {meta.get('base')} there, {self._identity.get('base')} here"
-        )
+    if meta["base_digest"] != self._identity["base_digest"]:
+      raise errors.InputError(
+        f"{folder} was trained on another base model: {meta['base']} there, {self._identity['base']} here"
+      )
     return restore(folder, like)
 
   def _prune(self) -> None:
