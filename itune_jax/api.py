@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import numerics
@@ -23,7 +24,6 @@ from itune_jax.data import chat
 from itune_jax.dist import mesh as mesh_lib
 from itune_jax.models import decoder
 from itune_jax.models import view
-from itune_jax.nn import rope
 from itune_jax.peft import base as peft_base
 from itune_jax.run import export as export_lib
 from itune_jax.run import gin_setup
@@ -165,8 +165,7 @@ def export_peft(model: Model, folder: str) -> dict[str, Any]:
 def _model_of(path: str) -> specs.Model:
   fields = dict(files.read_json(os.path.join(runtime.checkpoint_of(path), "meta.json"))["model"])
   if fields["config"]:
-    config = dict(fields["config"])
-    fields["config"] = decoder.DecoderConfig(**{**config, "rope": rope.Rope(**config["rope"])})
+    fields["config"] = check.rebuild(decoder.DecoderConfig, fields["config"])
   return specs.Model(**fields)
 
 

@@ -49,6 +49,7 @@ DEFAULT_RULES: Rules = {
   "kv_heads": ("tensor",),
   "mlp": ("tensor",),
   "vocab": ("tensor",),
+  "experts": ("expert",),
   "act_heads": ("tensor",),
   "act_mlp": ("tensor",),
 }

@@ -28,6 +28,20 @@ def require(condition: object, message: str) -> None:
     raise errors.InputError(message)
 
 
+def rebuild(kind: type, fields: dict[str, typing.Any]) -> typing.Any:
+  """A frozen dataclass, nested ones included, from what `dataclasses.asdict` and JSON made of it."""
+  hints = typing.get_type_hints(kind)
+  return kind(**{name: _rebuilt(value, hints[name]) for name, value in fields.items()})
+
+
+def _rebuilt(value, hint):
+  options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+  nested = next((option for option in options if dataclasses.is_dataclass(option)), None)
+  if isinstance(value, dict) and nested is not None:
+    return rebuild(typing.cast(type, nested), value)
+  return tuple(value) if isinstance(value, list) else value
+
+
 def _fits(value, hint) -> bool:
   origin = typing.get_origin(hint)
   if hint is typing.Any:

@@ -1,5 +1,6 @@
 """The mesh of a run, as a value."""
 import dataclasses
+import math
 
 import jax
 from jax.sharding import AxisType, Mesh
@@ -15,27 +16,30 @@ class MeshSpec:
   data: int = 1
   fsdp: int = -1
   tensor: int = 1
+  expert: int = 1
   rules: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=lambda: dict(axes_lib.DEFAULT_RULES))
 
   def __post_init__(self):
     check.check_types(self)
-    sizes = (self.data, self.fsdp, self.tensor)
-    check.require(all(n >= 1 or n == -1 for n in sizes) and sizes.count(-1) <= 1,
-                  f"MeshSpec(data={self.data}, fsdp={self.fsdp}, tensor={self.tensor}): sizes are positive; one may be -1")
+    sizes = tuple(self.sizes().values())
+    check.require(
+      all(n >= 1 or n == -1 for n in sizes) and sizes.count(-1) <= 1,
+      f"MeshSpec({self.sizes()}): sizes are positive; one may be -1",
+    )
     unknown = {a for axes in self.rules.values() for a in axes} - set(axes_lib.MESH_AXES)
     check.require(not unknown, f"MeshSpec.rules names unknown mesh axes {sorted(unknown)}; they are {axes_lib.MESH_AXES}")
+
+  def sizes(self) -> dict[str, int]:
+    """Devices per axis, as asked for."""
+    return {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor, "expert": self.expert}
 
   def make(self, devices=None) -> Mesh:
     """The mesh over all (or the given) devices. Raises InputError when the sizes do not multiply to their number."""
     devices = jax.devices() if devices is None else devices
-    sizes = {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}
-    known = 1
-    for size in sizes.values():
-      known *= max(size, 1) if size != -1 else 1
-    for axis, size in sizes.items():
-      if size == -1:
-        sizes[axis] = max(1, len(devices) // known)
-    total = sizes["data"] * sizes["fsdp"] * sizes["tensor"]
+    sizes = self.sizes()
+    known = math.prod(n for n in sizes.values() if n != -1)
+    sizes = {axis: max(1, len(devices) // known) if n == -1 else n for axis, n in sizes.items()}
+    total = math.prod(sizes.values())
     if total != len(devices):
       raise errors.InputError(f"the mesh {sizes} has {total} places for {len(devices)} devices; change the mesh part")
-    return jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * 3, devices=devices)
+    return jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * 4, devices=devices)

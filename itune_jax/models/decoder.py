@@ -1,7 +1,7 @@
-"""One decoder, driven by data: pre-norm blocks of grouped-query attention and a gated feed-forward."""
+"""One decoder, driven by data: every decoder family is a value of `DecoderConfig`."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 from flax import nnx
 import jax
@@ -11,8 +11,9 @@ from itune_jax.core import check
 from itune_jax.core import rng
 from itune_jax.nn import attention
 from itune_jax.nn import cache as cache_lib
-from itune_jax.nn import mlp
-from itune_jax.nn import norm
+from itune_jax.nn import mlp as mlp_lib
+from itune_jax.nn import moe as moe_lib
+from itune_jax.nn import norm as norm_lib
 from itune_jax.nn import rope as rope_lib
 from itune_jax.nn import site
 from itune_jax.nn import stack
@@ -20,8 +21,19 @@ from itune_jax.nn import stack
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
-  """Shape of a decoder, in the letters of the alphabet: V vocab, D width, L depth, N heads, K kv_heads, H, F mlp."""
+  """Shape of a decoder, in the letters of the alphabet: V vocab, D width, L depth, N heads, K kv_heads, H, F mlp.
 
+  family: whose Hugging Face layout it is stored in (`zoo.FAMILIES`).
+  placement: of the norms. "pre": x + f(norm(x)); "post": x + norm(f(x)); "sandwich": both.
+  parallel: attention and feed-forward read the same x, and their outputs are added to it together.
+  windows: positions that each layer sees, 0 for all; () for all of all layers. local_rope: the tables of layers with
+  a window, where they have their own. no_rope: 1 for a layer without positions.
+  positions: "rope", or "learned" (a table of max_length rows).
+  Scales are factors: of the embeddings, of what a block adds to the residual stream, of the logits; attention_scale
+  0 is 1/√H. Softcaps are c·tanh(x/c); 0 is none.
+  """
+
+  family: str = "llama"
   vocab: int
   width: int
   depth: int
@@ -32,9 +44,28 @@ class DecoderConfig:
   max_length: int
   norm_eps: float = 1e-5
   rope: rope_lib.Rope = rope_lib.Rope()
+  local_rope: rope_lib.Rope | None = None
+  no_rope: tuple[int, ...] = ()
+  windows: tuple[int, ...] = ()
+  positions: Literal["rope", "learned"] = "rope"
   tied: bool = False
   attention_bias: bool = False
+  output_bias: bool = False
   mlp_bias: bool = False
+  norm: norm_lib.Kind = "rms"
+  placement: Literal["pre", "post", "sandwich"] = "pre"
+  parallel: bool = False
+  qkv: Literal["split", "concat", "stacked", "interleaved"] = "split"
+  qk_norm: Literal["none", "head", "all"] = "none"
+  mlp_layout: mlp_lib.Layout = "gated"
+  activation: mlp_lib.Activation = "silu"
+  moe: moe_lib.MoeSpec | None = None
+  embed_scale: float = 1.0
+  residual_scale: float = 1.0
+  logit_scale: float = 1.0
+  attention_scale: float = 0.0
+  attention_softcap: float = 0.0
+  logit_softcap: float = 0.0
 
   def __post_init__(self):
     check.check_types(self)
@@ -44,27 +75,77 @@ class DecoderConfig:
       self.heads % self.kv_heads == 0, f"heads = {self.heads} must be a multiple of kv_heads = {self.kv_heads}"
     )
     check.require(self.head_dim % 2 == 0, f"head_dim = {self.head_dim} must be even: rotary positions turn pairs")
+    for name in ("windows", "no_rope"):
+      found = len(getattr(self, name))
+      check.require(found in (0, self.depth), f"DecoderConfig.{name} has {found} entries for {self.depth} layers")
+
+  @property
+  def attention(self) -> attention.Spec:
+    """The attention block of a layer."""
+    return attention.Spec(
+      width=self.width,
+      heads=self.heads,
+      kv_heads=self.kv_heads,
+      head_dim=self.head_dim,
+      qkv=self.qkv,
+      bias=self.attention_bias,
+      out_bias=self.output_bias,
+      qk_norm=self.qk_norm,
+      norm_eps=self.norm_eps,
+      norm_offset=self.norm == "rms_offset",
+      scale=self.attention_scale,
+      softcap=self.attention_softcap,
+    )
+
+  def make(self, key, *, dtype=jnp.float32, remat: stack.Remat = stack.Remat()) -> "Decoder":
+    """A model of this shape, with random weights."""
+    return Decoder(self, key, dtype=dtype, remat=remat)
+
+  @property
+  def stacks(self) -> dict[str, int]:
+    """Module paths that hold stacks, and how deep."""
+    return {"blocks": self.depth} | ({"blocks/mlp/experts": self.moe.experts} if self.moe else {})
 
 
 class Block(nnx.Module):
-  """x + attention(norm(x)), then x + mlp(norm(x))."""
+  """Attention and a feed-forward block, each with a residual connection and norms where the family has them."""
 
   def __init__(self, cfg: DecoderConfig, key, dtype):
-    self.attn_norm = norm.RMSNorm(cfg.width, eps=cfg.norm_eps, dtype=dtype)
-    self.attn = attention.Attention(
-      cfg.width, cfg.heads, cfg.kv_heads, cfg.head_dim, rng.named(key, "attn"), bias=cfg.attention_bias, dtype=dtype
-    )
-    self.mlp_norm = norm.RMSNorm(cfg.width, eps=cfg.norm_eps, dtype=dtype)
-    self.mlp = mlp.SwiGlu(cfg.width, cfg.mlp, rng.named(key, "mlp"), bias=cfg.mlp_bias, dtype=dtype)
+    self.cfg = cfg
+    make_norm = lambda: norm_lib.make(cfg.norm, cfg.width, eps=cfg.norm_eps, dtype=dtype)
+    if cfg.placement != "post":
+      self.attn_norm, self.mlp_norm = make_norm(), make_norm()
+    if cfg.placement != "pre":
+      self.attn_post_norm, self.mlp_post_norm = make_norm(), make_norm()
+    self.attn = attention.Attention(cfg.attention, rng.named(key, "attn"), dtype=dtype)
+    k_mlp = rng.named(key, "mlp")
+    if cfg.moe:
+      self.mlp = moe_lib.Moe(cfg.moe, cfg.width, cfg.mlp, k_mlp, activation=cfg.activation, dtype=dtype)
+    else:
+      layout = mlp_lib.LAYOUTS[cfg.mlp_layout]
+      self.mlp = layout(cfg.width, cfg.mlp, k_mlp, activation=cfg.activation, bias=cfg.mlp_bias, dtype=dtype)
     self.tap_mid = site.Tap("residual", ("batch", "length", "act_embed"))
     self.tap_out = site.Tap("block_out", ("batch", "length", "act_embed"))
 
-  def __call__(self, x_BTD, ctx, tables, *, cache=None, layer=None):
+  def __call__(self, x_BTD, ctx, tables, *, cache=None, layer=None, given=None):
     """Returns (x_BTD, cache, aux)."""
-    y_BTD, cache = self.attn(self.attn_norm(x_BTD), ctx, tables, cache, layer)
-    x_BTD = self.tap_mid(x_BTD + y_BTD, ctx)
-    x_BTD = self.tap_out(x_BTD + self.mlp(self.mlp_norm(x_BTD), ctx), ctx)
-    return x_BTD, cache, {}
+    given = given or {}
+    if "table" in given:
+      tables = jax.tree.map(lambda t: jax.lax.dynamic_index_in_dim(t, given["table"], keepdims=False), tables)
+    pre = self.cfg.placement != "post"
+    x_in = x_BTD
+    y_BTD, cache = self.attn(
+      self.attn_norm(x_in) if pre else x_in, ctx, tables, cache, layer, window=given.get("window")
+    )
+    x_BTD = self.tap_mid(self._add(x_BTD, y_BTD, "attn_post_norm"), ctx)
+    x_in = x_in if self.cfg.parallel else x_BTD
+    y_BTD = self.mlp(self.mlp_norm(x_in) if pre else x_in, ctx)
+    y_BTD, aux = y_BTD if self.cfg.moe else (y_BTD, {})
+    return self.tap_out(self._add(x_BTD, y_BTD, "mlp_post_norm"), ctx), cache, aux
+
+  def _add(self, x_BTD, y_BTD, post_norm: str):
+    y_BTD = y_BTD if self.cfg.placement == "pre" else getattr(self, post_norm)(y_BTD)
+    return x_BTD + (y_BTD if self.cfg.residual_scale == 1 else y_BTD * self.cfg.residual_scale)
 
 
 class Decoder(nnx.Module):
@@ -75,8 +156,10 @@ class Decoder(nnx.Module):
     self.bank = nnx.Dict()
     self.positions = site.Tap("positions")
     self.embed = site.Embed(cfg.vocab, cfg.width, rng.named(key, "embed"), dtype=dtype)
+    if cfg.positions == "learned":
+      self.learned = site.Embed(cfg.max_length, cfg.width, rng.named(key, "positions"), dtype=dtype)
     self.blocks = stack.build(lambda k: Block(cfg, k, dtype), cfg.depth, rng.named(key, "blocks"))
-    self.norm = norm.RMSNorm(cfg.width, eps=cfg.norm_eps, dtype=dtype)
+    self.norm = norm_lib.make(cfg.norm, cfg.width, eps=cfg.norm_eps, dtype=dtype)
     self.head = (
       nnx.data(None)
       if cfg.tied
@@ -88,14 +171,23 @@ class Decoder(nnx.Module):
     ctx = ctx.replace(bank=self.bank, positions_BT=self.positions(ctx.positions_BT, ctx))
     if cache is not None:
       cache = cache.mark(ctx.positions_BT, ctx.segments_BT != 0, ctx.cache_rows_BT)
-    x_BTD = ctx.constrain(self.embed(tokens_BT, ctx).astype(ctx.dtype), ("batch", "length", "act_embed"))
-    tables = self.cfg.rope.tables(ctx.positions_BT, self.cfg.head_dim)
-    x_BTD, cache, aux = stack.run(self.blocks, x_BTD, ctx, tables, cache=cache, remat=self.remat)
+    x_BTD = self.embed(tokens_BT, ctx)
+    if self.cfg.embed_scale != 1:  # rounded to the dtype of the stream, as the families do
+      x_BTD *= jnp.asarray(self.cfg.embed_scale, x_BTD.dtype)
+    if self.cfg.positions == "learned":
+      x_BTD += self.learned(ctx.positions_BT, ctx.replace(noise_BT=None))
+    x_BTD = ctx.constrain(x_BTD.astype(ctx.dtype), ("batch", "length", "act_embed"))
+    tables, per_layer = self._tables(ctx, cached=cache is not None and tokens_BT.shape[1] == 1)
+    x_BTD, cache, aux = stack.run(self.blocks, x_BTD, ctx, tables, per_layer=per_layer, cache=cache, remat=self.remat)
     return self.norm(x_BTD), cache, aux
 
   def project(self, hidden, ctx):
     """Logits [..., V] of final hidden states [..., D]."""
-    return self.embed.attend(hidden) if self.head is None else self.head(hidden, ctx)
+    logits = self.embed.attend(hidden) if self.head is None else self.head(hidden, ctx)
+    if self.cfg.logit_scale != 1:
+      logits *= self.cfg.logit_scale
+    cap = self.cfg.logit_softcap
+    return cap * jnp.tanh(logits / cap) if cap else logits
 
   def __call__(self, tokens_BT, ctx, cache=None):
     """Logits [B, T, V], cache, aux. Training and scoring use `hidden`, and project only where a score is needed."""
@@ -106,7 +198,26 @@ class Decoder(nnx.Module):
     """A cache for this model."""
     return cache_lib.Cache.empty(self.cfg.depth, batch, slots, self.cfg.kv_heads, self.cfg.head_dim, dtype)
 
-
-def skeleton(cfg: DecoderConfig, *, dtype=jnp.float32, remat: stack.Remat = stack.Remat()) -> Decoder:
-  """The decoder with shapes in place of arrays; costs no memory."""
-  return nnx.eval_shape(lambda: Decoder(cfg, jax.random.key(0), dtype=dtype, remat=remat))
+  def _tables(self, ctx, cached: bool):
+    """Rotary tables, and what differs by layer: its window and, where there are several tables, which is its own."""
+    cfg = self.cfg
+    given = {}
+    if any(cfg.windows):
+      given["window"] = jnp.asarray([w or 2**30 for w in cfg.windows], jnp.int32)
+    if cfg.positions == "learned":
+      return None, given or None
+    lengths_BT = None
+    if cfg.rope.depends_on_length:
+      lengths_BT = ctx.positions_BT + 1 if cached else rope_lib.lengths(ctx.positions_BT, ctx.segments_BT)
+    found = [cfg.rope.tables(ctx.positions_BT, cfg.head_dim, lengths_BT)]
+    of_layer = [0] * cfg.depth
+    if cfg.local_rope is not None:
+      of_layer = [int(w > 0) for w in cfg.windows]
+      found.append(cfg.local_rope.tables(ctx.positions_BT, cfg.head_dim))
+    if any(cfg.no_rope):
+      of_layer = [len(found) if off else own for off, own in zip(cfg.no_rope, of_layer, strict=True)]
+      found.append(rope_lib.identity(found[0]))
+    if len(found) == 1:
+      return found[0], given or None
+    given["table"] = jnp.asarray(of_layer, jnp.int32)
+    return jax.tree.map(lambda *t: jnp.stack(t), *found), given

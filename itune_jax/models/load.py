@@ -2,90 +2,49 @@
 
 from collections.abc import Callable, Mapping
 import dataclasses
+import functools
 import hashlib
+import itertools
+import math
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
+from flax import nnx
 import jax
 from jax.sharding import Mesh
 import jax.numpy as jnp
 import numpy as np
-import safetensors
 import safetensors.numpy
 
 from itune_jax.core import axes as axes_lib
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import tree
 from itune_jax.dist import shard
-from itune_jax.models import decoder
 from itune_jax.models import gguf as gguf_lib
 from itune_jax.models import hf
+from itune_jax.models import safetensors_folder
 from itune_jax.nn import stack
 from itune_jax.nn import tree as nn_tree
 
 SHARD_BYTES = 4 * 2**30
 
 
-class SafetensorsSource:
-  """Tensors of a Hugging Face folder, memory-mapped; one file or a sharded index."""
-
-  def __init__(self, path: str):
-    self.path = path
-    config_file = os.path.join(path, "config.json")
-    if not os.path.exists(config_file):
-      raise errors.InputError(f"{path}: no config.json; expected a Hugging Face model folder")
-    self._config = files.read_json(config_file)
-    index = os.path.join(path, "model.safetensors.index.json")
-    if os.path.exists(index):
-      members = sorted(set(files.read_json(index)["weight_map"].values()))
-    else:
-      members = ["model.safetensors"]
-    self._where: dict[str, Any] = {}
-    self._files = [os.path.join(path, file) for file in members]
-    for file in self._files:
-      try:
-        opened = safetensors.safe_open(file, framework="numpy")
-      except (OSError, safetensors.SafetensorError) as e:
-        raise errors.InputError(f"{file}: missing, truncated or corrupt ({e})") from None
-      self._where |= dict.fromkeys(opened.keys(), opened)
-
-  def config(self) -> decoder.DecoderConfig:
-    """The shape of the model, from config.json."""
-    return hf.config_from_hf(self._config, os.path.join(self.path, "config.json"))
-
-  def names(self) -> set[str]:
-    """Names of all tensors."""
-    return set(self._where)
-
-  def shape(self, name: str) -> tuple[int, ...]:
-    """Shape of a tensor, without reading it."""
-    return tuple(self._where[name].get_slice(name).get_shape())
-
-  def read(self, name: str) -> np.ndarray:
-    """One tensor."""
-    return self._where[name].get_tensor(name)
-
-  def digest(self) -> str:
-    """SHA-256 over the headers and sizes of the files."""
-    sha = hashlib.sha256()
-    for file in self._files:
-      sha.update(str(os.path.getsize(file)).encode())
-      with open(file, "rb") as f:
-        sha.update(f.read(int.from_bytes(f.read(8), "little")))
-    return sha.hexdigest()
-
-
 @dataclasses.dataclass(frozen=True)
 class Base:
-  """A loaded base model: its skeleton module (shapes), its arrays by path, and where they came from."""
+  """A loaded base model: its skeleton module (shapes), its arrays by path, and where they came from.
 
-  module: decoder.Decoder
+  config_json is the config.json it came with, which an export writes again; None for other sources.
+  """
+
+  module: Any
   params: dict[str, Any]
   uri: str
   digest: str
+  config_json: dict[str, Any] | None = None
 
   @property
-  def cfg(self) -> decoder.DecoderConfig:
+  def cfg(self) -> Any:
     """The shape of the model."""
     return self.module.cfg
 
@@ -98,7 +57,14 @@ def open_source(path: str):
     return gguf_lib.GgufSource(path)
   if not os.path.isdir(path):
     raise errors.InputError(f"{path}: no such folder")
-  return SafetensorsSource(path)
+  return safetensors_folder.SafetensorsSource(path)
+
+
+Dtypes = Callable[[list[str]], Mapping[str, Any]]  # of parameters, given all their paths
+
+
+def _all_float32(names: list[str]) -> Mapping[str, Any]:
+  return dict.fromkeys(names, jnp.float32)
 
 
 def load(
@@ -106,90 +72,141 @@ def load(
   *,
   mesh: Mesh,
   rules: axes_lib.Rules,
-  dtype: Callable[[str], Any] = lambda name: jnp.float32,
+  dtypes: Dtypes = _all_float32,
   remat: stack.Remat = stack.Remat(),
+  progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Base:
-  """Loads a base model, each device reading only the slices it holds.
+  """Loads a base model tensor by tensor, straight onto its shardings.
 
   Args:
-    path: a .gguf file or a Hugging Face folder. dtype: of each parameter, by path.
+    path: a .gguf file or a Hugging Face folder. progress: called with bytes done and to do.
 
   Raises:
-    InputError naming the tensors that are missing, unexpected or misshapen.
+    InputError naming the tensors that are missing, unexpected or misshapen, or that contradict config.json.
   """
   source = open_source(path)
-  cfg = source.config()
-  module = decoder.skeleton(cfg, remat=remat)
-  _, shapes = nn_tree.disassemble(module)
-  axes = {name: meta["axes"] for name, meta in nn_tree.metadata(module).items()}
-  where = shard.shardings(shapes, axes, rules, mesh)
-  rows = list(hf.parameters(shapes, cfg, nn_tree.sites(module)))
-  _check_tensors(source, rows, cfg)
-  params = {
-    row.ours: _read_sharded(source, row, shapes[row.ours].shape, where[row.ours], dtype(row.ours)) for row in rows
-  }
-  return Base(module, params, os.path.abspath(path), source.digest())
+  plan = _plan(source.config(), mesh, rules, remat)
+  rows = list(hf.parameters(plan.shapes, plan.module.cfg, nn_tree.sites(plan.module)))
+  _check_tensors(source, rows, plan.module.cfg)
+  kinds = dtypes(list(plan.shapes))
+  params, done, total = {}, 0, tree.size(plan.shapes)
+  for row in rows:
+    params[row.ours] = _read_sharded(source, row, plan.shapes[row.ours].shape, plan.where[row.ours], kinds[row.ours])
+    done += math.prod(plan.shapes[row.ours].shape)
+    progress(done, total)
+  return Base(plan.module, params, os.path.abspath(path), source.digest(), getattr(source, "config_json", None))
 
 
 def initialise(
-  cfg: decoder.DecoderConfig,
+  cfg: Any,
   *,
   seed: int,
   mesh: Mesh,
   rules: axes_lib.Rules,
-  dtype: Callable[[str], Any] = lambda name: jnp.float32,
+  dtypes: Dtypes = _all_float32,
   remat: stack.Remat = stack.Remat(),
 ) -> Base:
   """A randomly initialised model, made on its shardings (for tests and from-scratch runs)."""
-  module = decoder.skeleton(cfg, remat=remat)
-  _, shapes = nn_tree.disassemble(module)
-  axes = {name: meta["axes"] for name, meta in nn_tree.metadata(module).items()}
-  where = shard.shardings(shapes, axes, rules, mesh)
+  plan = _plan(cfg, mesh, rules, remat)
+  kinds = dtypes(list(plan.shapes))
 
   def make(key):
-    params = nn_tree.disassemble(decoder.Decoder(cfg, key))[1]
-    return {name: value.astype(dtype(name)) for name, value in params.items()}
+    params = nn_tree.disassemble(cfg.make(key))[1]
+    return {name: value.astype(kinds[name]) for name, value in params.items()}
 
-  params = jax.jit(make, out_shardings=where)(jax.random.key(seed))
-  return Base(module, params, f"random:seed={seed}", hashlib.sha256(repr((cfg, seed)).encode()).hexdigest())
+  params = jax.jit(make, out_shardings=plan.where)(jax.random.key(seed))
+  return Base(plan.module, params, f"random:seed={seed}", hashlib.sha256(repr((cfg, seed)).encode()).hexdigest())
+
+
+class _Plan(NamedTuple):
+  module: Any
+  shapes: dict[str, Any]
+  where: dict[str, jax.sharding.NamedSharding]
+
+
+def skeleton(cfg: Any, remat: stack.Remat = stack.Remat()) -> Any:
+  """The model of a config with shapes in place of arrays; costs no memory."""
+  return nnx.eval_shape(lambda: cfg.make(jax.random.key(0), remat=remat))
+
+
+def _plan(cfg, mesh, rules, remat) -> _Plan:
+  module = skeleton(cfg, remat)
+  _, shapes = nn_tree.disassemble(module)
+  axes = {name: meta["axes"] for name, meta in nn_tree.metadata(module).items()}
+  return _Plan(module, shapes, shard.shardings(shapes, axes, rules, mesh))
 
 
 def _check_tensors(source, rows, cfg):
   wanted = {name: row.their_shape for row in rows for name in row.theirs}
-  ignored = {"lm_head.weight"} if cfg.tied else set()
-  found = {name for name in source.names() if not name.endswith("rotary_emb.inv_freq")} - ignored
+  found = source.names()
+  if cfg.tied:
+    _check_tied(source, found, cfg)
+    found = found - {_head_name(cfg)}
   missing, unexpected = sorted(set(wanted) - found), sorted(found - set(wanted))
   bad = [
-    f"{name} is {source.shape(name)}, expected {shape}"
+    f"{name} is {source.shape(name)}, expected {shape} by the config"
     for name, shape in wanted.items()
     if name in found and source.shape(name) != shape
   ]
+  if missing == [_head_name(cfg)]:
+    raise errors.InputError(f"{source.path}: missing {missing[0]}, though the config says tie_word_embeddings = false")
   for problem, names in (("missing", missing), ("unexpected", unexpected), ("misshapen", bad)):
     if names:
       more = f" and {len(names) - 3} more" if len(names) > 3 else ""
       raise errors.InputError(f"{source.path}: {problem} tensors: {', '.join(names[:3])}{more}")
 
 
-def _read_sharded(source, row, shape, sharding, dtype):
-  def fetch(index):
-    if not row.stacked:
-      return np.asarray(row.from_hf(source.read(row.theirs[0]))[index], dtype=dtype)
-    layers = range(shape[0])[index[0]]
-    out = np.empty((len(layers), *row.shape), dtype)[(slice(None), *index[1:])]
-    for i, layer in enumerate(layers):
-      out[i] = row.from_hf(source.read(row.theirs[layer]))[index[1:]]
-    return out
+def _head_name(cfg) -> str:
+  return f"{hf.Layout(cfg.family)('head')}.weight"
 
-  return jax.make_array_from_callback(tuple(shape), sharding, fetch)
+
+def _check_tied(source, found, cfg) -> None:
+  """A tied model may store its head as well, if it is the same; compared a block of rows at a time."""
+  table = f"{hf.Layout(cfg.family)('embed')}.weight"
+  if _head_name(cfg) not in found or table not in found:
+    return
+  head, table = source.read(_head_name(cfg)), source.read(table)
+  same = head.shape == table.shape and all(
+    np.array_equal(head[at : at + 4096], table[at : at + 4096]) for at in range(0, len(head), 4096)
+  )
+  if not same:
+    raise errors.InputError(
+      f"{source.path}: the config says tie_word_embeddings = true, but {_head_name(cfg)} differs from the embedding"
+    )
+
+
+def _read_sharded(source, row, shape, sharding, dtype):
+  """One parameter; stacked ones are filled in place, a tensor at a time, so that no second copy of them exists."""
+  n = len(row.lead)
+  one = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec(*sharding.spec[n:]))
+
+  def part(name):
+    fetch = lambda index: np.array(row.from_hf(source.read(name))[index], dtype=dtype)
+    return jax.make_array_from_callback(row.shape, one, fetch)
+
+  if not n:
+    return part(row.theirs[0])
+  whole = jax.jit(lambda: jnp.zeros(shape, dtype), out_shardings=sharding)()
+  for at, name in zip(itertools.product(*map(range, row.lead)), row.theirs, strict=True):
+    whole = _put(whole, part(name), at, sharding=sharding)
+  return whole
+
+
+@functools.partial(jax.jit, donate_argnums=0, static_argnames="sharding")
+def _put(whole, part, at, *, sharding):
+  start = (*at, *[0] * part.ndim)
+  whole = jax.lax.dynamic_update_slice(whole, part.reshape((1,) * len(at) + part.shape), start)
+  return jax.lax.with_sharding_constraint(whole, sharding)
 
 
 def save_hf(
   folder: str,
-  module: decoder.Decoder,
+  module: Any,
   params: Mapping[str, Any],
   *,
   dtype: str = "float32",
   tokens: Mapping[str, Any] | None = None,
+  config_json: Mapping[str, Any] | None = None,
   shard_bytes: int = SHARD_BYTES,
   progress: Callable[[str], None] = lambda name: None,
 ) -> None:
@@ -198,22 +215,24 @@ def save_hf(
   Raises RunError, and leaves nothing behind, when a weight is not finite or the disk is full.
   """
   _, shapes = nn_tree.disassemble(module)
-  rows = hf.parameters(shapes, module.cfg, nn_tree.sites(module))
+  tokens = dict(tokens or {})
+  config = hf.config_to_hf(module.cfg, dtype, tokens)
+  if config_json is not None:
+    config = {**config_json, **{k: v for k, v in config.items() if k in ("dtype", "torch_dtype", *tokens)}}
   shards: list[dict[str, np.ndarray]] = [{}]
-  for row in rows:
+  for row in hf.parameters(shapes, module.cfg, nn_tree.sites(module)):
     array = np.asarray(jax.device_get(params[row.ours]))
     if not np.isfinite(array.astype(np.float32)).all():
       raise errors.RunError(f"{row.ours} holds a value that is not finite: refusing to export it")
-    for i, name in enumerate(row.theirs):
-      tensor = np.ascontiguousarray(row.to_hf(array[i] if row.stacked else array)).astype(dtype)
+    for at, name in zip(np.ndindex(*row.lead), row.theirs, strict=True):
+      tensor = np.ascontiguousarray(row.to_hf(array[at])).astype(dtype)
       if shards[-1] and sum(t.nbytes for t in shards[-1].values()) + tensor.nbytes > shard_bytes:
         shards.append({})
       shards[-1][name] = tensor
     progress(row.ours)
   with files.whole_folder(folder) as partial:
     _write_shards(partial, shards)
-    tokens = dict(tokens or {})
-    files.write_json(os.path.join(partial, "config.json"), hf.config_to_hf(module.cfg, dtype, tokens))
+    files.write_json(os.path.join(partial, "config.json"), config)
     files.write_json(os.path.join(partial, "generation_config.json"), {"_from_model_config": True, **tokens})
 
 

@@ -1,6 +1,13 @@
-"""The base models that can be asked for by name."""
+"""What is known of models: the bases that can be asked for by name, and the families, as data.
 
+A family is a row of `FAMILIES`, by its Hugging Face `model_type`: which tensors it stores under which names (one
+table serves loading, saving and PEFT folders), which keys of config.json set which field, and what is fixed. A new
+decoder family is a new row here and one in tests/models/families.py.
+"""
+
+from collections.abc import Callable, Mapping
 import dataclasses
+from typing import Any, Literal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,4 +27,328 @@ BASES = {
     "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     "Apache-2.0",
   )
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """One module: our path, its HF name (`{}` is the layer, a second one the expert), and its kind."""
+
+  ours: str
+  theirs: str
+  kind: Literal["proj", "conv1d", "table", "norm"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+  """A key of config.json, where it is no plain number: how it is read and written."""
+
+  theirs: str
+  read: Callable[[Any], Any] = lambda value: value
+  write: Callable[[Any], Any] = lambda value: value
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Family:
+  """A model_type of Hugging Face.
+
+  keys: our field to their key, on top of COMMON; None where the family has none. fixed: fields that all members share.
+  windows: how config.json says which layers have one. demands: keys that must have one of these values, because
+  others change the function in ways that are not built. renames: older tensor names, as (regex, replacement).
+  """
+
+  architecture: str
+  rows: tuple[Row, ...]
+  special: str
+  keys: Mapping[str, str | Key | None] = dataclasses.field(default_factory=dict)
+  fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  windows: Literal["none", "all", "layer_types"] = "none"
+  moe: Mapping[str, str | bool] | None = None
+  demands: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
+  also: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  renames: tuple[tuple[str, str], ...] = ()
+  embeds_by_root_width: bool = False
+  task_type: str = "CAUSAL_LM"
+
+
+def _invert(value):
+  return 1.0 / value
+
+
+ACTIVATIONS = {
+  "silu": "silu",
+  "gelu": "gelu",
+  "gelu_new": "gelu_tanh",
+  "gelu_pytorch_tanh": "gelu_tanh",
+  "relu": "relu",
+  "quick_gelu": "quick_gelu",
+}
+
+
+def activation(theirs: str, write_as: str = "gelu_pytorch_tanh") -> Key:
+  """The activation under a key; tanh-gelu has two names."""
+  back = {"gelu_tanh": write_as}
+  return Key(theirs, lambda name: ACTIVATIONS.get(name, name), lambda name: back.get(name, name))
+
+
+COMMON: dict[str, str | Key] = {
+  "vocab": "vocab_size",
+  "width": "hidden_size",
+  "depth": "num_hidden_layers",
+  "heads": "num_attention_heads",
+  "kv_heads": "num_key_value_heads",
+  "head_dim": "head_dim",
+  "mlp": "intermediate_size",
+  "max_length": "max_position_embeddings",
+  "norm_eps": "rms_norm_eps",
+  "tied": "tie_word_embeddings",
+  "activation": activation("hidden_act"),
+}
+
+_LAYER = "model.layers.{}."
+_FRAME = (
+  Row("embed", "model.embed_tokens", "table"),
+  Row("norm", "model.norm", "norm"),
+  Row("head", "lm_head", "proj"),
+)
+_SPLIT = tuple(Row(f"blocks/attn/{x}", f"{_LAYER}self_attn.{x}_proj", "proj") for x in "qkvo")
+_QK_NORM = tuple(Row(f"blocks/attn/{x}_norm", f"{_LAYER}self_attn.{x}_norm", "norm") for x in "qk")
+_GATED = tuple(Row(f"blocks/mlp/{x}", f"{_LAYER}mlp.{x}_proj", "proj") for x in ("gate", "up", "down"))
+_PRE = (
+  Row("blocks/attn_norm", f"{_LAYER}input_layernorm", "norm"),
+  Row("blocks/mlp_norm", f"{_LAYER}post_attention_layernorm", "norm"),
+)
+_POST = (
+  Row("blocks/attn_post_norm", f"{_LAYER}post_attention_layernorm", "norm"),
+  Row("blocks/mlp_post_norm", f"{_LAYER}post_feedforward_layernorm", "norm"),
+)
+_SANDWICH = (
+  Row("blocks/attn_norm", f"{_LAYER}input_layernorm", "norm"),
+  Row("blocks/mlp_norm", f"{_LAYER}pre_feedforward_layernorm", "norm"),
+  *_POST,
+)
+_EXPERTS = (
+  Row("blocks/mlp/router", f"{_LAYER}mlp.gate", "proj"),
+  *(Row(f"blocks/mlp/experts/{x}", f"{_LAYER}mlp.experts.{{}}.{x}_proj", "proj") for x in ("gate", "up", "down")),
+)
+_MIXTRAL_EXPERTS = (
+  Row("blocks/mlp/router", f"{_LAYER}block_sparse_moe.gate", "proj"),
+  *(
+    Row(f"blocks/mlp/experts/{ours}", f"{_LAYER}block_sparse_moe.experts.{{}}.{theirs}", "proj")
+    for ours, theirs in (("gate", "w1"), ("up", "w3"), ("down", "w2"))
+  ),
+)
+_PHI3 = (
+  Row("blocks/attn/qkv", f"{_LAYER}self_attn.qkv_proj", "proj"),
+  Row("blocks/attn/o", f"{_LAYER}self_attn.o_proj", "proj"),
+  Row("blocks/mlp/gate_up", f"{_LAYER}mlp.gate_up_proj", "proj"),
+  Row("blocks/mlp/down", f"{_LAYER}mlp.down_proj", "proj"),
+)
+_GPT2 = (
+  Row("embed", "transformer.wte", "table"),
+  Row("learned", "transformer.wpe", "table"),
+  Row("blocks/attn_norm", "transformer.h.{}.ln_1", "norm"),
+  Row("blocks/attn/qkv", "transformer.h.{}.attn.c_attn", "conv1d"),
+  Row("blocks/attn/o", "transformer.h.{}.attn.c_proj", "conv1d"),
+  Row("blocks/mlp_norm", "transformer.h.{}.ln_2", "norm"),
+  Row("blocks/mlp/up", "transformer.h.{}.mlp.c_fc", "conv1d"),
+  Row("blocks/mlp/down", "transformer.h.{}.mlp.c_proj", "conv1d"),
+  Row("norm", "transformer.ln_f", "norm"),
+  Row("head", "lm_head", "proj"),
+)
+_NEOX = (
+  Row("embed", "gpt_neox.embed_in", "table"),
+  Row("blocks/attn_norm", "gpt_neox.layers.{}.input_layernorm", "norm"),
+  Row("blocks/mlp_norm", "gpt_neox.layers.{}.post_attention_layernorm", "norm"),
+  Row("blocks/attn/qkv", "gpt_neox.layers.{}.attention.query_key_value", "proj"),
+  Row("blocks/attn/o", "gpt_neox.layers.{}.attention.dense", "proj"),
+  Row("blocks/mlp/up", "gpt_neox.layers.{}.mlp.dense_h_to_4h", "proj"),
+  Row("blocks/mlp/down", "gpt_neox.layers.{}.mlp.dense_4h_to_h", "proj"),
+  Row("norm", "gpt_neox.final_layer_norm", "norm"),
+  Row("head", "embed_out", "proj"),
+)
+
+_LLAMA = (*_FRAME, *_PRE, *_SPLIT, *_GATED)
+_BIASES = {"attention_bias": "attention_bias", "output_bias": "attention_bias"}
+_GEMMA_ACT = activation("hidden_activation")
+_QUERY_SCALE = Key("query_pre_attn_scalar", lambda v: float(v) ** -0.5, lambda v: round(v**-2))
+
+FAMILIES: dict[str, Family] = {
+  "llama": Family(
+    architecture="LlamaForCausalLM",
+    rows=_LLAMA,
+    special="Llama 2, 3, 3.1, 3.2, SmolLM2; rope scalings linear, dynamic, yarn, llama3",
+    keys={**_BIASES, "mlp_bias": "mlp_bias"},
+  ),
+  "mistral": Family(
+    architecture="MistralForCausalLM", rows=_LLAMA, special="sliding window in every layer", windows="all"
+  ),
+  "qwen2": Family(
+    architecture="Qwen2ForCausalLM",
+    rows=_LLAMA,
+    special="bias on q, k and v; sliding window from a layer on (Qwen2, Qwen2.5)",
+    fixed={"attention_bias": True},
+    windows="layer_types",
+    also={"use_sliding_window": True},
+  ),
+  "qwen3": Family(
+    architecture="Qwen3ForCausalLM",
+    rows=(*_LLAMA, *_QK_NORM),
+    special="norm over each query and key head",
+    keys=_BIASES,
+    fixed={"qk_norm": "head"},
+    windows="layer_types",
+    also={"use_sliding_window": True},
+  ),
+  "smollm3": Family(
+    architecture="SmolLM3ForCausalLM",
+    rows=_LLAMA,
+    special="layers without positions",
+    keys={
+      **_BIASES,
+      "mlp_bias": "mlp_bias",
+      "no_rope": Key("no_rope_layers", lambda v: tuple(int(not on) for on in v), lambda v: [int(not off) for off in v]),
+    },
+    windows="layer_types",
+    also={"use_sliding_window": True},
+  ),
+  "gemma": Family(
+    architecture="GemmaForCausalLM",
+    rows=_LLAMA,
+    special="norms scale by 1 + w; embeddings times √D",
+    keys={**_BIASES, "activation": activation("hidden_act")},
+    fixed={"norm": "rms_offset"},
+    embeds_by_root_width=True,
+    demands={"use_bidirectional_attention": (None, False)},
+  ),
+  "gemma2": Family(
+    architecture="Gemma2ForCausalLM",
+    rows=(*_FRAME, *_SANDWICH, *_SPLIT, *_GATED),
+    special="norms before and after each block; softcaps; every other layer has a window",
+    keys={
+      **_BIASES,
+      "activation": _GEMMA_ACT,
+      "attention_scale": _QUERY_SCALE,
+      "attention_softcap": Key("attn_logit_softcapping", lambda v: float(v or 0), lambda v: v or None),
+      "logit_softcap": Key("final_logit_softcapping", lambda v: float(v or 0), lambda v: v or None),
+    },
+    fixed={"norm": "rms_offset", "placement": "sandwich"},
+    windows="layer_types",
+    embeds_by_root_width=True,
+    demands={"use_bidirectional_attention": (None, False)},
+  ),
+  "gemma3_text": Family(
+    architecture="Gemma3ForCausalLM",
+    rows=(*_FRAME, *_SANDWICH, *_SPLIT, *_QK_NORM, *_GATED),
+    special="norm over each query and key head; layers with a window have their own rotary base",
+    keys={
+      **_BIASES,
+      "activation": _GEMMA_ACT,
+      "attention_scale": _QUERY_SCALE,
+      "attention_softcap": Key("attn_logit_softcapping", lambda v: float(v or 0), lambda v: v or None),
+      "logit_softcap": Key("final_logit_softcapping", lambda v: float(v or 0), lambda v: v or None),
+    },
+    fixed={"norm": "rms_offset", "placement": "sandwich", "qk_norm": "head"},
+    windows="layer_types",
+    embeds_by_root_width=True,
+    demands={"use_bidirectional_attention": (None, False)},
+  ),
+  "olmo2": Family(
+    architecture="Olmo2ForCausalLM",
+    rows=(*_FRAME, *_POST, *_SPLIT, *_QK_NORM, *_GATED),
+    special="norms behind the blocks only; one norm over all query heads, one over all key heads",
+    keys=_BIASES,
+    fixed={"placement": "post", "qk_norm": "all"},
+  ),
+  "phi3": Family(
+    architecture="Phi3ForCausalLM",
+    rows=(*_FRAME, *_PRE, *_PHI3),
+    special="fused qkv and gate-up (each is one site); longrope; part of each head turns",
+    keys={"head_dim": None},
+    fixed={"qkv": "concat", "mlp_layout": "gated_fused"},
+    windows="all",
+  ),
+  "granite": Family(
+    architecture="GraniteForCausalLM",
+    rows=_LLAMA,
+    special="factors on embeddings, residual stream, scores and logits",
+    keys={
+      **_BIASES,
+      "head_dim": None,
+      "mlp_bias": "mlp_bias",
+      "embed_scale": "embedding_multiplier",
+      "residual_scale": "residual_multiplier",
+      "attention_scale": "attention_multiplier",
+      "logit_scale": Key("logits_scaling", _invert, _invert),
+    },
+  ),
+  "gpt2": Family(
+    architecture="GPT2LMHeadModel",
+    rows=_GPT2,
+    special="learned positions; LayerNorm; fused qkv; kernels stored [in, out]",
+    keys={
+      "width": "n_embd",
+      "depth": "n_layer",
+      "heads": "n_head",
+      "kv_heads": None,
+      "head_dim": None,
+      "mlp": "n_inner",
+      "max_length": "n_positions",
+      "norm_eps": "layer_norm_epsilon",
+      "activation": activation("activation_function", "gelu_new"),
+    },
+    fixed={
+      "positions": "learned",
+      "norm": "layer",
+      "qkv": "stacked",
+      "mlp_layout": "plain",
+      "attention_bias": True,
+      "output_bias": True,
+      "mlp_bias": True,
+    },
+    demands={
+      "scale_attn_weights": (True,),
+      "scale_attn_by_inverse_layer_idx": (False,),
+      "add_cross_attention": (False,),
+    },
+    renames=((r"^(?!transformer\.|lm_head\.)", "transformer."),),
+  ),
+  "gpt_neox": Family(
+    architecture="GPTNeoXForCausalLM",
+    rows=_NEOX,
+    special="Pythia; attention and feed-forward in parallel; qkv fused head by head; a quarter of each head turns",
+    keys={
+      "kv_heads": None,
+      "head_dim": None,
+      "norm_eps": "layer_norm_eps",
+      "parallel": "use_parallel_residual",
+      **_BIASES,
+    },
+    fixed={"norm": "layer", "qkv": "interleaved", "mlp_layout": "plain", "mlp_bias": True},
+  ),
+  "mixtral": Family(
+    architecture="MixtralForCausalLM",
+    rows=(*_FRAME, *_PRE, *_SPLIT, *_MIXTRAL_EXPERTS),
+    special="8 experts, the weights of the chosen two sum to one",
+    windows="all",
+    moe={"experts": "num_local_experts", "renormalise": True},
+  ),
+  "qwen3_moe": Family(
+    architecture="Qwen3MoeForCausalLM",
+    rows=(*_FRAME, *_PRE, *_SPLIT, *_QK_NORM, *_EXPERTS),
+    special="many small experts; norm over each query and key head",
+    keys={**_BIASES, "mlp": "moe_intermediate_size"},
+    fixed={"qk_norm": "head"},
+    moe={"experts": "num_experts", "renormalise": "norm_topk_prob"},
+    demands={"mlp_only_layers": ([], None), "decoder_sparse_step": (1,), "use_sliding_window": (False, None)},
+  ),
+  "olmoe": Family(
+    architecture="OlmoeForCausalLM",
+    rows=(*_FRAME, *_PRE, *_SPLIT, *_QK_NORM, *_EXPERTS),
+    special="64 experts; one norm over all query heads, one over all key heads",
+    keys={**_BIASES, "head_dim": None},
+    fixed={"qk_norm": "all"},
+    moe={"experts": "num_experts", "renormalise": "norm_topk_prob"},
+    demands={"clip_qkv": (None,)},
+  ),
 }

@@ -4,6 +4,7 @@
 wholly outside the segment are never computed. Work grows with Σ(segment length)², memory with the row.
 """
 
+import functools
 import math
 
 import jax
@@ -18,28 +19,38 @@ BLOCK = 64
 NEG = -1e30  # finite, so that a row that sees nothing gives zeros and no NaN
 
 
-def packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, ctx=None):
+def packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, ctx=None, *, window=None, scale=None, softcap=0.0):
   """Causal attention inside segments.
 
   Args:
     q_BTNH, k_BTKH, v_BTKH: N is a multiple of K (grouped queries). segments_BT: 0 is padding; the tokens of
-      a segment are adjacent. ctx: mesh and rules, to run per device on rows and heads.
+      a segment are adjacent. ctx: mesh and rules, to run per device on rows and heads. window: positions that a
+      query sees, itself included; a number or a scalar array, None for all. scale: of the scores, 1/√H unless
+      given. softcap: scores become c·tanh(score/c); 0 for none.
 
   Returns:
     out [B, T, N, H] in q's dtype and log-sum-exp [B, T, N] float32 (NEG where nothing is seen).
   """
+  how = (scale or 1 / math.sqrt(q_BTNH.shape[-1]), softcap)
+  window = None if window is None else jnp.asarray(window, jnp.int32)
   if ctx is None or ctx.mesh is None or ctx.mesh.size == 1:
-    return _packed(q_BTNH, k_BTKH, v_BTKH, segments_BT)
+    return _packed(how, q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
   rules, mesh = dict(ctx.rules), ctx.mesh
   kv = axes_lib.partition_spec(("batch", "length", "kv_heads", None), k_BTKH.shape, rules | {"length": ()}, mesh)
   row = PartitionSpec(kv[0], None)
   run = jax.shard_map(
-    _packed, mesh=mesh, in_specs=(kv, kv, kv, row), out_specs=(kv, PartitionSpec(*kv[:3])), check_vma=False
+    functools.partial(_packed, how),
+    mesh=mesh,
+    in_specs=(kv, kv, kv, row, PartitionSpec()),
+    out_specs=(kv, PartitionSpec(*kv[:3])),
+    check_vma=False,
   )
-  return run(q_BTNH, k_BTKH, v_BTKH, segments_BT)
+  return run(q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
 
 
-def cached(q_BTNH, k_BKSH, v_BKSH, q_positions_BT, k_positions_BS):
+def cached(
+  q_BTNH, k_BKSH, v_BKSH, q_positions_BT, k_positions_BS, *, window=None, scale=None, softcap=0.0, bias_BNTS=None
+):
   """Attention over a cache: a query sees every filled slot whose position is not after its own.
 
   One new token a row is bound by reading the cache, so it is a multiply and a sum that fuse with the read; a dot
@@ -47,12 +58,18 @@ def cached(q_BTNH, k_BKSH, v_BKSH, q_positions_BT, k_positions_BS):
   """
   B, T, N, H = q_BTNH.shape
   K = k_BKSH.shape[1]
-  q = q_BTNH.reshape(B, T, K, N // K, H).astype(jnp.float32) / math.sqrt(H)
-  seen = (k_positions_BS[:, None, :] >= 0) & (k_positions_BS[:, None, :] <= q_positions_BT[:, :, None])
+  q = q_BTNH.reshape(B, T, K, N // K, H).astype(jnp.float32) * (scale or 1 / math.sqrt(H))
+  distance = q_positions_BT[:, :, None] - k_positions_BS[:, None, :]
+  seen = (k_positions_BS[:, None, :] >= 0) & (distance >= 0)
+  if window is not None:
+    seen &= distance < window
   if T == 1:
     scores = jnp.sum(q[:, 0, :, :, None] * k_BKSH[:, :, None].astype(jnp.float32), axis=-1)[:, :, :, None]
   else:
     scores = jnp.einsum("BTKGH,BKSH->BKGTS", q, k_BKSH.astype(jnp.float32))
+  scores = _cap(scores, softcap)
+  if bias_BNTS is not None:
+    scores += bias_BNTS.reshape(B, K, N // K, T, -1)
   p, lse = _softmax(scores, seen[:, None, None])
   if T == 1:
     out = jnp.sum(p[:, :, :, 0, :, None] * v_BKSH[:, :, None].astype(jnp.float32), axis=3)[:, None]
@@ -61,17 +78,25 @@ def cached(q_BTNH, k_BKSH, v_BKSH, q_positions_BT, k_positions_BS):
   return out.reshape(B, T, N, H).astype(q_BTNH.dtype), lse.transpose(0, 3, 1, 2).reshape(B, T, N)
 
 
-def reference(q_BTNH, k_BTKH, v_BTKH, segments_BT):
-  """What `packed` must equal, by the full score matrix; for tests."""
+def dense(q_BTNH, k_BSKH, v_BSKH, seen_BTS, *, scale=None, softcap=0.0, bias_BNTS=None):
+  """Attention by the full score matrix, over any mask: encoders, cross-attention, prefixes that see both ways."""
   B, T, N, H = q_BTNH.shape
-  K = k_BTKH.shape[2]
+  K = k_BSKH.shape[2]
   q = q_BTNH.reshape(B, T, K, N // K, H)
-  scores = jnp.einsum("BTKGH,BSKH->BKGTS", q, k_BTKH, preferred_element_type=jnp.float32) / math.sqrt(H)
-  index = jnp.arange(T)[None]
-  seen = mask.visible(segments_BT, segments_BT, index, index)
-  p, lse = _softmax(scores, seen[:, None, None])
-  out = jnp.einsum("BKGTS,BSKH->BTKGH", p.astype(v_BTKH.dtype), v_BTKH)
+  scores = jnp.einsum("BTKGH,BSKH->BKGTS", q, k_BSKH, preferred_element_type=jnp.float32)
+  scores = _cap(scores * (scale or 1 / math.sqrt(H)), softcap)
+  if bias_BNTS is not None:
+    scores += bias_BNTS.reshape(bias_BNTS.shape[0], K, N // K, T, -1)
+  p, lse = _softmax(scores, seen_BTS[:, None, None])
+  out = jnp.einsum("BKGTS,BSKH->BTKGH", p.astype(v_BSKH.dtype), v_BSKH)
   return out.reshape(B, T, N, H).astype(q_BTNH.dtype), lse.transpose(0, 3, 1, 2).reshape(B, T, N)
+
+
+def reference(q_BTNH, k_BTKH, v_BTKH, segments_BT, *, window=None, scale=None, softcap=0.0):
+  """What `packed` must equal, by the full score matrix; for tests."""
+  index = jnp.arange(q_BTNH.shape[1])[None]
+  seen_BTS = mask.visible(segments_BT, segments_BT, index, index, window)
+  return dense(q_BTNH, k_BTKH, v_BTKH, seen_BTS, scale=scale, softcap=softcap)
 
 
 def merge(out_a, lse_a, out_b, lse_b):
@@ -79,6 +104,10 @@ def merge(out_a, lse_a, out_b, lse_b):
   lse = jnp.logaddexp(lse_a, lse_b)
   share = jnp.exp(lse_a - lse)[..., None].astype(out_a.dtype)
   return out_a * share + out_b * (1 - share), lse
+
+
+def _cap(scores, softcap):
+  return softcap * jnp.tanh(scores / softcap) if softcap else scores
 
 
 def _softmax(scores, seen):
@@ -93,16 +122,15 @@ def _softmax(scores, seen):
 # --- the block kernel. One device's shard; K and G are the local heads. -------------------------------------
 
 
-@jax.custom_vjp
-def _packed(q, k, v, segments):
-  return _forward(q, k, v, segments)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _packed(how, q, k, v, segments, window):
+  return _forward(how, q, k, v, segments, window)[0]
 
 
-def _forward(q_BTNH, k_BTKH, v_BTKH, segments_BT):
+def _forward(how, q_BTNH, k_BTKH, v_BTKH, segments_BT, window):
   q, k, v, segments, unblock = _to_blocks(q_BTNH, k_BTKH, v_BTKH, segments_BT)
   B, I, K, _, H = q.shape
-  first = _first_block(segments)
-  scale = 1 / math.sqrt(H)
+  first = _first_block(segments, window)
 
   def one(b_i):
     b, i = b_i
@@ -110,7 +138,7 @@ def _forward(q_BTNH, k_BTKH, v_BTKH, segments_BT):
 
     def step(j, carry):
       out, top, total = carry
-      scores = _scores(q_block, k[b, j], q_seg, segments[b, j], i, j, scale)
+      scores = _scores(how, q_block, k[b, j], q_seg, segments[b, j], i, j, window)
       new_top = jnp.maximum(top, jnp.max(scores, axis=-1))
       p = jnp.where(scores > NEG / 2, jnp.exp(scores - new_top[..., None]), 0)
       fade = jnp.exp(top - new_top)
@@ -128,11 +156,12 @@ def _forward(q_BTNH, k_BTKH, v_BTKH, segments_BT):
   # Named, so that a rematerialisation policy can keep them and never run this loop twice.
   out_BTNH = ad_checkpoint.checkpoint_name(out_BTNH, "attn_out")
   lse_BTN = ad_checkpoint.checkpoint_name(lse_BTN, "attn_lse")
-  return (out_BTNH, lse_BTN), (q_BTNH, k_BTKH, v_BTKH, segments_BT, out_BTNH, lse_BTN)
+  return (out_BTNH, lse_BTN), (q_BTNH, k_BTKH, v_BTKH, segments_BT, window, out_BTNH, lse_BTN)
 
 
-def _backward(saved, cotangents):
-  q_BTNH, k_BTKH, v_BTKH, segments_BT, out_BTNH, lse_BTN = saved
+def _backward(how, saved, cotangents):
+  q_BTNH, k_BTKH, v_BTKH, segments_BT, window, out_BTNH, lse_BTN = saved
+  scale, softcap = how
   d_out_BTNH, d_lse_BTN = cotangents
   q, k, v, segments, unblock = _to_blocks(q_BTNH, k_BTKH, v_BTKH, segments_BT)
   block_q = lambda x: _to_blocks(x, k_BTKH, v_BTKH, segments_BT)[0]
@@ -141,8 +170,7 @@ def _backward(saved, cotangents):
   drop = jnp.sum(d_out_BTNH.astype(jnp.float32) * out_BTNH.astype(jnp.float32), axis=-1) - d_lse_BTN
   drop = block_q(drop[..., None])[..., 0]
   B, I, K, _, H = q.shape
-  first = _first_block(segments)
-  scale = 1 / math.sqrt(H)
+  first = _first_block(segments, window)
 
   def one(carry, b_i):
     b, i = b_i
@@ -150,10 +178,13 @@ def _backward(saved, cotangents):
 
     def step(j, carry):
       d_q, d_k, d_v = carry
-      scores = _scores(q_block, k[b, j], q_seg, segments[b, j], i, j, scale)
+      scores = _scores(how, q_block, k[b, j], q_seg, segments[b, j], i, j, window)
       p = jnp.where(scores > NEG / 2, jnp.exp(scores - lse[b, i][..., None]), 0)
       d_p = _dot(d_block, v[b, j], 2, 2).astype(jnp.float32)
-      d_s = (p * (d_p - drop[b, i][..., None]) * scale).astype(q.dtype)
+      d_s = p * (d_p - drop[b, i][..., None]) * scale
+      if softcap:  # d tanh = 1 - tanh²; a masked score has p = 0
+        d_s *= 1 - jnp.square(jnp.where(p > 0, scores, 0) / softcap)
+      d_s = d_s.astype(q.dtype)
       d_q += _dot(d_s, k[b, j], 2, 1)
       d_k = d_k.at[b, j].add(_dot(d_s, q_block, 1, 1))
       d_v = d_v.at[b, j].add(_dot(p.astype(q.dtype), d_block, 1, 1))
@@ -167,7 +198,7 @@ def _backward(saved, cotangents):
   (d_k, d_v), d_q = jax.lax.scan(one, (zeros, zeros), _grid(B, I))
   T = q_BTNH.shape[1]
   from_blocks = lambda x, like: x.transpose(0, 1, 3, 2, 4).reshape(B, -1, K, H)[:, :T].astype(like.dtype)
-  return unblock(d_q), from_blocks(d_k, k_BTKH), from_blocks(d_v, v_BTKH), None
+  return unblock(d_q), from_blocks(d_k, k_BTKH), from_blocks(d_v, v_BTKH), None, None
 
 
 _packed.defvjp(_forward, _backward)
@@ -196,22 +227,25 @@ def _to_blocks(q_BTNH, k_BTKH, v_BTKH, segments_BT):
   return q, keys(k_BTKH), keys(v_BTKH), pad(segments_BT).reshape(B, blocks, block), unblock
 
 
-def _first_block(segments_BIT):
-  """For each query block the first key block it can see: where the segment of its first token began."""
+def _first_block(segments_BIT, window):
+  """For each query block the first key block it can see: where the segment, or the window, of its first token began."""
   B, I, block = segments_BIT.shape
   flat = segments_BIT.reshape(B, -1)
   index = jnp.arange(flat.shape[1])
   begins = jnp.concatenate([jnp.ones((B, 1), bool), flat[:, 1:] != flat[:, :-1]], axis=1)
-  start = jax.lax.cummax(jnp.where(begins, index, 0), axis=1)
-  return start[:, ::block] // block
+  start = jax.lax.cummax(jnp.where(begins, index, 0), axis=1)[:, ::block]
+  if window is not None:
+    start = jnp.maximum(start, (index[::block] - window + 1)[None])
+  return start // block
 
 
-def _scores(q_block, k_block, q_seg, k_seg, i, j, scale):
+def _scores(how, q_block, k_block, q_seg, k_seg, i, j, window):
   """Masked scores [K, G·block, block] of one pair of blocks, float32."""
   block = q_seg.shape[0]
-  scores = _dot(q_block, k_block, 2, 2).astype(jnp.float32) * scale
+  scale, softcap = how
+  scores = _cap(_dot(q_block, k_block, 2, 2).astype(jnp.float32) * scale, softcap)
   offset = jnp.arange(block)
-  seen = mask.visible(q_seg, k_seg, i * block + offset, j * block + offset)
+  seen = mask.visible(q_seg, k_seg, i * block + offset, j * block + offset, window)
   return jnp.where(jnp.tile(seen, (q_block.shape[1] // block, 1))[None], scores, NEG)
 
 

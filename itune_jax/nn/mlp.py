@@ -1,4 +1,7 @@
-"""The gated feed-forward block SwiGLU (Shazeer 2020)."""
+"""Feed-forward blocks: gated (Shazeer 2020), gated with one fused projection, or plain."""
+
+from collections.abc import Callable
+from typing import Any, Literal
 
 from flax import nnx
 import jax
@@ -6,11 +9,25 @@ import jax.numpy as jnp
 
 from itune_jax.nn import site
 
+Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "quick_gelu"]
+Layout = Literal["gated", "gated_fused", "plain"]
 
-class SwiGlu(nnx.Module):
-  """down(silu(gate(x)) · up(x))."""
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+  "silu": jax.nn.silu,
+  "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+  "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+  "relu": jax.nn.relu,
+  "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
+}
 
-  def __init__(self, width: int, mlp: int, key, *, bias: bool = False, dtype=jnp.float32):
+
+class Gated(nnx.Module):
+  """down(act(gate(x)) · up(x))."""
+
+  def __init__(
+    self, width: int, mlp: int, key, *, activation: Activation = "silu", bias: bool = False, dtype=jnp.float32
+  ):
+    self.activation = activation
     k_gate, k_up, k_down = jax.random.split(key, 3)
     make = dict(bias=bias, dtype=dtype)
     self.gate = site.Proj("...D,DF->...F", (width, mlp), ("embed", "mlp"), k_gate, **make)
@@ -22,4 +39,43 @@ class SwiGlu(nnx.Module):
   def __call__(self, x_BTD, ctx):
     """Applies the block; [B, T, D] in and out."""
     gate = self.tap_gate(self.gate(x_BTD, ctx), ctx)
-    return self.down(jax.nn.silu(gate) * self.tap_up(self.up(x_BTD, ctx), ctx), ctx)
+    return self.down(ACTIVATIONS[self.activation](gate) * self.tap_up(self.up(x_BTD, ctx), ctx), ctx)
+
+
+class GatedFused(nnx.Module):
+  """As `Gated`, where one projection gives gate and up (Phi-3's layout), and so is one site."""
+
+  def __init__(
+    self, width: int, mlp: int, key, *, activation: Activation = "silu", bias: bool = False, dtype=jnp.float32
+  ):
+    self.activation = activation
+    k_in, k_down = jax.random.split(key)
+    axes = ("embed", None, "mlp")
+    self.gate_up = site.Proj("...D,DCF->...CF", (width, 2, mlp), axes, k_in, bias=bias, dtype=dtype)
+    self.down = site.Proj("...F,FD->...D", (mlp, width), ("mlp", "embed"), k_down, bias=bias, dtype=dtype)
+    self.tap = site.Tap("mlp_gate", ("batch", "length", None, "act_mlp"))
+
+  def __call__(self, x_BTD, ctx):
+    """Applies the block; [B, T, D] in and out."""
+    both = self.tap(self.gate_up(x_BTD, ctx), ctx)
+    return self.down(ACTIVATIONS[self.activation](both[..., 0, :]) * both[..., 1, :], ctx)
+
+
+class Plain(nnx.Module):
+  """down(act(up(x)))."""
+
+  def __init__(
+    self, width: int, mlp: int, key, *, activation: Activation = "gelu", bias: bool = True, dtype=jnp.float32
+  ):
+    self.activation = activation
+    k_up, k_down = jax.random.split(key)
+    self.up = site.Proj("...D,DF->...F", (width, mlp), ("embed", "mlp"), k_up, bias=bias, dtype=dtype)
+    self.down = site.Proj("...F,FD->...D", (mlp, width), ("mlp", "embed"), k_down, bias=bias, dtype=dtype)
+    self.tap_up = site.Tap("mlp_up", ("batch", "length", "act_mlp"))
+
+  def __call__(self, x_BTD, ctx):
+    """Applies the block; [B, T, D] in and out."""
+    return self.down(ACTIVATIONS[self.activation](self.tap_up(self.up(x_BTD, ctx), ctx)), ctx)
+
+
+LAYOUTS: dict[str, Any] = {"gated": Gated, "gated_fused": GatedFused, "plain": Plain}

@@ -55,8 +55,8 @@ class SiteSpec:
   kind: str
   in_shape: tuple[int, ...]
   out_shape: tuple[int, ...]
-  in_axes: tuple[str, ...]
-  out_axes: tuple[str, ...]
+  in_axes: tuple[str | None, ...]
+  out_axes: tuple[str | None, ...]
   layers: tuple[str, ...]
 
 
@@ -91,7 +91,7 @@ class Proj(nnx.Module):
   """
 
   def __init__(
-    self, eqn: str, shape: tuple[int, ...], axes: tuple[str, ...], key, *, bias: bool = False, dtype=jnp.float32
+    self, eqn: str, shape: tuple[int, ...], axes: tuple[str | None, ...], key, *, bias: bool = False, dtype=jnp.float32
   ):
     inputs, out = eqn.replace(" ", "").split("->")
     x, w = inputs.split(",")
@@ -160,7 +160,7 @@ class Embed(nnx.Module):
 class Tap(nnx.Module):
   """An identity on an activation: sharding constraint, name for rematerialisation, and adapter point in one."""
 
-  def __init__(self, name: str, axes: tuple[str, ...] | None = None):
+  def __init__(self, name: str, axes: tuple[str | None, ...] | None = None):
     self.name, self.axes = name, axes
     self.adapters = nnx.Dict()
 

@@ -32,26 +32,33 @@ class Remat:
     return jax.checkpoint(body, policy=keep, prevent_cse=False)
 
 
-def build(make_layer: Callable[[jax.Array], nnx.Module], depth: int, key: jax.Array) -> Any:
-  """A module like one layer whose every array has a leading axis of `depth`."""
+def build(make_layer: Callable[[jax.Array], nnx.Module], depth: int, key: jax.Array, axis: str | None = None) -> Any:
+  """A module like one layer whose every array has a leading axis of `depth`, called `axis` (or else "layers")."""
   graph, _ = nnx.split(nnx.eval_shape(lambda: make_layer(jax.random.key(0))))
   state = jax.vmap(lambda k: nnx.split(make_layer(k))[1])(jax.random.split(key, depth))
-  return nnx.merge(graph, state)
+  module = nnx.merge(graph, state)
+  if axis is not None:
+    for variable in jax.tree.leaves(nnx.state(module), is_leaf=lambda v: isinstance(v, nnx.Param)):
+      variable.set_metadata(axes=(axis, *variable.get_metadata()["axes"]))
+  return module
 
 
-def run(layers: Any, x, ctx, *args, cache=None, remat: Remat = Remat()):
-  """Runs x through the stack. A layer is `layer(x, ctx, *args, cache=, layer=) -> (x, cache, aux)`.
+def run(layers: Any, x, ctx, *args, per_layer: Any = None, cache=None, remat: Remat = Remat()):
+  """Runs x through the stack. A layer is `layer(x, ctx, *args, cache=, layer=[, given=]) -> (x, cache, aux)`.
 
-  Returns (x, cache, aux), aux summed over the layers. The cache rides in the carry, updated in place.
+  `per_layer` holds arrays [L, ...] that are data and no parameters (a window, which rotary table); a layer gets
+  its own as `given`. Returns (x, cache, aux), aux summed over the layers. The cache rides in the carry,
+  updated in place.
   """
   graph, state = nnx.split(layers)
   depth = jax.tree.leaves(state)[0].shape[0]
 
   def body(carry, scanned):
     x, cache = carry
-    state, index = scanned
-    x, cache, aux = nnx.merge(graph, state)(x, ctx.at_layer(index), *args, cache=cache, layer=index)
+    state, index, given = scanned
+    more = {} if given is None else {"given": given}
+    x, cache, aux = nnx.merge(graph, state)(x, ctx.at_layer(index), *args, cache=cache, layer=index, **more)
     return (x, cache), aux
 
-  (x, cache), aux = jax.lax.scan(remat.wrap(body), (x, cache), (state, jax.numpy.arange(depth)))
+  (x, cache), aux = jax.lax.scan(remat.wrap(body), (x, cache), (state, jax.numpy.arange(depth), per_layer))
   return x, cache, jax.tree.map(lambda per_layer: per_layer.sum(0), aux)

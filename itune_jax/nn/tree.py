@@ -1,6 +1,8 @@
 """Modules as (skeleton, flat parameters): the narrow waist between NNX and plain JAX."""
 
+from collections.abc import Mapping
 import dataclasses
+import itertools
 from typing import Any
 
 from flax import nnx
@@ -50,6 +52,24 @@ def metadata(module: nnx.Module) -> dict[str, dict[str, Any]]:
 def sites(module: nnx.Module) -> dict[str, Any]:
   """Every site by its path (`blocks/attn/q`); a stacked site appears once."""
   return {"/".join(map(str, path)): node for path, node in nnx.iter_modules(module) if isinstance(node, site.SITES)}
+
+
+def lead(path: str, stacks: Mapping[str, int]) -> tuple[int, ...]:
+  """The stacked axes in front of a site's or parameter's arrays. `stacks` maps module paths to depths."""
+  return tuple(depth for prefix, depth in sorted(stacks.items()) if path.startswith(prefix + "/"))
+
+
+def expanded(path: str, stacks: Mapping[str, int]) -> tuple[str, ...]:
+  """The names of the single sites behind a stacked one, in the order of its axes: `blocks/attn/q` gives
+  `blocks/0/attn/q`, `blocks/1/attn/q`, ...; a site outside all stacks is its own name."""
+  prefixes = sorted(prefix for prefix in stacks if path.startswith(prefix + "/"))
+  names = []
+  for at in itertools.product(*(range(stacks[prefix]) for prefix in prefixes)):
+    name = path
+    for prefix, index in reversed(list(zip(prefixes, at, strict=True))):
+      name = f"{prefix}/{index}{name[len(prefix) :]}"
+    names.append(name)
+  return tuple(names)
 
 
 def _path(path) -> str:

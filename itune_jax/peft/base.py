@@ -109,7 +109,10 @@ def _attach_one(module, params, method, key, mesh, rules, dtype):
       added[f"bank/{method.name}_{name}"] = jax.device_put(
         value, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
       )
-  plans = [_plan(method, spec, matched, key, params, mesh, rules, dtype) for _, spec, matched in places]
+  plans = [
+    _plan(method, spec, matched, nn_tree.lead(spec.name, module.cfg.stacks), key, params, mesh, rules, dtype)
+    for _, spec, matched in places
+  ]
   # One compilation for all sites: a program apiece would cost seconds.
   states = jax.jit(
     lambda given: [plan.run(*g) for plan, g in zip(plans, given, strict=True)],
@@ -128,19 +131,18 @@ def _matches(module, method) -> Iterable[tuple[Any, site_lib.SiteSpec, np.ndarra
   regex = _compile(method)
   known, any_match = [], False
   for path, node in found.items():
-    layers = _layers(path, node, module)
-    spec = node.spec(path, layers)
+    spec = node.spec(path, nn_tree.expanded(path, module.cfg.stacks))
     if spec.kind not in kinds:
       continue
     known.append(path)
-    matched = np.array([bool(regex.fullmatch(name)) for name in layers])
+    matched = np.array([bool(regex.fullmatch(name)) for name in spec.layers])
     if matched.any():
       any_match = True
       yield node, spec, matched
   if not any_match:
     raise errors.InputError(
       f"{type(method).__name__}(sites={method.sites!r}) matches no site; sites are (with the "
-      f"layer's number after 'blocks/'): {', '.join(sorted(known))}"
+      f"layer's number after the stack's name): {', '.join(sorted(known))}"
     )
 
 
@@ -149,18 +151,6 @@ def _compile(method) -> re.Pattern:
     return re.compile(method.sites)
   except re.error as e:
     raise errors.InputError(f"{type(method).__name__}(sites={method.sites!r}) is no regular expression: {e}") from None
-
-
-def _layers(path: str, node, module) -> tuple[str, ...]:
-  first, _, rest = path.partition("/")
-  if first != "blocks":
-    return (path,)
-  return tuple(f"blocks/{i}/{rest}" for i in range(module.cfg.depth))
-
-
-def is_stacked(spec: site_lib.SiteSpec) -> bool:
-  """Whether the arrays of this site have a leading layer axis."""
-  return spec.layers != (spec.name,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +163,7 @@ class _Plan:
   where: Any
 
 
-def _plan(method, spec, matched, key, params, mesh, rules, dtype) -> _Plan:
+def _plan(method, spec, matched, lead, key, params, mesh, rules, dtype) -> _Plan:
   values = method.layer_values(spec, matched) if hasattr(method, "layer_values") else {}
   gate = not values and not matched.all()
   kernel = params.get(f"{spec.name}/kernel") if getattr(method, "needs_weight", False) else None
@@ -188,12 +178,13 @@ def _plan(method, spec, matched, key, params, mesh, rules, dtype) -> _Plan:
 
   streams = np.array([rng.stream(name) for name in spec.layers], np.uint32)
   given = (streams, dict(values), np.asarray(matched), kernel)
-  stacked = is_stacked(spec)
-  if not stacked:
-    given = (*jax.tree.map(lambda x: x[0], given[:3]), kernel)
-  example = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:] if stacked else x.shape, x.dtype), given)
+  # One value per expanded name, laid out as the stacked axes are: (L,), (L, E) of experts, () of a single site.
+  given = (*jax.tree.map(lambda x: np.reshape(x, (*lead, *np.shape(x)[1:])), given[:3]), kernel)
+  example = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[len(lead) :], x.dtype), given)
   graph = nnx.split(nnx.eval_shape(lambda given: nnx.merge(*one(*given)), example))[0]
-  run = jax.vmap(lambda *a: one(*a)[1]) if stacked else lambda *a: one(*a)[1]
+  run = lambda *a: one(*a)[1]
+  for _ in lead:
+    run = jax.vmap(run)
   shapes = jax.eval_shape(run, *given)
   adapter = nnx.merge(graph, shapes)
   axes = {name: meta["axes"] for name, meta in nn_tree.metadata(adapter).items()}
@@ -234,9 +225,10 @@ def merge(attached: Attached) -> dict[str, Any]:
       graph, state = nnx.split(adapter)
       kernel = base[f"{path}/kernel"]
       fold = lambda w, state, graph=graph: nnx.merge(graph, state).merge(w.astype(jnp.float32))
-      stacked = kernel.ndim > len(node.core_shape)
+      for _ in range(kernel.ndim - len(node.core_shape)):
+        fold = jax.vmap(fold)
       try:
-        merged = jax.jit(jax.vmap(fold) if stacked else fold)(kernel, state)
+        merged = jax.jit(fold)(kernel, state)
       except TypeError as e:
         raise errors.InputError(f"{name} on {path}: {e}") from None
       base[f"{path}/kernel"] = merged

@@ -4,11 +4,11 @@ HF's `lora_A.weight` is [r, in] and `lora_B.weight` [out, r], one pair a module;
 stacked over layers. Layers of lower rank are written at their own rank, and layers without an adapter not at all.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 import math
 import os
 import re
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import safetensors
@@ -33,7 +33,6 @@ _UNSUPPORTED = {
   "layer_replication": None,
   "use_qalora": False,
   "alora_invocation_tokens": None,
-  "fan_in_fan_out": False,
   "arrow_config": None,
   "use_bdlora": None,
   "velora_config": None,
@@ -42,11 +41,19 @@ _UNSUPPORTED = {
 }
 
 
-def save(folder: str, attached: base_lib.Attached, module_names: Callable[[str], str | None], *, base: str) -> None:
-  """Writes the LoRA of a model as a PEFT folder.
+class Layout(Protocol):
+  """What this room needs to know of a family: HF module names by site, and two words of adapter_config.json."""
 
-  Args:
-    module_names: the HF module of a site (`model.layers.{}.self_attn.q_proj`). base: base_model_name_or_path.
+  task_type: str
+  fan_in_fan_out: bool
+
+  def __call__(self, site: str) -> str | None:
+    """The HF module of a site (`model.layers.{}.self_attn.q_proj`), or None."""
+    ...
+
+
+def save(folder: str, attached: base_lib.Attached, layout: Layout, *, base: str) -> None:
+  """Writes the LoRA of a model as a PEFT folder; `base` is its base_model_name_or_path.
 
   Raises:
     InputError when a method is not LoRA or a site has no HF module. RunError when a weight is not finite.
@@ -59,8 +66,8 @@ def save(folder: str, attached: base_lib.Attached, module_names: Callable[[str],
   method = methods[0]
   tensors, ranks, alphas = {}, {}, {}
   sites = nn_tree.sites(attached.module)
-  for site, module, layer in _places(attached, method, module_names):
-    read = lambda leaf, site=site, layer=layer: _layer(attached.params[f"{site}/adapters/{method.name}/{leaf}"], layer)
+  for site, module, at in _places(attached, method, layout):
+    read = lambda leaf, site=site, at=at: _layer(attached.params[f"{site}/adapters/{method.name}/{leaf}"], at)
     rank = int(read("rank_mask").sum())
     if not rank:
       continue
@@ -77,14 +84,12 @@ def save(folder: str, attached: base_lib.Attached, module_names: Callable[[str],
     safetensors.numpy.save_file(tensors, os.path.join(partial, "adapter_model.safetensors"), metadata={"format": "pt"})
     files.write_json(
       os.path.join(partial, "adapter_config.json"),
-      dict(sorted(_config(method, ranks, alphas, base, attached.module.cfg.depth).items())),
+      dict(sorted(_config(method, ranks, alphas, base, layout, _modules(attached.module, layout)).items())),
     )
 
 
-def load(
-  folder: str, sites: Mapping[str, Any], depth: int, module_names: Callable[[str], str | None]
-) -> tuple[lora_lib.Lora, dict[str, dict[str, np.ndarray]]]:
-  """Reads a LoRA PEFT folder: the method that fits it, and {expanded site: {"a", "b"}} in HF's layout.
+def load(folder: str, model: Any, layout: Layout) -> tuple[lora_lib.Lora, dict[str, dict[str, np.ndarray]]]:
+  """Reads a LoRA PEFT folder: the method that fits `model`, and {expanded site: {"a", "b"}} in HF's layout.
 
   Raises InputError, by name, for other methods, options that change the function, or modules this model lacks.
   """
@@ -99,7 +104,7 @@ def load(
     tensors = safetensors.numpy.load_file(path)
   except (OSError, safetensors.SafetensorError) as e:
     raise errors.InputError(f"{path}: missing, truncated or corrupt ({e})") from None
-  back = {module: name for name, module in _modules(sites, depth, module_names)}
+  back = _modules(model, layout)
   pairs: dict[str, dict[str, np.ndarray]] = {}
   for key, tensor in tensors.items():
     match = _KEY.fullmatch(key)
@@ -126,14 +131,15 @@ def fill(
 ) -> dict[str, np.ndarray]:
   """The arrays of an attached LoRA, by path, filled from a PEFT folder's factors. Raises InputError on shapes."""
   arrays: dict[str, np.ndarray] = {}
+  places = _expansion(attached.module)
   for name, factors in pairs.items():
-    site, layer = _collapse(name)
+    site, at = places[name]
     base = f"{site}/adapters/{method.name}"
     for leaf in ("a", "b"):
       path = f"{base}/{leaf}"
       if path not in arrays:
         arrays[path] = np.zeros(attached.params[path].shape, np.float32)
-      slot = arrays[path] if layer is None else arrays[path][layer]
+      slot = arrays[path][at]
       rank = factors["a"].shape[0]
       ours = factors[leaf].T
       target = slot.reshape(-1, slot.shape[-1])[:, :rank] if leaf == "a" else slot.reshape(slot.shape[0], -1)[:rank]
@@ -145,50 +151,55 @@ def fill(
   return arrays
 
 
-def _places(attached, method, module_names):
+def _places(attached, method, layout):
+  """(site, HF module, index into the stacked axes) of every single site that has the adapter."""
+  stacks = attached.module.cfg.stacks
   for path, node in nn_tree.sites(attached.module).items():
     if method.name not in node.adapters:
       continue
-    module = module_names(path)
+    module = layout(path)
     if module is None:
       raise errors.InputError(f"{path} has no Hugging Face module: its adapter cannot be exported")
-    if "{}" not in module:
-      yield path, module, None
-      continue
-    for layer in range(attached.module.cfg.depth):
-      yield path, module.format(layer), layer
+    for at in np.ndindex(*nn_tree.lead(path, stacks)):
+      yield path, module.format(*at), at
 
 
-def _modules(sites, depth, module_names):
-  for path in sites:
-    module = module_names(path)
-    if module and "{}" in module:
-      rest = path.removeprefix("blocks/")
-      yield from ((f"blocks/{i}/{rest}", module.format(i)) for i in range(depth))
-    elif module:
-      yield path, module
+def _modules(model, layout) -> dict[str, str]:
+  """The expanded site of every HF module of a model."""
+  found = {}
+  for path in nn_tree.sites(model):
+    module = layout(path)
+    if module:
+      indices = np.ndindex(*nn_tree.lead(path, model.cfg.stacks))
+      names = nn_tree.expanded(path, model.cfg.stacks)
+      found |= {module.format(*at): name for at, name in zip(indices, names, strict=True)}
+  return found
 
 
-def _collapse(name: str) -> tuple[str, int | None]:
-  match = re.fullmatch(r"blocks/(\d+)/(.+)", name)
-  return (f"blocks/{match.group(2)}", int(match.group(1))) if match else (name, None)
+def _expansion(model) -> dict[str, tuple[str, tuple[int, ...]]]:
+  """Expanded site name to (site, index into its stacked axes)."""
+  stacks, found = model.cfg.stacks, {}
+  for path in nn_tree.sites(model):
+    indices = np.ndindex(*nn_tree.lead(path, stacks))
+    found |= {name: (path, at) for name, at in zip(nn_tree.expanded(path, stacks), indices, strict=True)}
+  return found
 
 
-def _layer(array, layer):
-  return np.asarray(array if layer is None else array[layer], np.float32)
+def _layer(array, at):
+  return np.asarray(array[at] if at else array, np.float32)
 
 
 def _pattern(patterns, module, default):
   return next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", module)), default)
 
 
-def _config(method, ranks, alphas, base, depth):
+def _config(method, ranks, alphas, base, layout, modules):
   rank = max(set(ranks.values()), key=list(ranks.values()).count)
   alpha = max(set(alphas.values()), key=list(alphas.values()).count)
   whole = lambda x: int(x) if float(x).is_integer() else x
   return {
     "peft_type": "LORA",
-    "task_type": "CAUSAL_LM",
+    "task_type": layout.task_type,
     "base_model_name_or_path": base,
     "revision": None,
     "inference_mode": True,
@@ -199,10 +210,10 @@ def _config(method, ranks, alphas, base, depth):
     "bias": "none",
     "use_rslora": method.rslora,
     "use_dora": False,
-    "fan_in_fan_out": False,
+    "fan_in_fan_out": layout.fan_in_fan_out,
     "init_lora_weights": True,
     "modules_to_save": None,
-    "target_modules": _targets(list(ranks), depth),
+    "target_modules": _targets(list(ranks), modules),
     "layers_to_transform": None,
     "layers_pattern": None,
     "exclude_modules": None,
@@ -211,8 +222,8 @@ def _config(method, ranks, alphas, base, depth):
   }
 
 
-def _targets(modules: list[str], depth: int) -> list[str]:
-  """Short names where every layer has them; full module names (which peft matches exactly) otherwise."""
-  short = sorted({m.rsplit(".", 1)[-1] for m in modules})
-  everywhere = all(sum(m.rsplit(".", 1)[-1] == s for m in modules) == depth for s in short)
-  return short if everywhere else sorted(modules)
+def _targets(chosen: list[str], modules: Iterable[str]) -> list[str]:
+  """Short names where they name no other module; full module names (which peft matches exactly) otherwise."""
+  last = lambda module: module.rsplit(".", 1)[-1]
+  short = {last(m) for m in chosen}
+  return sorted(short) if {m for m in modules if last(m) in short} == set(chosen) else sorted(chosen)

@@ -19,6 +19,7 @@ from itune_jax.core import files
 from itune_jax.core import log
 from itune_jax.core import rng
 from itune_jax.data import chat
+from itune_jax.models import hf
 from itune_jax.models import load as load_lib
 from itune_jax.models import view
 from itune_jax.peft import base as peft_base
@@ -80,7 +81,7 @@ def _write_peft(session, out):
     # A GGUF base is no model that peft can load: its float32 folder goes along, and the adapter points there.
     base = os.path.join(os.path.abspath(out), "base")
     extra["base_model"] = base
-  exchange.save(out, session.attached, runtime.module_names, base=base)
+  exchange.save(out, session.attached, hf.Layout(session.base.cfg.family), base=base)
   if "base_model" in extra:
     save_model(session, session.base.params, "float32", base)
   session.tokenizer.save_pretrained(out)
@@ -108,16 +109,20 @@ def save_model(session: runtime.Session, params, dtype: str, out: str) -> None:
   with rich_progress.Progress(console=rich.console.Console(stderr=True)) as bar:
     task = bar.add_task("export", total=len(params))
     load_lib.save_hf(
-      out, session.base.module, params, dtype=dtype, tokens=tokens, progress=lambda name: bar.advance(task)
+      out,
+      session.base.module,
+      params,
+      dtype=dtype,
+      tokens=tokens,
+      config_json=session.base.config_json,
+      progress=lambda name: bar.advance(task),
     )
   tokenizer.save_pretrained(out)
 
 
 def adapter_logits(session: runtime.Session, folder: str) -> np.ndarray:
   """Logits of the probe with the adapter of a PEFT folder on the base that is loaded."""
-  method, pairs = exchange.load(
-    folder, peft_base.nn_tree.sites(session.base.module), session.base.cfg.depth, runtime.module_names
-  )
+  method, pairs = exchange.load(folder, session.base.module, hf.Layout(session.base.cfg.family))
   attached = peft_base.attach(
     session.base.module, session.base.params, (method,), rng.root(0), mesh=session.mesh, rules=session.rules
   )

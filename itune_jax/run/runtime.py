@@ -19,12 +19,10 @@ from itune_jax.data import feed as feed_lib
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.data import tokenizer as tokenizer_lib
 from itune_jax.dist import mesh as mesh_lib
-from itune_jax.models import decoder
 from itune_jax.models import hf
 from itune_jax.models import load as load_lib
 from itune_jax.models import view
 from itune_jax.nn import stack
-from itune_jax.nn import tree as nn_tree
 from itune_jax.peft import base as peft_base
 from itune_jax.peft import exchange
 from itune_jax.peft import methods as methods_lib
@@ -103,12 +101,14 @@ def open_session(
   pairs = None
   if adapter:
     methods, pairs = _methods_of(adapter, model, path)
-  dtype = _dtypes(methods, precision)
+  dtypes = _dtypes(methods, precision)
   if model.config is None:
     with log.timed(f"loaded {model.base}"):
-      base = load_lib.load(path, mesh=devices, rules=mesh.rules, dtype=dtype, remat=remat)
+      base = load_lib.load(path, mesh=devices, rules=mesh.rules, dtypes=dtypes, remat=remat)
   else:
-    base = load_lib.initialise(model.config, seed=model.seed, mesh=devices, rules=mesh.rules, dtype=dtype, remat=remat)
+    base = load_lib.initialise(
+      model.config, seed=model.seed, mesh=devices, rules=mesh.rules, dtypes=dtypes, remat=remat
+    )
   if base.cfg.vocab < len(tokenizer):
     raise errors.InputError(f"the tokenizer of {model.base} has {len(tokenizer)} tokens, the model {base.cfg.vocab}")
   attached = peft_base.attach(
@@ -136,7 +136,7 @@ def adapter_arrays(session: Session, folder: str) -> dict[str, Any]:
   ours = next((m for m in session.attached.methods if getattr(m, "sites", None)), None)
   if ours is None:
     raise errors.InputError(f"{folder} holds a LoRA, but this run attaches none")
-  method, pairs = exchange.load(folder, nn_tree.sites(session.base.module), session.base.cfg.depth, module_names)
+  method, pairs = exchange.load(folder, session.base.module, hf.Layout(session.base.cfg.family))
   try:
     return _placed(
       session.attached, exchange.fill(session.attached, dataclasses.replace(method, name=ours.name), pairs)
@@ -201,36 +201,20 @@ def open_feed(
   return feed, manifest
 
 
-def module_names(path: str) -> str | None:
-  """The HF module of a site."""
-  return hf.module_names(path)
-
-
 def _dtypes(methods, precision):
-  names = list(nn_tree.disassemble(decoder.skeleton(_ANY))[1]) + ["head/kernel"]
-  opened = {name for m in methods if hasattr(m, "opens") for name in m.opens(names)}
-  return lambda name: precision.trained if name in opened else precision.frozen
+  """Base parameters that a method opens are master weights; the rest are frozen."""
 
+  def of(names):
+    opened = {name for m in methods if hasattr(m, "opens") for name in m.opens(names)}
+    return {name: precision.trained if name in opened else precision.frozen for name in names}
 
-_ANY = decoder.DecoderConfig(
-  vocab=8,
-  width=8,
-  depth=1,
-  heads=1,
-  kv_heads=1,
-  head_dim=8,
-  mlp=8,
-  max_length=8,
-  tied=True,
-  attention_bias=True,
-  mlp_bias=True,
-)
+  return of
 
 
 def _methods_of(adapter: str, model: specs.Model, path: str):
   if os.path.exists(os.path.join(adapter, "adapter_config.json")):
     cfg = model.config or load_lib.open_source(path).config()
-    method, pairs = exchange.load(adapter, nn_tree.sites(decoder.skeleton(cfg)), cfg.depth, module_names)
+    method, pairs = exchange.load(adapter, load_lib.skeleton(cfg), hf.Layout(cfg.family))
     return (method,), pairs
   meta = files.read_json(os.path.join(checkpoint_of(adapter), "meta.json"))
   return tuple(methods_lib.from_json(m) for m in meta["methods"]), None

@@ -24,6 +24,7 @@ BIASED = decoder.DecoderConfig(
   max_length=128,
   tied=False,
   attention_bias=True,
+  output_bias=True,
   mlp_bias=True,
   rope=rope.Rope(base=1000.0, scaling="llama3", factor=8.0, original_length=64),
 )
@@ -45,7 +46,12 @@ def test_save_and_load_are_inverse_onto_eight_devices(tmp_path, cfg, shard_bytes
 def test_bfloat16_is_kept(tmp_path):
   base = tiny.base()
   load.save_hf(str(tmp_path / "m"), base.module, base.params, dtype="bfloat16")
-  again = load.load(str(tmp_path / "m"), mesh=tiny.mesh(1), rules=axes.DEFAULT_RULES, dtype=lambda name: "bfloat16")
+  again = load.load(
+    str(tmp_path / "m"),
+    mesh=tiny.mesh(1),
+    rules=axes.DEFAULT_RULES,
+    dtypes=lambda names: dict.fromkeys(names, "bfloat16"),
+  )
   assert all(v.dtype == "bfloat16" for v in again.params.values())
 
 
@@ -67,22 +73,30 @@ def edit(**changes):
 @pytest.mark.parametrize(
   "change,words",
   [
-    (edit(model_type="gpt_oss"), "model_type is 'gpt_oss'; supported is 'llama'"),
-    (edit(rope_parameters={"rope_type": "magic"}), "rope_type is 'magic'; supported are default, linear, llama3"),
+    (
+      edit(model_type="gpt_oss"),
+      "model_type is 'gpt_oss'; supported are llama, .*; the nearest supported is 'gpt_neox'",
+    ),
+    (
+      edit(rope_parameters={"rope_type": "magic"}),
+      "rope_type is 'magic'; supported are default, linear, dynamic, yarn, longrope, su, llama3",
+    ),
     (edit(num_hidden_layers=3), r"missing tensors: model.layers.2.input_layernorm.weight, .* and 6 more"),
     (edit(num_hidden_layers=1), "unexpected tensors: model.layers.1"),
     (
       edit(intermediate_size=48),
       r"misshapen tensors: model.layers.0.mlp.gate_proj.weight is \(32, 16\), expected \(48, 16\)",
     ),
-    (edit(tie_word_embeddings=False), "missing tensors: lm_head.weight"),
-    (edit(num_attention_heads=3), "must be a multiple of kv_heads"),
+    (edit(tie_word_embeddings=False), "missing lm_head.weight, though the config says tie_word_embeddings = false"),
+    (edit(num_attention_heads=3), "not a valid llama config .*16.* attention heads .3."),
     (lambda f: (f / "config.json").write_text("{"), "config.json: not readable as JSON"),
     (lambda f: (f / "config.json").unlink(), "no config.json"),
     (
       lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-10]),
-      "missing, truncated or corrupt",
+      "truncated: .* bytes, where its header promises",
     ),
+    (lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 64), "missing, truncated or corrupt"),
+    (edit(quantization_config={"quant_method": "gptq"}), "quantization_config .'gptq'. is not supported"),
   ],
   ids=lambda x: x[:30] if isinstance(x, str) else "",
 )

@@ -8,7 +8,6 @@ import pytest
 
 from itune_jax.core import errors
 from itune_jax.models import hf
-from itune_jax.nn import tree as nn_tree
 from itune_jax.objectives import sft
 from itune_jax.peft import base as peft_base
 from itune_jax.peft import exchange
@@ -31,6 +30,7 @@ TABLE = {
   ),
   "one layer": (lora.Lora(rank=R, sites=r"blocks/1/mlp/down"), 2 * R * 48),
 }
+LAYOUT = hf.Layout("llama")
 BATCH = tiny.packed(tiny.examples(12), 32)
 
 
@@ -70,15 +70,15 @@ def test_merge_equals_forward(method, count, mesh1):
 @pytest.mark.parametrize("name", ["lora", "rslora", "patterns", "one layer"])
 def test_peft_folder_round_trip(name, tmp_path, mesh1):
   attached = tiny.randomise(tiny.attach(tiny.base(mesh1), TABLE[name][0]))
-  exchange.save(str(tmp_path / "a"), attached, hf.module_names, base="somewhere")
-  method, pairs = exchange.load(str(tmp_path / "a"), nn_tree.sites(attached.module), tiny.CONFIG.depth, hf.module_names)
+  exchange.save(str(tmp_path / "a"), attached, LAYOUT, base="somewhere")
+  method, pairs = exchange.load(str(tmp_path / "a"), attached.module, LAYOUT)
   again = tiny.attach(tiny.base(mesh1), method)
   params = {**again.params, **exchange.fill(again, method, pairs)}
   np.testing.assert_allclose(tiny.logits(again, BATCH, params=params), tiny.logits(attached, BATCH), atol=1e-6)
   exchange.save(
     str(tmp_path / "b"),
     peft_base.Attached(again.module, params, again.trainable, again.methods),
-    hf.module_names,
+    LAYOUT,
     base="somewhere",
   )
   assert (tmp_path / "a" / "adapter_model.safetensors").read_bytes() == (
@@ -111,9 +111,9 @@ def test_bad_values_are_refused_in_words(make, words):
 
 def test_foreign_folders_are_refused_by_name(tmp_path, mesh1):
   attached = tiny.attach(tiny.base(mesh1), lora.Lora(rank=R))
-  exchange.save(str(tmp_path / "a"), attached, hf.module_names, base="x")
+  exchange.save(str(tmp_path / "a"), attached, LAYOUT, base="x")
   config = (tmp_path / "a" / "adapter_config.json").read_text()
-  load = lambda: exchange.load(str(tmp_path / "a"), nn_tree.sites(attached.module), tiny.CONFIG.depth, hf.module_names)
+  load = lambda: exchange.load(str(tmp_path / "a"), attached.module, LAYOUT)
   (tmp_path / "a" / "adapter_config.json").write_text(config.replace('"LORA"', '"VERA"'))
   with pytest.raises(errors.InputError, match="peft_type is 'VERA'; supported is 'LORA'"):
     load()

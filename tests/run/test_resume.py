@@ -119,3 +119,24 @@ def test_train_and_generate_need_no_tensorflow_and_no_torch():
     "sys.exit(any(m in sys.modules for m in ('tensorflow', 'seqio')))"
   )
   assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.full
+def test_killed_anywhere_and_resumed_equals_straight_through(straight, tmp_path):
+  """Eight kills in one run, at moments drawn evenly from the time that the run takes: start-up, steps, checkpoints."""
+  begun = time.time()
+  assert start(tmp_path / "timed").wait() == 0
+  whole = time.time() - begun
+  run, kills = tmp_path / "killed", 0
+  for share in np.random.RandomState(0).permutation(np.linspace(0.3, 1.0, 8)):
+    process = start(run)
+    time.sleep(whole * share)
+    kills += process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+  assert kills >= 4, "most kills came after the end"
+  assert start(run).wait() == 0
+  for name, array in arrays(straight).items():
+    np.testing.assert_array_equal(arrays(run)[name], array, err_msg=name)
+  assert lines(run) == lines(straight)
+  print(json.dumps({"kills": kills, "equal_bit_for_bit": True}))

@@ -1,0 +1,123 @@
+"""Mixture of experts by token choice: each token goes to its top-k experts (Shazeer et al. 2017).
+
+An expert is an ordinary feed-forward block; the experts are a stack of them. So every projection of every expert is a
+site of its own, and any adapter sits on it.
+"""
+
+import dataclasses
+from typing import Literal
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from itune_jax.core import check
+from itune_jax.core import rng
+from itune_jax.nn import mlp as mlp_lib
+from itune_jax.nn import site
+from itune_jax.nn import stack
+
+TILE = 32  # tokens of one expert that are computed at a time under "sorted"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MoeSpec:
+  """E experts of which each token sees `top_k`; `renormalise` makes their weights sum to one.
+
+  dispatch: "dense" runs every expert on every token (exact, simple, E/top_k times the work); "sorted" runs tiles of
+  tokens sorted by expert, dropping none.
+  """
+
+  experts: int
+  top_k: int
+  renormalise: bool = True
+  dispatch: Literal["dense", "sorted"] = "sorted"
+
+  def __post_init__(self):
+    check.check_types(self)
+    check.require(
+      0 < self.top_k <= self.experts, f"MoeSpec(experts={self.experts}, top_k={self.top_k}): 0 < top_k <= experts"
+    )
+
+
+class Moe(nnx.Module):
+  """y = Σ_e p_e expert_e(x) over the chosen experts; p is the softmax over all experts."""
+
+  def __init__(self, spec: MoeSpec, width: int, mlp: int, key, *, activation: mlp_lib.Activation, dtype=jnp.float32):
+    self.spec = spec
+    self.router = site.Proj(
+      "...D,DE->...E", (width, spec.experts), ("embed", None), rng.named(key, "router"), dtype=dtype
+    )
+    make = lambda k: mlp_lib.Gated(width, mlp, k, activation=activation, dtype=dtype)
+    self.experts = stack.build(make, spec.experts, rng.named(key, "experts"), axis="experts")
+
+  def __call__(self, x_BTD, ctx):
+    """Returns (y_BTD, aux): aux holds what the balance losses need, see `balance`."""
+    probs_BTE = jax.nn.softmax(self.router(x_BTD, ctx).astype(jnp.float32), axis=-1)
+    top_BTk, chosen_BTk = jax.lax.top_k(probs_BTE, self.spec.top_k)
+    if self.spec.renormalise:
+      top_BTk /= jnp.sum(top_BTk, axis=-1, keepdims=True)
+    run = self._dense if self.spec.dispatch == "dense" else self._sorted
+    return run(x_BTD, top_BTk, chosen_BTk, ctx), balance(probs_BTE, chosen_BTk, ctx.segments_BT)
+
+  def _dense(self, x_BTD, top_BTk, chosen_BTk, ctx):
+    graph, state = nnx.split(self.experts)
+
+    def one(state, e):
+      weight_BT = jnp.sum(jnp.where(chosen_BTk == e, top_BTk, 0), axis=-1)
+      return nnx.merge(graph, state)(x_BTD, ctx.at_layer(e)) * weight_BT[..., None].astype(x_BTD.dtype)
+
+    return jnp.sum(jax.vmap(one)(state, jnp.arange(self.spec.experts)), axis=0)
+
+  def _sorted(self, x_BTD, top_BTk, chosen_BTk, ctx):
+    """Pairs (token, expert) sorted by expert, each expert's share padded to whole tiles; tiles run one by one."""
+    E, k = self.spec.experts, self.spec.top_k
+    x_nD = x_BTD.reshape(-1, x_BTD.shape[-1])
+    pairs = x_nD.shape[0] * k
+    tiles = -(-pairs // TILE) + E
+    expert_p = chosen_BTk.reshape(-1)
+    order_p = jnp.argsort(expert_p, stable=True)
+    sizes_E = jnp.bincount(expert_p, length=E)
+    tiles_E = -(-sizes_E // TILE)
+    first_tile_E = jnp.cumsum(tiles_E) - tiles_E
+    sorted_expert_p = expert_p[order_p]
+    rank_p = jnp.arange(pairs) - (jnp.cumsum(sizes_E) - sizes_E)[sorted_expert_p]
+    slot_p = first_tile_E[sorted_expert_p] * TILE + rank_p
+    # Slot s of the padded order holds pair pair_s, or none (pairs).
+    pair_s = jnp.full((tiles * TILE,), pairs, jnp.int32).at[slot_p].set(order_p.astype(jnp.int32))
+    token_s = pair_s // k
+    x_s = x_nD.at[token_s].get(mode="fill", fill_value=0).reshape(tiles, TILE, -1)
+    tile_expert = jnp.minimum(jnp.searchsorted(jnp.cumsum(tiles_E), jnp.arange(tiles), side="right"), E - 1)
+    graph, state = nnx.split(self.experts)
+
+    def one(given):
+      x_cD, e, tile = given
+      expert = nnx.merge(graph, jax.tree.map(lambda w: jax.lax.dynamic_index_in_dim(w, e, keepdims=False), state))
+      return expert(x_cD[None], ctx.at_layer(tile))[0]
+
+    y_s = jax.lax.map(one, (x_s, tile_expert, jnp.arange(tiles))).reshape(tiles * TILE, -1)
+    weight_s = top_BTk.reshape(-1).at[pair_s].get(mode="fill", fill_value=0)
+    y_nD = jnp.zeros_like(x_nD).at[token_s].add(y_s * weight_s[:, None].astype(y_s.dtype), mode="drop")
+    return y_nD.reshape(x_BTD.shape)
+
+
+def balance(probs_BTE, chosen_BTk, segments_BT):
+  """Load-balance terms E·Σ_e f_e P_e (Fedus et al. 2021): f_e the share of tokens sent to e, P_e its mean probability.
+
+  Returns {"router_balance_BT": the term of each position's own segment, "router_sent_E", "router_probs_E": sums over
+  all positions that are not padding}. Over segments the term is a sum over examples, and so the same however a batch
+  is cut; over the whole batch (as transformers computes it) it is not.
+  """
+  E, T = probs_BTE.shape[-1], probs_BTE.shape[1]
+  real_BT1 = (segments_BT != 0)[..., None].astype(jnp.float32)
+  sent_BTE = jnp.sum(jax.nn.one_hot(chosen_BTk, E), axis=2) * real_BT1
+  probs_BTE *= real_BT1
+  by_segment = jax.vmap(lambda x, s: jax.ops.segment_sum(x, s, num_segments=T + 1))
+  sent, probs, count = (by_segment(x, segments_BT) for x in (sent_BTE, probs_BTE, real_BT1))
+  count = jnp.maximum(count, 1)
+  term = E * jnp.sum(sent / count * (probs / count), axis=-1)
+  return {
+    "router_balance_BT": jnp.take_along_axis(term, segments_BT, axis=1),
+    "router_sent_E": jnp.sum(sent_BTE, axis=(0, 1)),
+    "router_probs_E": jnp.sum(probs_BTE, axis=(0, 1)),
+  }
