@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Literal
+from typing import Any, Literal
 
 from flax import nnx
 import jax
@@ -93,7 +93,7 @@ class Attention(nnx.Module):
     out, _ = self.mix((out, lse), ctx, x=q)
     return self.o(out, ctx), cache
 
-  def _project(self, x_BTD, ctx):
+  def _project(self, x_BTD, ctx) -> tuple[Any, Any, Any]:
     """Queries, keys and values [B, T, heads, H], normalised, not yet rotated."""
     N, K = self.spec.heads, self.spec.kv_heads
     if self.spec.qkv == "split":
