@@ -6,6 +6,7 @@ wholly outside the segment are never computed. Work grows with Σ(segment length
 
 import functools
 import math
+from typing import Any
 
 import jax
 from jax import ad_checkpoint
@@ -19,7 +20,7 @@ BLOCK = 64
 NEG = -1e30  # finite, so that a row that sees nothing gives zeros and no NaN
 
 
-def packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, ctx=None, *, window=None, scale=None, softcap=0.0):
+def packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, ctx=None, *, window=None, scale=None, softcap=0.0) -> tuple[Any, Any]:
   """Causal attention inside segments.
 
   Args:
