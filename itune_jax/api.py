@@ -22,7 +22,6 @@ from itune_jax.core import numerics
 from itune_jax.core import rng
 from itune_jax.data import chat
 from itune_jax.dist import mesh as mesh_lib
-from itune_jax.models import decoder
 from itune_jax.models import view
 from itune_jax.peft import base as peft_base
 from itune_jax.run import export as export_lib
@@ -43,9 +42,9 @@ class Model:
 
   session: runtime.Session
 
-  def logits(self, tokens_BT) -> np.ndarray:
-    """Logits [B, T, V], float32, of rows of token ids."""
-    return export_lib.logits(self.session.binder, self.session.attached.params, tokens_BT)
+  def logits(self, tokens_BT, prefix: int | None = None) -> np.ndarray:
+    """Logits [B, T, V], float32, of rows of token ids; the first `prefix` are the source of an encoder-decoder."""
+    return export_lib.logits(self.session.binder, self.session.attached.params, tokens_BT, prefix)
 
   def generate(
     self,
@@ -163,10 +162,8 @@ def export_peft(model: Model, folder: str) -> dict[str, Any]:
 
 
 def _model_of(path: str) -> specs.Model:
-  fields = dict(files.read_json(os.path.join(runtime.checkpoint_of(path), "meta.json"))["model"])
-  if fields["config"]:
-    fields["config"] = check.rebuild(decoder.DecoderConfig, fields["config"])
-  return specs.Model(**fields)
+  fields = files.read_json(os.path.join(runtime.checkpoint_of(path), "meta.json"))["model"]
+  return check.rebuild(specs.Model, fields)
 
 
 def _cut(text: str, stops: Sequence[str]) -> str:

@@ -46,7 +46,9 @@ def test_parts_are_small_and_provide_their_macros(path):
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
 def test_recipe_builds(recipe):
-  flags = [f"--gin_file={recipe}"] + ([f"--gin.DATA='{DATA}'"] if "jsonl" in recipe.read_text() else [])
+  text = recipe.read_text()
+  flags = [f"--gin_file={recipe}"] + ([f"--gin.DATA='{DATA}'"] if "jsonl" in text else [])
+  flags += ["--gin.BASE='smollm2-135m-instruct'"] if "models/path" in text else []
   assert cli.main(["prepare", *flags]) == 0
   assert cli.main(["train", *flags, "--dry_run", "--run_dir=unused"]) == 0
   assert not pathlib.Path("unused").exists()

@@ -13,7 +13,7 @@ from itune_jax.core import axes as axes_lib
 
 @functools.partial(
   jax.tree_util.register_dataclass,
-  data_fields=("tokens_BT", "targets_BT", "weights_BT", "segments_BT", "positions_BT"),
+  data_fields=("tokens_BT", "targets_BT", "weights_BT", "segments_BT", "positions_BT", "prefix_BT"),
   meta_fields=(),
 )
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Batch:
   """Packed rows. Segment 0 is padding; positions restart with every segment.
 
   `targets_BT[b, t]` is the token that follows `tokens_BT[b, t]` in its segment, `weights_BT` its weight in the
-  loss (0 for prompts, padding, and the last token of a segment).
+  loss (0 for prompts, padding, and the last token of a segment). `prefix_BT` is 1 up to the first trained token of a
+  segment: what an encoder reads, and what a prefix-LM sees both ways; causal decoders do not look.
   """
 
   tokens_BT: Any
@@ -29,11 +30,12 @@ class Batch:
   weights_BT: Any
   segments_BT: Any
   positions_BT: Any
+  prefix_BT: Any = None
 
 
 @functools.partial(
   jax.tree_util.register_dataclass,
-  data_fields=("positions_BT", "segments_BT", "key", "noise_BT", "bank", "cache_rows_BT"),
+  data_fields=("positions_BT", "segments_BT", "prefix_BT", "key", "noise_BT", "bank", "cache_rows_BT", "images"),
   meta_fields=("mesh", "rules", "dtype"),
 )
 @dataclasses.dataclass(frozen=True)
@@ -42,15 +44,18 @@ class Ctx:
 
   `key` is None outside training: dropout and noise are off then. `noise_BT` scales uniform noise on the
   embeddings (NEFTune). `bank` holds arrays that adapters of all layers share. `cache_rows_BT` is set by a
-  packed prefill: the row of the cache that each position belongs to. `mesh` and `rules` are static.
+  packed prefill: the row of the cache that each position belongs to. `images` are pixels [I, H, W, 3] of the image
+  parts, in the order of their places in the rows. `mesh` and `rules` are static.
   """
 
   positions_BT: Any
   segments_BT: Any
+  prefix_BT: Any = None
   key: Any = None
   noise_BT: Any = None
   bank: Any = None
   cache_rows_BT: Any = None
+  images: Any = None
   mesh: Mesh | None = None
   rules: tuple[tuple[str, tuple[str, ...]], ...] = tuple(axes_lib.DEFAULT_RULES.items())
   dtype: Any = jnp.float32

@@ -34,7 +34,7 @@ def best_fit_decreasing(lengths: Sequence[int], row_length: int) -> list[list[in
 def fill(rows: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]], row_length: int) -> batch_lib.Batch:
   """A batch from rows of (ids [n+1], weights [n+1]): n positions each, targets shifted inside the segment."""
   shape = (len(rows), row_length)
-  tokens, targets, segments, positions = (np.zeros(shape, np.int32) for _ in range(4))
+  tokens, targets, segments, positions, prefix = (np.zeros(shape, np.int32) for _ in range(5))
   weights = np.zeros(shape, np.float32)
   for b, row in enumerate(rows):
     at = 0
@@ -43,5 +43,7 @@ def fill(rows: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]], row_length: in
       span = slice(at, at + n)
       tokens[b, span], targets[b, span], weights[b, span] = ids[:-1], ids[1:], w[1:]
       segments[b, span], positions[b, span] = segment, np.arange(n)
+      trained = np.flatnonzero(w[1:])
+      prefix[b, at : at + (trained[0] + 1 if len(trained) else n)] = 1
       at += n
-  return batch_lib.Batch(tokens, targets, weights, segments, positions)
+  return batch_lib.Batch(tokens, targets, weights, segments, positions, prefix)

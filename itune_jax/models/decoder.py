@@ -24,6 +24,7 @@ class DecoderConfig:
   """Shape of a decoder, in the letters of the alphabet: V vocab, D width, L depth, N heads, K kv_heads, H, F mlp.
 
   family: whose Hugging Face layout it is stored in (`zoo.FAMILIES`).
+  prefix_lm: whether the tokens of ctx.prefix_BT see each other both ways.
   placement: of the norms. "pre": x + f(norm(x)); "post": x + norm(f(x)); "sandwich": both.
   parallel: attention and feed-forward read the same x, and their outputs are added to it together.
   windows: positions that each layer sees, 0 for all; () for all of all layers. local_rope: the tables of layers with
@@ -55,6 +56,7 @@ class DecoderConfig:
   norm: norm_lib.Kind = "rms"
   placement: Literal["pre", "post", "sandwich"] = "pre"
   parallel: bool = False
+  prefix_lm: bool = False
   qkv: Literal["split", "concat", "stacked", "interleaved"] = "split"
   qk_norm: Literal["none", "head", "all"] = "none"
   mlp_layout: mlp_lib.Layout = "gated"
@@ -95,6 +97,7 @@ class DecoderConfig:
       norm_offset=self.norm == "rms_offset",
       scale=self.attention_scale,
       softcap=self.attention_softcap,
+      prefix_lm=self.prefix_lm,
     )
 
   def make(self, key, *, dtype=jnp.float32, remat: stack.Remat = stack.Remat()) -> "Decoder":
@@ -171,15 +174,20 @@ class Decoder(nnx.Module):
     ctx = ctx.replace(bank=self.bank, positions_BT=self.positions(ctx.positions_BT, ctx))
     if cache is not None:
       cache = cache.mark(ctx.positions_BT, ctx.segments_BT != 0, ctx.cache_rows_BT)
+    x_BTD = self.stream(tokens_BT, ctx)
+    x_BTD = ctx.constrain(x_BTD.astype(ctx.dtype), ("batch", "length", "act_embed"))
+    tables, per_layer = self._tables(ctx, cached=cache is not None and tokens_BT.shape[1] == 1)
+    x_BTD, cache, aux = stack.run(self.blocks, x_BTD, ctx, tables, per_layer=per_layer, cache=cache, remat=self.remat)
+    return self.norm(x_BTD), cache, aux
+
+  def stream(self, tokens_BT, ctx) -> Any:
+    """What enters the first block, [B, T, D]."""
     x_BTD = self.embed(tokens_BT, ctx)
     if self.cfg.embed_scale != 1:  # rounded to the dtype of the stream, as the families do
       x_BTD *= jnp.asarray(self.cfg.embed_scale, x_BTD.dtype)
     if self.cfg.positions == "learned":
       x_BTD += self.learned(ctx.positions_BT, ctx.replace(noise_BT=None))
-    x_BTD = ctx.constrain(x_BTD.astype(ctx.dtype), ("batch", "length", "act_embed"))
-    tables, per_layer = self._tables(ctx, cached=cache is not None and tokens_BT.shape[1] == 1)
-    x_BTD, cache, aux = stack.run(self.blocks, x_BTD, ctx, tables, per_layer=per_layer, cache=cache, remat=self.remat)
-    return self.norm(x_BTD), cache, aux
+    return x_BTD
 
   def project(self, hidden, ctx):
     """Logits [..., V] of final hidden states [..., D]."""

@@ -23,7 +23,10 @@ from itune_jax.core import tree
 from itune_jax.dist import shard
 from itune_jax.models import gguf as gguf_lib
 from itune_jax.models import hf
+from itune_jax.models import hf_config
 from itune_jax.models import safetensors_folder
+from itune_jax.nn import quant
+from itune_jax.nn import site
 from itune_jax.nn import stack
 from itune_jax.nn import tree as nn_tree
 
@@ -74,12 +77,14 @@ def load(
   rules: axes_lib.Rules,
   dtypes: Dtypes = _all_float32,
   remat: stack.Remat = stack.Remat(),
+  quantised: quant.Quant | None = None,
   progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Base:
   """Loads a base model tensor by tensor, straight onto its shardings.
 
   Args:
-    path: a .gguf file or a Hugging Face folder. progress: called with bytes done and to do.
+    path: a .gguf file or a Hugging Face folder. quantised: what to pack, parameter by parameter, as it is read.
+    progress: called with the values done and to do.
 
   Raises:
     InputError naming the tensors that are missing, unexpected or misshapen, or that contradict config.json.
@@ -91,10 +96,12 @@ def load(
   kinds = dtypes(list(plan.shapes))
   params, done, total = {}, 0, tree.size(plan.shapes)
   for row in rows:
-    params[row.ours] = _read_sharded(source, row, plan.shapes[row.ours].shape, plan.where[row.ours], kinds[row.ours])
+    value = _read_sharded(source, row, plan.shapes[row.ours].shape, plan.where[row.ours], kinds[row.ours])
+    params |= _packed(plan.module, row, value, quantised) or {row.ours: value}
     done += math.prod(plan.shapes[row.ours].shape)
     progress(done, total)
-  return Base(plan.module, params, os.path.abspath(path), source.digest(), getattr(source, "config_json", None))
+  module = plan.module if quantised is None else _quantised(plan.module, quantised)
+  return Base(module, params, os.path.abspath(path), source.digest(), getattr(source, "config_json", None))
 
 
 def initialise(
@@ -116,6 +123,37 @@ def initialise(
 
   params = jax.jit(make, out_shardings=plan.where)(jax.random.key(seed))
   return Base(plan.module, params, f"random:seed={seed}", hashlib.sha256(repr((cfg, seed)).encode()).hexdigest())
+
+
+def _packed(module, row, value, how) -> dict[str, Any] | None:
+  """The packed arrays of one kernel by path, or None where it stays whole."""
+  path, _, leaf = row.ours.rpartition("/")
+  if how is None or leaf != "kernel" or not how.matches(path):
+    return None
+  node = nn_tree.sites(module)[path]
+
+  @jax.jit
+  def run(value):
+    proj = nnx.merge(*nnx.split(node))
+    proj.kernel = nnx.Param(value)
+    site.quantise(proj, how, len(row.lead))
+    return nn_tree.disassemble(proj.kernel)[1]
+
+  return {f"{row.ours}/{name}": array for name, array in run(value).items()}
+
+
+def _quantised(module, how: quant.Quant):
+  """The skeleton with packed kernels."""
+
+  def pack():
+    whole = nnx.merge(*nnx.split(module))
+    whole = nnx.merge(nnx.split(whole)[0], jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), nnx.split(whole)[1]))
+    for path, node in nn_tree.sites(whole).items():
+      if isinstance(node, site.Proj) and how.matches(path):
+        site.quantise(node, how, len(nn_tree.lead(path, module.cfg.stacks)))
+    return whole
+
+  return nnx.eval_shape(pack)
 
 
 class _Plan(NamedTuple):
@@ -157,12 +195,12 @@ def _check_tensors(source, rows, cfg):
 
 
 def _head_name(cfg) -> str:
-  return f"{hf.Layout(cfg.family)('head')}.weight"
+  return f"{hf.Layout.of(cfg).on_disk('head')}.weight"
 
 
 def _check_tied(source, found, cfg) -> None:
   """A tied model may store its head as well, if it is the same; compared a block of rows at a time."""
-  table = f"{hf.Layout(cfg.family)('embed')}.weight"
+  table = f"{hf.Layout.of(cfg).on_disk('embed')}.weight"
   if _head_name(cfg) not in found or table not in found:
     return
   head, table = source.read(_head_name(cfg)), source.read(table)
@@ -212,11 +250,14 @@ def save_hf(
 ) -> None:
   """Writes config.json, generation_config.json and (sharded) safetensors that transformers loads.
 
-  Raises RunError, and leaves nothing behind, when a weight is not finite or the disk is full.
+  Raises InputError when kernels are quantised: what was rounded away cannot be exported as if it were the model. Raises
+  RunError, and leaves nothing behind, when a weight is not finite or the disk is full.
   """
   _, shapes = nn_tree.disassemble(module)
+  if any("/kernel/" in name for name in shapes):
+    raise errors.InputError("the base is quantised: export the adapter alone (--format=peft), or load the full weights")
   tokens = dict(tokens or {})
-  config = hf.config_to_hf(module.cfg, dtype, tokens)
+  config = hf_config.config_to_hf(module.cfg, dtype, tokens)
   if config_json is not None:
     config = {**config_json, **{k: v for k, v in config.items() if k in ("dtype", "torch_dtype", *tokens)}}
   shards: list[dict[str, np.ndarray]] = [{}]

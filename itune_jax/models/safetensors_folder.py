@@ -4,6 +4,7 @@ The safetensors package maps whole files, whose touched pages stay resident unti
 memory is that of one tensor. (Format: 8 bytes of header length, a JSON header, the data.)
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ import numpy as np
 
 from itune_jax.core import errors
 from itune_jax.core import files
-from itune_jax.models import hf
+from itune_jax.models import hf_config
 from itune_jax.models import zoo
 
 _DTYPES = {
@@ -54,11 +55,16 @@ class SafetensorsSource:
     for file in self._files:
       for name, place in _header(file).items():
         self._where[_renamed(name, family)] = place
-    self._where = {name: place for name, place in self._where.items() if not _BUFFERS.fullmatch(name)}
+    copies = re.compile(family.copies if family else "")
+    keep = lambda name: not (_BUFFERS.fullmatch(name) or copies.fullmatch(name))
+    self._where = {name: place for name, place in self._where.items() if keep(name)}
 
   def config(self) -> Any:
     """The shape of the model, from config.json."""
-    return hf.config_from_hf(self.config_json, os.path.join(self.path, "config.json"))
+    cfg = hf_config.config_from_hf(self.config_json, os.path.join(self.path, "config.json"))
+    if zoo.FAMILIES[cfg.family].untied_if_stored:
+      cfg = dataclasses.replace(cfg, tied="lm_head.weight" not in self._where)
+    return cfg
 
   def names(self) -> set[str]:
     """Names of all tensors, in the spelling of today's transformers."""

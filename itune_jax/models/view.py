@@ -21,9 +21,8 @@ class BoundModel:
   def context(self, batch: batch_lib.Batch, key=None, **more) -> batch_lib.Ctx:
     """The context of one call over `batch`."""
     b = self.binder
-    return batch_lib.Ctx(
-      batch.positions_BT, batch.segments_BT, key=key, mesh=b.mesh, rules=b.rules, dtype=jnp.dtype(b.compute), **more
-    )
+    where = (batch.positions_BT, batch.segments_BT, batch.prefix_BT)
+    return batch_lib.Ctx(*where, key=key, mesh=b.mesh, rules=b.rules, dtype=jnp.dtype(b.compute), **more)
 
   def hidden(self, tokens_BT, ctx):
     """Final hidden states [B, T, D] and the sums of the layers."""

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 import dataclasses
 from typing import Any, Literal
 
+from itune_jax.models import rows as rows_lib
+
 
 @dataclasses.dataclass(frozen=True)
 class WheelBase:
@@ -31,15 +33,6 @@ BASES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-  """One module: our path, its HF name (`{}` is the layer, a second one the expert), and its kind."""
-
-  ours: str
-  theirs: str
-  kind: Literal["proj", "conv1d", "table", "norm"]
-
-
-@dataclasses.dataclass(frozen=True)
 class Key:
   """A key of config.json, where it is no plain number: how it is read and written."""
 
@@ -58,8 +51,9 @@ class Family:
   """
 
   architecture: str
-  rows: tuple[Row, ...]
+  rows: tuple[rows_lib.Row, ...]
   special: str
+  kind: Literal["decoder", "encdec", "vlm"] = "decoder"
   keys: Mapping[str, str | Key | None] = dataclasses.field(default_factory=dict)
   fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   windows: Literal["none", "all", "layer_types"] = "none"
@@ -69,6 +63,15 @@ class Family:
   renames: tuple[tuple[str, str], ...] = ()
   embeds_by_root_width: bool = False
   task_type: str = "CAUSAL_LM"
+  untied_if_stored: bool = False
+  copies: str = ""
+  texts: tuple[str, ...] = ()
+
+  @property
+  def all_keys(self) -> dict[str, Key]:
+    """The keys of config.json by our field."""
+    keys = {**(COMMON if self.kind == "decoder" else {}), **self.keys}
+    return {ours: Key(key) if isinstance(key, str) else key for ours, key in keys.items() if key is not None}
 
 
 def _invert(value):
@@ -105,70 +108,20 @@ COMMON: dict[str, str | Key] = {
   "activation": activation("hidden_act"),
 }
 
-_LAYER = "model.layers.{}."
-_FRAME = (
-  Row("embed", "model.embed_tokens", "table"),
-  Row("norm", "model.norm", "norm"),
-  Row("head", "lm_head", "proj"),
-)
-_SPLIT = tuple(Row(f"blocks/attn/{x}", f"{_LAYER}self_attn.{x}_proj", "proj") for x in "qkvo")
-_QK_NORM = tuple(Row(f"blocks/attn/{x}_norm", f"{_LAYER}self_attn.{x}_norm", "norm") for x in "qk")
-_GATED = tuple(Row(f"blocks/mlp/{x}", f"{_LAYER}mlp.{x}_proj", "proj") for x in ("gate", "up", "down"))
-_PRE = (
-  Row("blocks/attn_norm", f"{_LAYER}input_layernorm", "norm"),
-  Row("blocks/mlp_norm", f"{_LAYER}post_attention_layernorm", "norm"),
-)
-_POST = (
-  Row("blocks/attn_post_norm", f"{_LAYER}post_attention_layernorm", "norm"),
-  Row("blocks/mlp_post_norm", f"{_LAYER}post_feedforward_layernorm", "norm"),
-)
-_SANDWICH = (
-  Row("blocks/attn_norm", f"{_LAYER}input_layernorm", "norm"),
-  Row("blocks/mlp_norm", f"{_LAYER}pre_feedforward_layernorm", "norm"),
-  *_POST,
-)
-_EXPERTS = (
-  Row("blocks/mlp/router", f"{_LAYER}mlp.gate", "proj"),
-  *(Row(f"blocks/mlp/experts/{x}", f"{_LAYER}mlp.experts.{{}}.{x}_proj", "proj") for x in ("gate", "up", "down")),
-)
-_MIXTRAL_EXPERTS = (
-  Row("blocks/mlp/router", f"{_LAYER}block_sparse_moe.gate", "proj"),
-  *(
-    Row(f"blocks/mlp/experts/{ours}", f"{_LAYER}block_sparse_moe.experts.{{}}.{theirs}", "proj")
-    for ours, theirs in (("gate", "w1"), ("up", "w3"), ("down", "w2"))
-  ),
-)
-_PHI3 = (
-  Row("blocks/attn/qkv", f"{_LAYER}self_attn.qkv_proj", "proj"),
-  Row("blocks/attn/o", f"{_LAYER}self_attn.o_proj", "proj"),
-  Row("blocks/mlp/gate_up", f"{_LAYER}mlp.gate_up_proj", "proj"),
-  Row("blocks/mlp/down", f"{_LAYER}mlp.down_proj", "proj"),
-)
-_GPT2 = (
-  Row("embed", "transformer.wte", "table"),
-  Row("learned", "transformer.wpe", "table"),
-  Row("blocks/attn_norm", "transformer.h.{}.ln_1", "norm"),
-  Row("blocks/attn/qkv", "transformer.h.{}.attn.c_attn", "conv1d"),
-  Row("blocks/attn/o", "transformer.h.{}.attn.c_proj", "conv1d"),
-  Row("blocks/mlp_norm", "transformer.h.{}.ln_2", "norm"),
-  Row("blocks/mlp/up", "transformer.h.{}.mlp.c_fc", "conv1d"),
-  Row("blocks/mlp/down", "transformer.h.{}.mlp.c_proj", "conv1d"),
-  Row("norm", "transformer.ln_f", "norm"),
-  Row("head", "lm_head", "proj"),
-)
-_NEOX = (
-  Row("embed", "gpt_neox.embed_in", "table"),
-  Row("blocks/attn_norm", "gpt_neox.layers.{}.input_layernorm", "norm"),
-  Row("blocks/mlp_norm", "gpt_neox.layers.{}.post_attention_layernorm", "norm"),
-  Row("blocks/attn/qkv", "gpt_neox.layers.{}.attention.query_key_value", "proj"),
-  Row("blocks/attn/o", "gpt_neox.layers.{}.attention.dense", "proj"),
-  Row("blocks/mlp/up", "gpt_neox.layers.{}.mlp.dense_h_to_4h", "proj"),
-  Row("blocks/mlp/down", "gpt_neox.layers.{}.mlp.dense_4h_to_h", "proj"),
-  Row("norm", "gpt_neox.final_layer_norm", "norm"),
-  Row("head", "embed_out", "proj"),
-)
+_T5_KEYS: dict[str, str | Key | None] = {
+  "vocab": "vocab_size",
+  "width": "d_model",
+  "depth": "num_layers",
+  "decoder_depth": "num_decoder_layers",
+  "heads": "num_heads",
+  "head_dim": "d_kv",
+  "mlp": "d_ff",
+  "norm_eps": "layer_norm_epsilon",
+  "buckets": "relative_attention_num_buckets",
+  "longest": "relative_attention_max_distance",
+  "start_token": "decoder_start_token_id",
+}
 
-_LLAMA = (*_FRAME, *_PRE, *_SPLIT, *_GATED)
 _BIASES = {"attention_bias": "attention_bias", "output_bias": "attention_bias"}
 _GEMMA_ACT = activation("hidden_activation")
 _QUERY_SCALE = Key("query_pre_attn_scalar", lambda v: float(v) ** -0.5, lambda v: round(v**-2))
@@ -176,16 +129,16 @@ _QUERY_SCALE = Key("query_pre_attn_scalar", lambda v: float(v) ** -0.5, lambda v
 FAMILIES: dict[str, Family] = {
   "llama": Family(
     architecture="LlamaForCausalLM",
-    rows=_LLAMA,
+    rows=rows_lib.LLAMA,
     special="Llama 2, 3, 3.1, 3.2, SmolLM2; rope scalings linear, dynamic, yarn, llama3",
     keys={**_BIASES, "mlp_bias": "mlp_bias"},
   ),
   "mistral": Family(
-    architecture="MistralForCausalLM", rows=_LLAMA, special="sliding window in every layer", windows="all"
+    architecture="MistralForCausalLM", rows=rows_lib.LLAMA, special="sliding window in every layer", windows="all"
   ),
   "qwen2": Family(
     architecture="Qwen2ForCausalLM",
-    rows=_LLAMA,
+    rows=rows_lib.LLAMA,
     special="bias on q, k and v; sliding window from a layer on (Qwen2, Qwen2.5)",
     fixed={"attention_bias": True},
     windows="layer_types",
@@ -193,7 +146,7 @@ FAMILIES: dict[str, Family] = {
   ),
   "qwen3": Family(
     architecture="Qwen3ForCausalLM",
-    rows=(*_LLAMA, *_QK_NORM),
+    rows=(*rows_lib.LLAMA, *rows_lib.QK_NORM),
     special="norm over each query and key head",
     keys=_BIASES,
     fixed={"qk_norm": "head"},
@@ -202,7 +155,7 @@ FAMILIES: dict[str, Family] = {
   ),
   "smollm3": Family(
     architecture="SmolLM3ForCausalLM",
-    rows=_LLAMA,
+    rows=rows_lib.LLAMA,
     special="layers without positions",
     keys={
       **_BIASES,
@@ -214,7 +167,7 @@ FAMILIES: dict[str, Family] = {
   ),
   "gemma": Family(
     architecture="GemmaForCausalLM",
-    rows=_LLAMA,
+    rows=rows_lib.LLAMA,
     special="norms scale by 1 + w; embeddings times √D",
     keys={**_BIASES, "activation": activation("hidden_act")},
     fixed={"norm": "rms_offset"},
@@ -223,7 +176,7 @@ FAMILIES: dict[str, Family] = {
   ),
   "gemma2": Family(
     architecture="Gemma2ForCausalLM",
-    rows=(*_FRAME, *_SANDWICH, *_SPLIT, *_GATED),
+    rows=(*rows_lib.FRAME, *rows_lib.SANDWICH, *rows_lib.SPLIT, *rows_lib.GATED),
     special="norms before and after each block; softcaps; every other layer has a window",
     keys={
       **_BIASES,
@@ -239,7 +192,7 @@ FAMILIES: dict[str, Family] = {
   ),
   "gemma3_text": Family(
     architecture="Gemma3ForCausalLM",
-    rows=(*_FRAME, *_SANDWICH, *_SPLIT, *_QK_NORM, *_GATED),
+    rows=(*rows_lib.FRAME, *rows_lib.SANDWICH, *rows_lib.SPLIT, *rows_lib.QK_NORM, *rows_lib.GATED),
     special="norm over each query and key head; layers with a window have their own rotary base",
     keys={
       **_BIASES,
@@ -255,14 +208,14 @@ FAMILIES: dict[str, Family] = {
   ),
   "olmo2": Family(
     architecture="Olmo2ForCausalLM",
-    rows=(*_FRAME, *_POST, *_SPLIT, *_QK_NORM, *_GATED),
+    rows=(*rows_lib.FRAME, *rows_lib.POST, *rows_lib.SPLIT, *rows_lib.QK_NORM, *rows_lib.GATED),
     special="norms behind the blocks only; one norm over all query heads, one over all key heads",
     keys=_BIASES,
     fixed={"placement": "post", "qk_norm": "all"},
   ),
   "phi3": Family(
     architecture="Phi3ForCausalLM",
-    rows=(*_FRAME, *_PRE, *_PHI3),
+    rows=(*rows_lib.FRAME, *rows_lib.PRE, *rows_lib.PHI3),
     special="fused qkv and gate-up (each is one site); longrope; part of each head turns",
     keys={"head_dim": None},
     fixed={"qkv": "concat", "mlp_layout": "gated_fused"},
@@ -270,7 +223,7 @@ FAMILIES: dict[str, Family] = {
   ),
   "granite": Family(
     architecture="GraniteForCausalLM",
-    rows=_LLAMA,
+    rows=rows_lib.LLAMA,
     special="factors on embeddings, residual stream, scores and logits",
     keys={
       **_BIASES,
@@ -284,7 +237,7 @@ FAMILIES: dict[str, Family] = {
   ),
   "gpt2": Family(
     architecture="GPT2LMHeadModel",
-    rows=_GPT2,
+    rows=rows_lib.GPT2,
     special="learned positions; LayerNorm; fused qkv; kernels stored [in, out]",
     keys={
       "width": "n_embd",
@@ -315,7 +268,7 @@ FAMILIES: dict[str, Family] = {
   ),
   "gpt_neox": Family(
     architecture="GPTNeoXForCausalLM",
-    rows=_NEOX,
+    rows=rows_lib.NEOX,
     special="Pythia; attention and feed-forward in parallel; qkv fused head by head; a quarter of each head turns",
     keys={
       "kv_heads": None,
@@ -328,14 +281,14 @@ FAMILIES: dict[str, Family] = {
   ),
   "mixtral": Family(
     architecture="MixtralForCausalLM",
-    rows=(*_FRAME, *_PRE, *_SPLIT, *_MIXTRAL_EXPERTS),
+    rows=(*rows_lib.FRAME, *rows_lib.PRE, *rows_lib.SPLIT, *rows_lib.MIXTRAL_EXPERTS),
     special="8 experts, the weights of the chosen two sum to one",
     windows="all",
     moe={"experts": "num_local_experts", "renormalise": True},
   ),
   "qwen3_moe": Family(
     architecture="Qwen3MoeForCausalLM",
-    rows=(*_FRAME, *_PRE, *_SPLIT, *_QK_NORM, *_EXPERTS),
+    rows=(*rows_lib.FRAME, *rows_lib.PRE, *rows_lib.SPLIT, *rows_lib.QK_NORM, *rows_lib.EXPERTS),
     special="many small experts; norm over each query and key head",
     keys={**_BIASES, "mlp": "moe_intermediate_size"},
     fixed={"qk_norm": "head"},
@@ -344,11 +297,55 @@ FAMILIES: dict[str, Family] = {
   ),
   "olmoe": Family(
     architecture="OlmoeForCausalLM",
-    rows=(*_FRAME, *_PRE, *_SPLIT, *_QK_NORM, *_EXPERTS),
+    rows=(*rows_lib.FRAME, *rows_lib.PRE, *rows_lib.SPLIT, *rows_lib.QK_NORM, *rows_lib.EXPERTS),
     special="64 experts; one norm over all query heads, one over all key heads",
     keys={**_BIASES, "head_dim": None},
     fixed={"qk_norm": "all"},
     moe={"experts": "num_experts", "renormalise": "norm_topk_prob"},
     demands={"clip_qkv": (None,)},
+  ),
+  "t5": Family(
+    architecture="T5ForConditionalGeneration",
+    rows=rows_lib.T5,
+    special="T5 v1.1, FLAN-T5: relative bias, gated gelu, scores without a scale",
+    kind="encdec",
+    keys={**_T5_KEYS, "scale_head": "scale_decoder_outputs"},
+    demands={"feed_forward_proj": ("gated-gelu",)},
+    also={"feed_forward_proj": "gated-gelu", "is_encoder_decoder": True, "dropout_rate": 0.0},
+    task_type="SEQ_2_SEQ_LM",
+    untied_if_stored=True,
+    copies=r"(encoder|decoder)\.embed_tokens\.weight",
+  ),
+  "mt5": Family(
+    architecture="MT5ForConditionalGeneration",
+    rows=rows_lib.T5,
+    special="as T5 v1.1, over 101 languages",
+    kind="encdec",
+    keys=_T5_KEYS,
+    demands={"feed_forward_proj": ("gated-gelu",)},
+    also={"feed_forward_proj": "gated-gelu", "is_encoder_decoder": True, "dropout_rate": 0.0},
+    task_type="SEQ_2_SEQ_LM",
+    untied_if_stored=True,
+    copies=r"(encoder|decoder)\.embed_tokens\.weight",
+  ),
+  "llava": Family(
+    architecture="LlavaForConditionalGeneration",
+    rows=rows_lib.LLAVA,
+    special="LLaVA-1.5: CLIP, read behind its last block but one; a projector of two layers; Llama",
+    kind="vlm",
+    keys={"projector_activation": activation("projector_hidden_act")},
+    fixed={"projector": "mlp"},
+    texts=("llama", "mistral", "qwen2"),
+    demands={"multimodal_projector_bias": (True,), "vision_feature_select_strategy": ("default",)},
+    renames=(*rows_lib.VLM_RENAMES, (r"^lm_head\.", "language_model.lm_head.")),
+  ),
+  "paligemma": Family(
+    architecture="PaliGemmaForConditionalGeneration",
+    rows=rows_lib.PALIGEMMA,
+    special="SigLIP; a linear projector; Gemma, seeing image and prompt both ways",
+    kind="vlm",
+    fixed={"projector": "linear", "prefix_lm": True},
+    texts=("gemma", "gemma2"),
+    renames=(*rows_lib.VLM_RENAMES, (r"^lm_head\.", "language_model.lm_head.")),
   ),
 }

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from itune_jax.nn import kernels
+from itune_jax.nn import mask
 from itune_jax.nn import norm
 from itune_jax.nn import rope as rope_lib
 from itune_jax.nn import site
@@ -36,6 +37,7 @@ class Spec:
   norm_offset: bool = False
   scale: float = 0.0
   softcap: float = 0.0
+  prefix_lm: bool = False
 
 
 class Attention(nnx.Module):
@@ -85,7 +87,9 @@ class Attention(nnx.Module):
     how = dict(scale=self.spec.scale or self.spec.head_dim**-0.5, softcap=self.spec.softcap)
     if cache is not None:
       cache = cache.write(layer, k, v, ctx.positions_BT, ctx.segments_BT != 0, ctx.cache_rows_BT)
-    if cache is None or x_BTD.shape[1] > 1:
+    if self.spec.prefix_lm and ctx.prefix_BT is not None:
+      out, lse = kernels.dense(q, k, v, _prefix_sees(ctx, window), **how)
+    elif cache is None or x_BTD.shape[1] > 1:
       out, lse = kernels.packed(q, k, v, ctx.segments_BT, ctx, window=window, **how)
     else:
       k_BKSH, v_BKSH = cache.read(layer)
@@ -108,3 +112,12 @@ class Attention(nnx.Module):
       return q, k, v
     flat = (lambda x: x) if self.spec.qk_norm == "head" else (lambda x: x.reshape(*x.shape[:2], -1))
     return self.q_norm(flat(q)).reshape(q.shape), self.k_norm(flat(k)).reshape(k.shape), v
+
+
+def _prefix_sees(ctx, window):
+  """Causal inside segments, and both ways among the tokens of a segment's prefix."""
+  segments_BT, prefix_BT = ctx.segments_BT, ctx.prefix_BT != 0
+  index = jnp.arange(segments_BT.shape[1])[None]
+  same = (segments_BT[:, :, None] == segments_BT[:, None, :]) & (segments_BT[:, None, :] != 0)
+  within = same & prefix_BT[:, :, None] & prefix_BT[:, None, :]
+  return mask.visible(segments_BT, segments_BT, index, index, window) | within

@@ -23,6 +23,7 @@ from jax import ad_checkpoint
 import jax.numpy as jnp
 
 from itune_jax.core import numerics
+from itune_jax.nn import quant
 
 
 class AdapterParam(nnx.Param):
@@ -117,10 +118,12 @@ class Proj(nnx.Module):
     adapters = in_order(self)
     for adapter in adapters:
       x = adapter.pre(x, ctx)
-    w = Weight(lambda: self.kernel[...].astype(x.dtype), self.core_shape)
+    store = self.kernel
+    packed = not isinstance(store, nnx.Param)
+    w = own = Weight(lambda: read_kernel(store, x.dtype), self.core_shape)
     for adapter in adapters:
       w = adapter.weight(w, ctx)
-    y = contract(x, w.value, self.num_in)
+    y = quant.contract(x, store, self.num_in) if packed and w is own else contract(x, w.value, self.num_in)
     for adapter in adapters:
       y = adapter.post(x, y, w, ctx)
     return y if self.bias is None else y + numerics.align(self.bias[...].astype(y.dtype), y)
@@ -178,6 +181,23 @@ class Tap(nnx.Module):
 
 
 SITES = (Proj, Embed, Tap)
+
+
+def read_kernel(store, dtype):
+  """The kernel [*in, *out] behind a Param or a quantised store."""
+  if isinstance(store, nnx.Param):
+    return store[...].astype(dtype)
+  return quant.dequantise(store.layout(), store.packed(), dtype)
+
+
+def quantise(proj: Proj, how: quant.Quant, lead: int) -> None:
+  """Puts packed codes in place of a projection's kernel, whose first `lead` axes are stacked."""
+  make = lambda kernel: nnx.split(quant.KINDS[how.kind](kernel, proj.num_in, proj.axes))[1]
+  core = jax.ShapeDtypeStruct(proj.core_shape, jnp.float32)
+  graph, _ = nnx.split(nnx.eval_shape(lambda k: quant.KINDS[how.kind](k, proj.num_in, proj.axes), core))
+  for _ in range(lead):
+    make = jax.vmap(make)
+  proj.kernel = nnx.merge(graph, make(proj.kernel[...]))
 
 
 def in_order(node) -> list[Adapter]:

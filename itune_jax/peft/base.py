@@ -166,7 +166,11 @@ class _Plan:
 def _plan(method, spec, matched, lead, key, params, mesh, rules, dtype) -> _Plan:
   values = method.layer_values(spec, matched) if hasattr(method, "layer_values") else {}
   gate = not values and not matched.all()
-  kernel = params.get(f"{spec.name}/kernel") if getattr(method, "needs_weight", False) else None
+  kernel = None
+  if getattr(method, "needs_weight", False):
+    kernel = params.get(f"{spec.name}/kernel")
+    if kernel is None:
+      raise errors.InputError(f"{type(method).__name__} starts from the weights of {spec.name}, which are quantised")
 
   def one(stream, values, active, w):
     adapter = method.make(spec, jax.random.fold_in(key, stream), w=w, **values)
@@ -223,6 +227,8 @@ def merge(attached: Attached) -> dict[str, Any]:
       if node.spec(path, (path,)).kind != "proj":
         raise errors.InputError(f"{name} sits on {path}, which has no kernel: it cannot be merged")
       graph, state = nnx.split(adapter)
+      if f"{path}/kernel" not in base:
+        raise errors.InputError(f"{path} is quantised: merge into the full base instead (itune merge --dequantise)")
       kernel = base[f"{path}/kernel"]
       fold = lambda w, state, graph=graph: nnx.merge(graph, state).merge(w.astype(jnp.float32))
       for _ in range(kernel.ndim - len(node.core_shape)):

@@ -13,7 +13,7 @@ from itune_jax.core import numerics
 from itune_jax.core import rng
 from itune_jax.nn import site
 
-PROJECTIONS = r"blocks/\d+/(attn/(q|k|v|o)|mlp/(gate|up|down))"
+PROJECTIONS = r"(blocks|encoder|decoder)/\d+/((attn|cross)/(q|k|v|o|qkv)|mlp/(gate|up|down|gate_up))"
 
 
 class LoraAdapter(site.Adapter):

@@ -145,6 +145,7 @@ def _export(p):
     help="hf: a whole model, adapter merged in; peft: the adapter alone",
   )
   p.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the weights of --format hf")
+  p.add_argument("--dequantise", action="store_true", help="allow merging into the full weights of a quantised base")
   p.add_argument("--out", required=True, help="the folder to write")
 
 
@@ -161,6 +162,7 @@ def _merge(p):
   _gin(p, required=False)
   p.add_argument("--adapter", required=True, metavar="PATH", help="a run directory, a checkpoint, or a PEFT folder")
   p.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the written weights")
+  p.add_argument("--dequantise", action="store_true", help="allow merging into the full weights of a quantised base")
   p.add_argument("--out", required=True, help="the folder to write")
 
 

@@ -4,6 +4,7 @@ An export is loaded again and its logits compared with the model that was export
 export_manifest.json beside the chat template and the base's identity.
 """
 
+import dataclasses
 import json
 import os
 from typing import Any
@@ -41,8 +42,18 @@ def export(
   format: str = "hf",
   dtype: str = "float32",
   out: str = "",
+  dequantise: bool = False,
 ) -> dict[str, Any]:
-  """Writes the folder; returns its manifest. Raises RunError when the logits of the export differ."""
+  """Writes the folder; returns its manifest. Raises RunError when the logits of the export differ.
+
+  An adapter that was trained on a quantised base is merged into the full one only if `dequantise` says so: the
+  result is not quite the model that was trained.
+  """
+  model = runtime.model_behind(model, adapter)
+  if model.quant is not None and format == "hf":
+    if not dequantise:
+      raise errors.InputError("the base was quantised in training: give --dequantise to merge into the full weights")
+    model = dataclasses.replace(model, quant=None)
   session = runtime.open_session(model, adapter=adapter)
   return write(session, rendering, format=format, dtype=dtype, out=out)
 
@@ -81,7 +92,7 @@ def _write_peft(session, out):
     # A GGUF base is no model that peft can load: its float32 folder goes along, and the adapter points there.
     base = os.path.join(os.path.abspath(out), "base")
     extra["base_model"] = base
-  exchange.save(out, session.attached, hf.Layout(session.base.cfg.family), base=base)
+  exchange.save(out, session.attached, hf.Layout.of(session.base.cfg), base=base)
   if "base_model" in extra:
     save_model(session, session.base.params, "float32", base)
   session.tokenizer.save_pretrained(out)
@@ -122,7 +133,7 @@ def save_model(session: runtime.Session, params, dtype: str, out: str) -> None:
 
 def adapter_logits(session: runtime.Session, folder: str) -> np.ndarray:
   """Logits of the probe with the adapter of a PEFT folder on the base that is loaded."""
-  method, pairs = exchange.load(folder, session.base.module, hf.Layout(session.base.cfg.family))
+  method, pairs = exchange.load(folder, session.base.module, hf.Layout.of(session.base.cfg))
   attached = peft_base.attach(
     session.base.module, session.base.params, (method,), rng.root(0), mesh=session.mesh, rules=session.rules
   )
@@ -133,11 +144,17 @@ def adapter_logits(session: runtime.Session, folder: str) -> np.ndarray:
   )
 
 
-def logits(binder: view.Binder, params, tokens_BT) -> np.ndarray:
-  """Logits [B, T, V] of whole rows, float32."""
+def logits(binder: view.Binder, params, tokens_BT, prefix: int | None = None) -> np.ndarray:
+  """Logits [B, T, V] of whole rows, float32.
+
+  prefix: how many tokens of each row an encoder reads, or a prefix-LM sees both ways (half of them unless given);
+  causal decoders do not look.
+  """
   tokens_BT = np.asarray(tokens_BT, np.int32)
-  positions_BT = np.broadcast_to(np.arange(tokens_BT.shape[1], dtype=np.int32), tokens_BT.shape)
-  batch = batch_lib.Batch(tokens_BT, None, None, np.ones_like(tokens_BT), positions_BT)
+  T = tokens_BT.shape[1]
+  positions_BT = np.broadcast_to(np.arange(T, dtype=np.int32), tokens_BT.shape)
+  prefix_BT = (positions_BT < ((T + 1) // 2 if prefix is None else prefix)).astype(np.int32)
+  batch = batch_lib.Batch(tokens_BT, None, None, np.ones_like(tokens_BT), positions_BT, prefix_BT)
 
   @jax.jit
   def run(params, batch):
@@ -161,6 +178,8 @@ def main(args) -> None:
   """Runs `itune export`; the last line of stdout is one JSON object."""
   runtime.configure_jax()
   gin_setup.parse("export", args.gin_file, args.overrides)
-  manifest = gin_setup.call(export, adapter=args.adapter, format=args.format, dtype=args.dtype, out=args.out)
+  manifest = gin_setup.call(
+    export, adapter=args.adapter, format=args.format, dtype=args.dtype, out=args.out, dequantise=args.dequantise
+  )
   log.info(f"wrote {args.out}; logits equal to {manifest['logit_parity']:.1e} of their range")
   print(json.dumps({"out": args.out, "format": args.format, "logit_parity": manifest["logit_parity"]}))

@@ -29,6 +29,7 @@ class Chat:
     precision: numerics.Precision,
     adapter: str,
   ):
+    model = runtime.model_behind(model, adapter)
     self._session = runtime.open_session(model, mesh=mesh, precision=precision, adapter=adapter)
     self._renderer = chat.Renderer(self._session.tokenizer, rendering)
 

@@ -11,5 +11,7 @@ def main(args) -> None:
   """Runs the command: an export of the merged model. The last line of stdout is one JSON object."""
   runtime.configure_jax()
   gin_setup.parse("export", args.gin_file, args.overrides)
-  manifest = gin_setup.call(export.export, adapter=args.adapter, format="hf", dtype=args.dtype, out=args.out)
+  manifest = gin_setup.call(
+    export.export, adapter=args.adapter, format="hf", dtype=args.dtype, out=args.out, dequantise=args.dequantise
+  )
   print(json.dumps({"out": args.out, "merged": manifest["merged"], "logit_parity": manifest["logit_parity"]}))

@@ -7,7 +7,10 @@ from typing import Any
 
 import jax
 from jax.sharding import Mesh
+from rich import progress
+import rich.console
 
+from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import log
@@ -104,7 +107,7 @@ def open_session(
   dtypes = _dtypes(methods, precision)
   if model.config is None:
     with log.timed(f"loaded {model.base}"):
-      base = load_lib.load(path, mesh=devices, rules=mesh.rules, dtypes=dtypes, remat=remat)
+      base = _load_with_bar(path, mesh=devices, rules=mesh.rules, dtypes=dtypes, remat=remat, quantised=model.quant)
   else:
     base = load_lib.initialise(
       model.config, seed=model.seed, mesh=devices, rules=mesh.rules, dtypes=dtypes, remat=remat
@@ -131,12 +134,20 @@ def open_session(
   return session.with_arrays(checkpoint.restore_trainable(folder, session.trainable))
 
 
+def _load_with_bar(path: str, **how) -> load_lib.Base:
+  """Loads a base; a bar appears when it takes longer than a moment."""
+  columns = (progress.TextColumn("loading"), progress.BarColumn(), progress.TaskProgressColumn())
+  with progress.Progress(*columns, console=rich.console.Console(stderr=True), transient=True) as bar:
+    task = bar.add_task("load", total=None)
+    return load_lib.load(path, progress=lambda done, total: bar.update(task, completed=done, total=total), **how)
+
+
 def adapter_arrays(session: Session, folder: str) -> dict[str, Any]:
   """Arrays of a PEFT folder for a LoRA that is already attached. Raises InputError when they do not fit it."""
   ours = next((m for m in session.attached.methods if getattr(m, "sites", None)), None)
   if ours is None:
     raise errors.InputError(f"{folder} holds a LoRA, but this run attaches none")
-  method, pairs = exchange.load(folder, session.base.module, hf.Layout(session.base.cfg.family))
+  method, pairs = exchange.load(folder, session.base.module, hf.Layout.of(session.base.cfg))
   try:
     return _placed(
       session.attached, exchange.fill(session.attached, dataclasses.replace(method, name=ours.name), pairs)
@@ -160,6 +171,17 @@ def checkpoint_of(path: str) -> str:
   return found[-1]
 
 
+def model_behind(model: specs.Model, adapter: str) -> specs.Model:
+  """The model that an adapter says it belongs to, where the user named none."""
+  if model != specs.Model() or not adapter:
+    return model
+  peft_config = os.path.join(adapter, "adapter_config.json")
+  if os.path.exists(peft_config):
+    base = files.read_json(peft_config).get("base_model_name_or_path") or model.base
+    return specs.Model(base=base)
+  return check.rebuild(specs.Model, files.read_json(os.path.join(checkpoint_of(adapter), "meta.json"))["model"])
+
+
 def check_base(folder: str, base: load_lib.Base) -> None:
   """Raises InputError when a checkpoint was trained on another base."""
   meta = files.read_json(os.path.join(folder, "meta.json"))
@@ -178,6 +200,7 @@ def identity(session: Session) -> dict[str, Any]:
       "config": model["config"],
       "chat_template": model["chat_template"],
       "seed": model["seed"],
+      "quant": model["quant"],
     },
     "methods": [methods_lib.to_json(m) for m in session.attached.methods],
   }
@@ -214,7 +237,7 @@ def _dtypes(methods, precision):
 def _methods_of(adapter: str, model: specs.Model, path: str):
   if os.path.exists(os.path.join(adapter, "adapter_config.json")):
     cfg = model.config or load_lib.open_source(path).config()
-    method, pairs = exchange.load(adapter, load_lib.skeleton(cfg), hf.Layout(cfg.family))
+    method, pairs = exchange.load(adapter, load_lib.skeleton(cfg), hf.Layout.of(cfg))
     return (method,), pairs
   meta = files.read_json(os.path.join(checkpoint_of(adapter), "meta.json"))
   return tuple(methods_lib.from_json(m) for m in meta["methods"]), None

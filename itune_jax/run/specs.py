@@ -15,6 +15,7 @@ from itune_jax.core import files
 from itune_jax.core import log
 from itune_jax.models import decoder
 from itune_jax.models import zoo
+from itune_jax.nn import quant as quant_lib
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,16 +23,20 @@ class Model:
   """A base model: a name of `zoo.BASES`, a path (.gguf or Hugging Face folder), or a hub id.
 
   With `config` the weights are random (from `seed`) and `base` only lends its tokenizer. chat_template replaces
-  the model's own: a file or Jinja text.
+  the model's own: a file or Jinja text. With `quant` the frozen kernels are packed (QLoRA).
   """
 
   base: str = "smollm2-135m-instruct"
   config: decoder.DecoderConfig | None = None
   chat_template: str = ""
   seed: int = 0
+  quant: quant_lib.Quant | None = None
 
   def __post_init__(self):
     check.check_types(self)
+    check.require(
+      self.config is None or self.quant is None, "Model.quant packs loaded weights; this model has `config`"
+    )
 
 
 def cache_dir() -> str:

@@ -72,3 +72,38 @@ CASES: dict[str, dict] = {
   ),
   "olmoe": dict(_SMALL, model_type="olmoe", num_experts=8, num_experts_per_tok=2),
 }  # fmt: skip
+
+_T5 = dict(
+  vocab_size=96, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_decoder_layers=3, num_heads=4,
+  relative_attention_num_buckets=8, relative_attention_max_distance=12, feed_forward_proj="gated-gelu",
+  decoder_start_token_id=0, pad_token_id=0, eos_token_id=1, initializer_factor=0.3,
+)  # fmt: skip
+
+ENCDEC: dict[str, dict] = {
+  "t5-v1.1": dict(_T5, model_type="t5", tie_word_embeddings=False),
+  "t5-scaled": dict(_T5, model_type="t5"),
+  "mt5": dict(_T5, model_type="mt5"),
+}
+
+_TEXT = {k: v for k, v in _SMALL.items() if k != "initializer_range"}
+_VISION = dict(
+  hidden_size=24, intermediate_size=40, num_hidden_layers=3, num_attention_heads=3, image_size=16, patch_size=4,
+  projection_dim=32,
+)  # fmt: skip
+_GEMMA = dict(_TEXT, head_dim=16, num_key_value_heads=1, num_image_tokens=16)
+
+VLM: dict[str, dict] = {
+  "llava": dict(
+    model_type="llava", image_token_index=90, text_config=dict(_TEXT, model_type="llama"),
+    vision_config=dict(_VISION, model_type="clip_vision_model"),
+  ),
+  "paligemma": dict(
+    model_type="paligemma", image_token_index=90, projection_dim=32, text_config=dict(_GEMMA, model_type="gemma"),
+    vision_config=dict(_VISION, model_type="siglip_vision_model", vision_use_head=False),
+  ),
+  "paligemma2": dict(
+    model_type="paligemma", image_token_index=90, projection_dim=32,
+    text_config=dict(_GEMMA, model_type="gemma2", query_pre_attn_scalar=24, sliding_window=64),
+    vision_config=dict(_VISION, model_type="siglip_vision_model", vision_use_head=False),
+  ),
+}  # fmt: skip

@@ -10,7 +10,6 @@ peft = pytest.importorskip("peft")
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
-from itune_jax.core import axes  # noqa: E402
 from itune_jax.core import batch as batch_lib  # noqa: E402
 from itune_jax.core import rng  # noqa: E402
 from itune_jax.models import hf  # noqa: E402
@@ -20,32 +19,12 @@ from itune_jax.peft import exchange  # noqa: E402
 from itune_jax.peft import lora  # noqa: E402
 from tests import tiny  # noqa: E402
 from tests.models import families  # noqa: E402
+from tests.parity.families import common  # noqa: E402
+from tests.parity.families.common import FORWARD, GRADIENT, record, relative  # noqa: E402
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
 T = 40
-FORWARD, GRADIENT = 1e-4, 1e-3
-FIGURES: dict[str, dict[str, float]] = {}
-
-
-def relative(ours, theirs):
-  ours, theirs = np.asarray(ours), np.asarray(theirs)
-  return float(np.abs(ours - theirs).max() / (theirs.max() - theirs.min()))
-
-
-def make_theirs(case):
-  torch.manual_seed(0)
-  config = transformers.AutoConfig.for_model(**families.CASES[case])
-  config._attn_implementation = "eager"
-  model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-  for p in model.parameters():
-    if p.ndim == 1:  # norms and biases start at one and zero: move them, or nothing would test them
-      with torch.no_grad():
-        p += 0.2 * torch.randn_like(p)
-  return model
-
-
-def open_ours(folder):
-  return load.load(str(folder), mesh=tiny.mesh(1), rules=axes.DEFAULT_RULES)
+AUTO = transformers.AutoModelForCausalLM
 
 
 def tokens_of(vocab):
@@ -60,17 +39,12 @@ def rows_of(tokens_BT):
 
 @pytest.fixture(scope="module", params=list(families.CASES))
 def pair(request, tmp_path_factory):
-  theirs = make_theirs(request.param)
+  theirs = common.make_theirs(families.CASES[request.param], AUTO)
   folder = tmp_path_factory.mktemp(request.param) / "hf"
   theirs.save_pretrained(folder)
-  ours = open_ours(folder)
+  ours = common.open_ours(folder)
   yield request.param, theirs, ours, folder
-  print(f"\n{request.param}: " + ", ".join(f"{k} {v:.1e}" for k, v in FIGURES[request.param].items()))
-
-
-def record(case, what, value, limit):
-  FIGURES.setdefault(case, {})[what] = value
-  assert value <= limit, f"{case} {what}: {value:.2e}"
+  print(common.line(request.param))
 
 
 def test_forward(pair):
@@ -114,12 +88,9 @@ def test_export(pair, tmp_path):
   for config_json in (ours.config_json, None):  # the config it came with, and one written from ours
     folder = tmp_path / f"out{config_json is None}"
     load.save_hf(str(folder), ours.module, ours.params, config_json=config_json)
-    again, info = transformers.AutoModelForCausalLM.from_pretrained(
-      folder, dtype=torch.float32, output_loading_info=True, attn_implementation="eager"
-    )
-    assert not any(info[k] for k in ("missing_keys", "unexpected_keys", "mismatched_keys")), info
+    again = common.reload(AUTO, folder)
     with torch.no_grad():
-      moved = again.eval()(torch.tensor(tokens, dtype=torch.long)).logits.numpy()
+      moved = again(torch.tensor(tokens, dtype=torch.long)).logits.numpy()
       expected = theirs(torch.tensor(tokens, dtype=torch.long)).logits.numpy()
     worst = max(worst, relative(moved, expected))
   record(case, "export", worst, FORWARD)
@@ -181,7 +152,7 @@ def test_lora_through_peft(pair, tmp_path):
     peft_base.attach(ours.module, ours.params, (method,), rng.root(0), mesh=tiny.mesh(1)), scale=0.2
   )
   exchange.save(str(tmp_path / "a"), attached, layout, base=str(folder))
-  base = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+  base = AUTO.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
   model = peft.PeftModel.from_pretrained(base, str(tmp_path / "a")).eval()
   with torch.no_grad():
     expected = model(torch.tensor(tokens, dtype=torch.long)).logits.numpy()

@@ -1,0 +1,321 @@
+"""config.json in both directions, by the keys of a family."""
+
+from collections.abc import Mapping
+import dataclasses
+import difflib
+import math
+from typing import Any
+
+import transformers
+
+from itune_jax.core import errors
+from itune_jax.models import decoder
+from itune_jax.models import encdec
+from itune_jax.models import vlm
+from itune_jax.models import zoo
+from itune_jax.nn import moe
+from itune_jax.nn import rope as rope_lib
+from itune_jax.nn import vision
+
+
+def config_from_hf(config: Mapping[str, Any], where: str) -> Any:
+  """Reads a config.json. Raises InputError naming the key, what was found and what is supported."""
+  family = config.get("model_type")
+  if family not in zoo.FAMILIES:
+    near = difflib.get_close_matches(str(family), zoo.FAMILIES, 1, 0.3)
+    hint = f"; the nearest supported is {near[0]!r}" if near else ""
+    raise errors.InputError(f"{where}: model_type is {family!r}; supported are {', '.join(zoo.FAMILIES)}{hint}")
+  row = zoo.FAMILIES[family]
+  if config.get("quantization_config"):
+    kind = config["quantization_config"].get("quant_method")
+    raise errors.InputError(f"{where}: quantization_config ({kind!r}) is not supported; load the full weights")
+  _check_rope_types(config, where)
+  full = _with_defaults(config, where)
+  for key, accepted in row.demands.items():
+    if full.get(key, accepted[0]) not in accepted:
+      raise errors.InputError(f"{where}: {key} is {full[key]!r}; supported is {accepted[0]!r}")
+  try:
+    return _READERS[row.kind](row, family, full, where)
+  except KeyError as e:
+    raise errors.InputError(f"{where}: the key {e} is missing") from None
+
+
+def _fields(row: zoo.Family, full, where, needed: tuple[str, ...]) -> dict[str, Any]:
+  """Our fields by the keys of a family."""
+  fields: dict[str, Any] = {}
+  for ours, key in row.all_keys.items():
+    if full.get(key.theirs) is not None:
+      fields[ours] = key.read(full[key.theirs])
+  found = fields.get("activation", "silu")
+  if found not in zoo.ACTIVATIONS.values():
+    raise errors.InputError(f"{where}: the activation is {found!r}; supported are {', '.join(zoo.ACTIVATIONS)}")
+  for name in needed:
+    if name not in fields:
+      raise KeyError(row.all_keys[name].theirs)
+  for name in ("norm_eps", "embed_scale", "residual_scale", "logit_scale", "attention_scale"):
+    if name in fields:
+      fields[name] = float(fields[name])
+  return fields
+
+
+def _read_decoder(row: zoo.Family, family: str, full, where) -> decoder.DecoderConfig:
+  fields = _fields(row, full, where, ("vocab", "width", "depth", "heads", "max_length"))
+  fields.setdefault("kv_heads", fields["heads"])
+  fields.setdefault("head_dim", fields["width"] // fields["heads"])
+  fields.setdefault("mlp", 4 * fields["width"])
+  if row.embeds_by_root_width:
+    fields["embed_scale"] = fields["width"] ** 0.5
+  if row.moe:
+    keep = row.moe["renormalise"]
+    fields["moe"] = moe.MoeSpec(
+      experts=full[row.moe["experts"]],
+      top_k=full["num_experts_per_tok"],
+      renormalise=keep if isinstance(keep, bool) else bool(full[keep]),
+    )
+  fields |= _read_layers(row, full, fields["depth"])
+  return decoder.DecoderConfig(family=family, **{**fields, **row.fixed})
+
+
+def _read_encdec(row: zoo.Family, family: str, full, where) -> encdec.EncDecConfig:
+  fields = _fields(row, full, where, ("vocab", "width", "depth", "heads", "head_dim", "mlp"))
+  return encdec.EncDecConfig(family=family, **{**fields, **row.fixed})
+
+
+def _read_vlm(row: zoo.Family, family: str, full, where) -> vlm.VlmConfig:
+  inner = {k: v for k, v in full["text_config"].items() if k != "use_bidirectional_attention"}
+  if inner.get("model_type") not in row.texts:
+    raise errors.InputError(
+      f"{where}: text_config.model_type is {inner.get('model_type')!r}; {family} takes {', '.join(row.texts)}"
+    )
+  text = config_from_hf({"tie_word_embeddings": full.get("tie_word_embeddings"), **inner}, f"{where} (text_config)")
+  fields = {f.name: getattr(text, f.name) for f in dataclasses.fields(text)}
+  fields |= _fields(row, full, where, ())
+  image_token = full.get("image_token_index", full.get("image_token_id"))
+  mine = {"family": family, "text_family": text.family, "image_token": image_token, "vision": _read_vision(full, where)}
+  return vlm.VlmConfig(**{**fields, **mine, **row.fixed})
+
+
+_VISION_KEYS = {
+  "size": "image_size",
+  "patch": "patch_size",
+  "width": "hidden_size",
+  "depth": "num_hidden_layers",
+  "heads": "num_attention_heads",
+  "mlp": "intermediate_size",
+  "norm_eps": "layer_norm_eps",
+}
+
+
+def _read_vision(full, where) -> vision.VisionConfig:
+  found = full["vision_config"]
+  kind = found.get("model_type")
+  if kind not in ("clip_vision_model", "siglip_vision_model"):
+    raise errors.InputError(
+      f"{where}: vision_config.model_type is {kind!r}; supported are clip_vision_model, siglip_vision_model"
+    )
+  layer = full.get("vision_feature_layer", -1)
+  if not isinstance(layer, int) or layer >= 0:
+    raise errors.InputError(f"{where}: vision_feature_layer is {layer!r}; supported are numbers counted from the end")
+  return vision.VisionConfig(
+    **{ours: found[theirs] for ours, theirs in _VISION_KEYS.items()},
+    activation=zoo.ACTIVATIONS.get(found["hidden_act"], found["hidden_act"]),  # pyright: ignore[reportArgumentType]
+    class_token=kind == "clip_vision_model",
+    skip=-1 - layer,
+  )
+
+
+_READERS = {"decoder": _read_decoder, "encdec": _read_encdec, "vlm": _read_vlm}
+
+
+def _read_layers(row, full, depth) -> dict[str, Any]:
+  """Windows and rotary settings."""
+  fields: dict[str, Any] = {}
+  window = full.get("sliding_window") or 0
+  if row.windows == "all" and window:
+    fields["windows"] = (window,) * depth
+  elif row.windows == "layer_types" and window:
+    windows = tuple(window if kind == "sliding_attention" else 0 for kind in full["layer_types"])
+    fields["windows"] = windows if any(windows) else ()
+  rope = full.get("rope_parameters")
+  if rope and "full_attention" in rope:
+    fields["rope"] = _rope_from_hf(rope["full_attention"], full)
+    fields["local_rope"] = _rope_from_hf(rope["sliding_attention"], full)
+  elif rope:
+    fields["rope"] = _rope_from_hf(rope, full)
+  return fields
+
+
+_ROPE_TYPES = {
+  "default": "none",
+  "linear": "linear",
+  "dynamic": "dynamic",
+  "yarn": "yarn",
+  "longrope": "longrope",
+  "su": "longrope",
+  "llama3": "llama3",
+}
+
+
+def _check_rope_types(config, where) -> None:
+  """Before transformers sees it: it only warns."""
+  for key in ("rope_parameters", "rope_scaling"):
+    found = config.get(key) or {}
+    for part in (found, *(v for v in found.values() if isinstance(v, Mapping))):
+      kind = part.get("rope_type", part.get("type", "default"))
+      if kind not in _ROPE_TYPES:
+        raise errors.InputError(f"{where}: {key}.rope_type is {kind!r}; supported are {', '.join(_ROPE_TYPES)}")
+
+
+def _with_defaults(config, where) -> dict[str, Any]:
+  """config.json with what its family leaves unsaid, in the spelling of today's transformers."""
+  try:
+    rest = {k: v for k, v in config.items() if k != "model_type"}
+    full = transformers.AutoConfig.for_model(config["model_type"], **rest)
+    return full.to_dict() | {older: getattr(full, older, None) for older in full.attribute_map}
+  except Exception as e:  # the library raises many kinds, all about the file's content
+    reason = " ".join(str(e).split()) or type(e).__name__
+    raise errors.InputError(f"{where}: not a valid {config['model_type']} config ({reason})") from None
+
+
+def _rope_from_hf(found, full) -> rope_lib.Rope:
+  kind = _ROPE_TYPES[found.get("rope_type", "default")]
+  fields: dict[str, Any] = {
+    "base": float(found["rope_theta"]),
+    "partial": float(found.get("partial_rotary_factor") or 1),
+  }
+  if kind == "none":
+    return rope_lib.Rope(**fields)
+  longest = full["max_position_embeddings"]
+  original = found.get("original_max_position_embeddings") or full.get("original_max_position_embeddings")
+  fields |= {"original_length": int(longest if kind == "dynamic" else original or longest)}
+  fields |= {"factor": float(found.get("factor") or longest / fields["original_length"])}
+  for ours, theirs in _ROPE_KEYS.items():
+    if found.get(theirs) is not None:
+      fields[ours] = tuple(map(float, found[theirs])) if ours.startswith(("short", "long")) else found[theirs]
+  if kind == "yarn" and "attention_factor" not in fields and found.get("mscale") and found.get("mscale_all_dim"):
+    size = lambda m: 0.1 * m * math.log(fields["factor"]) + 1 if fields["factor"] > 1 else 1.0
+    fields["attention_factor"] = size(found["mscale"]) / size(found["mscale_all_dim"])
+  fields = {k: float(v) if isinstance(v, int) and k in _ROPE_FLOATS else v for k, v in fields.items()}
+  return rope_lib.Rope(scaling=kind, **fields)  # pyright: ignore[reportArgumentType]
+
+
+_ROPE_KEYS = {
+  "low_freq_factor": "low_freq_factor",
+  "high_freq_factor": "high_freq_factor",
+  "beta_fast": "beta_fast",
+  "beta_slow": "beta_slow",
+  "truncate": "truncate",
+  "attention_factor": "attention_factor",
+  "short_factor": "short_factor",
+  "long_factor": "long_factor",
+}
+_ROPE_FLOATS = ("low_freq_factor", "high_freq_factor", "beta_fast", "beta_slow", "attention_factor")
+_ROPE_OF = {
+  "none": (),
+  "linear": ("factor",),
+  "dynamic": ("factor",),
+  "yarn": ("factor", "beta_fast", "beta_slow", "truncate", "attention_factor", "original"),
+  "longrope": ("factor", "short_factor", "long_factor", "attention_factor", "original"),
+  "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original"),
+}
+
+
+def _rope_to_hf(rope: rope_lib.Rope) -> dict[str, Any]:
+  found: dict[str, Any] = {"rope_type": "default" if rope.scaling == "none" else rope.scaling, "rope_theta": rope.base}
+  for name in _ROPE_OF[rope.scaling]:
+    if name == "original":
+      found["original_max_position_embeddings"] = rope.original_length
+    elif name != "attention_factor" or rope.attention_factor:
+      value = getattr(rope, name)
+      found[name] = list(value) if isinstance(value, tuple) else value
+  if rope.partial != 1:
+    found["partial_rotary_factor"] = rope.partial
+  return found
+
+
+def config_to_hf(cfg: Any, dtype: str, tokens: Mapping[str, Any]) -> dict[str, Any]:
+  """A config.json that transformers reads. `tokens` adds bos, eos and pad ids."""
+  row = zoo.FAMILIES[cfg.family]
+  if row.kind == "vlm":
+    return _vlm_to_hf(row, cfg, dtype, tokens)
+  found: dict[str, Any] = {"architectures": [row.architecture], "model_type": cfg.family, **row.also}
+  for ours, key in row.all_keys.items():
+    value = key.write(getattr(cfg, ours))
+    if found.get(key.theirs, value) != value:
+      raise errors.InputError(f"{cfg.family} has one key, {key.theirs}, for {ours} and another field; they differ")
+    found[key.theirs] = value
+  if row.kind == "decoder":
+    found |= _decoder_to_hf(row, cfg)
+  # Dropout is a matter of the run, not of the weights: none is written.
+  special = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
+  return {**found, "torch_dtype": dtype, "dtype": dtype, **special, **tokens}
+
+
+def _vlm_to_hf(row, cfg, dtype, tokens) -> dict[str, Any]:
+  text_fields = {f.name: getattr(cfg, f.name) for f in dataclasses.fields(decoder.DecoderConfig)}
+  text_fields |= {"family": cfg.text_family, "prefix_lm": False}
+  back = {"gelu_tanh": "gelu_pytorch_tanh"}
+  clip = cfg.vision.class_token
+  seen = {theirs: getattr(cfg.vision, ours) for ours, theirs in _VISION_KEYS.items()}
+  seen |= {
+    "model_type": "clip_vision_model" if clip else "siglip_vision_model",
+    "hidden_act": back.get(cfg.vision.activation, cfg.vision.activation),
+    "num_channels": 3,
+    "projection_dim": cfg.width,
+    **({} if clip else {"vision_use_head": False}),
+  }
+  found = {key.theirs: key.write(getattr(cfg, ours)) for ours, key in row.all_keys.items()}
+  if row.texts[0] == "llama":
+    found |= {"vision_feature_layer": -1 - cfg.vision.skip, "vision_feature_select_strategy": "default"}
+    found |= {"multimodal_projector_bias": True}
+  return {
+    "architectures": [row.architecture],
+    "model_type": cfg.family,
+    "image_token_index": cfg.image_token,
+    "projection_dim": cfg.width,
+    "hidden_size": cfg.width,
+    "tie_word_embeddings": cfg.tied,
+    "text_config": config_to_hf(decoder.DecoderConfig(**text_fields), dtype, tokens),
+    "vision_config": seen,
+    "torch_dtype": dtype,
+    "dtype": dtype,
+    **found,
+  }
+
+
+def _decoder_to_hf(row, cfg) -> dict[str, Any]:
+  found: dict[str, Any] = {"attention_dropout": 0.0}
+  if row.moe:
+    found |= {str(row.moe["experts"]): cfg.moe.experts, "num_experts_per_tok": cfg.moe.top_k}
+    if isinstance(row.moe["renormalise"], str):
+      found[row.moe["renormalise"]] = cfg.moe.renormalise
+  if row.windows != "none":
+    found["sliding_window"] = max(cfg.windows, default=0) or None
+  if row.windows == "layer_types" and cfg.windows:
+    found["layer_types"] = ["sliding_attention" if w else "full_attention" for w in cfg.windows]
+    found["max_window_layers"] = next((i for i, w in enumerate(cfg.windows) if w), cfg.depth)
+  elif row.windows == "layer_types":
+    found |= dict.fromkeys(row.also, False)
+    found["layer_types"] = ["full_attention"] * cfg.depth
+  if cfg.positions == "rope":
+    found |= _ropes_to_hf(cfg)
+  return found
+
+
+def _ropes_to_hf(cfg) -> dict[str, Any]:
+  """Today's key, and beside it the ones that versions before 5 read."""
+  rope = _rope_to_hf(cfg.rope)
+  scaling = {k: v for k, v in rope.items() if k not in ("rope_theta", "partial_rotary_factor")}
+  older = {"rope_theta": cfg.rope.base, "rope_scaling": None if cfg.rope.scaling == "none" else scaling}
+  if cfg.local_rope is not None:
+    nested = {"full_attention": rope, "sliding_attention": _rope_to_hf(cfg.local_rope)}
+    return {"rope_parameters": nested, "rope_theta": cfg.rope.base, "rope_local_base_freq": cfg.local_rope.base}
+  if cfg.family == "gpt_neox":
+    return {"rope_parameters": rope, "rotary_pct": cfg.rope.partial, "rotary_emb_base": cfg.rope.base}
+  if cfg.rope.scaling == "longrope":
+    older["original_max_position_embeddings"] = cfg.rope.original_length
+  if cfg.rope.partial != 1:
+    older["partial_rotary_factor"] = cfg.rope.partial
+  if cfg.rope.scaling in ("longrope", "yarn"):  # the older key would shadow the newer one and lose what it lacks
+    older.pop("rope_scaling")
+  return {"rope_parameters": rope, **older}
