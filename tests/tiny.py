@@ -78,17 +78,17 @@ def unpacked(items, row_length: int) -> batch_lib.Batch:
   return pack.fill([[item] for item in items], row_length)
 
 
-def logits(attached_or_base, batch, the_mesh=None, params=None):
+def logits(attached_or_base, batch, the_mesh=None, params=None, images=None):
   """Logits [B, T, V] under jit."""
   bind = binder(attached_or_base.module, the_mesh)
 
   @jax.jit
-  def run(params, batch):
+  def run(params, batch, images):
     model = bind(params)
-    ctx = model.context(batch)
+    ctx = model.context(batch, images=images)
     return model.project(model.hidden(batch.tokens_BT, ctx)[0], ctx)
 
-  return run(attached_or_base.params if params is None else params, jax.tree.map(jnp.asarray, batch))
+  return run(attached_or_base.params if params is None else params, jax.tree.map(jnp.asarray, batch), images)
 
 
 def randomise(attached, scale: float = 0.1, seed: int = 1):

@@ -137,7 +137,7 @@ def _packed(module, row, value, how) -> dict[str, Any] | None:
     proj = nnx.merge(*nnx.split(node))
     proj.kernel = nnx.Param(value)
     site.quantise(proj, how, len(row.lead))
-    return nn_tree.disassemble(proj.kernel)[1]
+    return nn_tree.disassemble(proj.kernel)[1]  # pyright: ignore[reportArgumentType]
 
   return {f"{row.ours}/{name}": array for name, array in run(value).items()}
 

@@ -64,6 +64,7 @@ class Vlm(decoder.Decoder):
 
   def __init__(self, cfg: VlmConfig, key, *, dtype=jnp.float32, remat: stack.Remat = stack.Remat()):
     super().__init__(cfg, key, dtype=dtype, remat=remat)
+    self.image_token = cfg.image_token
     self.vision = vision_lib.Vision(cfg.vision, rng.named(key, "vision"), dtype=dtype, remat=remat)
     self.projector = Projector(cfg, rng.named(key, "projector"), dtype)
 
@@ -73,7 +74,7 @@ class Vlm(decoder.Decoder):
     if ctx.images is None:
       return x_BTD
     features = self.projector(self.vision(ctx.images, ctx), ctx).reshape(-1, x_BTD.shape[-1])
-    is_image = tokens_BT == self.cfg.image_token
+    is_image = tokens_BT == self.image_token
     at = jnp.cumsum(is_image.reshape(-1)).reshape(is_image.shape) - 1
     taken = jnp.take(features, jnp.clip(at, 0, features.shape[0] - 1), axis=0)
     return jnp.where(is_image[..., None], taken.astype(x_BTD.dtype), x_BTD)

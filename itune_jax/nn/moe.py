@@ -105,8 +105,8 @@ def balance(probs_BTE, chosen_BTk, segments_BT):
   """Load-balance terms E·Σ_e f_e P_e (Fedus et al. 2021): f_e the share of tokens sent to e, P_e its mean probability.
 
   Returns {"router_balance_BT": the term of each position's own segment, "router_sent_E", "router_probs_E": sums over
-  all positions that are not padding}. Over segments the term is a sum over examples, and so the same however a batch
-  is cut; over the whole batch (as transformers computes it) it is not.
+  all positions that are not padding, "router_layers": 1}. Over segments the term is a sum over examples, and so the
+  same however a batch is cut; over the whole batch (as transformers computes it) it is not.
   """
   E, T = probs_BTE.shape[-1], probs_BTE.shape[1]
   real_BT1 = (segments_BT != 0)[..., None].astype(jnp.float32)
@@ -120,4 +120,5 @@ def balance(probs_BTE, chosen_BTk, segments_BT):
     "router_balance_BT": jnp.take_along_axis(term, segments_BT, axis=1),
     "router_sent_E": jnp.sum(sent_BTE, axis=(0, 1)),
     "router_probs_E": jnp.sum(probs_BTE, axis=(0, 1)),
+    "router_layers": jnp.float32(1),
   }

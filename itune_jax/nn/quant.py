@@ -149,11 +149,12 @@ def contract(x, store, num_in: int):
   layout = store.layout()
   lead, out = x.shape[: x.ndim - num_in], layout[2][num_in:]
   fan_in = math.prod(layout[2][:num_in])
-  return _matmul(layout, x.reshape(*lead, fan_in), store.packed()).reshape(*lead, *out)
+  y: Any = _matmul(layout, x.reshape(*lead, fan_in), store.packed())
+  return y.reshape(*lead, *out)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _matmul(layout, x, packed):
+def _matmul(layout, x, packed) -> Any:
   return jax.lax.dot_general(x, _flat(layout, packed, x.dtype), (((x.ndim - 1,), (0,)), ((), ())))
 
 

@@ -20,13 +20,18 @@ class Sft:
   normalise: "token" weighs every trained token alike; "example" every example alike, whatever its length.
   z_loss: coefficient of lse² (PaLM, Chowdhery et al. 2022). neftune_alpha: noise U(-1, 1)·α/√(L·D) on the
   embeddings, L the length of the segment and not of the packed row (Jain et al. 2023). chunk: positions
-  projected onto the vocabulary at a time.
+  projected onto the vocabulary at a time. router_balance: coefficient of the load-balance term of mixtures of experts
+  (Fedus et al. 2021), meant over layers; router_balance_over: "segment" weighs each segment's own term by its trained
+  tokens, and so is the same however a batch is cut; "batch" is one term over all tokens of a micro-batch and all
+  layers, as transformers has it, and is not.
   """
 
   normalise: Literal["token", "example"] = "token"
   z_loss: float = 0.0
   neftune_alpha: float = 0.0
   chunk: int = 256
+  router_balance: float = 0.0
+  router_balance_over: Literal["segment", "batch"] = "segment"
 
   def __post_init__(self):
     check.check_types(self)
@@ -38,20 +43,30 @@ class Sft:
     ctx = view.context(batch, rng.named(key, "sft"))
     if self.neftune_alpha:
       ctx = ctx.replace(noise_BT=_neftune(batch.segments_BT, self.neftune_alpha))
-    hidden_BTD, _ = view.hidden(batch.tokens_BT, ctx)
+    hidden_BTD, aux = view.hidden(batch.tokens_BT, ctx)
     loss, nll_BT, hit_BT = numerics.chunked_losses(
       lambda h: view.project(h, ctx), hidden_BTD, batch.targets_BT, weights_BT, chunk=self.chunk, z_loss=self.z_loss
     )
     trained_BT = (weights_BT != 0).astype(jnp.float32)
     tokens = trained_BT.sum()
-    return contracts.Sums(
-      loss,
-      weights_BT.sum(),
-      {
-        "nll": (jax.lax.stop_gradient((trained_BT * nll_BT).sum()), tokens),
-        "accuracy": (hit_BT.astype(jnp.float32).sum(), tokens),
-      },
-    )
+    metrics = {
+      "nll": (jax.lax.stop_gradient((trained_BT * nll_BT).sum()), tokens),
+      "accuracy": (hit_BT.astype(jnp.float32).sum(), tokens),
+    }
+    if self.router_balance:
+      balance = self._balance(aux, weights_BT)
+      loss += self.router_balance * balance
+      metrics["router_balance"] = (jax.lax.stop_gradient(balance), weights_BT.sum())
+    return contracts.Sums(loss, weights_BT.sum(), metrics)
+
+  def _balance(self, aux, weights_BT):
+    """Σ w · load-balance term; 1 a token where the experts share evenly, times the experts of a token."""
+    check.require("router_layers" in aux, "Sft.router_balance is set, but the model is no mixture of experts")
+    if self.router_balance_over == "segment":
+      return jnp.sum(weights_BT * aux["router_balance_BT"]) / aux["router_layers"]
+    sent_E, probs_E = aux["router_sent_E"], aux["router_probs_E"]
+    routed = jnp.maximum(jnp.sum(probs_E), 1)
+    return weights_BT.sum() * probs_E.shape[0] * jnp.sum(sent_E * probs_E) / routed**2
 
   def weights(self, batch: batch_lib.Batch):
     """Token weights; under "example" those of one segment sum to its share of weighted tokens, 1."""
