@@ -23,6 +23,7 @@ from itune_jax.core import rng
 from itune_jax.data import chat
 from itune_jax.dist import mesh as mesh_lib
 from itune_jax.models import view
+from itune_jax.nn import quant as quant_lib
 from itune_jax.peft import base as peft_base
 from itune_jax.run import export as export_lib
 from itune_jax.run import gin_setup
@@ -105,13 +106,17 @@ class Run:
 
 
 def load(
-  path: str, adapter: str | None = None, dtype: numerics.Dtype = "float32", mesh: mesh_lib.MeshSpec | None = None
+  path: str,
+  adapter: str | None = None,
+  dtype: numerics.Dtype = "float32",
+  mesh: mesh_lib.MeshSpec | None = None,
+  quant: quant_lib.Quant | None = None,
 ) -> Model:
   """Loads a model.
 
   Args:
     path: a known name, Hugging Face folder, .gguf file, hub id, own run directory or checkpoint, or PEFT folder.
-    adapter: a run directory, checkpoint or PEFT folder to put on it.
+    adapter: a run directory, checkpoint or PEFT folder to put on it. quant: packs the frozen kernels.
 
   Raises:
     InputError when nothing of the kind is there, or the adapter belongs to another base.
@@ -124,6 +129,7 @@ def load(
     )
   elif os.path.exists(os.path.join(path, "COMMITTED")) or os.path.isdir(os.path.join(path, "checkpoints")):
     model, adapter = _model_of(path), path
+  model = model if quant is None else dataclasses.replace(model, quant=quant)
   precision = numerics.Precision(frozen=dtype, trained="float32", compute=dtype)
   return Model(
     runtime.open_session(model, mesh=mesh or mesh_lib.MeshSpec(), precision=precision, adapter=adapter or "")

@@ -25,13 +25,14 @@ class MoeSpec:
   """E experts of which each token sees `top_k`; `renormalise` makes their weights sum to one.
 
   dispatch: "dense" runs every expert on every token (exact, simple, E/top_k times the work); "sorted" runs tiles of
-  tokens sorted by expert, dropping none.
+  tokens sorted by expert, dropping none; "ragged" does that by `jax.lax.ragged_dot`, for experts that are plain
+  kernels. "auto" is ragged on accelerators where it can be, and sorted otherwise: on CPU ragged_dot is slow.
   """
 
   experts: int
   top_k: int
   renormalise: bool = True
-  dispatch: Literal["dense", "sorted"] = "sorted"
+  dispatch: Literal["auto", "dense", "sorted", "ragged"] = "auto"
 
   def __post_init__(self):
     check.check_types(self)
@@ -57,8 +58,19 @@ class Moe(nnx.Module):
     top_BTk, chosen_BTk = jax.lax.top_k(probs_BTE, self.spec.top_k)
     if self.spec.renormalise:
       top_BTk /= jnp.sum(top_BTk, axis=-1, keepdims=True)
-    run = self._dense if self.spec.dispatch == "dense" else self._sorted
+    run = {"dense": self._dense, "sorted": self._sorted, "ragged": self._ragged}[self._dispatch()]
     return run(x_BTD, top_BTk, chosen_BTk, ctx), balance(probs_BTE, chosen_BTk, ctx.segments_BT)
+
+  def _dispatch(self) -> str:
+    projections = (self.experts.gate, self.experts.up, self.experts.down)
+    plain = all(not p.adapters and isinstance(p.kernel, nnx.Param) for p in projections)
+    if self.spec.dispatch == "auto":
+      return "ragged" if plain and jax.default_backend() != "cpu" else "sorted"
+    check.require(
+      self.spec.dispatch != "ragged" or plain,
+      "MoeSpec.dispatch = 'ragged' takes plain experts; these are quantised or have adapters: use 'sorted'",
+    )
+    return self.spec.dispatch
 
   def _dense(self, x_BTD, top_BTk, chosen_BTk, ctx):
     graph, state = nnx.split(self.experts)
@@ -68,6 +80,20 @@ class Moe(nnx.Module):
       return nnx.merge(graph, state)(x_BTD, ctx.at_layer(e)) * weight_BT[..., None].astype(x_BTD.dtype)
 
     return jnp.sum(jax.vmap(one)(state, jnp.arange(self.spec.experts)), axis=0)
+
+  def _ragged(self, x_BTD, top_BTk, chosen_BTk, ctx):
+    """Pairs (token, expert) sorted by expert, each expert's share multiplied by its own kernels."""
+    x_nD = x_BTD.reshape(-1, x_BTD.shape[-1])
+    expert_p = chosen_BTk.reshape(-1)
+    order_p = jnp.argsort(expert_p, stable=True)
+    token_p = order_p // self.spec.top_k
+    sizes_E = jnp.bincount(expert_p, length=self.spec.experts).astype(jnp.int32)
+    experts = self.experts
+    dot = lambda x, p: jax.lax.ragged_dot(x, p.kernel[...].astype(x.dtype), sizes_E)
+    x_pD = x_nD[token_p]
+    h_pF = mlp_lib.ACTIVATIONS[experts.activation](dot(x_pD, experts.gate)) * dot(x_pD, experts.up)
+    y_pD = dot(h_pF, experts.down) * top_BTk.reshape(-1)[order_p][:, None].astype(x_nD.dtype)
+    return jnp.zeros_like(x_nD).at[token_p].add(y_pD).reshape(x_BTD.shape)
 
   def _sorted(self, x_BTD, top_BTk, chosen_BTk, ctx):
     """Pairs (token, expert) sorted by expert, each expert's share padded to whole tiles; tiles run one by one."""

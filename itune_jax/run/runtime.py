@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import math
 import os
 from typing import Any
 
@@ -16,6 +17,7 @@ from itune_jax.core import files
 from itune_jax.core import log
 from itune_jax.core import numerics
 from itune_jax.core import rng
+from itune_jax.core import tree
 from itune_jax.data import cache
 from itune_jax.data import chat
 from itune_jax.data import feed as feed_lib
@@ -26,6 +28,7 @@ from itune_jax.models import hf
 from itune_jax.models import load as load_lib
 from itune_jax.models import view
 from itune_jax.nn import stack
+from itune_jax.nn import tree as nn_tree
 from itune_jax.peft import base as peft_base
 from itune_jax.peft import exchange
 from itune_jax.peft import methods as methods_lib
@@ -108,6 +111,8 @@ def open_session(
   if model.config is None:
     with log.timed(f"loaded {model.base}"):
       base = _load_with_bar(path, mesh=devices, rules=mesh.rules, dtypes=dtypes, remat=remat, quantised=model.quant)
+    if model.quant is not None:
+      log.info(_footprint(base, model.quant.kind))
   else:
     base = load_lib.initialise(
       model.config, seed=model.seed, mesh=devices, rules=mesh.rules, dtypes=dtypes, remat=remat
@@ -132,6 +137,18 @@ def open_session(
   folder = checkpoint_of(adapter)
   check_base(folder, base)
   return session.with_arrays(checkpoint.restore_trainable(folder, session.trainable))
+
+
+def _footprint(base: load_lib.Base, kind: str) -> str:
+  """What the packed kernels weigh."""
+  packed = {name: value for name, value in base.params.items() if "/kernel/" in name}
+  names = {name.split("/kernel/")[0] for name in packed}
+  nodes = {name: node for name, node in nn_tree.sites(base.module).items() if name in names}
+  values = sum(math.prod((*nn_tree.lead(name, base.cfg.stacks), *node.core_shape)) for name, node in nodes.items())
+  bits = 8 * tree.nbytes(packed) / values
+  return (
+    f"{kind}: {values:,} weights of the frozen base in {tree.nbytes(packed) / 2**20:,.1f} MiB ({bits:.2f} bits each)"
+  )
 
 
 def _load_with_bar(path: str, **how) -> load_lib.Base:

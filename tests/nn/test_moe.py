@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from itune_jax.core import errors
 from itune_jax.dist import mesh as mesh_lib
 from itune_jax.nn import moe
 from itune_jax.objectives import sft
@@ -49,6 +50,14 @@ def test_dispatches_agree_and_shard_by_expert():
   close(dense, gradient("sorted", tiny.mesh(1), batch))
   by_expert = mesh_lib.MeshSpec(fsdp=2, expert=4).make(jax.devices()[:8])
   close(dense, gradient("dense", by_expert, batch))
+
+
+def test_ragged_gives_the_same_logits_and_wants_plain_experts():
+  batch = tiny.packed(ITEMS, 64)
+  of = lambda dispatch: tiny.base(cfg=dataclasses.replace(CONFIG, moe=dataclasses.replace(SPEC, dispatch=dispatch)))
+  np.testing.assert_allclose(tiny.logits(of("ragged"), batch), tiny.logits(of("dense"), batch), atol=2e-5)
+  with pytest.raises(errors.InputError, match="takes plain experts"):
+    tiny.logits(tiny.attach(of("ragged"), EXPERTS), batch)
 
 
 def test_the_balance_of_segments_does_not_depend_on_the_cut():

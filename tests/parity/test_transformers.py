@@ -258,3 +258,18 @@ def test_loglikelihood_equals_lm_eval(ours, base_folder):
     "\nlog-likelihoods against lm-eval:",
     json.dumps([round(abs(a[0] - b[0]), 6) for a, b in zip(ours.loglikelihood(pairs), found, strict=True)]),
   )
+
+
+@pytest.mark.parametrize("kind,limit", [("int8", 0.02), ("nf4", 0.25)])
+def test_a_quantised_base_stays_close(ours, kind, limit):
+  """How far the logits of the real model move, and how many bytes its kernels take."""
+  packed = api.load("smollm2-135m-instruct", quant=api.quant_lib.Quant(kind=kind))
+  tokens = [ours.session.tokenizer(TEXT * 2)["input_ids"]]
+  expected, found = ours.logits(tokens), packed.logits(tokens)
+  moved = relative(found, expected)
+  shift = float(np.abs(found - expected).mean() / (expected.max() - expected.min()))
+  agree = float((found.argmax(-1) == expected.argmax(-1)).mean())
+  size = lambda m: sum(v.nbytes for n, v in m.session.base.params.items() if "/kernel" in n)
+  figures = {"largest": round(moved, 4), "mean": round(shift, 4), "same_next_token": round(agree, 3)}
+  print("\n" + json.dumps({"kind": kind, "bytes_of_float32": round(size(packed) / size(ours), 3), **figures}))
+  assert shift < limit / 5 and moved < limit * 2
