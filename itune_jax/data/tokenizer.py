@@ -1,5 +1,6 @@
 """Tokenizers: from a Hugging Face folder, or rebuilt from the vocabulary inside a GGUF file."""
 
+from collections.abc import Sequence
 import hashlib
 import json
 import os
@@ -17,11 +18,12 @@ from itune_jax.core import errors
 _CONTROL, _USER_DEFINED = 3, 4  # token types of the GGUF specification
 
 
-def load(path: str, chat_template: str | None = None) -> Any:
+def load(path: str, chat_template: str | None = None, special_tokens: Sequence[str] = ()) -> Any:
   """The fast tokenizer of a .gguf file or a Hugging Face folder.
 
   Args:
-    chat_template: Jinja text or a file that replaces the model's own.
+    chat_template: Jinja text or a file that replaces the model's own. special_tokens: added behind its own tokens,
+      which are the free rows of a table that is longer than the vocabulary.
 
   Raises:
     InputError for a GGUF vocabulary of another kind, or a folder without a fast tokenizer.
@@ -34,6 +36,8 @@ def load(path: str, chat_template: str | None = None) -> Any:
     elif "{" not in chat_template:
       raise errors.InputError(f"chat template {chat_template!r} is neither a file nor Jinja text")
     tokenizer.chat_template = chat_template
+  if special_tokens:
+    tokenizer.add_tokens([tokenizers.AddedToken(t, special=True, normalized=False) for t in special_tokens])
   return tokenizer
 
 

@@ -191,7 +191,7 @@ class Decoder(nnx.Module):
 
   def project(self, hidden, ctx):
     """Logits [..., V] of final hidden states [..., D]."""
-    logits = self.embed.attend(hidden) if self.head is None else self.head(hidden, ctx)
+    logits = self.embed.attend(hidden, ctx) if self.head is None else self.head(hidden, ctx)
     if self.cfg.logit_scale != 1:
       logits *= self.cfg.logit_scale
     cap = self.cfg.logit_softcap

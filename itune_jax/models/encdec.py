@@ -218,7 +218,7 @@ class EncDec(nnx.Module):
   def project(self, hidden, ctx):
     """Logits [..., V] of final hidden states [..., D]."""
     hidden = hidden * self.cfg.width**-0.5 if self.cfg.scale_head else hidden
-    return self.embed.attend(hidden) if self.head is None else self.head(hidden, ctx)
+    return self.embed.attend(hidden, ctx) if self.head is None else self.head(hidden, ctx)
 
   def __call__(self, tokens_BT, ctx, cache=None):
     """Logits [B, T, V], cache, aux."""

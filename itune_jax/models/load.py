@@ -259,7 +259,8 @@ def save_hf(
   tokens = dict(tokens or {})
   config = hf_config.config_to_hf(module.cfg, dtype, tokens)
   if config_json is not None:
-    config = {**config_json, **{k: v for k, v in config.items() if k in ("dtype", "torch_dtype", *tokens)}}
+    keep = ("dtype", "torch_dtype", "vocab_size", *tokens)
+    config = {**config_json, **{k: v for k, v in config.items() if k in keep}}
   shards: list[dict[str, np.ndarray]] = [{}]
   for row in hf.parameters(shapes, module.cfg, nn_tree.sites(module)):
     array = np.asarray(jax.device_get(params[row.ours]))

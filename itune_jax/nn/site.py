@@ -80,6 +80,10 @@ class Adapter(nnx.Module):
     """Changes the output y of the site, given its input x and kernel w."""
     return y
 
+  def attend(self, x, logits, ctx):
+    """Changes the logits of a table that is read backwards (tied embeddings), given the hidden states x."""
+    return logits
+
   def merge(self, w):
     """The kernel [*in, *out], float32, that makes the adapter superfluous; TypeError if there is none."""
     raise TypeError(f"{type(self).__name__} has no equal kernel: it cannot be merged")
@@ -147,7 +151,7 @@ class Embed(nnx.Module):
     w = Weight(lambda: self.table[...].astype(ctx.dtype), self.core_shape)
     for adapter in in_order(self):
       w = adapter.weight(w, ctx)
-    x_BTD = jnp.take(w.value, tokens_BT, axis=0)
+    x_BTD = jnp.take(w.value, tokens_BT, axis=0, mode="clip")  # ids behind the table belong to an adapter
     for adapter in in_order(self):
       x_BTD = adapter.post(tokens_BT, x_BTD, w, ctx)
     if ctx.noise_BT is not None and ctx.key is not None:
@@ -155,9 +159,12 @@ class Embed(nnx.Module):
       x_BTD += (noise * (ctx.noise_BT[..., None] / math.sqrt(x_BTD.shape[-1]))).astype(x_BTD.dtype)
     return x_BTD
 
-  def attend(self, x):
+  def attend(self, x, ctx=None):
     """Logits [..., V] of hidden states by the same table (tied embeddings)."""
-    return jax.lax.dot_general(x, self.table[...].astype(x.dtype), (((x.ndim - 1,), (1,)), ((), ())))
+    logits = jax.lax.dot_general(x, self.table[...].astype(x.dtype), (((x.ndim - 1,), (1,)), ((), ())))
+    for adapter in in_order(self):
+      logits = adapter.attend(x, logits, ctx)
+    return logits
 
 
 class Tap(nnx.Module):

@@ -32,6 +32,9 @@ from itune_jax.nn import site as site_lib
 from itune_jax.nn import tree as nn_tree
 
 
+_LEAF = {"proj": "kernel", "embed": "table"}  # the parameter that a site's adapters act on
+
+
 @dataclasses.dataclass(frozen=True)
 class Attached:
   """A model with its methods. `params` holds the adapters' arrays and the base's, all by path."""
@@ -168,7 +171,7 @@ def _plan(method, spec, matched, lead, key, params, mesh, rules, dtype) -> _Plan
   gate = not values and not matched.all()
   kernel = None
   if getattr(method, "needs_weight", False):
-    kernel = params.get(f"{spec.name}/kernel")
+    kernel = params.get(f"{spec.name}/{_LEAF[spec.kind]}")
     if kernel is None:
       raise errors.InputError(f"{type(method).__name__} starts from the weights of {spec.name}, which are quantised")
 
@@ -224,12 +227,13 @@ def merge(attached: Attached) -> dict[str, Any]:
   module = live.build({n: attached.params[n] for n in live.names})
   for path, node in nn_tree.sites(module).items():
     for name, adapter in _merge_order(node):
-      if node.spec(path, (path,)).kind != "proj":
+      leaf = _LEAF.get(node.spec(path, (path,)).kind)
+      if leaf is None:
         raise errors.InputError(f"{name} sits on {path}, which has no kernel: it cannot be merged")
-      graph, state = nnx.split(adapter)
-      if f"{path}/kernel" not in base:
+      if f"{path}/{leaf}" not in base:
         raise errors.InputError(f"{path} is quantised: merge into the full base instead (itune merge --dequantise)")
-      kernel = base[f"{path}/kernel"]
+      graph, state = nnx.split(adapter)
+      kernel = base[f"{path}/{leaf}"]
       fold = lambda w, state, graph=graph: nnx.merge(graph, state).merge(w.astype(jnp.float32))
       for _ in range(kernel.ndim - len(node.core_shape)):
         fold = jax.vmap(fold)
@@ -237,5 +241,5 @@ def merge(attached: Attached) -> dict[str, Any]:
         merged = jax.jit(fold)(kernel, state)
       except TypeError as e:
         raise errors.InputError(f"{name} on {path}: {e}") from None
-      base[f"{path}/kernel"] = merged
+      base[f"{path}/{leaf}"] = merged
   return base

@@ -3,11 +3,13 @@
 import dataclasses
 from typing import Any
 
+from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.peft import full
 from itune_jax.peft import lora
+from itune_jax.peft import tokens
 
-METHODS = {"Lora": lora.Lora, "Full": full.Full}
+METHODS = {"Lora": lora.Lora, "Full": full.Full, "Tokens": tokens.Tokens}
 
 
 def to_json(method: Any) -> dict[str, Any]:
@@ -21,4 +23,4 @@ def from_json(data: dict[str, Any]) -> Any:
   kind = fields.pop("type", None)
   if kind not in METHODS:
     raise errors.InputError(f"unknown method {kind!r}; methods are {', '.join(METHODS)}")
-  return METHODS[kind](**fields)
+  return check.rebuild(METHODS[kind], fields)

@@ -121,7 +121,7 @@ def save_model(session: runtime.Session, params, dtype: str, out: str) -> None:
     task = bar.add_task("export", total=len(params))
     load_lib.save_hf(
       out,
-      session.base.module,
+      _grown(session.base.module, params),
       params,
       dtype=dtype,
       tokens=tokens,
@@ -129,6 +129,12 @@ def save_model(session: runtime.Session, params, dtype: str, out: str) -> None:
       progress=lambda name: bar.advance(task),
     )
   tokenizer.save_pretrained(out)
+
+
+def _grown(module, params):
+  """The skeleton with the vocabulary of its (merged) table: new tokens make it longer."""
+  vocab = params["embed/table"].shape[0]
+  return module if vocab == module.cfg.vocab else load_lib.skeleton(dataclasses.replace(module.cfg, vocab=vocab))
 
 
 def adapter_logits(session: runtime.Session, folder: str) -> np.ndarray:

@@ -32,6 +32,7 @@ from itune_jax.nn import tree as nn_tree
 from itune_jax.peft import base as peft_base
 from itune_jax.peft import exchange
 from itune_jax.peft import methods as methods_lib
+from itune_jax.peft import tokens as tokens_lib
 from itune_jax.run import specs
 from itune_jax.sampling import engine as engine_lib
 from itune_jax.train import checkpoint
@@ -83,7 +84,7 @@ def configure_jax() -> None:
 
 def open_tokenizer(model: specs.Model) -> Any:
   """The tokenizer of a model, and its template."""
-  return tokenizer_lib.load(specs.resolve(model.base), model.chat_template or None)
+  return tokenizer_lib.load(specs.resolve(model.base), model.chat_template or None, model.special_tokens)
 
 
 def open_session(
@@ -103,10 +104,13 @@ def open_session(
   """
   devices = mesh.make()
   path = specs.resolve(model.base)
-  tokenizer = tokenizer_lib.load(path, model.chat_template or None)
+  tokenizer = tokenizer_lib.load(path, model.chat_template or None, model.special_tokens)
   pairs = None
   if adapter:
     methods, pairs = _methods_of(adapter, model, path)
+  elif model.special_tokens:
+    ids = sorted(map(int, tokenizer.convert_tokens_to_ids(list(model.special_tokens))))
+    methods = (*methods, tokens_lib.Tokens(ids=tuple(ids)))
   dtypes = _dtypes(methods, precision)
   if model.config is None:
     with log.timed(f"loaded {model.base}"):
@@ -117,7 +121,8 @@ def open_session(
     base = load_lib.initialise(
       model.config, seed=model.seed, mesh=devices, rules=mesh.rules, dtypes=dtypes, remat=remat
     )
-  if base.cfg.vocab < len(tokenizer):
+  added = [i for m in methods if isinstance(m, tokens_lib.Tokens) for i in m.ids]
+  if max(base.cfg.vocab, *added, 0) < len(tokenizer) - bool(added):
     raise errors.InputError(f"the tokenizer of {model.base} has {len(tokenizer)} tokens, the model {base.cfg.vocab}")
   attached = peft_base.attach(
     base.module,
@@ -218,6 +223,7 @@ def identity(session: Session) -> dict[str, Any]:
       "chat_template": model["chat_template"],
       "seed": model["seed"],
       "quant": model["quant"],
+      "special_tokens": model["special_tokens"],
     },
     "methods": [methods_lib.to_json(m) for m in session.attached.methods],
   }

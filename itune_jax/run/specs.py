@@ -24,6 +24,7 @@ class Model:
 
   With `config` the weights are random (from `seed`) and `base` only lends its tokenizer. chat_template replaces
   the model's own: a file or Jinja text. With `quant` the frozen kernels are packed (QLoRA).
+  special_tokens are added to the tokenizer and get rows that train, in free rows of the table first, then behind it.
   """
 
   base: str = "smollm2-135m-instruct"
@@ -31,6 +32,7 @@ class Model:
   chat_template: str = ""
   seed: int = 0
   quant: quant_lib.Quant | None = None
+  special_tokens: tuple[str, ...] = ()
 
   def __post_init__(self):
     check.check_types(self)
