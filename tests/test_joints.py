@@ -249,4 +249,4 @@ def test_partly_matched_stack_is_exactly_off_elsewhere(mesh1):
 
 
 def test_batch_is_a_pytree():
-  assert len(jax.tree.leaves(BATCH)) == 5 and isinstance(jax.tree.map(jnp.asarray, BATCH), batch_lib.Batch)
+  assert len(jax.tree.leaves(BATCH)) == 6 and isinstance(jax.tree.map(jnp.asarray, BATCH), batch_lib.Batch)

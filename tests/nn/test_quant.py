@@ -76,7 +76,8 @@ def quantised(tmp_path, kind, the_mesh):
   return load.load(folder, **how), load.load(folder, **how, quantised=quant.Quant(kind=kind))
 
 
-@pytest.mark.parametrize("kind,limit", [pytest.param("int8", 0.03, marks=pytest.mark.full), ("nf4", 0.4)])
+@pytest.mark.full
+@pytest.mark.parametrize("kind,limit", [("int8", 0.03), ("nf4", 0.4)])
 def test_a_quantised_base_trains_an_adapter_on_any_mesh(tmp_path, kind, limit):
   whole, packed = quantised(tmp_path, kind, tiny.mesh(1))
   a, b = (np.asarray(tiny.logits(m, BATCH)) for m in (whole, packed))
@@ -101,6 +102,10 @@ def test_a_quantised_base_trains_an_adapter_on_any_mesh(tmp_path, kind, limit):
   one, eight = gradient(tiny.mesh(1)), gradient(tiny.mesh(8, fsdp=4, tensor=2))
   for name, g in one.items():
     assert np.linalg.norm(eight[name] - np.asarray(g)) <= 5e-5 * max(np.linalg.norm(g), 1e-6), name
+
+
+def test_a_quantised_base_is_neither_merged_nor_exported_unasked(tmp_path):
+  _, packed = quantised(tmp_path, "int8", tiny.mesh(1))
   with pytest.raises(errors.InputError, match="quantised: merge into the full base"):
     peft_base.merge(tiny.attach(packed, lora.Lora(rank=2)))
   with pytest.raises(errors.InputError, match="the base is quantised: export the adapter alone"):

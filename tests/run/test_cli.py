@@ -37,7 +37,10 @@ def test_help_is_quick_and_imports_no_jax():
   "argv,words",
   [
     (["fly"], "unknown command 'fly'; commands are prepare, train"),
-    (["train", "--gin_file=nowhere.gin", "--run_dir=x"], "nowhere.gin: no such file; recipes are demo.gin"),
+    (
+      ["train", "--gin_file=nowhere.gin", "--run_dir=x"],
+      "nowhere.gin: no such file; recipes are any_lora.gin, demo.gin",
+    ),
     (
       ["train", "--gin_file=recipes/demo.gin", "--gin.STEP=3", "--run_dir=x"],
       "STEP is set, but nothing refers to it: it would have no effect; did you mean STEPS?",
