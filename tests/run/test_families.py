@@ -49,6 +49,7 @@ def through_the_commands(family, tmp_path, capsys, *more):
   return imported, peft
 
 
+@pytest.mark.full
 def test_commands(tmp_path, capsys):
   """The family that is least like the others; all of them run in `full`."""
   family = "t5"
