@@ -1,7 +1,6 @@
 """New tokens without a resized base: rows of their own, read in place of the table's and projected beside it."""
 
 import dataclasses
-from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -63,8 +62,8 @@ class Tokens:
   ids: tuple[int, ...]
   name: str = "tokens"
   sites: str = "embed|head"
-  kinds: ClassVar[tuple[str, ...]] = ("embed", "proj")
-  needs_weight: ClassVar[bool] = True
+  kinds = ("embed", "proj")
+  needs_weight = True
 
   def __post_init__(self):
     check.check_types(self)
