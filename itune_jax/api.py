@@ -57,7 +57,7 @@ class Model:
     stop: Sequence[str] | None = None,
   ) -> list[str]:
     """Answers to prompts (text, or lists of messages) through the chat template. Text behind a stop string is cut."""
-    renderer = chat.Renderer(self.session.tokenizer)
+    renderer = self.session.renderer(chat.Rendering())
     conversations = [[{"role": "user", "content": p}] if isinstance(p, str) else list(p) for p in prompts]
     decode = decode_lib.Decode(
       max_new_tokens=max_new_tokens,
@@ -66,7 +66,8 @@ class Model:
       seed=seed,
       batch=min(8, max(1, len(prompts))),
     )
-    outputs = self.session.engine().generate([renderer.prompt_ids(c) for c in conversations], decode)
+    images = [renderer.prompt_images(c) for c in conversations]
+    outputs = self.session.engine().generate([renderer.prompt_ids(c) for c in conversations], decode, images)
     return [_cut(self.session.tokenizer.decode(out.tokens, skip_special_tokens=True), stop or ()) for out in outputs]
 
   def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:

@@ -47,14 +47,14 @@ def families() -> None:
     with tempfile.TemporaryDirectory() as tmp:
       folder = folders.write(case, pathlib.Path(tmp) / "m")
       model = auto.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-    batch, images = folders.inputs(case)
+    batch = folders.inputs(case)
     tokens = torch.tensor(batch.tokens_BT).long()
     given = {"input_ids": tokens}
     if kind == "encdec":
       n = int(batch.prefix_BT.sum())
       given = {"input_ids": tokens[:, :n], "decoder_input_ids": torch.cat([tokens[:, :1] * 0, tokens[:, n:]], 1)}
-    if images is not None:
-      given["pixel_values"] = torch.tensor(images.transpose(0, 3, 1, 2))
+    if batch.images is not None:
+      given["pixel_values"] = torch.tensor(batch.images[0].transpose(0, 3, 1, 2))
     if case.startswith("paligemma"):
       given["token_type_ids"] = torch.tensor(1 - batch.prefix_BT).long()
     with torch.no_grad():

@@ -14,7 +14,7 @@ case "$weight" in
     install_env test
     .venv/bin/ruff check itune_jax tests scripts
     .venv/bin/pyright
-    .venv/bin/python -m pytest -rs "$@" ;;
+    .venv/bin/python -m pytest -rs -n 2 --dist loadfile "$@" ;;
   parity)
     install_env test; install_env parity
     # Tiny models of every family: compiling them is what takes the time.

@@ -8,6 +8,11 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+  # Workers that share a folder could read an entry that the other is writing.
+  xla = os.path.join(os.path.expanduser("~"), ".cache", "itune", f"xla-tests-{worker}")
+  os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", xla)
+
 import jax  # noqa: E402
 import pytest  # noqa: E402
 

@@ -78,17 +78,17 @@ def unpacked(items, row_length: int) -> batch_lib.Batch:
   return pack.fill([[item] for item in items], row_length)
 
 
-def logits(attached_or_base, batch, the_mesh=None, params=None, images=None):
+def logits(attached_or_base, batch, the_mesh=None, params=None):
   """Logits [B, T, V] under jit."""
   bind = binder(attached_or_base.module, the_mesh)
 
   @jax.jit
-  def run(params, batch, images):
+  def run(params, batch):
     model = bind(params)
-    ctx = model.context(batch, images=images)
+    ctx = model.context(batch)
     return model.project(model.hidden(batch.tokens_BT, ctx)[0], ctx)
 
-  return run(attached_or_base.params if params is None else params, jax.tree.map(jnp.asarray, batch), images)
+  return run(attached_or_base.params if params is None else params, jax.tree.map(jnp.asarray, batch))
 
 
 def randomise(attached, scale: float = 0.1, seed: int = 1):

@@ -13,7 +13,7 @@ from itune_jax.core import axes as axes_lib
 
 @functools.partial(
   jax.tree_util.register_dataclass,
-  data_fields=("tokens_BT", "targets_BT", "weights_BT", "segments_BT", "positions_BT", "prefix_BT"),
+  data_fields=("tokens_BT", "targets_BT", "weights_BT", "segments_BT", "positions_BT", "prefix_BT", "images"),
   meta_fields=(),
 )
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Batch:
 
   `targets_BT[b, t]` is the token that follows `tokens_BT[b, t]` in its segment, `weights_BT` its weight in the
   loss (0 for prompts, padding, and the last token of a segment). `prefix_BT` is 1 up to the first trained token of a
-  segment: what an encoder reads, and what a prefix-LM sees both ways; causal decoders do not look.
+  segment: what an encoder reads, and what a prefix-LM sees both ways; causal decoders do not look. `images`
+  [B, I, H, W, 3] are the pixels of each row's images in the order of their places, zeros behind them; None without.
   """
 
   tokens_BT: Any
@@ -31,6 +32,7 @@ class Batch:
   segments_BT: Any
   positions_BT: Any
   prefix_BT: Any = None
+  images: Any = None
 
 
 @functools.partial(
@@ -44,8 +46,8 @@ class Ctx:
 
   `key` is None outside training: dropout and noise are off then. `noise_BT` scales uniform noise on the
   embeddings (NEFTune). `bank` holds arrays that adapters of all layers share. `cache_rows_BT` is set by a
-  packed prefill: the row of the cache that each position belongs to. `images` are pixels [I, H, W, 3] of the image
-  parts, in the order of their places in the rows. `mesh` and `rules` are static.
+  packed prefill: the row of the cache that each position belongs to. `images` are those of the batch. `mesh` and
+  `rules` are static.
   """
 
   positions_BT: Any

@@ -5,9 +5,20 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from typing import Any
 
+import filelock
+
 from itune_jax.core import errors
+
+
+@contextlib.contextmanager
+def locked(path: str):
+  """Keeps other processes of this user on this machine out while something that all may want is made at `path`."""
+  name = hashlib.sha256(f"{os.getuid()} {os.path.abspath(path)}".encode()).hexdigest()[:16]
+  with filelock.FileLock(os.path.join(tempfile.gettempdir(), f"itune-{name}.lock")):
+    yield
 
 
 @contextlib.contextmanager
@@ -33,7 +44,7 @@ def whole_folder(folder: str):
 
 def write_text(path: str, text: str) -> None:
   """Writes a file whole or not at all."""
-  partial = path + ".partial"
+  partial = f"{path}.{os.getpid()}.partial"
   try:
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with open(partial, "w", encoding="utf-8") as f:

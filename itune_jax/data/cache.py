@@ -1,7 +1,8 @@
 """Tokenised caches, addressed by their content: data, tokenizer, template, rendering, version.
 
 A source's folder holds `rows.arrayrecord` (ids and weights as raw bytes), `lengths.npy`, and `manifest.json`
-with counts, drops and truncations by reason. It is renamed into place when whole.
+with counts, drops and truncations by reason; for a model that takes images also `images.arrayrecord` (8-bit pixels, a
+record for each row) and `image_counts.npy`. It is renamed into place when whole.
 """
 
 import collections
@@ -16,10 +17,13 @@ from array_record.python import array_record_data_source
 from array_record.python import array_record_module
 import numpy as np
 
+from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import pack
 from itune_jax.data import chat
 from itune_jax.data import example as example_lib
+from itune_jax.data import images as images_lib
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.data import readers
 from itune_jax.data import tokenizer as tokenizer_lib
@@ -29,7 +33,7 @@ LISTED_PROBLEMS = 1000
 
 def source_key(source: mixture_lib.Source, renderer: chat.Renderer) -> str:
   """The address of a tokenised source."""
-  parts = (source.digest(), tokenizer_lib.digest(renderer.tokenizer), renderer.digest())
+  parts = (source.digest(renderer.images is not None), tokenizer_lib.digest(renderer.tokenizer), renderer.digest())
   return hashlib.sha256("".join(parts).encode()).hexdigest()[:24]
 
 
@@ -69,23 +73,24 @@ def write_source(
   """
   key = source_key(source, renderer)
   folder = source_folder(root, key)
-  if os.path.exists(os.path.join(folder, "manifest.json")):
-    return files.read_json(os.path.join(folder, "manifest.json"))
+  with files.locked(folder):
+    if not os.path.exists(os.path.join(folder, "manifest.json")):
+      _write_source(folder, key, mixture, source, renderer, rows, progress)
+  return files.read_json(os.path.join(folder, "manifest.json"))
+
+
+def _write_source(folder, key, mixture, source, renderer, rows, progress):
   with files.whole_folder(folder) as partial:
-    tally = _Tally(mixture.bad_rows)
-    writer = array_record_module.ArrayRecordWriter(os.path.join(partial, "rows.arrayrecord"), "group_size:1")
-    lengths = []
+    tally, store = _Tally(mixture.bad_rows), _Store(partial, renderer.images is not None)
     for row in rows:
       progress()
       for rendered in tally.render(row, renderer):
-        ids, weights = _trim(rendered)
-        writer.write(ids.tobytes() + weights.tobytes())
-        lengths.append(len(ids) - 1)
-        tally.count(ids, weights, rendered.truncated)
-    writer.close()
+        item = _trim(rendered, renderer.images)
+        store.write(item)
+        tally.count(item.ids, item.weights, rendered.truncated)
+    lengths = store.close()
     if not lengths:
       raise errors.InputError(f"source {source.name} ({source.path}) leaves no row to train on; {tally.summary()}")
-    np.save(os.path.join(partial, "lengths.npy"), np.asarray(lengths, np.int32))
     manifest = {
       "name": source.name,
       "path": source.path,
@@ -98,13 +103,45 @@ def write_source(
       "chat_template_sha256": hashlib.sha256(renderer.tokenizer.chat_template.encode()).hexdigest(),
       "tokenizer_sha256": tokenizer_lib.digest(renderer.tokenizer),
       "longest": int(max(lengths)),
+      "images": dataclasses.asdict(renderer.images.scale) if renderer.images else None,
     }
     files.write_json(os.path.join(partial, "manifest.json"), manifest)
-  return manifest
+
+
+class _Store:
+  """The records of a source, written row by row."""
+
+  def __init__(self, folder: str, with_images: bool):
+    self._folder = folder
+    self._rows = self._writer("rows")
+    self._images = self._writer("images") if with_images else None
+    self._lengths: list[int] = []
+    self._counts: list[int] = []
+
+  def _writer(self, name):
+    return array_record_module.ArrayRecordWriter(os.path.join(self._folder, f"{name}.arrayrecord"), "group_size:1")
+
+  def write(self, item: pack.Item) -> None:
+    """Adds one row."""
+    self._rows.write(item.ids.tobytes() + item.weights.tobytes())
+    self._lengths.append(len(item.ids) - 1)
+    if self._images is not None:
+      self._images.write(b"".join(image.tobytes() for image in item.images))
+      self._counts.append(len(item.images))
+
+  def close(self) -> list[int]:
+    """Ends the files; returns the positions of each row."""
+    self._rows.close()
+    np.save(os.path.join(self._folder, "lengths.npy"), np.asarray(self._lengths, np.int32))
+    if self._images is not None:
+      self._images.close()
+      np.save(os.path.join(self._folder, "image_counts.npy"), np.asarray(self._counts, np.int32))
+    return self._lengths
 
 
 class CachedSource:
-  """Random access to a tokenised source: (ids, weights) by index."""
+  """Random access to a tokenised source: `pack.Item`s by index. `scale` is that of its images, None without any;
+  `image_counts` how many each row has."""
 
   def __init__(self, folder: str):
     if not os.path.exists(os.path.join(folder, "manifest.json")):
@@ -112,15 +149,25 @@ class CachedSource:
     self.folder = folder
     self.manifest = files.read_json(os.path.join(folder, "manifest.json"))
     self.lengths = np.load(os.path.join(folder, "lengths.npy"))
-    self._reader = array_record_data_source.ArrayRecordDataSource(os.path.join(folder, "rows.arrayrecord"))
+    open_records = lambda name: array_record_data_source.ArrayRecordDataSource(os.path.join(folder, name))
+    self._reader = open_records("rows.arrayrecord")
+    self.scale = self._images = None
+    self.image_counts = np.zeros(len(self.lengths), np.int32)
+    if self.manifest.get("images"):
+      self.scale = check.rebuild(images_lib.Scale, self.manifest["images"])
+      self._images, self.image_counts = open_records("images.arrayrecord"), np.load(f"{folder}/image_counts.npy")
 
   def __len__(self) -> int:
     return len(self.lengths)
 
-  def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+  def __getitem__(self, index: int) -> pack.Item:
     raw = self._reader[int(index)]
     half = len(raw) // 2
-    return np.frombuffer(raw[:half], np.int32), np.frombuffer(raw[half:], np.float32)
+    ids, weights = np.frombuffer(raw[:half], np.int32), np.frombuffer(raw[half:], np.float32)
+    if self.scale is None or not self.image_counts[index]:
+      return pack.Item(ids, weights)
+    pixels = np.frombuffer(self._images[int(index)], np.uint8).reshape(-1, self.scale.size, self.scale.size, 3)
+    return pack.Item(ids, weights, self.scale(pixels))
 
 
 class _Tally:
@@ -171,7 +218,8 @@ class _Tally:
     }
 
 
-def _trim(rendered: chat.Rendered) -> tuple[np.ndarray, np.ndarray]:
-  """Cuts what follows the last trained token: nothing there can change the loss."""
+def _trim(rendered: chat.Rendered, images: images_lib.Images | None) -> pack.Item:
+  """Cuts what follows the last trained token, images included: nothing there can change the loss."""
   last = int(np.flatnonzero(rendered.weights)[-1])
-  return rendered.ids[: last + 1].astype(np.int32), rendered.weights[: last + 1].astype(np.float32)
+  ids, weights = rendered.ids[: last + 1].astype(np.int32), rendered.weights[: last + 1].astype(np.float32)
+  return pack.Item(ids, weights, rendered.images[: images.count(ids)] if images else None)

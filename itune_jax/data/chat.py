@@ -21,7 +21,10 @@ import numpy as np
 
 from itune_jax.core import check
 from itune_jax.core import errors
+from itune_jax.core import pack
 from itune_jax.data import example as example_lib
+from itune_jax.data import images as images_lib
+from itune_jax.data import tokenizer as tokenizer_lib
 
 # Bump when the rendering or the mask changes: caches of another version are not read. A golden test forces it.
 RENDER_VERSION = 1
@@ -58,20 +61,26 @@ class Rendering:
 
 @dataclasses.dataclass(frozen=True)
 class Rendered:
-  """One row of tokens: ids and the loss weight of each, both [n]. `truncated` tells that something was cut."""
+  """One row of tokens: ids and the loss weight of each, both [n]; 8-bit pixels [H, W, 3] of its images. `truncated`
+  tells that something was cut."""
 
   ids: np.ndarray
   weights: np.ndarray
   truncated: bool = False
+  images: tuple[np.ndarray, ...] = ()
 
 
 class Renderer:
-  """Renders conversations with one tokenizer and template, after a self-test that fails closed."""
+  """Renders conversations with one tokenizer and template, after a self-test that fails closed. `images` is how the
+  model takes images, None for a model of text."""
 
-  def __init__(self, tokenizer, config: Rendering = Rendering()):
-    self.tokenizer, self.config = tokenizer, config
+  def __init__(self, tokenizer, config: Rendering = Rendering(), images: images_lib.Images | None = None):
+    self.tokenizer, self.config, self.images = tokenizer, config, images
     if not tokenizer.chat_template:
-      raise errors.InputError("this tokenizer has no chat template; name one: --gin.CHAT_TEMPLATE=\"'FILE.jinja'\"")
+      raise errors.InputError(
+        "this tokenizer has no chat template; name one: "
+        f"--gin.specs.Model.chat_template=\"'FILE.jinja'\", or a name ({', '.join(tokenizer_lib.TEMPLATES)})"
+      )
     # Templates that print today's date would make every cache stale tomorrow: the call becomes the pinned date.
     day = datetime.date.fromisoformat(config.date)
     self._template = re.sub(
@@ -110,8 +119,14 @@ class Renderer:
       raise example_lib.BadRow(f"the chat template refuses it: {e}") from None
 
   def prompt_ids(self, messages, *, tools=(), **kwargs) -> list[int]:
-    """Ids up to and including the generation prompt."""
-    return self.encode(self.text(messages, tools=tools, add_generation_prompt=True, **kwargs))
+    """Ids up to and including the generation prompt, each image as many as it has patches."""
+    ids = np.asarray(self.encode(self.text(messages, tools=tools, add_generation_prompt=True, **kwargs)), np.int32)
+    return self._expand(messages, ids).tolist()
+
+  def prompt_images(self, messages) -> np.ndarray | None:
+    """Pixels [I, H, W, 3] of the images of a prompt, as the model reads them. Raises BadRow."""
+    pixels = self._pixels(messages)
+    return self.images.scale(np.stack(pixels)) if self.images and pixels else None
 
   def encode(self, text: str) -> list[int]:
     """Ids of rendered text; special tokens only where the text spells them."""
@@ -138,6 +153,11 @@ class Renderer:
     if not any(row.weights.any() for row in rows):
       raise example_lib.BadRow("truncation leaves no trained token")
     return [row for row in rows if row.weights.any()]
+
+  def item(self, row: Rendered) -> pack.Item:
+    """A rendered row as packing takes it, its pixels as the model reads them."""
+    images = self.images.scale(np.stack(row.images)) if self.images and row.images else None
+    return pack.Item(row.ids, row.weights, images)
 
   def spans(self, example: example_lib.Example, messages, only: int | None = None):
     """(text, [(start, end, weight)], dropped turns) of one rendering, in characters."""
@@ -177,7 +197,24 @@ class Renderer:
     weights = np.zeros(len(ids), np.float32)
     for start, end, weight in spans:
       weights[(starts >= start) & (ends <= end) & (ends > starts)] = weight
-    return Rendered(ids, weights), dropped
+    expanded = self._expand(messages, ids), self._expand(messages, weights, ids)
+    return Rendered(*expanded, images=self._pixels(messages)), dropped
+
+  def _expand(self, messages, values, ids=None):
+    """Values by token, those of an image token once for each of its patches."""
+    if self.images is None:
+      return values
+    is_image = (values if ids is None else ids) == self.images.token
+    found, wanted = int(is_image.sum()), len(images_lib.parts(messages))
+    if found != wanted:
+      raise example_lib.BadRow(f"the rendered text has places for {found} images, the conversation has {wanted}")
+    return np.repeat(values, np.where(is_image, self.images.patches, 1))
+
+  def _pixels(self, messages) -> tuple[np.ndarray, ...]:
+    found = images_lib.parts(messages)
+    if found and self.images is None:
+      raise example_lib.BadRow("it has images; this model takes none, or its folder has no preprocessor_config.json")
+    return tuple(self.images.read(part) for part in found) if self.images else ()
 
   def _begin(self, text, previous, first, calls):
     """Where the generation prompt ends, if it stands between the turn before and this turn's text."""
@@ -244,12 +281,22 @@ class Renderer:
       return row
     if self.config.truncation == "drop":
       return None
-    keep = slice(0, limit) if self.config.truncation == "keep_start" else slice(n - limit, n)
-    return Rendered(row.ids[keep], row.weights[keep], True)
+    start = self.config.truncation == "keep_start"
+    keep = slice(0, limit) if start else slice(n - limit, n)
+    return Rendered(row.ids[keep], row.weights[keep], True, self._kept_images(row, row.ids[keep], start))
+
+  def _kept_images(self, row, ids, start):
+    if not row.images or self.images is None:
+      return ()
+    count = self.images.count(ids)
+    if count * self.images.patches != (ids == self.images.token).sum():
+      raise example_lib.BadRow(f"truncation to {self.config.max_length} tokens would cut through an image")
+    return row.images[:count] if start else row.images[len(row.images) - count :]
 
   def digest(self) -> str:
     """What a cached rendering depends on besides the data and the tokenizer."""
     what = [RENDER_VERSION, self.tokenizer.chat_template, dataclasses.asdict(self.config)]
+    what += [self.images.digest()] if self.images else []
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 

@@ -71,6 +71,8 @@ class Feed:
         f"an example of {longest} positions does not fit Packing.row_length = {packing.row_length}; "
         "raise it, or prepare with a smaller Rendering.max_length"
       )
+    scales = [source.scale for source in self._sources if source.scale is not None]
+    self._image_size = scales[0].size if scales else None
     if packing.rows % processes:
       raise errors.InputError(f"Packing.rows = {packing.rows} do not divide among {processes} processes")
     each = packing.rows // processes
@@ -86,7 +88,16 @@ class Feed:
   def batch(self, k: int) -> batch_lib.Batch:
     """This process's rows of global batch k."""
     rows = [self._row(k * self.packing.rows + b) for b in self._mine]
-    return pack.fill([[self._sources[s][i] for s, i in row] for row in rows], self.packing.row_length)
+    items = [[self._sources[s][i] for s, i in row] for row in rows]
+    return pack.fill(items, self.packing.row_length, self._image_shape(k))
+
+  def _image_shape(self, k: int) -> tuple[int, ...]:
+    """(I, H, W, 3) of the images of each row of global batch k: the same for every process."""
+    if self._image_size is None:
+      return (0,)
+    rows = (self._row(k * self.packing.rows + b) for b in range(self.packing.rows))
+    counts = [sum(int(self._sources[s].image_counts[i]) for s, i in row) for row in rows]
+    return pack.image_slots(counts), self._image_size, self._image_size, 3
 
   def members(self, k: int) -> list[list[tuple[str, int]]]:
     """Which examples each row of global batch k holds: (source, index), for people and for tests."""

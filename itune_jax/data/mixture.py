@@ -3,9 +3,12 @@
 import dataclasses
 import hashlib
 import json
+import os
 from typing import Literal
 
 from itune_jax.core import check
+from itune_jax.core import files
+from itune_jax.data import images
 from itune_jax.data import readers
 from itune_jax.data import starter_rows
 
@@ -52,8 +55,8 @@ class Source:
     provenance = {"dataset": self.name, "kind": self.kind} | ({"licence": self.licence} if self.licence else {})
     return readers.read(self.path, self.format, provenance)
 
-  def digest(self) -> str:
-    """SHA-256 over the bytes of the data and what selects rows of it."""
+  def digest(self, with_images: bool = False) -> str:
+    """SHA-256 over the bytes of the data, of its image files if asked for, and what selects rows of it."""
     sha = hashlib.sha256(
       json.dumps([self.format, self.kind, self.licence, self.limit, self.skip, self.stride, self.name]).encode()
     )
@@ -65,7 +68,14 @@ class Source:
         with open(file, "rb") as f:
           while block := f.read(1 << 20):
             sha.update(block)
+    for file in self._image_files() if with_images else ():
+      sha.update(files.sha256(file).encode() if os.path.isfile(file) else b"missing")
     return sha.hexdigest()
+
+  def _image_files(self) -> list[str]:
+    """The image files that the rows name, each once, in order."""
+    parts = [p for row in self.rows() if row.example for p in images.parts(row.example.messages)]
+    return list(dict.fromkeys(p["image"] for p in parts if not str(p["image"]).startswith("data:")))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

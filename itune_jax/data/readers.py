@@ -1,12 +1,19 @@
 """Files of instruction data as examples: messages, Alpaca, ShareGPT, prompt/completion, question/answer, and
-Super-NaturalInstructions; .json, .jsonl, and either with .gz."""
+Super-NaturalInstructions; .json, .jsonl, and either with .gz.
+
+Images are parts of a message's content, `{"type": "image", "image": path or data URL}`. Read as such are also parts
+`image_url`, and rows with a column `images` (or `image`) whose places are parts without a source or the word <image> in
+the text. Paths are relative to the data file.
+"""
 
 from collections.abc import Callable, Iterator
 import dataclasses
 import glob
 import gzip
+import hashlib
 import json
 import os
+import re
 from typing import Any
 
 from itune_jax.core import errors
@@ -39,7 +46,8 @@ def read(path: str, format: str = "auto", source: dict[str, Any] | None = None) 
   for file in files(path):
     for line, raw in _rows(file):
       try:
-        row = _parse(raw, format)
+        raw = _object(raw)
+        row = _with_images(_parse(raw, format), raw, os.path.dirname(file))
       except BadRow as e:
         yield Row(file, line, None, str(e))
         continue
@@ -102,6 +110,15 @@ def _whole(file, text):
 
 
 def _parse(raw, format) -> Example:
+  if format != "auto":
+    return FORMATS[format](raw)
+  for name, keys in _KEYS.items():
+    if any(all(key in raw for key in choice) for choice in keys):
+      return FORMATS[name](raw)
+  raise BadRow(f"no known format has the keys {sorted(raw)[:8]}")
+
+
+def _object(raw) -> dict[str, Any]:
   if isinstance(raw, str):
     try:
       raw = json.loads(raw)
@@ -109,12 +126,55 @@ def _parse(raw, format) -> Example:
       raise BadRow(f"not JSON ({e})") from None
   if not isinstance(raw, dict):
     raise BadRow(f"a row is an object, this one is {type(raw).__name__}")
-  if format != "auto":
-    return FORMATS[format](raw)
-  for name, keys in _KEYS.items():
-    if any(all(key in raw for key in choice) for choice in keys):
-      return FORMATS[name](raw)
-  raise BadRow(f"no known format has the keys {sorted(raw)[:8]}")
+  return raw
+
+
+def _with_images(example: Example, raw: dict[str, Any], folder: str) -> Example:
+  """The example with every image as a part that names its own source."""
+  column = raw.get("images", raw.get("image")) or []
+  waiting = list(column) if isinstance(column, list) else [column]
+  has_parts = any(isinstance(m.get("content"), list) for m in example.messages)
+  if not waiting and not has_parts:
+    return example
+  messages = tuple(place_images(m, waiting, folder, bool(column)) for m in example.messages)
+  if waiting:
+    raise BadRow(f"{len(waiting)} of its images have no place in the text: write <image> where they belong")
+  own = raw.get("id") or hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()[:16]
+  return dataclasses.replace(example, messages=messages, id=str(own))
+
+
+def place_images(message: dict[str, Any], waiting: list[Any], folder: str, markers: bool = False) -> dict[str, Any]:
+  """A message whose image parts have absolute sources; those without one take the next of `waiting`.
+
+  markers: whether the word <image> in its text is the place of one.
+  """
+  content = message.get("content")
+  if markers and isinstance(content, str) and "<image>" in content:
+    content = [
+      {"type": "image"} if piece == "<image>" else {"type": "text", "text": piece}
+      for piece in re.split(r"\n?(<image>)\n?", content)
+      if piece
+    ]
+  if not isinstance(content, list):
+    return message
+  return {**message, "content": [_image_part(part, waiting, folder) for part in content]}
+
+
+def _image_part(part, waiting, folder):
+  if part.get("type") not in ("image", "image_url"):
+    return part
+  source = part.get("image", part.get("image_url", part.get("url", part.get("path"))))
+  if source is None:
+    if not waiting:
+      raise BadRow("an image part names no image, and the row's column `images` has none left for it")
+    source = waiting.pop(0)
+  if isinstance(source, dict):
+    source = source.get("url", source.get("path"))
+  if not isinstance(source, str):
+    raise BadRow("an image is a path or a data URL")
+  if not source.startswith(("data:", "http://", "https://")):
+    source = os.path.abspath(os.path.join(folder, source))
+  return {"type": "image", "image": source}
 
 
 def _text(raw, *keys) -> str:

@@ -15,6 +15,8 @@ import transformers
 
 from itune_jax.core import errors
 
+_TEMPLATES = os.path.join(os.path.dirname(__file__), "templates")
+TEMPLATES = tuple(sorted(file.removesuffix(".jinja") for file in os.listdir(_TEMPLATES)))
 _CONTROL, _USER_DEFINED = 3, 4  # token types of the GGUF specification
 
 
@@ -22,23 +24,30 @@ def load(path: str, chat_template: str | None = None, special_tokens: Sequence[s
   """The fast tokenizer of a .gguf file or a Hugging Face folder.
 
   Args:
-    chat_template: Jinja text or a file that replaces the model's own. special_tokens: added behind its own tokens,
-      which are the free rows of a table that is longer than the vocabulary.
+    chat_template: a name of TEMPLATES, a file or Jinja text, that replaces the model's own. special_tokens: added
+      behind its own tokens, which are the free rows of a table that is longer than the vocabulary.
 
   Raises:
     InputError for a GGUF vocabulary of another kind, or a folder without a fast tokenizer.
   """
   tokenizer = from_gguf(path) if path.endswith(".gguf") else _from_folder(path)
   if chat_template:
-    if os.path.exists(chat_template):
-      with open(chat_template, encoding="utf-8") as f:
-        chat_template = f.read()
-    elif "{" not in chat_template:
-      raise errors.InputError(f"chat template {chat_template!r} is neither a file nor Jinja text")
-    tokenizer.chat_template = chat_template
+    tokenizer.chat_template = _template(chat_template)
   if special_tokens:
     tokenizer.add_tokens([tokenizers.AddedToken(t, special=True, normalized=False) for t in special_tokens])
   return tokenizer
+
+
+def _template(given: str) -> str:
+  file = os.path.join(_TEMPLATES, f"{given}.jinja") if given in TEMPLATES else given
+  if os.path.exists(file):
+    with open(file, encoding="utf-8") as f:
+      return f.read().rstrip("\n")
+  if "{" not in given:
+    raise errors.InputError(
+      f"chat template {given!r} is no file, no Jinja text, and no known name ({', '.join(TEMPLATES)})"
+    )
+  return given
 
 
 def from_gguf(path: str) -> transformers.PreTrainedTokenizerFast:

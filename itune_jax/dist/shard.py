@@ -39,7 +39,8 @@ def global_batch(batch: Any, mesh: Mesh, rules: axes_lib.Rules, *, stacked: bool
 
   def put(x):
     x = np.asarray(x)
-    spec = axes_lib.partition_spec((*lead, "batch", "length")[:x.ndim], x.shape, rules, mesh)
+    names = (*lead, "batch", "length") if x.ndim == len(lead) + 2 else (*lead, "batch")
+    spec = axes_lib.partition_spec(names + (None,) * (x.ndim - len(names)), x.shape, rules, mesh)
     return jax.make_array_from_process_local_data(NamedSharding(mesh, spec), x)
 
   return jax.tree.map(put, batch)

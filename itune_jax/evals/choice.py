@@ -42,14 +42,16 @@ class Bound:
 
   def run(self, view: Any) -> contracts.EvalResult:
     """acc: argmax of the sum of log-probabilities; acc_norm: per character of the choice (as lm-eval)."""
-    pairs, owner = [], []
+    pairs, images, owner = [], [], []
     for i, example in enumerate(self.examples):
       context = self.renderer.prompt_ids(example.prompt, tools=example.tools, **example.template_kwargs)
+      seen = self.renderer.prompt_images(example.prompt)
       for choice in example.check["choices"]:
+        images.append(seen)
         pairs.append((context, self.renderer.encode(choice)))
         owner.append(i)
     scores: list[list[float]] = [[] for _ in self.examples]
-    for i, score in zip(owner, view.score(pairs), strict=True):
+    for i, score in zip(owner, view.score(pairs, images), strict=True):
       scores[i].append(score.logprob)
     rows = []
     for example, logprobs in zip(self.examples, scores, strict=True):

@@ -43,7 +43,8 @@ class Bound:
   def run(self, view: Any) -> contracts.EvalResult:
     """Generates greedily (or as configured) and judges; one row per item with prompt, output and verdict."""
     prompts = [self.renderer.prompt_ids(e.prompt, tools=e.tools, **e.template_kwargs) for e in self.examples]
-    outputs = view.generate(prompts, self.decode)
+    images = [self.renderer.prompt_images(e.prompt) for e in self.examples]
+    outputs = view.generate(prompts, self.decode, images)
     rows = []
     for example, out in zip(self.examples, outputs, strict=True):
       text = self.renderer.tokenizer.decode(out.tokens, skip_special_tokens=True)

@@ -42,7 +42,7 @@ class Bound:
 
   name: str
   every: int
-  rendered: dict[str, list[tuple[str, Any, Any]]]
+  rendered: dict[str, list[pack.Item]]
   dropped: dict[str, int]
   row_length: int
   rows: int
@@ -51,10 +51,10 @@ class Bound:
     """loss: nats a trained token; accuracy: share of trained tokens that are the argmax. Rows are the sources."""
     found, rows = {}, []
     for source, items in self.rendered.items():
-      packed = pack.best_fit_decreasing([len(ids) - 1 for _, ids, _ in items], self.row_length)
+      packed = pack.best_fit_decreasing([len(item.ids) - 1 for item in items], self.row_length)
       packed += [[]] * (-len(packed) % self.rows)
       batches = (
-        pack.fill([[items[i][1:] for i in row] for row in packed[at : at + self.rows]], self.row_length)
+        pack.fill([[items[i] for i in row] for row in packed[at : at + self.rows]], self.row_length)
         for at in range(0, len(packed), self.rows)
       )
       sums = view.totals(batches)
@@ -81,7 +81,7 @@ def _render(source, renderer, row_length):
       rendered = renderer.render(row.example) if row.example else []
     except example_lib.BadRow:
       rendered = []
-    fitting = [(row.example.id, r.ids, r.weights) for r in rendered if len(r.ids) - 1 <= row_length]
+    fitting = [renderer.item(r) for r in rendered if len(r.ids) - 1 <= row_length]
     found += fitting
     dropped += not fitting
   return found, dropped

@@ -22,7 +22,8 @@ class BoundModel:
     """The context of one call over `batch`."""
     b = self.binder
     where = (batch.positions_BT, batch.segments_BT, batch.prefix_BT)
-    return batch_lib.Ctx(*where, key=key, mesh=b.mesh, rules=b.rules, dtype=jnp.dtype(b.compute), **more)
+    static = dict(mesh=b.mesh, rules=b.rules, dtype=jnp.dtype(b.compute))
+    return batch_lib.Ctx(*where, key=key, images=batch.images, **static, **more)
 
   def hidden(self, tokens_BT, ctx):
     """Final hidden states [B, T, D] and the sums of the layers."""

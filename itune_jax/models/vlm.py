@@ -60,7 +60,7 @@ class Projector(nnx.Module):
 
 
 class Vlm(decoder.Decoder):
-  """`ctx.images` [I, H, W, 3] are preprocessed pixels, in the order of their places in the rows."""
+  """`ctx.images` [B, I, H, W, 3] are the pixels of each row's images, in the order of their places in it."""
 
   def __init__(self, cfg: VlmConfig, key, *, dtype=jnp.float32, remat: stack.Remat = stack.Remat()):
     super().__init__(cfg, key, dtype=dtype, remat=remat)
@@ -73,8 +73,10 @@ class Vlm(decoder.Decoder):
     x_BTD = super().stream(tokens_BT, ctx)
     if ctx.images is None:
       return x_BTD
-    features = self.projector(self.vision(ctx.images, ctx), ctx).reshape(-1, x_BTD.shape[-1])
-    is_image = tokens_BT == self.image_token
-    at = jnp.cumsum(is_image.reshape(-1)).reshape(is_image.shape) - 1
-    taken = jnp.take(features, jnp.clip(at, 0, features.shape[0] - 1), axis=0)
-    return jnp.where(is_image[..., None], taken.astype(x_BTD.dtype), x_BTD)
+    B = tokens_BT.shape[0]
+    pixels = ctx.images.reshape(-1, *ctx.images.shape[2:])
+    features_BSD = self.projector(self.vision(pixels, ctx), ctx).reshape(B, -1, x_BTD.shape[-1])
+    is_image_BT = tokens_BT == self.image_token
+    at_BT = jnp.clip(jnp.cumsum(is_image_BT, axis=1) - 1, 0, features_BSD.shape[1] - 1)
+    taken_BTD = jnp.take_along_axis(features_BSD, at_BT[..., None], axis=1)
+    return jnp.where(is_image_BT[..., None], taken_BTD.astype(x_BTD.dtype), x_BTD)

@@ -130,6 +130,7 @@ def _generate(p):
   _gin(p, required=False)
   _adapter(p)
   p.add_argument("--prompt", action="append", default=[], help="a prompt; repeat for more")
+  p.add_argument("--image", action="append", default=[], metavar="FILE", help="an image for every --prompt; repeat")
   p.add_argument("--prompts", default="", metavar="FILE", help="JSON lines with `prompt` or `messages`")
   p.add_argument("--interactive", action="store_true", help="chat in the terminal (empty line or Ctrl-D ends)")
   p.add_argument("--output", default="", metavar="FILE", help="write JSON lines here instead of printing")

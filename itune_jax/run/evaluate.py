@@ -36,7 +36,7 @@ def evaluate(
   if not evals:
     raise errors.InputError("this recipe has no evaluators: set EVALS, or include a file of gin_configs/evals")
   session = runtime.open_session(model, mesh=mesh, precision=precision, seed=seed, adapter=adapter)
-  renderer = chat.Renderer(session.tokenizer, rendering)
+  renderer = session.renderer(rendering)
   bound = [e.bind(renderer, seed) for e in evals]
   if dry_run:
     return {}

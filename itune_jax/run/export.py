@@ -7,6 +7,7 @@ export_manifest.json beside the chat template and the base's identity.
 import dataclasses
 import json
 import os
+import shutil
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ from itune_jax.core import files
 from itune_jax.core import log
 from itune_jax.core import rng
 from itune_jax.data import chat
+from itune_jax.data import images as images_lib
 from itune_jax.models import hf
 from itune_jax.models import load as load_lib
 from itune_jax.models import view
@@ -129,6 +131,9 @@ def save_model(session: runtime.Session, params, dtype: str, out: str) -> None:
       progress=lambda name: bar.advance(task),
     )
   tokenizer.save_pretrained(out)
+  for name in images_lib.CONFIG_FILES:
+    if os.path.exists(file := os.path.join(session.base.uri, name)):
+      shutil.copyfile(file, os.path.join(out, name))
 
 
 def _grown(module, params):

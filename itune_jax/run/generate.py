@@ -1,6 +1,7 @@
 """`itune generate`: answers to prompts, from flags, a file, or a person at the terminal."""
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -11,6 +12,8 @@ from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import numerics
 from itune_jax.data import chat
+from itune_jax.data import example as example_lib
+from itune_jax.data import readers
 from itune_jax.dist import mesh as mesh_lib
 from itune_jax.run import gin_setup
 from itune_jax.run import runtime
@@ -31,14 +34,18 @@ class Chat:
   ):
     model = runtime.model_behind(model, adapter)
     self._session = runtime.open_session(model, mesh=mesh, precision=precision, adapter=adapter)
-    self._renderer = chat.Renderer(self._session.tokenizer, rendering)
+    self._renderer = self._session.renderer(rendering)
 
   def answer(
     self, conversations: list[list[dict[str, Any]]], decode: decode_lib.Decode, progress=lambda n: None
   ) -> list[str]:
     """One text per conversation."""
-    prompts = [self._renderer.prompt_ids(messages) for messages in conversations]
-    outputs = self._session.engine(progress).generate(prompts, decode)
+    try:
+      prompts = [self._renderer.prompt_ids(messages) for messages in conversations]
+      images = [self._renderer.prompt_images(messages) for messages in conversations]
+    except example_lib.BadRow as e:
+      raise errors.InputError(str(e)) from None
+    outputs = self._session.engine(progress).generate(prompts, decode, images)
     return [self._session.tokenizer.decode(out.tokens, skip_special_tokens=True) for out in outputs]
 
 
@@ -70,7 +77,7 @@ def main(args) -> None:
   if args.interactive:
     _dialogue(*gin_setup.call(generate, adapter=args.adapter))
     return
-  conversations = [[{"role": "user", "content": p}] for p in args.prompt] + _from_file(args.prompts)
+  conversations = [_asked(prompt, args.image) for prompt in args.prompt] + _from_file(args.prompts)
   answers = gin_setup.call(generate, adapter=args.adapter, conversations=conversations)
   lines = [
     json.dumps({"messages": c, "output": a}, ensure_ascii=False) for c, a in zip(conversations, answers, strict=True)
@@ -96,6 +103,12 @@ def _dialogue(talker: Chat, decode: decode_lib.Decode) -> None:
     print(answer, flush=True)
 
 
+def _asked(prompt: str, images: list[str]) -> list[dict[str, Any]]:
+  """A user's turn, images first."""
+  parts = [{"type": "image", "image": os.path.abspath(file)} for file in images]
+  return [{"role": "user", "content": [*parts, {"type": "text", "text": prompt}] if parts else prompt}]
+
+
 def _from_file(path: str) -> list[list[dict[str, Any]]]:
   if not path:
     return []
@@ -114,7 +127,11 @@ def _from_file(path: str) -> list[list[dict[str, Any]]]:
 
 def _conversation(row: Any, where: str) -> list[dict[str, Any]]:
   if isinstance(row, dict) and isinstance(row.get("messages"), list) and row["messages"]:
-    messages = row["messages"]
+    try:
+      folder = os.path.dirname(where.rpartition(":")[0])
+      messages = [readers.place_images(m, [], folder) for m in row["messages"]]
+    except example_lib.BadRow as e:
+      raise errors.InputError(f"{where}: {e}") from None
     return messages[:-1] if messages[-1].get("role") == "assistant" else messages
   if isinstance(row, dict) and isinstance(row.get("prompt"), str):
     return [{"role": "user", "content": row["prompt"]}]

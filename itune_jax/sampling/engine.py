@@ -24,12 +24,16 @@ class Engine:
     """The same functions on other arrays."""
     return dataclasses.replace(self, params=params)
 
-  def generate(self, prompts: Sequence[Sequence[int]], decode: decode_lib.Decode) -> list[decode_lib.Generation]:
-    """Continues prompts of ids."""
-    return decode_lib.generate(self.bind, self.params, prompts, decode, self.stop_ids, self.max_length, self.progress)
+  def generate(
+    self, prompts: Sequence[Sequence[int]], decode: decode_lib.Decode, images: Sequence[Any] = ()
+  ) -> list[decode_lib.Generation]:
+    """Continues prompts of ids; `images` holds the pixels of each, or None, where any has some."""
+    return decode_lib.generate(
+      self.bind, self.params, prompts, decode, self.stop_ids, self.max_length, self.progress, images=images
+    )
 
-  def score(self, pairs) -> list[score.Score]:
-    """Log-likelihoods of (context ids, continuation ids)."""
+  def score(self, pairs, images: Sequence[Any] = ()) -> list[score.Score]:
+    """Log-likelihoods of (context ids, continuation ids); `images` as for `generate`, by pair."""
     return score.loglikelihood(
       self.bind,
       self.params,
@@ -38,6 +42,7 @@ class Engine:
       rows=self._rows(2),
       put=self._put,
       progress=self.progress,
+      images=images,
     )
 
   def totals(self, batches) -> dict[str, float]:

@@ -33,8 +33,11 @@ def loglikelihood(
   rows: int = 2,
   put: Callable = lambda x: x,
   progress: Callable[[int], None] = lambda n: None,
+  images: Sequence[Any] = (),
 ) -> list[Score]:
   """Scores (context ids, continuation ids), in the order given; each is a segment of a packed row.
+
+  images: pixels [I, H, W, 3] in each context or None, where any has some.
 
   Raises InputError for an empty context or continuation, or one longer than `max_length`.
   """
@@ -47,15 +50,14 @@ def loglikelihood(
     return []
   ids = [np.asarray([*c, *d], np.int32) for c, d in pairs]
   weights = [np.r_[np.zeros(len(c), np.float32), np.ones(len(d), np.float32)] for c, d in pairs]
+  items = [pack.Item(*given) for given in zip(ids, weights, images or [None] * len(ids), strict=True)]
   lengths = [len(x) - 1 for x in ids]
   row_length = -(-max(max(lengths), min(1024, max_length)) // BUCKET) * BUCKET
   packed = pack.best_fit_decreasing(lengths, row_length)
   found: dict[int, Score] = {}
   for at in range(0, len(packed), rows):
     members = packed[at : at + rows]
-    batch = pack.fill(
-      [[(ids[i], weights[i]) for i in row] for row in members] + [[]] * (rows - len(members)), row_length
-    )
+    batch = pack.fill([[items[i] for i in row] for row in members] + [[]] * (rows - len(members)), row_length)
     nll_BT, hit_BT = losses(bind, params, put(batch))
     for b, row in enumerate(members):
       for segment, i in enumerate(row, 1):

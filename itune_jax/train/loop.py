@@ -109,7 +109,7 @@ class Loop:
 
   def _dump(self, step, batch) -> None:
     path = os.path.join(self.run_dir, f"nonfinite_{step:06d}.npz")
-    np.savez(path, **{f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)})
+    np.savez(path, **{f.name: x for f in dataclasses.fields(batch) if (x := getattr(batch, f.name)) is not None})
     log.info(f"step {step}: loss or gradient not finite; parameters kept as they were, batch saved to {path}")
 
   def _evaluate(self, step, state, due) -> dict[str, float]:

@@ -89,6 +89,7 @@ class FakeSource:
   def __init__(self, count, seed):
     self.lengths = np.random.RandomState(seed).randint(3, 30, count)
     self._seed = seed
+    self.scale = None
 
   def __len__(self):
     return len(self.lengths)
@@ -166,7 +167,7 @@ def test_cache_is_addressed_by_content_counts_problems_and_is_written_whole(tmp_
     "dropped_by_reason"
   ]
   stored = cache.CachedSource(cache.source_folder(str(tmp_path / "c"), manifest["key"]))
-  ids, weights = stored[0]
+  ids, weights, _ = stored[0]
   assert smollm2_tokenizer.decode(ids[weights != 0]) == "a<|im_end|>" and stored.lengths.tolist() == [len(ids) - 1]
   keys = {
     cache.source_key(source, renderer),

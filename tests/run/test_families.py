@@ -23,12 +23,26 @@ def run(capsys, *argv):
   return json.loads(last) if last.startswith("{") else last
 
 
+def with_images(rows, pictures):
+  """The same questions, each of a picture."""
+  asked = lambda n, text: [{"type": "image", "image": pictures[n % len(pictures)]}, {"type": "text", "text": text}]
+  return [
+    {"messages": [{**row["messages"][0], "content": asked(n, row["messages"][0]["content"])}, row["messages"][1]]}
+    for n, row in enumerate(rows)
+  ]
+
+
 def through_the_commands(family, tmp_path, capsys, *more):
   case = doc.cases_of(family)[0]
   folder = folders.write(case, tmp_path / "hf")
   folders.write_tokenizer(folder)
+  rows, image = ROWS, []
+  if doc.zoo.FAMILIES[family].kind == "vlm":
+    folders.write_processor(case, folder)
+    pictures = folders.write_images(tmp_path)
+    rows, image = with_images(ROWS, pictures), [f"--image={pictures[0]}"]
   imported = run(capsys, "import", f"--source={folder}", f"--out={tmp_path / 'mine'}")
-  (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+  (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
   recipe = [
     "--gin_file=recipes/any_lora.gin",
     f"--gin.BASE='{tmp_path / 'mine'}'",
@@ -38,14 +52,15 @@ def through_the_commands(family, tmp_path, capsys, *more):
     "--gin.feed.Packing.row_length=64",
     *more,
   ]
-  run(capsys, "prepare", *recipe)
+  prepared = run(capsys, "prepare", *recipe)
+  assert prepared["sources"][0]["kept"] == len(rows)
   run(capsys, "train", *recipe, f"--run_dir={tmp_path / 'run'}")
   losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
   assert len(losses) == 3 and all(0 < loss < 1e3 for loss in losses)
   decode = "--gin.decode.Decode.max_new_tokens=4"
-  run(capsys, "generate", f"--adapter={tmp_path / 'run'}", "--prompt=Say 4.", decode)
+  run(capsys, "generate", f"--adapter={tmp_path / 'run'}", "--prompt=Say 4.", *image, decode)
   peft = run(capsys, "export", f"--adapter={tmp_path / 'run'}", "--format=peft", f"--out={tmp_path / 'peft'}")
-  run(capsys, "generate", f"--adapter={tmp_path / 'peft'}", "--prompt=Say 4.", decode)
+  run(capsys, "generate", f"--adapter={tmp_path / 'peft'}", "--prompt=Say 4.", *image, decode)
   return imported, peft
 
 

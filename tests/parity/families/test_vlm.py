@@ -38,10 +38,12 @@ def rows():
   return tokens, rs.randn(3, 16, 16, 3).astype(np.float32)
 
 
-def batch_of(tokens, start=0):
+def batch_of(tokens, start=0, images=None):
   positions = np.broadcast_to(np.arange(start, start + tokens.shape[1], dtype=np.int32), tokens.shape)
   prefix = (positions < PREFIX).astype(np.int32)
-  return batch_lib.Batch(tokens, None, None, np.ones_like(tokens), positions, prefix)
+  if images is not None:  # one image in the first row, two in the second
+    images = np.stack([np.stack([images[0], np.zeros_like(images[0])]), images[1:]])
+  return batch_lib.Batch(tokens, None, None, np.ones_like(tokens), positions, prefix, images)
 
 
 def theirs_logits(model):
@@ -54,16 +56,8 @@ def theirs_logits(model):
 
 
 def ours_logits(attached, params=None):
-  bind = tiny.binder(attached.module)
   tokens, images = rows()
-
-  @jax.jit
-  def run(params, batch, images):
-    model = bind(params)
-    ctx = model.context(batch, images=images)
-    return model.project(model.hidden(batch.tokens_BT, ctx)[0], ctx)
-
-  return np.asarray(run(attached.params if params is None else params, batch_of(tokens), images))
+  return np.asarray(tiny.logits(attached, batch_of(tokens, images=images), params=params))
 
 
 @pytest.fixture(scope="module", params=list(families.VLM))
@@ -93,13 +87,13 @@ def test_cached_decoding(pair):
   bind, cache = tiny.binder(ours.module), ours.module.empty_cache(2, 64)
 
   @jax.jit
-  def step(params, batch, cache, images=None):
+  def step(params, batch, cache):
     model = bind(params)
-    ctx = model.context(batch, images=images)
+    ctx = model.context(batch)
     hidden, cache = model.decode(batch.tokens_BT, ctx, cache)
     return model.project(hidden, ctx), cache
 
-  logits, cache = step(ours.params, batch_of(tokens[:, :PREFIX]), cache, images)
+  logits, cache = step(ours.params, batch_of(tokens[:, :PREFIX], images=images), cache)
   found = [logits]
   for t in range(PREFIX, T):
     batch = dataclasses.replace(batch_of(tokens[:, t : t + 1], t), prefix_BT=None)
@@ -132,7 +126,7 @@ def test_gradients(pair):
 
   def loss(some):
     model = bind({**ours.params, **some})
-    ctx = model.context(batch_of(tokens), images=images)
+    ctx = model.context(batch_of(tokens, images=images))
     logits = model.project(model.hidden(tokens, ctx)[0], ctx)[:, PREFIX - 1 : -1]
     target = jax.nn.one_hot(tokens[:, PREFIX:], logits.shape[-1])
     return -jnp.mean(jnp.sum(target * jax.nn.log_softmax(logits), -1))
