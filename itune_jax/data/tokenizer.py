@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import hashlib
 import json
 import os
+import re
 from typing import Any
 
 import gguf
@@ -17,6 +18,10 @@ from itune_jax.core import errors
 
 _TEMPLATES = os.path.join(os.path.dirname(__file__), "templates")
 TEMPLATES = tuple(sorted(file.removesuffix(".jinja") for file in os.listdir(_TEMPLATES)))
+_RESERVED = re.compile(
+  r"<\|reserved_special_token_\d+\|>|<\|?reserved_(token_)?\d+\|?>|<unused_?\d+>|\[unused_?\d+\]|<\|dummy_\d+\|>"
+  r"|\[control_\d+\]|<SPECIAL_\d+>|<\|placeholder\d+\|>"
+)
 _CONTROL, _USER_DEFINED = 3, 4  # token types of the GGUF specification
 
 
@@ -24,8 +29,9 @@ def load(path: str, chat_template: str | None = None, special_tokens: Sequence[s
   """The fast tokenizer of a .gguf file or a Hugging Face folder.
 
   Args:
-    chat_template: a name of TEMPLATES, a file or Jinja text, that replaces the model's own. special_tokens: added
-      behind its own tokens, which are the free rows of a table that is longer than the vocabulary.
+    chat_template: a name of TEMPLATES, a file or Jinja text, that replaces the model's own. special_tokens: take
+      the places of reserved tokens (`<|reserved_special_token_0|>`, `<unused0>`) first, then stand behind the
+      vocabulary, which are the free rows of a table that is longer.
 
   Raises:
     InputError for a GGUF vocabulary of another kind, or a folder without a fast tokenizer.
@@ -34,8 +40,28 @@ def load(path: str, chat_template: str | None = None, special_tokens: Sequence[s
   if chat_template:
     tokenizer.chat_template = _template(chat_template)
   if special_tokens:
+    _take_reserved(tokenizer, special_tokens)
     tokenizer.add_tokens([tokenizers.AddedToken(t, special=True, normalized=False) for t in special_tokens])
   return tokenizer
+
+
+def _take_reserved(tokenizer, wanted: Sequence[str]) -> None:
+  """Renames reserved tokens, in the order of their ids, to those that are wanted and not there."""
+  vocabulary = tokenizer.get_vocab()
+  free = sorted((i, token) for token, i in vocabulary.items() if _RESERVED.fullmatch(token))
+  new = [token for token in wanted if token not in vocabulary]
+  names = {old: token for (_, old), token in zip(free, new, strict=False)}
+  if not names:
+    return
+  state = json.loads(tokenizer.backend_tokenizer.to_str())
+  for added in state["added_tokens"]:
+    added["content"] = names.get(added["content"], added["content"])
+  vocab = state["model"]["vocab"]
+  if isinstance(vocab, dict):
+    state["model"]["vocab"] = {names.get(token, token): i for token, i in vocab.items()}
+  else:  # a unigram model: [token, score] by id
+    state["model"]["vocab"] = [[names.get(token, token), score] for token, score in vocab]
+  tokenizer._tokenizer = tokenizers.Tokenizer.from_str(json.dumps(state))
 
 
 def _template(given: str) -> str:

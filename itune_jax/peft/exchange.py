@@ -1,10 +1,11 @@
 """Hugging Face PEFT folders, both ways: adapter_config.json and adapter_model.safetensors.
 
 HF's `lora_A.weight` is [r, in] and `lora_B.weight` [out, r], one pair a module; ours are [*in, R] and [R, *out],
-stacked over layers. Layers of lower rank are written at their own rank, and layers without an adapter not at all.
+stacked over layers. Layers of lower rank are written at their own rank, and layers without an adapter not at all. Rows
+of single tokens go along as `trainable_token_indices`: [n, D], whole rows despite their name in the file.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 import math
 import os
 import re
@@ -19,16 +20,17 @@ from itune_jax.core import files
 from itune_jax.nn import tree as nn_tree
 from itune_jax.peft import base as base_lib
 from itune_jax.peft import lora as lora_lib
+from itune_jax.peft import tokens as tokens_lib
 
 _PREFIX = "base_model.model."
 _KEY = re.compile(r"base_model\.model\.(.+)\.lora_(A|B)\.weight")
+_TOKENS = re.compile(r"base_model\.model\.(.+)\.token_adapter\.trainable_tokens_delta")
 # Options of peft's LoRA that change the function and that this importer does not know: refused by name.
 _UNSUPPORTED = {
   "use_dora": False,
   "bias": "none",
   "lora_bias": False,
   "modules_to_save": None,
-  "trainable_token_indices": None,
   "target_parameters": None,
   "layer_replication": None,
   "use_qalora": False,
@@ -53,18 +55,17 @@ class Layout(Protocol):
 
 
 def save(folder: str, attached: base_lib.Attached, layout: Layout, *, base: str) -> None:
-  """Writes the LoRA of a model as a PEFT folder; `base` is its base_model_name_or_path.
+  """Writes the LoRA of a model, and rows of new tokens, as a PEFT folder; `base` is its base_model_name_or_path.
 
   Raises:
-    InputError when a method is not LoRA or a site has no HF module. RunError when a weight is not finite.
+    InputError when a method is neither or a site has no HF module. RunError when a weight is not finite.
   """
-  methods = [m for m in attached.methods if getattr(m, "sites", None)]
-  if len(methods) != 1 or not isinstance(methods[0], lora_lib.Lora) or len(attached.methods) != 1:
-    raise errors.InputError(
-      f"a PEFT folder holds one LoRA; this model has {[type(m).__name__ for m in attached.methods]}"
-    )
-  method = methods[0]
-  tensors, ranks, alphas = {}, {}, {}
+  kinds = sorted(type(m).__name__ for m in attached.methods)
+  if kinds not in (["Lora"], ["Lora", "Tokens"]):
+    raise errors.InputError(f"a PEFT folder holds one LoRA, and rows of new tokens; this model has {kinds}")
+  method = next(m for m in attached.methods if isinstance(m, lora_lib.Lora))
+  tensors, indices = _token_rows(attached, layout)
+  ranks, alphas = {}, {}
   sites = nn_tree.sites(attached.module)
   for site, module, at in _places(attached, method, layout):
     read = lambda leaf, site=site, at=at: _layer(attached.params[f"{site}/adapters/{method.name}/{leaf}"], at)
@@ -77,19 +78,36 @@ def save(folder: str, attached: base_lib.Attached, layout: Layout, *, base: str)
     tensors[f"{_PREFIX}{module}.lora_A.weight"] = np.ascontiguousarray(a.reshape(fan_in, -1).T[:rank])
     tensors[f"{_PREFIX}{module}.lora_B.weight"] = np.ascontiguousarray(b.reshape(b.shape[0], -1)[:rank].T)
     ranks[module], alphas[module] = rank, scale * (math.sqrt(rank) if method.rslora else rank)
+  config = _config(method, ranks, alphas, base, layout, _modules(attached.module, layout))
+  config["trainable_token_indices"] = indices or None
   bad = [name for name, tensor in tensors.items() if not np.isfinite(tensor).all()]
   if bad:
     raise errors.RunError(f"{bad[0]} holds a value that is not finite: refusing to export it")
   with files.whole_folder(folder) as partial:
     safetensors.numpy.save_file(tensors, os.path.join(partial, "adapter_model.safetensors"), metadata={"format": "pt"})
-    files.write_json(
-      os.path.join(partial, "adapter_config.json"),
-      dict(sorted(_config(method, ranks, alphas, base, layout, _modules(attached.module, layout)).items())),
-    )
+    files.write_json(os.path.join(partial, "adapter_config.json"), dict(sorted(config.items())))
 
 
-def load(folder: str, model: Any, layout: Layout) -> tuple[lora_lib.Lora, dict[str, dict[str, np.ndarray]]]:
-  """Reads a LoRA PEFT folder: the method that fits `model`, and {expanded site: {"a", "b"}} in HF's layout.
+def _token_rows(attached, layout) -> tuple[dict[str, np.ndarray], dict[str, list[int]]]:
+  """Tensors of the rows of single tokens, and which tokens by module."""
+  tensors, indices = {}, {}
+  for method in attached.methods:
+    if isinstance(method, tokens_lib.Tokens):
+      if layout.task_type != "CAUSAL_LM":
+        raise errors.InputError("peft has no rows of new tokens for encoder-decoders: export --format=hf, merged")
+      for site, module, at in _places(attached, method, layout):
+        tensors[f"{_PREFIX}{module}.token_adapter.trainable_tokens_delta"] = _layer(
+          attached.params[f"{site}/adapters/{method.name}/rows"], at
+        )
+        indices[module.rsplit(".", 1)[-1]] = list(method.ids)
+  return tensors, indices
+
+
+Factors = dict[str, dict[str, np.ndarray]]  # by expanded site: "a" and "b" of a LoRA, or "rows" of tokens; HF's layout
+
+
+def load(folder: str, model: Any, layout: Layout) -> tuple[tuple[Any, ...], Factors]:
+  """Reads a LoRA PEFT folder: the methods that fit `model`, and their values.
 
   Raises InputError, by name, for other methods, options that change the function, or modules this model lacks.
   """
@@ -105,12 +123,14 @@ def load(folder: str, model: Any, layout: Layout) -> tuple[lora_lib.Lora, dict[s
   except (OSError, safetensors.SafetensorError) as e:
     raise errors.InputError(f"{path}: missing, truncated or corrupt ({e})") from None
   back = _modules(model, layout)
-  pairs: dict[str, dict[str, np.ndarray]] = {}
+  values: Factors = {}
   for key, tensor in tensors.items():
-    match = _KEY.fullmatch(key)
+    match = _KEY.fullmatch(key) or _TOKENS.fullmatch(key)
     if not match or match.group(1) not in back:
       raise errors.InputError(f"{path}: {key} is no LoRA factor of a module of this model")
-    pairs.setdefault(back[match.group(1)], {})[match.group(2).lower()] = tensor.astype(np.float32)
+    what = match.group(2).lower() if len(match.groups()) == 2 else "rows"
+    values.setdefault(back[match.group(1)], {})[what] = tensor.astype(np.float32)
+  pairs = {name: factors for name, factors in values.items() if "a" in factors}
   forward = {name: module for module, name in back.items()}
   rank = {name: factors["a"].shape[0] for name, factors in pairs.items()}
   alpha = {name: _pattern(config.get("alpha_pattern") or {}, forward[name], config["lora_alpha"]) for name in pairs}
@@ -123,18 +143,37 @@ def load(folder: str, model: Any, layout: Layout) -> tuple[lora_lib.Lora, dict[s
     rank_pattern={re.escape(n): r for n, r in rank.items() if r != config["r"]},
     alpha_pattern={re.escape(n): float(a) for n, a in alpha.items() if a != config["lora_alpha"]},
   )
-  return method, pairs
+  rows = [name for name, factors in values.items() if "rows" in factors]
+  return ((method, _tokens(folder, config, values, rows)) if rows else (method,)), values
 
 
-def fill(
-  attached: base_lib.Attached, method: lora_lib.Lora, pairs: Mapping[str, Mapping[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
-  """The arrays of an attached LoRA, by path, filled from a PEFT folder's factors. Raises InputError on shapes."""
+def _tokens(folder, config, values, rows) -> tokens_lib.Tokens:
+  """The method of a folder's token rows; sorts the rows by id, as the method wants them."""
+  given = config.get("trainable_token_indices") or []
+  each = list(given.values()) if isinstance(given, dict) else [given]
+  if not each or any(one != each[0] for one in each):
+    raise errors.InputError(f"{folder}: trainable_token_indices differ by module; supported are the same for all")
+  order = np.argsort(each[0])
+  for name in rows:
+    values[name]["rows"] = values[name]["rows"][order]
+  return tokens_lib.Tokens(ids=tuple(sorted(each[0])), sites="|".join(map(re.escape, sorted(rows))))
+
+
+def fill(attached: base_lib.Attached, values: Factors) -> dict[str, np.ndarray]:
+  """The arrays of an attached LoRA and of token rows, by path, filled from a PEFT folder. Raises InputError on shapes,
+  KeyError naming the place where this model has no such adapter."""
   arrays: dict[str, np.ndarray] = {}
   places = _expansion(attached.module)
-  for name, factors in pairs.items():
+  named = {type(m): m.name for m in attached.methods}
+  for name, factors in values.items():
     site, at = places[name]
-    base = f"{site}/adapters/{method.name}"
+    if "rows" in factors:
+      path = f"{site}/adapters/{named[tokens_lib.Tokens]}/rows"
+      if attached.params[path].shape != factors["rows"].shape:
+        raise errors.InputError(f"{name}: rows are {factors['rows'].shape}, expected {attached.params[path].shape}")
+      arrays[path] = factors["rows"]
+      continue
+    base = f"{site}/adapters/{named[lora_lib.Lora]}"
     for leaf in ("a", "b"):
       path = f"{base}/{leaf}"
       if path not in arrays:

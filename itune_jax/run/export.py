@@ -11,6 +11,7 @@ import shutil
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich import progress as rich_progress
 import rich.console
@@ -27,6 +28,7 @@ from itune_jax.models import load as load_lib
 from itune_jax.models import view
 from itune_jax.peft import base as peft_base
 from itune_jax.peft import exchange
+from itune_jax.peft import tokens as tokens_lib
 from itune_jax.run import gin_setup
 from itune_jax.run import runtime
 from itune_jax.run import specs
@@ -90,15 +92,28 @@ def write(session: runtime.Session, rendering: chat.Rendering, *, format: str, d
 def _write_peft(session, out):
   base = session.base.uri
   extra: dict[str, Any] = {}
-  if base.endswith(".gguf") or not os.path.isdir(base):
-    # A GGUF base is no model that peft can load: its float32 folder goes along, and the adapter points there.
+  params = _with_rows(session)
+  if base.endswith(".gguf") or not os.path.isdir(base) or params is not session.base.params:
+    # peft cannot load a GGUF file, nor find rows that the base lacks: a float32 folder goes along and is pointed at.
     base = os.path.join(os.path.abspath(out), "base")
     extra["base_model"] = base
   exchange.save(out, session.attached, hf.Layout.of(session.base.cfg), base=base)
   if "base_model" in extra:
-    save_model(session, session.base.params, "float32", base)
+    save_model(session, params, "float32", base)
   session.tokenizer.save_pretrained(out)
   return _compare(session, adapter_logits(session, out)), extra
+
+
+def _with_rows(session) -> dict[str, Any]:
+  """The base's parameters, with rows for new tokens behind its vocabulary (which the adapter replaces)."""
+  params = session.base.params
+  added = [i for m in session.attached.methods if isinstance(m, tokens_lib.Tokens) for i in m.ids]
+  behind = max([session.base.cfg.vocab - 1, *added]) + 1 - session.base.cfg.vocab
+  if not behind:
+    return params
+  mean = lambda x, axis: jnp.repeat(jnp.mean(x.astype(jnp.float32), axis, keepdims=True).astype(x.dtype), behind, axis)
+  grown = {name: axis for name, axis in (("embed/table", 0), ("head/kernel", 1)) if name in params}
+  return {**params, **{n: jnp.concatenate([params[n], mean(params[n], axis)], axis) for n, axis in grown.items()}}
 
 
 def _write_hf(session, dtype, out):
@@ -144,11 +159,11 @@ def _grown(module, params):
 
 def adapter_logits(session: runtime.Session, folder: str) -> np.ndarray:
   """Logits of the probe with the adapter of a PEFT folder on the base that is loaded."""
-  method, pairs = exchange.load(folder, session.base.module, hf.Layout.of(session.base.cfg))
+  methods, values = exchange.load(folder, session.base.module, hf.Layout.of(session.base.cfg))
   attached = peft_base.attach(
-    session.base.module, session.base.params, (method,), rng.root(0), mesh=session.mesh, rules=session.rules
+    session.base.module, session.base.params, methods, rng.root(0), mesh=session.mesh, rules=session.rules
   )
-  arrays = exchange.fill(attached, method, pairs)
+  arrays = exchange.fill(attached, values)
   params = {**attached.params, **{n: jax.device_put(a, attached.params[n].sharding) for n, a in arrays.items()}}
   return logits(
     view.Binder.of(attached.module, session.mesh, session.rules, "float32"), params, _probe(session.tokenizer)

@@ -159,7 +159,7 @@ def open_session(
   if not adapter:
     return session
   if pairs is not None:
-    return session.with_arrays(_placed(attached, exchange.fill(attached, methods[0], pairs)))
+    return session.with_arrays(_placed(attached, exchange.fill(attached, pairs)))
   folder = checkpoint_of(adapter)
   check_base(folder, base)
   return session.with_arrays(checkpoint.restore_trainable(folder, session.trainable))
@@ -190,11 +190,9 @@ def adapter_arrays(session: Session, folder: str) -> dict[str, Any]:
   ours = next((m for m in session.attached.methods if getattr(m, "sites", None)), None)
   if ours is None:
     raise errors.InputError(f"{folder} holds a LoRA, but this run attaches none")
-  method, pairs = exchange.load(folder, session.base.module, hf.Layout.of(session.base.cfg))
+  _, values = exchange.load(folder, session.base.module, hf.Layout.of(session.base.cfg))
   try:
-    return _placed(
-      session.attached, exchange.fill(session.attached, dataclasses.replace(method, name=ours.name), pairs)
-    )
+    return _placed(session.attached, exchange.fill(session.attached, values))
   except KeyError as e:
     raise errors.InputError(f"{folder}: this run's {type(ours).__name__} has no adapter at {e}") from None
 
@@ -281,7 +279,6 @@ def _dtypes(methods, precision):
 def _methods_of(adapter: str, model: specs.Model, path: str):
   if os.path.exists(os.path.join(adapter, "adapter_config.json")):
     cfg = model.config or load_lib.open_source(path).config()
-    method, pairs = exchange.load(adapter, load_lib.skeleton(cfg), hf.Layout.of(cfg))
-    return (method,), pairs
+    return exchange.load(adapter, load_lib.skeleton(cfg), hf.Layout.of(cfg))
   meta = files.read_json(os.path.join(checkpoint_of(adapter), "meta.json"))
   return tuple(methods_lib.from_json(m) for m in meta["methods"]), None

@@ -74,13 +74,14 @@ def test_merge_equals_forward(method, count, mesh1):
   np.testing.assert_allclose(tiny.logits(attached, BATCH), tiny.logits(merged, BATCH), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["lora", "rslora", "patterns", "one layer"])
-def test_peft_folder_round_trip(name, tmp_path, mesh1):
-  attached = tiny.randomise(tiny.attach(tiny.base(mesh1), TABLE[name][0]))
+@pytest.mark.parametrize("names", ["lora", "rslora", "patterns", "one layer", "lora+tokens"])
+def test_peft_folder_round_trip(names, tmp_path, mesh1):
+  given = [TABLE[name][0] for name in names.split("+")]
+  attached = tiny.randomise(tiny.attach(tiny.base(mesh1), *given))
   exchange.save(str(tmp_path / "a"), attached, LAYOUT, base="somewhere")
-  method, pairs = exchange.load(str(tmp_path / "a"), attached.module, LAYOUT)
-  again = tiny.attach(tiny.base(mesh1), method)
-  params = {**again.params, **exchange.fill(again, method, pairs)}
+  methods, values = exchange.load(str(tmp_path / "a"), attached.module, LAYOUT)
+  again = tiny.attach(tiny.base(mesh1), *methods)
+  params = {**again.params, **exchange.fill(again, values)}
   np.testing.assert_allclose(tiny.logits(again, BATCH, params=params), tiny.logits(attached, BATCH), atol=1e-6)
   exchange.save(
     str(tmp_path / "b"),

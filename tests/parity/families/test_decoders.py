@@ -160,8 +160,8 @@ def test_lora_through_peft(pair, tmp_path):
   plain, found = np.asarray(tiny.logits(ours, batch)), np.asarray(tiny.logits(attached, batch))
   assert np.abs(found - plain).max() > 0.01 * (plain.max() - plain.min())
   worst = relative(found, expected)
-  method, pairs = exchange.load(str(tmp_path / "a"), ours.module, layout)
-  again = peft_base.attach(ours.module, ours.params, (method,), rng.root(1), mesh=tiny.mesh(1))
-  params = {**again.params, **exchange.fill(again, method, pairs)}
+  methods, values = exchange.load(str(tmp_path / "a"), ours.module, layout)
+  again = peft_base.attach(ours.module, ours.params, methods, rng.root(1), mesh=tiny.mesh(1))
+  params = {**again.params, **exchange.fill(again, values)}
   worst = max(worst, relative(tiny.logits(again, batch, params=params), found))
   record(case, "lora", worst, FORWARD)

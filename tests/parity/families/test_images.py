@@ -10,7 +10,6 @@ from itune_jax.data import chat  # noqa: E402
 from itune_jax.run import runtime  # noqa: E402
 from itune_jax.run import specs  # noqa: E402
 from itune_jax.sampling import decode as decode_lib  # noqa: E402
-from tests.models import families  # noqa: E402
 from tests.models import folders  # noqa: E402
 from tests.parity.families import common  # noqa: E402
 
@@ -22,9 +21,8 @@ PIXELS = 1e-6
 @pytest.fixture(scope="module", params=["llava", "paligemma"])
 def model(request, tmp_path_factory):
   """(case, folder, transformers' model, our session) of a folder with weights, tokenizer and processor."""
-  theirs = common.make_theirs(families.VLM[request.param], transformers.AutoModelForImageTextToText)
-  folder = tmp_path_factory.mktemp(request.param) / "hf"
-  theirs.save_pretrained(folder)
+  folder = folders.write(request.param, tmp_path_factory.mktemp(request.param) / "hf")
+  theirs = common.reload(transformers.AutoModelForImageTextToText, folder)
   folders.write_tokenizer(folder)
   folders.write_processor(request.param, folder)
   ours = runtime.open_session(specs.Model(base=str(folder), chat_template=request.param))
