@@ -14,7 +14,7 @@ import os
 from typing import Any
 
 from array_record.python import array_record_data_source
-from array_record.python import array_record_module
+from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 import numpy as np
 
 from itune_jax.core import check
@@ -164,7 +164,7 @@ class CachedSource:
     raw = self._reader[int(index)]
     half = len(raw) // 2
     ids, weights = np.frombuffer(raw[:half], np.int32), np.frombuffer(raw[half:], np.float32)
-    if self.scale is None or not self.image_counts[index]:
+    if self.scale is None or self._images is None or not self.image_counts[index]:
       return pack.Item(ids, weights)
     pixels = np.frombuffer(self._images[int(index)], np.uint8).reshape(-1, self.scale.size, self.scale.size, 3)
     return pack.Item(ids, weights, self.scale(pixels))

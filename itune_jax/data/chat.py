@@ -161,7 +161,7 @@ class Renderer:
 
   def spans(self, example: example_lib.Example, messages, only: int | None = None):
     """(text, [(start, end, weight)], dropped turns) of one rendering, in characters."""
-    kwargs = dict(tools=example.tools, **example.template_kwargs)
+    kwargs: dict[str, Any] = dict(tools=example.tools, **example.template_kwargs)
     plain = self.text(messages, **kwargs)
     if _MARKS.search(plain):
       raise example_lib.BadRow("the text holds characters of the supplementary private-use area")

@@ -6,7 +6,7 @@ of the same batch, and the state to resume from is one integer.
 """
 
 import bisect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import functools
 import threading
@@ -166,7 +166,7 @@ class Feed:
     return np.random.Generator(np.random.PCG64([self._seed, zlib.crc32(name.encode()), number]))
 
 
-class _Numbered:
+class _Numbered(Sequence):
   """The feed as a random-access source, as Grain wants it."""
 
   def __init__(self, feed: Feed):

@@ -61,8 +61,8 @@ class Source:
       json.dumps([self.format, self.kind, self.licence, self.limit, self.skip, self.stride, self.name]).encode()
     )
     if self.path.startswith("starter:"):
-      for row in self._all():
-        sha.update(json.dumps(row.example.to_json(), sort_keys=True).encode())
+      for example in (row.example for row in self._all()):
+        sha.update(json.dumps(example.to_json() if example else None, sort_keys=True).encode())
     else:
       for file in readers.files(self.path):
         with open(file, "rb") as f:

@@ -19,8 +19,6 @@ from typing import Any
 from itune_jax.core import errors
 from itune_jax.data import example as example_lib
 
-Example, BadRow = example_lib.Example, example_lib.BadRow
-
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -28,7 +26,7 @@ class Row:
 
   file: str
   line: int
-  example: Example | None
+  example: example_lib.Example | None
   problem: str = ""
 
 
@@ -48,14 +46,14 @@ def read(path: str, format: str = "auto", source: dict[str, Any] | None = None) 
       try:
         raw = _object(raw)
         row = _with_images(_parse(raw, format), raw, os.path.dirname(file))
-      except BadRow as e:
+      except example_lib.BadRow as e:
         yield Row(file, line, None, str(e))
         continue
       stamped = {"dataset": os.path.basename(file), "kind": "annotated"} | (source or {}) | row.source
       yield Row(file, line, dataclasses.replace(row, source=stamped))
 
 
-def examples(path: str, **how) -> list[Example]:
+def examples(path: str, **how) -> list[example_lib.Example]:
   """All examples of a file. Raises InputError with the first bad row's line."""
   found = []
   for row in read(path, **how):
@@ -109,13 +107,13 @@ def _whole(file, text):
     raise errors.InputError(f"{file}: expected a list of rows, or a task file with Instances")
 
 
-def _parse(raw, format) -> Example:
+def _parse(raw, format) -> example_lib.Example:
   if format != "auto":
     return FORMATS[format](raw)
   for name, keys in _KEYS.items():
     if any(all(key in raw for key in choice) for choice in keys):
       return FORMATS[name](raw)
-  raise BadRow(f"no known format has the keys {sorted(raw)[:8]}")
+  raise example_lib.BadRow(f"no known format has the keys {sorted(raw)[:8]}")
 
 
 def _object(raw) -> dict[str, Any]:
@@ -123,13 +121,13 @@ def _object(raw) -> dict[str, Any]:
     try:
       raw = json.loads(raw)
     except ValueError as e:
-      raise BadRow(f"not JSON ({e})") from None
+      raise example_lib.BadRow(f"not JSON ({e})") from None
   if not isinstance(raw, dict):
-    raise BadRow(f"a row is an object, this one is {type(raw).__name__}")
+    raise example_lib.BadRow(f"a row is an object, this one is {type(raw).__name__}")
   return raw
 
 
-def _with_images(example: Example, raw: dict[str, Any], folder: str) -> Example:
+def _with_images(example: example_lib.Example, raw: dict[str, Any], folder: str) -> example_lib.Example:
   """The example with every image as a part that names its own source."""
   column = raw.get("images", raw.get("image")) or []
   waiting = list(column) if isinstance(column, list) else [column]
@@ -138,7 +136,7 @@ def _with_images(example: Example, raw: dict[str, Any], folder: str) -> Example:
     return example
   messages = tuple(place_images(m, waiting, folder, bool(column)) for m in example.messages)
   if waiting:
-    raise BadRow(f"{len(waiting)} of its images have no place in the text: write <image> where they belong")
+    raise example_lib.BadRow(f"{len(waiting)} of its images have no place in the text: write <image> where they belong")
   own = raw.get("id") or hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()[:16]
   return dataclasses.replace(example, messages=messages, id=str(own))
 
@@ -166,12 +164,12 @@ def _image_part(part, waiting, folder):
   source = part.get("image", part.get("image_url", part.get("url", part.get("path"))))
   if source is None:
     if not waiting:
-      raise BadRow("an image part names no image, and the row's column `images` has none left for it")
+      raise example_lib.BadRow("an image part names no image, and the row's column `images` has none left for it")
     source = waiting.pop(0)
   if isinstance(source, dict):
     source = source.get("url", source.get("path"))
   if not isinstance(source, str):
-    raise BadRow("an image is a path or a data URL")
+    raise example_lib.BadRow("an image is a path or a data URL")
   if not source.startswith(("data:", "http://", "https://")):
     source = os.path.abspath(os.path.join(folder, source))
   return {"type": "image", "image": source}
@@ -181,14 +179,14 @@ def _text(raw, *keys) -> str:
   for key in keys:
     if isinstance(raw.get(key), str):
       return raw[key]
-  raise BadRow(f"no text under {' or '.join(keys)}")
+  raise example_lib.BadRow(f"no text under {' or '.join(keys)}")
 
 
-def _messages(raw) -> Example:
+def _messages(raw) -> example_lib.Example:
   return example_lib.from_json(raw)
 
 
-def _alpaca(raw) -> Example:
+def _alpaca(raw) -> example_lib.Example:
   instruction, given = _text(raw, "instruction"), raw.get("input") or ""
   turns = [{"role": "system", "content": raw["system"]}] if raw.get("system") else []
   for question, answer in raw.get("history") or ():
@@ -211,37 +209,37 @@ _SHAREGPT = {
 }
 
 
-def _sharegpt(raw) -> Example:
+def _sharegpt(raw) -> example_lib.Example:
   turns = [{"role": "system", "content": raw["system"]}] if raw.get("system") else []
   conversation = raw.get("conversations", raw.get("conversation"))
   if not isinstance(conversation, list):
-    raise BadRow("`conversations` is not a list")
+    raise example_lib.BadRow("`conversations` is not a list")
   for i, turn in enumerate(conversation):
     speaker = turn.get("from", turn.get("role")) if isinstance(turn, dict) else None
     if speaker not in _SHAREGPT:
-      raise BadRow(f"turn {i} is from {speaker!r}; speakers are {', '.join(_SHAREGPT)}")
+      raise example_lib.BadRow(f"turn {i} is from {speaker!r}; speakers are {', '.join(_SHAREGPT)}")
     turns.append({"role": _SHAREGPT[speaker], "content": turn.get("value", turn.get("content"))})
   return _build(raw, turns)
 
 
-def _prompt_completion(raw) -> Example:
+def _prompt_completion(raw) -> example_lib.Example:
   prompt, answer = raw["prompt"], raw.get("completion", raw.get("response"))
   if isinstance(prompt, list) and isinstance(answer, list):
     return _build(raw, [*prompt, *answer])
   return _build(raw, _pair(_text(raw, "prompt"), _text(raw, "completion", "response")))
 
 
-def _question_answer(raw) -> Example:
+def _question_answer(raw) -> example_lib.Example:
   return _build(raw, _pair(_text(raw, "question"), _text(raw, "answer")))
 
 
-def _natural(raw) -> Example:
+def _natural(raw) -> example_lib.Example:
   definition = raw.get("Definition")
   definition = " ".join(definition) if isinstance(definition, list) else str(definition or "")
   outputs = raw.get("output")
   outputs = [outputs] if isinstance(outputs, str) else outputs
   if not outputs or not isinstance(raw.get("input"), str):
-    raise BadRow("an instance needs `input` and `output`")
+    raise example_lib.BadRow("an instance needs `input` and `output`")
   row = {
     "source": {"dataset": raw["task"], "template": raw["task"]} if raw.get("task") else {},
     "id": raw.get("id", ""),
@@ -254,7 +252,7 @@ def _pair(user, assistant):
   return [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
 
 
-def _build(raw, messages) -> Example:
+def _build(raw, messages) -> example_lib.Example:
   return example_lib.from_json(
     {
       **{k: raw.get(k) for k in ("id", "source", "language", "domain", "scores", "check", "tools")},
@@ -263,7 +261,7 @@ def _build(raw, messages) -> Example:
   )
 
 
-FORMATS: dict[str, Callable[[dict[str, Any]], Example]] = {
+FORMATS: dict[str, Callable[[dict[str, Any]], example_lib.Example]] = {
   "messages": _messages,
   "sharegpt": _sharegpt,
   "alpaca": _alpaca,

@@ -6,6 +6,7 @@ Importing this module imports TensorFlow; only `prepare` does.
 import functools
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import seqio
 import tensorflow as tf
@@ -22,12 +23,8 @@ def register(mixture: mixture_lib.Mixture) -> seqio.Mixture:
     task = f"{mixture.name}_{source.name}"
     seqio.TaskRegistry.remove(task)
     count = sum(row.example is not None for row in source.rows())
-    seqio.TaskRegistry.add(
-      task,
-      output_features={},
-      preprocessors=[],
-      source=seqio.FunctionDataSource(_dataset_fn(source), splits=["train"], num_input_examples={"train": count}),
-    )
+    data: Any = seqio.FunctionDataSource(_dataset_fn(source), splits=["train"], num_input_examples={"train": count})
+    seqio.TaskRegistry.add(task, output_features={}, preprocessors=[], source=data)
     rate = (
       source.rate
       if mixture.rates == "given"

@@ -41,7 +41,8 @@ def load(path: str, chat_template: str | None = None, special_tokens: Sequence[s
     tokenizer.chat_template = _template(chat_template)
   if special_tokens:
     _take_reserved(tokenizer, special_tokens)
-    tokenizer.add_tokens([tokenizers.AddedToken(t, special=True, normalized=False) for t in special_tokens])
+    added: Any = [tokenizers.AddedToken(t, special=True, normalized=False) for t in special_tokens]
+    tokenizer.add_tokens(added)
   return tokenizer
 
 
@@ -79,7 +80,7 @@ def _template(given: str) -> str:
 def from_gguf(path: str) -> transformers.PreTrainedTokenizerFast:
   """Byte-level BPE from a GGUF file: single digits, then the GPT-2 pattern (pre-tokenizer kind `smollm`)."""
   fields = gguf.GGUFReader(path).fields
-  get = lambda name, default=None: fields[name].contents() if name in fields else default
+  get: Any = lambda name, default=None: fields[name].contents() if name in fields else default
   model, pre = get("tokenizer.ggml.model"), get("tokenizer.ggml.pre")
   if (model, pre) != ("gpt2", "smollm"):
     raise errors.InputError(f"{path}: its tokenizer is ({model!r}, {pre!r}); supported is ('gpt2', 'smollm')")
@@ -128,7 +129,7 @@ def _from_folder(path: str):
 def digest(tokenizer) -> str:
   """SHA-256 of what turns text into ids: vocabulary, merges, pre-tokenizer, special tokens."""
   state = json.loads(tokenizer.backend_tokenizer.to_str())
-  state.pop("truncation", None), state.pop("padding", None)
+  state = {key: value for key, value in state.items() if key not in ("truncation", "padding")}
   return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
