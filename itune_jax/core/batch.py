@@ -66,6 +66,11 @@ class Ctx:
     """A copy with some fields changed."""
     return dataclasses.replace(self, **changes)
 
+  @property
+  def platform(self) -> str:
+    """What this call is compiled for: "cpu", "tpu", "gpu"."""
+    return jax.default_backend() if self.mesh is None else self.mesh.devices.flat[0].platform
+
   def at_layer(self, layer) -> "Ctx":
     """The context of one layer of a stack: its own key, so that no two layers drop the same units."""
     return self if self.key is None else self.replace(key=jax.random.fold_in(self.key, layer))

@@ -104,6 +104,27 @@ def load(
   return Base(module, params, os.path.abspath(path), source.digest(), getattr(source, "config_json", None))
 
 
+def abstract(
+  cfg: Any,
+  *,
+  mesh: Mesh,
+  rules: axes_lib.Rules,
+  dtypes: Dtypes = _all_float32,
+  remat: stack.Remat = stack.Remat(),
+  quantised: quant.Quant | None = None,
+) -> Base:
+  """A model of shapes, dtypes and shardings alone: what is needed to compile for a mesh that is not there."""
+  plan = _plan(cfg, mesh, rules, remat)
+  if quantised is not None:
+    plan = _plan(cfg, mesh, rules, remat, lambda module: _quantised(module, quantised))
+  kinds = dtypes([name for name in plan.shapes if "/kernel/" not in name])
+  params = {
+    name: jax.ShapeDtypeStruct(value.shape, kinds.get(name, value.dtype), sharding=plan.where[name])
+    for name, value in plan.shapes.items()
+  }
+  return Base(plan.module, params, "shapes", hashlib.sha256(repr(cfg).encode()).hexdigest())
+
+
 def initialise(
   cfg: Any,
   *,
@@ -167,8 +188,8 @@ def skeleton(cfg: Any, remat: stack.Remat = stack.Remat()) -> Any:
   return nnx.eval_shape(lambda: cfg.make(jax.random.key(0), remat=remat))
 
 
-def _plan(cfg, mesh, rules, remat) -> _Plan:
-  module = skeleton(cfg, remat)
+def _plan(cfg, mesh, rules, remat, change=lambda module: module) -> _Plan:
+  module = change(skeleton(cfg, remat))
   _, shapes = nn_tree.disassemble(module)
   axes = {name: meta["axes"] for name, meta in nn_tree.metadata(module).items()}
   return _Plan(module, shapes, shard.shardings(shapes, axes, rules, mesh))

@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec
 
 from itune_jax.core import axes as axes_lib
 from itune_jax.nn import mask
+from itune_jax.nn import splash
 
 BLOCK = 64
 NEG = -1e30  # finite, so that a row that sees nothing gives zeros and no NaN
@@ -34,19 +35,27 @@ def packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, ctx=None, *, window=None, scale=
   """
   how = (scale or 1 / math.sqrt(q_BTNH.shape[-1]), softcap)
   window = None if window is None else jnp.asarray(window, jnp.int32)
+  local = functools.partial(_local, how, ctx is not None and ctx.platform == "tpu")
   if ctx is None or ctx.mesh is None or ctx.mesh.size == 1:
-    return _packed(how, q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
+    return local(q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
   rules, mesh = dict(ctx.rules), ctx.mesh
   kv = axes_lib.partition_spec(("batch", "length", "kv_heads", None), k_BTKH.shape, rules | {"length": ()}, mesh)
   row = PartitionSpec(kv[0], None)
   run = jax.shard_map(
-    functools.partial(_packed, how),
+    local,
     mesh=mesh,
     in_specs=(kv, kv, kv, row, PartitionSpec()),
     out_specs=(kv, PartitionSpec(*kv[:3])),
     check_vma=False,
   )
   return run(q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
+
+
+def _local(how, on_tpu, q_BTNH, k_BTKH, v_BTKH, segments_BT, window):
+  """The kernel of one device, by where it runs."""
+  if on_tpu and splash.supports(q_BTNH, window):
+    return splash.packed(how, q_BTNH, k_BTKH, v_BTKH, segments_BT)
+  return _packed(how, q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
 
 
 def cached(

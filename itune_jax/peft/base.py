@@ -82,7 +82,8 @@ def attach(
   """Puts methods onto a model; the given module and arrays stay as they are.
 
   Args:
-    module: with shapes in place of arrays. params: base arrays by path. dtype: of the adapters' arrays.
+    module: with shapes in place of arrays. params: base arrays by path; where they are shapes (ShapeDtypeStruct), so are
+      the adapters'. dtype: of the adapters' arrays.
 
   Raises:
     InputError with the list of sites when a pattern matches none, or when two methods have one name.
@@ -117,10 +118,13 @@ def _attach_one(module, params, method, key, mesh, rules, dtype):
     for _, spec, matched in places
   ]
   # One compilation for all sites: a program apiece would cost seconds.
-  states = jax.jit(
-    lambda given: [plan.run(*g) for plan, g in zip(plans, given, strict=True)],
-    out_shardings=[plan.where for plan in plans],
-  )([plan.given for plan in plans])
+  make = lambda given: [plan.run(*g) for plan, g in zip(plans, given, strict=True)]
+  where, given = [plan.where for plan in plans], [plan.given for plan in plans]
+  if any(isinstance(value, jax.ShapeDtypeStruct) for value in params.values()):
+    shaped = lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s)
+    states = jax.tree.map(shaped, jax.eval_shape(make, given), where)
+  else:
+    states = jax.jit(make, out_shardings=where)(given)
   for (node, spec, _), plan, state in zip(places, plans, states, strict=True):
     node.adapters[method.name] = nnx.merge(plan.graph, state)
     _, arrays = nn_tree.disassemble(node.adapters[method.name])

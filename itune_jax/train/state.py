@@ -35,6 +35,16 @@ def create(trainable: dict[str, Any], optimizer: optax.GradientTransformation, s
   return State(trainable, opt_state, put(jnp.zeros((), jnp.int32)), put(rng.named(rng.root(seed), "train")))
 
 
+def abstract(trainable: dict[str, Any], optimizer: optax.GradientTransformation, mesh: Mesh) -> State:
+  """The shapes, dtypes and shardings of a state, for trainable parameters that are ShapeDtypeStructs."""
+  where = {name: value.sharding for name, value in trainable.items()}
+  shaped = lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s)
+  moments = jax.eval_shape(optimizer.init, trainable)
+  rest = jax.eval_shape(lambda: (jnp.zeros((), jnp.int32), rng.root(0)))
+  step, key = jax.tree.map(lambda x: shaped(x, shard.replicated(mesh)), rest)
+  return State(trainable, jax.tree.map(shaped, moments, _like(optimizer, trainable, where, mesh)), step, key)
+
+
 def _like(optimizer, trainable, where, mesh):
   """Moments lie where their parameters lie; counters are replicated."""
   shapes = jax.eval_shape(optimizer.init, trainable)

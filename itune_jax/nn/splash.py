@@ -1,0 +1,126 @@
+"""Attention on TPU by the splash kernels of JAX (Mosaic), behind the same rules as `kernels.packed`.
+
+The kernels are called below their own transpose rule, so that the log-sum-exp is a result like any other: partial
+attention merges by it, and its cotangent enters the backward pass as a shift of Σ dO∘O.
+"""
+
+import functools
+from typing import Any
+
+import jax
+from jax import ad_checkpoint
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as splash_mask
+import jax.numpy as jnp
+
+LANES = 128
+NEG = -1e30
+
+
+def supports(q_BTNH, window) -> bool:
+  """Whether the kernels take this: whole tiles of positions, and no window that differs by layer."""
+  return q_BTNH.shape[1] % LANES == 0 and window is None
+
+
+def packed(how: tuple[float, float], q_BTNH, k_BTKH, v_BTKH, segments_BT, interpret: bool = False) -> tuple[Any, Any]:
+  """Causal attention inside segments on one device; heads are grouped without repeating keys.
+
+  Args:
+    how: (scale of the scores, softcap or 0). q_BTNH, k_BTKH, v_BTKH, segments_BT: as for `kernels.packed`, T a multiple
+      of 128. interpret: run the kernels' own interpreter, for tests without a TPU.
+
+  Returns:
+    out [B, T, N, H] in q's dtype, log-sum-exp [B, T, N] float32.
+  """
+  scale, softcap = how
+  H = q_BTNH.shape[-1]
+  pad = lambda x: jnp.pad(x, [(0, 0)] * 3 + [(0, -H % LANES)])  # heads fill whole lanes
+  heads_first = lambda x: pad(x).transpose(0, 2, 1, 3)
+  q_BNTH = heads_first(q_BTNH * jnp.asarray(scale, q_BTNH.dtype))
+  run = functools.partial(_attend, (softcap, interpret))
+  out_BNTH, lse_BNT = jax.vmap(run)(q_BNTH, heads_first(k_BTKH), heads_first(v_BTKH), segments_BT)
+  real_BT1 = (segments_BT != 0)[..., None]
+  out_BTNH = jnp.where(real_BT1[..., None], out_BNTH.transpose(0, 2, 1, 3)[..., :H], 0)
+  return out_BTNH, jnp.where(real_BT1, lse_BNT.transpose(0, 2, 1), NEG)
+
+
+def _tile(T: int) -> int:
+  """The largest tile that divides a row: large tiles keep the matrix unit busy."""
+  return next(tile for tile in (512, 256, 128) if T % tile == 0)
+
+
+@functools.lru_cache(maxsize=16)
+def _kernel(T: int, N: int, softcap: float, interpret: bool):
+  """The kernel's constants. Its masks are small tables of blocks, not [T, T]."""
+  tile = _tile(T)
+  with jax.ensure_compile_time_eval():
+    return splash.make_splash_mha(
+      splash_mask.MultiHeadMask([splash_mask.CausalMask((T, T))] * N),
+      block_sizes=splash.BlockSizes(
+        block_q=tile,
+        block_kv=tile,
+        block_q_dkv=tile,
+        block_kv_dkv=tile,
+        block_q_dq=tile,
+        block_kv_dq=tile,
+      ),
+      attn_logits_soft_cap=softcap or None,
+      head_shards=1,
+      q_seq_shards=1,
+      interpret=interpret,
+    )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _attend(static, q_NTH, k_KTH, v_KTH, segments_T):
+  return _forward(static, q_NTH, k_KTH, v_KTH, segments_T)[0]
+
+
+def _forward(static, q, k, v, segments):
+  softcap, interpret = static
+  kernel = _kernel(q.shape[1], q.shape[0], softcap, interpret)
+  out, (lse,) = splash._splash_attention_forward(
+    kernel.fwd_mask_info, q, k, v, splash.SegmentIds(segments, segments), None, save_residuals=True, **_static(kernel)
+  )
+  out = ad_checkpoint.checkpoint_name(out, "attn_out")
+  lse = ad_checkpoint.checkpoint_name(lse, "attn_lse")
+  return (out, lse), (q, k, v, segments, out, lse)
+
+
+def _backward(static, saved, cotangents):
+  softcap, interpret = static
+  q, k, v, segments, out, lse = saved
+  d_out, d_lse = cotangents
+  kernel = _kernel(q.shape[1], q.shape[0], softcap, interpret)
+  shift = jnp.sum(out.astype(jnp.float32) * d_out.astype(jnp.float32), axis=-1) - d_lse
+  given = (q, k, v, splash.SegmentIds(segments, segments), None, lse, d_out, shift)
+  tile = _tile(q.shape[1])
+  layouts = {f"{x}_layout": splash.QKVLayout.HEAD_DIM_MINOR for x in "qkv"}
+  how = {k: v for k, v in _static(kernel).items() if k not in ("block_sizes", "residual_checkpoint_name")} | layouts
+  _, d_k, d_v = splash._splash_attention_bwd_dkv(
+    *given,
+    bq=tile,
+    bkv=tile,
+    bkv_compute=tile,
+    mask_info=kernel.dkv_mask_info,
+    use_fused_bwd_kernel=False,
+    **how,
+  )
+  d_q = splash._splash_attention_bwd_dq(*given, bq=tile, bkv=tile, mask_info=kernel.dq_mask_info, **how)
+  return d_q, d_k, d_v, None
+
+
+_attend.defvjp(_forward, _backward)
+
+
+def _static(kernel) -> dict[str, Any]:
+  names = (
+    "mask_value",
+    "is_mqa",
+    "block_sizes",
+    "mask_function",
+    "attn_logits_soft_cap",
+    "interpret",
+    "residual_checkpoint_name",
+  )
+  return {name: kernel.kwargs[name] for name in names}
