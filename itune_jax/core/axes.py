@@ -29,18 +29,26 @@ LOGICAL_AXES = (
   "head_dim",
   "mlp",
   "vocab",
+  "vocab_out",
   "rank",
   "layers",
   "act_embed",
   "act_heads",
   "act_mlp",
+  "act_vocab",
+  "loss_batch",
   "experts",
 )
+
+# These choose their mesh axes first, wherever they stand.
+_FIRST = ("vocab_out", "act_vocab")
 
 Rules = Mapping[str, tuple[str, ...]]
 
 # Parameters: fsdp along embed, tensor along the wide axis. Activations: batch over both data axes.
-# The adapter rank is never sharded: it is small, and both factors contract over it.
+# The adapter rank is never sharded: it is small, and both factors contract over it. `vocab_out` is the vocabulary of
+# the output projection, `loss_batch` and `act_vocab` lay out its logits: a table that gives `vocab_out` an axis of the
+# batch gathers hidden states instead of the projection.
 DEFAULT_RULES: Rules = {
   "batch": ("data", "fsdp"),
   "length": (),
@@ -49,6 +57,9 @@ DEFAULT_RULES: Rules = {
   "kv_heads": ("tensor",),
   "mlp": ("tensor",),
   "vocab": ("tensor",),
+  "vocab_out": ("tensor",),
+  "act_vocab": ("tensor",),
+  "loss_batch": ("data", "fsdp"),
   "experts": ("expert",),
   "act_heads": ("tensor",),
   "act_mlp": ("tensor",),
@@ -59,19 +70,18 @@ def partition_spec(axes: Sequence[str | None], shape: Sequence[int], rules: Rule
   """The spec of an array whose trailing dimensions are named by `axes`.
 
   A dimension that its mesh axes do not divide stays replicated (3 key-value heads on 2 tensor shards), and a
-  mesh axis is used once, by the leftmost dimension that asks for it.
+  mesh axis is used once: by `vocab_out` or `act_vocab`, else by the leftmost dimension that asks for it.
   """
   names = ("layers",) * (len(shape) - len(axes)) + tuple(axes)
   taken: set[str] = set()
-  entries: list[tuple[str, ...] | None] = []
-  for name, size in zip(names, shape, strict=True):
+  entries: list[tuple[str, ...] | None] = [None] * len(names)
+  for i in sorted(range(len(names)), key=lambda i: names[i] not in _FIRST):
+    name, size = names[i], shape[i]
     wanted = tuple(a for a in rules.get(name or "", ()) if mesh.shape.get(a, 1) > 1 and a not in taken)
     shards = 1
     for axis in wanted:
       shards *= mesh.shape[axis]
     if wanted and size % shards == 0:
       taken.update(wanted)
-      entries.append(wanted)
-    else:
-      entries.append(None)
+      entries[i] = wanted
   return PartitionSpec(*entries)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
@@ -74,6 +75,11 @@ class Ctx:
   def at_layer(self, layer) -> "Ctx":
     """The context of one layer of a stack: its own key, so that no two layers drop the same units."""
     return self if self.key is None else self.replace(key=jax.random.fold_in(self.key, layer))
+
+  def shards(self, axis: str) -> int:
+    """Over how many devices a logical axis is laid."""
+    sizes = {} if self.mesh is None else self.mesh.shape
+    return math.prod(sizes.get(name, 1) for name in dict(self.rules).get(axis, ()))
 
   def constrain(self, x, axes):
     """Pins the sharding of an activation; a no-op on one device."""

@@ -72,14 +72,18 @@ def _make_chunked(project, span, z_loss):
       logits, pull = jax.vjp(lambda head, h: project(h, *head), head, h) if with_grad else (project(h, *head), None)
       logits32 = logits.astype(jnp.float32)
       lse = jax.nn.logsumexp(logits32, axis=-1)
-      nll_chunk = lse - jnp.take_along_axis(logits32, t[..., None], axis=-1)[..., 0]
+      # Reductions over the vocabulary and no gathers: they stay local where it is sharded.
+      place = jax.lax.broadcasted_iota(t.dtype, logits.shape, logits.ndim - 1)
+      is_target = place == t[..., None]
+      nll_chunk = lse - jnp.sum(jnp.where(is_target, logits32, 0), axis=-1)
+      top = jnp.max(logits32, axis=-1, keepdims=True)
+      best = jnp.min(jnp.where(logits32 == top, place, logits.shape[-1]), axis=-1)
       loss += jnp.sum(w * (nll_chunk + z_loss * lse**2))
       put = lambda x, value: x.at[rows, at].set(value.astype(x.dtype), mode="drop")
       nll = put(nll, jnp.where(w != 0, nll_chunk, 0))
-      hit = put(hit, (w != 0) & (jnp.argmax(logits32, axis=-1) == t))
+      hit = put(hit, (w != 0) & (best == t))
       if pull is not None:
         softmax = jnp.exp(logits32 - lse[..., None])
-        is_target = jax.lax.broadcasted_iota(t.dtype, logits.shape, 2) == t[..., None]
         d_logits = w[..., None] * (softmax * (1 + 2 * z_loss * lse[..., None]) - is_target)
         more_head, more_hidden = pull(d_logits.astype(logits.dtype))
         d_head = jax.tree.map(lambda total, more: total + more.astype(jnp.float32), d_head, more_head)

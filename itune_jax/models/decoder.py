@@ -166,7 +166,9 @@ class Decoder(nnx.Module):
     self.head = (
       nnx.data(None)
       if cfg.tied
-      else site.Proj("...D,DV->...V", (cfg.width, cfg.vocab), ("embed", "vocab"), rng.named(key, "head"), dtype=dtype)
+      else site.Proj(
+        "...D,DV->...V", (cfg.width, cfg.vocab), ("embed", "vocab_out"), rng.named(key, "head"), dtype=dtype
+      )
     )
 
   def hidden(self, tokens_BT, ctx, cache: cache_lib.Cache | None = None) -> tuple[Any, Any, dict[str, Any]]:

@@ -187,7 +187,9 @@ class EncDec(nnx.Module):
     self.head = (
       nnx.data(None)
       if cfg.tied
-      else site.Proj("...D,DV->...V", (cfg.width, cfg.vocab), ("embed", "vocab"), rng.named(key, "head"), dtype=dtype)
+      else site.Proj(
+        "...D,DV->...V", (cfg.width, cfg.vocab), ("embed", "vocab_out"), rng.named(key, "head"), dtype=dtype
+      )
     )
 
   def hidden(self, tokens_BT, ctx, cache: EncDecCache | None = None) -> tuple[Any, Any, dict[str, Any]]:

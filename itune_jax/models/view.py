@@ -36,8 +36,12 @@ class BoundModel:
     return hidden_BTD, cache
 
   def project(self, hidden, ctx=None):
-    """Logits [..., V] of hidden states [..., D]."""
-    return self.module.project(hidden, ctx or batch_lib.Ctx(None, None))
+    """Logits [..., V] of hidden states [..., D]; of rows [B, T, D] laid out as the loss wants them."""
+    ctx = ctx or batch_lib.Ctx(None, None)
+    if hidden.ndim != 3:
+      return self.module.project(hidden, ctx)
+    logits = self.module.project(ctx.constrain(hidden, ("loss_batch", None, None)), ctx)
+    return ctx.constrain(logits, ("loss_batch", None, "act_vocab"))
 
   def empty_cache(self, batch: int, slots: int):
     """A cache in the compute dtype."""

@@ -50,19 +50,14 @@ def _tile(T: int) -> int:
 
 
 @functools.lru_cache(maxsize=16)
-def _kernel(T: int, N: int, softcap: float, interpret: bool):
+def _kernel(T: int, N: int, softcap: float, interpret: bool) -> Any:
   """The kernel's constants. Its masks are small tables of blocks, not [T, T]."""
   tile = _tile(T)
   with jax.ensure_compile_time_eval():
     return splash.make_splash_mha(
       splash_mask.MultiHeadMask([splash_mask.CausalMask((T, T))] * N),
       block_sizes=splash.BlockSizes(
-        block_q=tile,
-        block_kv=tile,
-        block_q_dkv=tile,
-        block_kv_dkv=tile,
-        block_q_dq=tile,
-        block_kv_dq=tile,
+        block_q=tile, block_kv=tile, block_q_dkv=tile, block_kv_dkv=tile, block_q_dq=tile, block_kv_dq=tile
       ),
       attn_logits_soft_cap=softcap or None,
       head_shards=1,
@@ -95,16 +90,12 @@ def _backward(static, saved, cotangents):
   shift = jnp.sum(out.astype(jnp.float32) * d_out.astype(jnp.float32), axis=-1) - d_lse
   given = (q, k, v, splash.SegmentIds(segments, segments), None, lse, d_out, shift)
   tile = _tile(q.shape[1])
-  layouts = {f"{x}_layout": splash.QKVLayout.HEAD_DIM_MINOR for x in "qkv"}
-  how = {k: v for k, v in _static(kernel).items() if k not in ("block_sizes", "residual_checkpoint_name")} | layouts
+  layouts: dict[str, Any] = {f"{x}_layout": splash.QKVLayout.HEAD_DIM_MINOR for x in "qkv"}
+  how: dict[str, Any] = {
+    k: v for k, v in _static(kernel).items() if k not in ("block_sizes", "residual_checkpoint_name")
+  } | layouts
   _, d_k, d_v = splash._splash_attention_bwd_dkv(
-    *given,
-    bq=tile,
-    bkv=tile,
-    bkv_compute=tile,
-    mask_info=kernel.dkv_mask_info,
-    use_fused_bwd_kernel=False,
-    **how,
+    *given, bq=tile, bkv=tile, bkv_compute=tile, mask_info=kernel.dkv_mask_info, use_fused_bwd_kernel=False, **how
   )
   d_q = splash._splash_attention_bwd_dq(*given, bq=tile, bkv=tile, mask_info=kernel.dq_mask_info, **how)
   return d_q, d_k, d_v, None

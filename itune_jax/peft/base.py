@@ -82,8 +82,8 @@ def attach(
   """Puts methods onto a model; the given module and arrays stay as they are.
 
   Args:
-    module: with shapes in place of arrays. params: base arrays by path; where they are shapes (ShapeDtypeStruct), so are
-      the adapters'. dtype: of the adapters' arrays.
+    module: with shapes in place of arrays. params: base arrays by path; where they are shapes, so are the adapters'.
+      dtype: of the adapters' arrays.
 
   Raises:
     InputError with the list of sites when a pattern matches none, or when two methods have one name.

@@ -78,8 +78,8 @@ def write_tokenizer(folder: pathlib.Path, template: str = TEMPLATE) -> None:
   fast.pre_tokenizer = tokenizers.pre_tokenizers.Split(tokenizers.Regex("."), "isolated")
   fast.decoder = tokenizers.decoders.Fuse()
   wrapped = transformers.PreTrainedTokenizerFast(
-    tokenizer_object=fast, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<s>", chat_template=template,
-    additional_special_tokens=["<image>"], image_token="<image>",
+    tokenizer_object=fast, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<s>",
+    chat_template=template, additional_special_tokens=["<image>"], image_token="<image>",
   )  # fmt: skip
   wrapped.save_pretrained(folder)
 
