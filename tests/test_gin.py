@@ -9,6 +9,8 @@ from itune_jax.run import cli
 
 ROOT = pathlib.Path(__file__).parent.parent / "gin_configs"
 RECIPES = sorted((ROOT / "recipes").glob("*.gin"))
+# Recipes for slices of a pod: their models are not here, so they are built by tests/run/test_plan.py.
+PODS = [recipe for recipe in RECIPES if re.search(r"mesh/v\d", recipe.read_text())]
 PROVIDES = {
   "models": {"MODEL"},
   "peft": {"PEFT"},
@@ -44,7 +46,7 @@ def test_parts_are_small_and_provide_their_macros(path):
     assert "run import train" not in text, "only runs bind a top function"
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("recipe", [r for r in RECIPES if r not in PODS], ids=lambda p: p.stem)
 def test_recipe_builds(recipe):
   text = recipe.read_text()
   flags = [f"--gin_file={recipe}"] + ([f"--gin.DATA='{DATA}'"] if "jsonl" in text else [])

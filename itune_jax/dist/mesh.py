@@ -12,12 +12,12 @@ from itune_jax.core import errors
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MeshSpec:
-  """Devices per mesh axis; one axis may be -1: all the devices that are left."""
+  """Devices per mesh axis; one axis may be -1: all the devices that are left. `rules` are changes to the default table."""
   data: int = 1
   fsdp: int = -1
   tensor: int = 1
   expert: int = 1
-  rules: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=lambda: dict(axes_lib.DEFAULT_RULES))
+  rules: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     check.check_types(self)
@@ -28,6 +28,10 @@ class MeshSpec:
     )
     unknown = {a for axes in self.rules.values() for a in axes} - set(axes_lib.MESH_AXES)
     check.require(not unknown, f"MeshSpec.rules names unknown mesh axes {sorted(unknown)}; they are {axes_lib.MESH_AXES}")
+
+    known = set(axes_lib.LOGICAL_AXES)
+    check.require(set(self.rules) <= known, f"MeshSpec.rules names unknown axes {sorted(set(self.rules) - known)}")
+    object.__setattr__(self, "rules", {**axes_lib.DEFAULT_RULES, **self.rules})
 
   def sizes(self) -> dict[str, int]:
     """Devices per axis, as asked for."""

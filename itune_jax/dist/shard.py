@@ -30,17 +30,21 @@ def replicated(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec())
 
 
+def batch_sharding(shape: Any, mesh: Mesh, rules: axes_lib.Rules, *, stacked: bool = False) -> NamedSharding:
+  """How an array of a batch lies: rows along the data axes, positions by their rule, the rest whole."""
+  lead = (None,) if stacked else ()
+  names = (*lead, "batch", "length") if len(shape) == len(lead) + 2 else (*lead, "batch")
+  return NamedSharding(mesh, axes_lib.partition_spec(names + (None,) * (len(shape) - len(names)), shape, rules, mesh))
+
+
 def global_batch(batch: Any, mesh: Mesh, rules: axes_lib.Rules, *, stacked: bool = False) -> Any:
   """Arrays of this process's rows as global arrays, rows laid along the data axes.
 
   `stacked` batches have a leading micro-batch axis, which is never sharded.
   """
-  lead = (None,) if stacked else ()
 
   def put(x):
     x = np.asarray(x)
-    names = (*lead, "batch", "length") if x.ndim == len(lead) + 2 else (*lead, "batch")
-    spec = axes_lib.partition_spec(names + (None,) * (x.ndim - len(names)), x.shape, rules, mesh)
-    return jax.make_array_from_process_local_data(NamedSharding(mesh, spec), x)
+    return jax.make_array_from_process_local_data(batch_sharding(x.shape, mesh, rules, stacked=stacked), x)
 
   return jax.tree.map(put, batch)

@@ -18,6 +18,7 @@ COMMANDS = {
   "export": ("export", "write a Hugging Face model folder or a PEFT adapter folder"),
   "import": ("import_", "bring a base model or a PEFT adapter into a folder of its own, with a manifest"),
   "merge": ("merge", "merge an adapter into its base and write a Hugging Face folder"),
+  "plan": ("plan", "compile a recipe's training step for a TPU slice, without one: does it fit?"),
   "inspect": ("inspect", "look at data (tokens coloured by loss weight) or at one training batch"),
   "report": ("report", "write report.html of a run directory"),
 }
@@ -175,6 +176,14 @@ def _inspect(p):
   p.add_argument("--html", default="", metavar="FILE", help="write a page instead of terminal colours")
 
 
+def _plan(p):
+  _gin(p)
+  p.add_argument(
+    "--topology", required=True, metavar="SLICE", help="a slice by chip and shape, e.g. v5e:4x4, v5p:4x4x4"
+  )
+  p.add_argument("--dry_run", action="store_true", help="build and trace the step, compile nothing")
+
+
 def _report(p):
   p.add_argument("--run_dir", required=True, help="the run to report on")
 
@@ -187,6 +196,7 @@ _FLAGS = {
   "export": _export,
   "import": _import,
   "merge": _merge,
+  "plan": _plan,
   "inspect": _inspect,
   "report": _report,
 }

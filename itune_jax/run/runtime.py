@@ -132,7 +132,7 @@ def open_session(
   elif model.special_tokens:
     ids = sorted(map(int, tokenizer.convert_tokens_to_ids(list(model.special_tokens))))
     methods = (*methods, tokens_lib.Tokens(ids=tuple(ids)))
-  dtypes = _dtypes(methods, precision)
+  dtypes = dtypes_of(methods, precision)
   if model.config is None:
     with log.timed(f"loaded {model.base}"):
       base = _load_with_bar(path, mesh=devices, rules=mesh.rules, dtypes=dtypes, remat=remat, quantised=model.quant)
@@ -266,7 +266,7 @@ def open_feed(
   return feed, manifest
 
 
-def _dtypes(methods, precision):
+def dtypes_of(methods: Sequence[Any], precision: numerics.Precision) -> load_lib.Dtypes:
   """Base parameters that a method opens are master weights; the rest are frozen."""
 
   def of(names):

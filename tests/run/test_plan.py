@@ -1,0 +1,54 @@
+"""`itune plan`: the real step compiled by the TPU compiler, on a machine without one."""
+
+import json
+
+import pytest
+
+from itune_jax.run import cli
+from tests import test_gin
+
+libtpu = pytest.importorskip("libtpu", reason="the TPU compiler is not installed: pip install libtpu")
+
+PODS = {"v5e_16": "v5e:4x4", "v5e_256": "v5e:16x16"}
+
+
+def plan(capsys, *argv):
+  code = cli.main(["plan", *argv])
+  out = capsys.readouterr()
+  assert code == 0, out.err[-2000:]
+  return json.loads(out.out.strip().splitlines()[-1])
+
+
+def test_a_tiny_step_with_splash_attention_compiles_and_fits(capsys):
+  found = plan(
+    capsys,
+    "--gin_file=recipes/llama_tiny.gin",
+    "--gin_file=mesh/v5e_16.gin",
+    "--gin_file=precision/bf16_master.gin",
+    "--topology=v5e:2x2",
+  )
+  assert found["chips"] == 4 and found["hbm_gib_per_chip"] == 16 and found["fits"]
+  assert 0 < found["arguments_gib_per_chip"] < found["peak_gib_per_chip"] < 1
+
+
+@pytest.mark.parametrize("recipe", test_gin.PODS, ids=lambda p: p.stem)
+def test_recipes_for_pods_build(recipe, capsys):
+  topology = next(t for mesh, t in PODS.items() if f"mesh/{mesh}.gin" in recipe.read_text())
+  found = plan(capsys, f"--gin_file={recipe}", f"--topology={topology}", "--dry_run", "--gin.DATA='any.jsonl'")
+  assert found["parameters"] > 8e9
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+  "recipe,topology,limit", [("llama3_8b_lora_qv", "v5e:4x4", 2.4), ("llama3_8b_full", "v5e:16x16", 4.4)]
+)
+def test_memory_of_a_chip(recipe, topology, limit, capsys):
+  found = plan(capsys, f"--gin_file=recipes/{recipe}.gin", f"--topology={topology}", "--gin.DATA='any.jsonl'")
+  with capsys.disabled():
+    print(json.dumps(found))
+  assert found["fits"] and found["peak_gib_per_chip"] <= limit
+
+
+def test_bad_topologies_are_one_line(capsys):
+  argv = ["plan", "--gin_file=recipes/llama_tiny.gin", "--topology=v5e:3x777"]
+  assert cli.main(argv) == 2 and "--topology=v5e:3x777: the TPU compiler does not know it" in capsys.readouterr().err
