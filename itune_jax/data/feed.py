@@ -58,9 +58,9 @@ class Feed:
     packing: Packing,
     *,
     seed: int = 0,
-    process: int = 0,
-    processes: int = 1,
+    rows: Sequence[int] | None = None,
   ):
+    """rows: which rows of every global batch are this process's, in the order wanted; all by default."""
     self.packing, self._seed = packing, seed
     self._names = sorted(sources)
     self._sources = [sources[name] for name in self._names]
@@ -73,10 +73,7 @@ class Feed:
       )
     scales = [source.scale for source in self._sources if source.scale is not None]
     self._image_size = scales[0].size if scales else None
-    if packing.rows % processes:
-      raise errors.InputError(f"Packing.rows = {packing.rows} do not divide among {processes} processes")
-    each = packing.rows // processes
-    self._mine = range(process * each, (process + 1) * each)
+    self._mine = range(packing.rows) if rows is None else rows
     # Draws per source and rows before each window; extended on demand, a function of the manifest and seed alone.
     self._drawn = [np.zeros(len(self._names), np.int64)]
     self._credit = np.zeros(len(self._names))

@@ -25,6 +25,11 @@ def constrain(tree: Any, where: Any) -> Any:
   return jax.tree.map(jax.lax.with_sharding_constraint, tree, where)
 
 
+def everywhere(tree: Any, mesh: Mesh) -> Any:
+  """Inside a trace: results that every process can read whole."""
+  return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, replicated(mesh)), tree)
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
   """The sharding of scalars and keys."""
   return NamedSharding(mesh, PartitionSpec())
@@ -37,14 +42,41 @@ def batch_sharding(shape: Any, mesh: Mesh, rules: axes_lib.Rules, *, stacked: bo
   return NamedSharding(mesh, axes_lib.partition_spec(names + (None,) * (len(shape) - len(names)), shape, rules, mesh))
 
 
-def global_batch(batch: Any, mesh: Mesh, rules: axes_lib.Rules, *, stacked: bool = False) -> Any:
-  """Arrays of this process's rows as global arrays, rows laid along the data axes.
+def held(where: NamedSharding, shape: tuple[int, ...], axis: int) -> list[int]:
+  """Which places along an axis of an array the devices of this process hold, in order."""
+  parts: Any = where.addressable_devices_indices_map(shape).values()
+  spans = {part[axis].indices(shape[axis]) for part in parts}
+  return sorted({place for span in spans for place in range(*span)})
+
+
+def global_batch(batch: Any, mesh: Mesh, rules: axes_lib.Rules, rows: int, *, stacked: bool = False) -> Any:
+  """Arrays that hold this process's rows (`hosts.rows`) of a batch of `rows`, as global arrays along the data axes.
 
   `stacked` batches have a leading micro-batch axis, which is never sharded.
   """
+  axis = int(stacked)
 
   def put(x):
     x = np.asarray(x)
-    return jax.make_array_from_process_local_data(batch_sharding(x.shape, mesh, rules, stacked=stacked), x)
+    shape = (*x.shape[:axis], rows, *x.shape[axis + 1 :])
+    where = batch_sharding(shape, mesh, rules, stacked=stacked)
+    mine = held(where, shape, axis)
+
+    def fetch(index):
+      start, stop, _ = index[axis].indices(rows)
+      at = mine.index(start)
+      return x[(*index[:axis], slice(at, at + stop - start), *index[axis + 1 :])]
+
+    return jax.make_array_from_callback(shape, where, fetch)
+
+  return jax.tree.map(put, batch)
+
+
+def same_batch(batch: Any, mesh: Mesh, rules: axes_lib.Rules) -> Any:
+  """A batch that every process holds whole, as global arrays along the data axes."""
+
+  def put(x):
+    x = np.asarray(x)
+    return jax.make_array_from_callback(x.shape, batch_sharding(x.shape, mesh, rules), lambda index: x[index])
 
   return jax.tree.map(put, batch)

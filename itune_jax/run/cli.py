@@ -58,7 +58,9 @@ def main(argv: list[str] | None = None) -> int:
 def _fail(error, code, debug, cause=None) -> int:
   if debug:
     raise (cause or error)
-  print(f"itune: {' '.join(str(error).split())}", file=sys.stderr)
+  print(f"itune: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+  if "itune_jax.dist.hosts" in sys.modules:
+    sys.modules["itune_jax.dist.hosts"].leave(code)
   return code
 
 
@@ -108,8 +110,18 @@ def _adapter(parser):
   parser.add_argument("--adapter", default="", metavar="PATH", help="a run directory, a checkpoint, or a PEFT folder")
 
 
+def _cluster(parser):
+  parser.add_argument(
+    "--cluster",
+    default="",
+    metavar="WHERE",
+    help="join the other processes of this run: auto (TPU pod, GKE, Slurm, Open MPI) or HOST:PORT,PROCESSES,INDEX",
+  )
+
+
 def _train(p):
   _gin(p)
+  _cluster(p)
   p.add_argument("--run_dir", required=True, help="where checkpoints, metrics and the report go")
   p.add_argument("--dry_run", action="store_true", help="build everything, print what would run, train nothing")
 
@@ -121,6 +133,7 @@ def _prepare(p):
 
 def _eval(p):
   _gin(p)
+  _cluster(p)
   _adapter(p)
   p.add_argument("--run_dir", default="", help="write results to this run's evals/NAME (default: print only)")
   p.add_argument("--name", default="eval", help="name of this evaluation in the run directory, e.g. before")

@@ -1,7 +1,6 @@
 """`itune eval`: a recipe's evaluators on the base model or an adapter."""
 
 from collections.abc import Sequence
-import json
 import time
 from typing import Any
 
@@ -10,6 +9,7 @@ import rich.console
 import rich.table
 
 from itune_jax.core import errors
+from itune_jax.core import log
 from itune_jax.core import numerics
 from itune_jax.data import chat
 from itune_jax.dist import mesh as mesh_lib
@@ -47,7 +47,8 @@ def evaluate(
     rich_progress.TimeElapsedColumn(),
   )
   started = time.perf_counter()
-  with rich_progress.Progress(*columns, console=rich.console.Console(stderr=True)) as bar:
+  console = rich.console.Console(stderr=True)
+  with rich_progress.Progress(*columns, console=console, disable=not log.is_lead()) as bar:
     for evaluator in bound:
       task = bar.add_task(f"eval {evaluator.name}", total=None)
       result = evaluator.run(session.engine(lambda n, task=task: bar.advance(task, n)))
@@ -59,11 +60,12 @@ def evaluate(
 
 def main(args) -> None:
   """Runs the command; the last line of stdout is one JSON object."""
-  runtime.configure_jax()
+  runtime.start(args.cluster)
   gin_setup.parse("eval", args.gin_file, args.overrides)
   figures = gin_setup.call(evaluate, adapter=args.adapter, run_dir=args.run_dir, name=args.name, dry_run=args.dry_run)
   table = rich.table.Table("figure", "value", title=f"{args.name}: {args.adapter or 'base model'}")
   for name, value in figures.items():
     table.add_row(name, f"{value:.4f}")
-  rich.console.Console(stderr=True).print(table)
-  print(json.dumps(figures))
+  if log.is_lead():
+    rich.console.Console(stderr=True).print(table)
+  runtime.result(figures)

@@ -12,11 +12,14 @@ except ImportError:
 from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import log
 from itune_jax.train import hooks
 
 
 def write(run_dir: str, label: str, evaluator: str, result: contracts.EvalResult) -> None:
-  """Writes the figures and the rows of one evaluation."""
+  """Writes the figures and the rows of one evaluation, in the lead process."""
+  if not log.is_lead():
+    return
   folder = os.path.join(run_dir, "evals", label)
   files.write_text(
     os.path.join(folder, f"{evaluator}.jsonl"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import json
 import math
 import os
 from typing import Any
@@ -24,6 +25,7 @@ from itune_jax.data import feed as feed_lib
 from itune_jax.data import images as images_lib
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.data import tokenizer as tokenizer_lib
+from itune_jax.dist import hosts
 from itune_jax.dist import mesh as mesh_lib
 from itune_jax.models import hf
 from itune_jax.models import load as load_lib
@@ -78,6 +80,19 @@ class Session:
     return engine_lib.Engine(
       self.binder, self.attached.params, self.base.cfg.max_length, tokenizer_lib.stop_ids(self.tokenizer), progress
     )
+
+
+def start(cluster: str = "") -> None:
+  """Joins the cluster, if there is one (`hosts.connect`), and sets up JAX: first thing in a command."""
+  if cluster:
+    hosts.connect(cluster)
+  configure_jax()
+
+
+def result(figures: Mapping[str, Any]) -> None:
+  """Prints what a command found, as the last line of stdout of the lead process."""
+  if log.is_lead():
+    print(json.dumps(figures), flush=True)
 
 
 def configure_jax() -> None:
@@ -249,9 +264,13 @@ def identity(session: Session) -> dict[str, Any]:
 
 
 def open_feed(
-  mixture: mixture_lib.Mixture, renderer: chat.Renderer, packing: feed_lib.Packing, seed: int
+  mixture: mixture_lib.Mixture,
+  renderer: chat.Renderer,
+  packing: feed_lib.Packing,
+  seed: int,
+  rows: Sequence[int] | None = None,
 ) -> tuple[feed_lib.Feed, dict[str, Any]]:
-  """The feed over a prepared mixture, and its manifest. Raises InputError when it was not prepared."""
+  """The feed of these rows of a batch over a prepared mixture, and its manifest. Raises InputError if not prepared."""
   root = specs.cache_dir()
   path = cache.mixture_file(root, cache.mixture_key(mixture, renderer))
   if not os.path.exists(path):
@@ -260,10 +279,7 @@ def open_feed(
     )
   manifest = files.read_json(path)
   sources = {s["name"]: cache.CachedSource(cache.source_folder(root, s["key"])) for s in manifest["sources"]}
-  feed = feed_lib.Feed(
-    sources, manifest["rates"], packing, seed=seed, process=jax.process_index(), processes=jax.process_count()
-  )
-  return feed, manifest
+  return feed_lib.Feed(sources, manifest["rates"], packing, seed=seed, rows=rows), manifest
 
 
 def dtypes_of(methods: Sequence[Any], precision: numerics.Precision) -> load_lib.Dtypes:

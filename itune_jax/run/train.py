@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 import dataclasses
 import difflib
-import json
 import os
 import subprocess
 import time
@@ -22,6 +21,7 @@ from itune_jax.core import tree
 from itune_jax.data import chat
 from itune_jax.data import feed as feed_lib
 from itune_jax.data import mixture as mixture_lib
+from itune_jax.dist import hosts
 from itune_jax.dist import mesh as mesh_lib
 from itune_jax.dist import shard
 from itune_jax.nn import stack
@@ -85,7 +85,8 @@ class Train:
       self.model, self.peft, mesh=self.mesh, precision=self.precision, remat=self.remat, seed=self.seed
     )
     renderer = session.renderer(self.rendering)
-    feed, manifest = runtime.open_feed(self.mixture, renderer, self.packing, self.seed)
+    rows = hosts.rows(session.mesh, session.rules, self.packing.rows, self.micro_batches)
+    feed, manifest = runtime.open_feed(self.mixture, renderer, self.packing, self.seed, rows)
     if self.warm_start:
       session = _warm(session, self.warm_start)
     evaluators = [e.bind(renderer, self.seed) for e in self.evals]
@@ -94,14 +95,16 @@ class Train:
     state = state_lib.create(session.trainable, transform, self.seed, session.mesh)
     where = {name: value.sharding for name, value in state.trainable.items()}
     step_fn = step_lib.make_step(session.binder, self.objective, transform, rate, where)
-    put = _put(session, self.micro_batches)
+    put = _put(session, self.micro_batches, self.packing.rows // self.micro_batches)
+    _warn_of_idle_shards(session.mesh, self.packing.rows // self.micro_batches)
     facts = _facts(session, feed, manifest, self.packing, self.steps)
     if dry_run:
       jax.eval_shape(step_fn, state, session.frozen, put(feed.batch(0)))
       return Run(run_dir, facts)
     # --- run directory: new, or the same run ---
     checkpointer = checkpoint.Checkpointer(run_dir, self.keep, runtime.identity(session))
-    _claim(run_dir, argv, facts, manifest)
+    if log.is_lead():
+      _claim(run_dir, argv, facts, manifest)
     latest = checkpointer.latest()
     if latest:
       state = checkpointer.restore(latest, state)
@@ -109,11 +112,11 @@ class Train:
     return self._loop(run_dir, session, state, step_fn, feed, put, evaluators, checkpointer)
 
   def _loop(self, run_dir, session, state, step_fn, feed, put, evaluators, checkpointer) -> Run:
-    done, path = int(state.step), os.path.join(run_dir, "metrics.jsonl")
+    done, path, stop = int(state.step), os.path.join(run_dir, "metrics.jsonl"), hosts.Stop()
     listeners = self._hooks(run_dir, path, done)
     timing = _FirstStep(os.path.join(run_dir, "profile") if self.profile else "")
     engine, started = session.engine(), time.perf_counter()
-    state = loop.Loop(
+    train = loop.Loop(
       step_fn=timing.wrap(step_fn),
       frozen=session.frozen,
       batches=feed.iterate(done),
@@ -123,22 +126,28 @@ class Train:
       evaluators=evaluators,
       view=engine.with_params,
       record=lambda step, name, result: results.write(run_dir, f"step_{step:06d}", name, result),
+      asked=stop.due,
       checkpointer=checkpointer,
       save_every=self.keep.every,
       early_stop=self.early_stop,
       run_dir=run_dir,
       history=results.evaluations(path, done),
-    ).run(state)
+    )
+    with stop:
+      state = train.run(state)
+    hosts.barrier("trained")  # the lead has written all its lines
     metrics = results.summary(path) | {
       "first_step_s": timing.seconds,
       "train_s": time.perf_counter() - started,
       "steps": float(state.step),
     }
-    if state.step > done:
+    if state.step > done and log.is_lead():
       files.write_json(os.path.join(run_dir, "train.json"), metrics)
     return Run(run_dir, metrics)
 
   def _hooks(self, run_dir, path, done) -> list[contracts.Hook]:
+    if not log.is_lead():
+      return []
     listeners = [
       hooks.Jsonl(path, done),
       hooks.TensorBoard(os.path.join(run_dir, "tensorboard"), done),
@@ -149,10 +158,10 @@ class Train:
 
 def main(args) -> None:
   """Runs the command; the last line of stdout is one JSON object."""
-  runtime.configure_jax()
+  runtime.start(args.cluster)
   gin_setup.parse("train", args.gin_file, args.overrides)
   run = gin_setup.call(Train)(run_dir=args.run_dir, dry_run=args.dry_run, argv=tuple(args.argv))
-  print(json.dumps({"run_dir": run.run_dir, **run.metrics}))
+  runtime.result({"run_dir": run.run_dir, **run.metrics})
 
 
 class _FirstStep:
@@ -180,10 +189,10 @@ class _FirstStep:
     return timed
 
 
-def _put(session, micro_batches):
+def _put(session, micro_batches, rows):
   def put(batch):
     cut = jax.tree.map(lambda x: x.reshape(micro_batches, -1, *x.shape[1:]), batch)
-    return shard.global_batch(cut, session.mesh, session.rules, stacked=True)
+    return shard.global_batch(cut, session.mesh, session.rules, rows, stacked=True)
 
   return put
 
@@ -214,6 +223,12 @@ def _facts(session, feed, manifest, packing, steps) -> dict[str, Any]:
     f"{facts['positions_per_step']:,} positions ({facts['epochs']:.2f} epochs, padding {facts['padding_share']:.2%})"
   )
   return facts
+
+
+def _warn_of_idle_shards(mesh, rows: int) -> None:
+  shards = mesh.shape.get("data", 1) * mesh.shape.get("fsdp", 1)
+  if rows % shards:
+    log.info(f"{rows} rows a micro-batch do not divide among {shards} data shards: every device computes all of them")
 
 
 def _claim(run_dir: str, argv, facts, manifest) -> None:

@@ -18,6 +18,7 @@ from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import pack
 from itune_jax.core import rng
+from itune_jax.dist import shard
 from itune_jax.sampling import policy
 
 BUCKET = 64  # cache slots are a multiple of it
@@ -133,7 +134,7 @@ def _shards(bind) -> int:
 
 
 @functools.lru_cache(maxsize=32)
-def _programs(bind: Callable, new: int) -> tuple[Callable, Callable]:
+def _programs(bind: Any, new: int) -> tuple[Callable, Callable]:
   """The compiled prefill and decoding of one binder; jit adds one version per shape."""
   spread = lambda cache, ctx: jax.tree.map(
     lambda x: ctx.constrain(x, ("layers", "batch", "kv_heads", None, "head_dim") if x.ndim == 5 else ("batch", None)),
@@ -179,6 +180,6 @@ def _programs(bind: Callable, new: int) -> tuple[Callable, Callable]:
       0, last_BD, ~live_B, jnp.zeros(B, jnp.int32), jnp.zeros((B, new), jnp.int32), jnp.zeros((B, new), jnp.float32)
     )
     _, _, (_, done_B, count_B, out_BS, logprob_BS) = jax.lax.while_loop(alive, advance, (jnp.int32(1), cache, first))
-    return out_BS, logprob_BS, count_B, done_B
+    return shard.everywhere((out_BS, logprob_BS, count_B, done_B), bind.mesh)
 
   return prefill, loop

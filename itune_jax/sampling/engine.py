@@ -51,7 +51,7 @@ class Engine:
 
   def _put(self, batch):
     rules: axes_lib.Rules = dict(self.bind.rules)
-    return shard.global_batch(batch, self.bind.mesh, rules)
+    return shard.same_batch(batch, self.bind.mesh, rules)
 
   def _rows(self, least: int) -> int:
     """Rows of a scoring batch: a multiple of the data axes, so that every device has work."""

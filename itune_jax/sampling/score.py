@@ -12,6 +12,7 @@ from itune_jax.core import batch as batch_lib
 from itune_jax.core import errors
 from itune_jax.core import numerics
 from itune_jax.core import pack
+from itune_jax.dist import shard
 
 BUCKET = 256
 
@@ -90,7 +91,7 @@ def totals(
 
 
 @functools.lru_cache(maxsize=32)
-def _program(bind: Callable) -> Callable:
+def _program(bind: Any) -> Callable:
   @jax.jit
   def run(params, batch):
     model = bind(params)
@@ -99,6 +100,6 @@ def _program(bind: Callable) -> Callable:
     _, nll_BT, hit_BT = numerics.chunked_losses(
       lambda h: model.project(h, ctx), hidden_BTD, batch.targets_BT, batch.weights_BT.astype(jnp.float32)
     )
-    return nll_BT, hit_BT
+    return shard.everywhere((nll_BT, hit_BT), bind.mesh)
 
   return run

@@ -1,25 +1,29 @@
 """Checkpoints of the trainable tree: written aside, committed last, found only when whole.
 
     checkpoints/000040/arrays/    Orbax: trainable parameters, optimizer state, step, key
-    checkpoints/000040/meta.json  names of the arrays, feed position, base URI and digest, methods, metrics
+    checkpoints/000040/meta.json  names and checksums of the arrays, feed position, base, methods, metrics
     checkpoints/000040/COMMITTED  written last; a folder without it does not exist for readers
 
 The base is not saved again: an adapter's checkpoint is megabytes.
 """
 
 from collections.abc import Mapping
+import contextlib
 import dataclasses
 import os
 import shutil
+import threading
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import log
+from itune_jax.dist import hosts
 from itune_jax.train import state as state_lib
 
 
@@ -42,40 +46,63 @@ class Keep:
 
 
 class Checkpointer:
-  """Saves, finds and restores checkpoints of one run directory."""
+  """Saves, finds and restores checkpoints of one run directory.
+
+  Saving goes on behind training: arrays are copied to the host at once and written by threads of Orbax, and a thread
+  of the lead process commits when they are whole. In several processes every one calls the same methods.
+  """
 
   def __init__(self, run_dir: str, keep: Keep, identity: Mapping[str, Any]):
     self.folder, self._keep, self._identity = os.path.join(run_dir, "checkpoints"), keep, dict(identity)
     self._orbax = ocp.StandardCheckpointer()
+    self._writing: threading.Thread | None = None
+    self._failed: BaseException | None = None
 
   def save(self, step: int, state: state_lib.State, metrics: Mapping[str, float]) -> str:
-    """Writes one checkpoint and prunes old ones. Raises RunError in one line when the disk refuses."""
+    """Begins one checkpoint; when it is whole, old ones are pruned. Raises RunError in one line if the disk refuses."""
+    self.finish()
     folder = os.path.join(os.path.abspath(self.folder), f"{step:06d}")
     names, leaves = _flatten(state)
-    try:
-      if os.path.isdir(folder):
-        shutil.rmtree(folder)
-      os.makedirs(folder)
+    # The state is donated to the next step, and on CPU its copy on the host would be the same memory.
+    leaves = jax.tree.map(jnp.copy, leaves)
+    meta = {"step": step, "batches_consumed": step, "names": names, "metrics": dict(metrics), **self._identity}
+    with _one_line(folder):
+      meta["sums"] = {name: int(value) for name, value in zip(names, _sums(leaves).values(), strict=True)}
+      if log.is_lead():
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(folder)
+      hosts.barrier(f"save {step}")
       self._orbax.save(os.path.join(folder, "arrays"), leaves)
-      self._orbax.wait_until_finished()
-      files.write_json(
-        os.path.join(folder, "meta.json"),
-        {"step": step, "batches_consumed": step, "names": names, "metrics": dict(metrics), **self._identity},
-      )
-      files.write_text(os.path.join(folder, "COMMITTED"), "")
-    except (OSError, ValueError, errors.RunError) as e:
-      shutil.rmtree(folder, ignore_errors=True)
-      raise errors.RunError(
-        f"{folder}: the checkpoint could not be written ({e}); free some space and resume"
-      ) from None
-    if log.is_lead():
-      self._prune()
+    self._writing = threading.Thread(target=self._commit, args=(folder, meta), name="checkpoint")
+    self._writing.start()
     return folder
 
+  def finish(self) -> None:
+    """Waits for the checkpoint that is being written. Raises RunError if it could not be."""
+    if self._writing is not None:
+      self._writing.join()
+      self._writing = None
+    if self._failed is not None:
+      failed, self._failed = self._failed, None
+      raise failed
+
+  def _commit(self, folder: str, meta: Mapping[str, Any]) -> None:
+    try:
+      with _one_line(folder):
+        self._orbax.wait_until_finished()
+        if log.is_lead():
+          files.write_json(os.path.join(folder, "meta.json"), meta)
+          files.write_text(os.path.join(folder, "COMMITTED"), "")
+      if log.is_lead():
+        self._prune()
+    except BaseException as e:  # raised again by finish()
+      self._failed = e
+
   def latest(self) -> str | None:
-    """The newest committed checkpoint, or None."""
+    """The newest committed checkpoint, the same for every process, or None."""
     found = committed(self.folder)
-    return found[-1] if found else None
+    step = hosts.agreed(int(os.path.basename(found[-1])) if found else -1)
+    return os.path.join(self.folder, f"{step:06d}") if step >= 0 else None
 
   def restore(self, folder: str, like: state_lib.State) -> state_lib.State:
     """The state of a checkpoint, on the shardings of `like`.
@@ -104,6 +131,16 @@ class Checkpointer:
         shutil.rmtree(folder)
 
 
+@contextlib.contextmanager
+def _one_line(folder: str):
+  """Turns what a disk may raise into one line, and leaves nothing behind."""
+  try:
+    yield
+  except (OSError, ValueError, errors.RunError) as e:
+    shutil.rmtree(folder, ignore_errors=True)
+    raise errors.RunError(f"{folder}: the checkpoint could not be written ({e}); free some space and resume") from None
+
+
 def committed(folder: str) -> list[str]:
   """Committed checkpoints of a folder, oldest first."""
   if not os.path.isdir(folder):
@@ -127,6 +164,12 @@ def restore(folder: str, like: Any) -> Any:
   for name, (key, leaf) in zip(names, leaves.items(), strict=True):
     if found[key].shape != leaf.shape:
       raise errors.InputError(f"{folder}: {name} has shape {found[key].shape} there and {leaf.shape} here")
+  for name, total in zip(names, _sums(found).values(), strict=True):
+    if int(total) != meta["sums"][name]:
+      raise errors.InputError(
+        f"{folder}: {name} is not what was saved (its checksum differs): the files are damaged; remove this folder to "
+        "resume from the checkpoint before"
+      )
   return _unflatten(like, found)
 
 
@@ -160,6 +203,21 @@ def restore_trainable(folder: str, like: Mapping[str, Any]) -> dict[str, Any]:
       )
     found[name] = jax.device_put(array.astype(value.dtype), value.sharding)
   return found
+
+
+@jax.jit
+def _sums(leaves):
+  """Checksums of arrays, by bits and place: integer sums, so the same on any mesh."""
+
+  def one(x):
+    bits = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize]
+    x = jax.lax.bitcast_convert_type(x, bits).astype(jnp.uint32)
+    for axis in range(x.ndim):
+      place = jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
+      x = (x ^ (place * jnp.uint32(2654435761 + 2 * axis))) * jnp.uint32(2246822519)
+    return jnp.sum(x)
+
+  return {key: one(x) for key, x in leaves.items()}
 
 
 def _flatten(tree):

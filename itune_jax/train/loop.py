@@ -53,6 +53,7 @@ class Loop:
   checkpointer: checkpoint.Checkpointer
   save_every: int
   early_stop: EarlyStop
+  asked: Callable[[int], bool]  # whether somebody wants the run to stop, at this step, the same for every process
   run_dir: str
   history: list[dict[str, float]] = dataclasses.field(default_factory=list)
   max_nonfinite: int = 5
@@ -66,8 +67,9 @@ class Loop:
     try:
       while True:
         due = [e for e in self.evaluators if e.every and step > start and step % e.every == 0]
-        saves = step > start and (step >= self.steps or bool(self.save_every) and step % self.save_every == 0)
-        if due or saves or step >= self.steps:
+        asked = self.asked(step)
+        saves = step > start and (step >= self.steps or asked or bool(self.save_every) and step % self.save_every == 0)
+        if due or saves or asked or step >= self.steps:
           bad = self._publish(pending, clock, bad)
           pending = None
           metrics = self._evaluate(step, state, due)
@@ -77,12 +79,23 @@ class Loop:
             self.checkpointer.save(step, state, metrics)
           clock.pause()
           if stop:
+            self.checkpointer.finish()
             return state
+          if asked:
+            self.checkpointer.finish()
+            raise errors.RunError(f"asked to stop (SIGTERM): step {step} is saved; the same command goes on from it")
         batch = next(self.batches)
         state, metrics = self.step_fn(state, self.frozen, self.put(batch))
         bad = self._publish(pending, clock, bad)
         step += 1
         pending = (step, metrics, batch)
+    except jax.errors.JaxRuntimeError as e:
+      if jax.process_count() == 1:
+        raise
+      raise errors.RunError(
+        f"after step {step}: another process of this run is gone ({str(e).splitlines()[0][:120]}); start all of them "
+        "again with the same command"
+      ) from None
     finally:
       for hook in self.hooks:
         hook.close()
@@ -92,9 +105,7 @@ class Loop:
       return bad
     step, metrics, batch = pending
     metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
-    trained = float((np.asarray(batch.weights_BT) != 0).sum()) * jax.process_count()
-    used = float((np.asarray(batch.segments_BT) != 0).mean())
-    metrics |= {"trained_tokens": trained, "padding_share": 1 - used, **clock.lap(trained)}
+    metrics |= clock.lap(metrics["trained_tokens"])
     for hook in self.hooks:
       hook(step, metrics)
     if metrics["finite"]:
@@ -108,7 +119,8 @@ class Loop:
     return bad + 1
 
   def _dump(self, step, batch) -> None:
-    path = os.path.join(self.run_dir, f"nonfinite_{step:06d}.npz")
+    part = f".{jax.process_index()}" if jax.process_count() > 1 else ""  # every process has its own rows
+    path = os.path.join(self.run_dir, f"nonfinite_{step:06d}{part}.npz")
     np.savez(path, **{f.name: x for f in dataclasses.fields(batch) if (x := getattr(batch, f.name)) is not None})
     log.info(f"step {step}: loss or gradient not finite; parameters kept as they were, batch saved to {path}")
 

@@ -31,8 +31,9 @@ def create(trainable: dict[str, Any], optimizer: optax.GradientTransformation, s
   where = {name: value.sharding for name, value in trainable.items()}
   trainable = {name: jnp.copy(value) for name, value in trainable.items()}
   opt_state = jax.jit(optimizer.init, out_shardings=_like(optimizer, trainable, where, mesh))(trainable)
-  put = lambda x: jax.device_put(x, shard.replicated(mesh))
-  return State(trainable, opt_state, put(jnp.zeros((), jnp.int32)), put(rng.named(rng.root(seed), "train")))
+  # Made on the mesh, not put there: devices of other processes can only be reached by a program.
+  start = lambda: (jnp.zeros((), jnp.int32), rng.named(rng.root(seed), "train"))
+  return State(trainable, opt_state, *jax.jit(start, out_shardings=shard.replicated(mesh))())
 
 
 def abstract(trainable: dict[str, Any], optimizer: optax.GradientTransformation, mesh: Mesh) -> State:

@@ -71,6 +71,8 @@ def make_step(
       "learning_rate": rate(state.step),
       "weight": sums.weight,
       "finite": finite.astype(jnp.float32),
+      "trained_tokens": jnp.sum(batch.weights_BT != 0),
+      "padding_share": jnp.mean(batch.segments_BT == 0),
       **{name: total / jnp.maximum(count, 1e-9) for name, (total, count) in sums.metrics.items()},
     }
     new = state_lib.State(keep(trainable, state.trainable), keep(opt_state, state.opt_state), state.step + 1, state.key)

@@ -139,7 +139,7 @@ def test_pixels_come_through_cache_and_feed_for_any_number_of_processes(tmp_path
     if fresh.images:
       np.testing.assert_array_equal(stored[i].images, renderer.item(fresh).images)
   packing = feed_lib.Packing(row_length=96, rows=4, window=12)
-  feed = lambda p, n: feed_lib.Feed({"s": stored}, {"s": 1.0}, packing, process=p, processes=n)
+  feed = lambda p, n: feed_lib.Feed({"s": stored}, {"s": 1.0}, packing, rows=range(p * 4 // n, (p + 1) * 4 // n))
   for k in range(3):
     whole, parts = feed(0, 1).batch(k), [feed(p, 4).batch(k) for p in range(4)]
     np.testing.assert_array_equal(np.concatenate([part.images for part in parts]), whole.images)

@@ -58,14 +58,15 @@ def straight(prepared, tmp_path_factory):
   return run
 
 
-def test_killed_and_resumed_equals_straight_through(straight, tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_stopped_and_resumed_equals_straight_through(straight, tmp_path, how):
   run = tmp_path / "killed"
   process = start(run)
   deadline = time.time() + 120
   while len(checkpoint.committed(str(run / "checkpoints"))) < 2 and time.time() < deadline and process.poll() is None:
     time.sleep(0.002)
-  process.send_signal(signal.SIGKILL)
-  process.wait()
+  process.send_signal(how)
+  assert process.wait() == (1 if how == signal.SIGTERM else -how)
   done = [int(pathlib.Path(f).name) for f in checkpoint.committed(str(run / "checkpoints"))]
   assert done and done[-1] < STEPS, "the kill came too late to test anything"
   assert start(run).wait() == 0

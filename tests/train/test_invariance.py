@@ -32,7 +32,7 @@ def gradient(method, micro, mesh, packed):
   moved = peft_base.Attached(there.module, params, there.trainable, there.methods)
   batch = tiny.packed(ITEMS, 24, 32) if packed else tiny.unpacked(ITEMS, 24)
   cut = jax.tree.map(lambda x: x.reshape(micro, -1, *x.shape[1:]), batch)
-  cut = shard.global_batch(cut, mesh, axes.DEFAULT_RULES, stacked=True)
+  cut = shard.global_batch(cut, mesh, axes.DEFAULT_RULES, len(batch.tokens_BT) // micro, stacked=True)
   bind = tiny.binder(moved.module, mesh)
   trainable = {n: params[n] for n in moved.trainable}
   frozen = {n: v for n, v in params.items() if n not in trainable}

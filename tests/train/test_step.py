@@ -1,5 +1,6 @@
 """The guard of a step, and which checkpoints stay."""
 
+import json
 import os
 
 import jax
@@ -54,12 +55,19 @@ def test_last_and_best_checkpoints_stay_and_restore_is_exact(tmp_path):
     state, _ = step(state, frozen, batch)
     saver.save(number, state, {"score": score})
     kept = jax.device_get(state.trainable) if number == 2 else kept
+  saver.finish()
   folders = checkpoint.committed(saver.folder)
   assert [os.path.basename(f) for f in folders] == ["000002", "000004"]
   restored = saver.restore(folders[0], make())
   assert int(restored.step) == 2
   for name, value in kept.items():
     np.testing.assert_array_equal(restored.trainable[name], value)
+  meta = json.loads((tmp_path / "checkpoints" / "000002" / "meta.json").read_text())
+  name = next(n for n in meta["names"] if n.startswith(".trainable"))
+  meta["sums"][name] ^= 1
+  (tmp_path / "checkpoints" / "000002" / "meta.json").write_text(json.dumps(meta))
+  with pytest.raises(errors.InputError, match="its checksum differs"):
+    saver.restore(folders[0], make())
   other = checkpoint.Checkpointer(str(tmp_path), keep, {"base": "x", "base_digest": "e", "methods": []})
   with pytest.raises(errors.InputError, match="another base model: b there, x here"):
     other.restore(folders[0], make())

@@ -1,0 +1,113 @@
+"""One run as several processes: the same figures, one agreed end, and no hang when one of them is lost."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from itune_jax.dist import hosts
+from itune_jax.run import cli
+from itune_jax.train import checkpoint
+from scripts.launch import local
+from tests.run import test_resume
+
+STEPS = 24
+RECIPE = [
+  "--gin_file=recipes/llama_tiny.gin",
+  "--gin_file=mesh/auto.gin",
+  f"--gin.STEPS={STEPS}",
+  "--gin.checkpoint.Keep.every=8",
+]
+
+
+def start(run, processes, devices=4):
+  """The command as so many processes with equal shares of `devices`; stderr of each in a file beside the run."""
+  port = local.free_port()
+  flags = os.environ["XLA_FLAGS"].replace("device_count=8", f"device_count={devices // processes}")
+  command = [sys.executable, "-m", "itune_jax.run.cli", "train", *RECIPE, f"--run_dir={run}"]
+  running = []
+  for i in range(processes):
+    cluster = [f"--cluster=127.0.0.1:{port},{processes},{i}"] if processes > 1 else []
+    with open(f"{run}.{i}.err", "w", encoding="utf-8") as err:
+      env = {**os.environ, "XLA_FLAGS": flags}
+      running.append(subprocess.Popen([*command, *cluster], env=env, stderr=err, stdout=subprocess.DEVNULL))
+  return running
+
+
+def ended(running, seconds=240):
+  return [p.wait(timeout=seconds) for p in running]
+
+
+def said(run, index):
+  return [line for line in pathlib.Path(f"{run}.{index}.err").read_text().splitlines() if line.startswith("itune:")]
+
+
+def wait_for_lines(run, count, running):
+  path, deadline = run / "metrics.jsonl", time.time() + 200
+  while time.time() < deadline and all(p.poll() is None for p in running):
+    if path.exists() and path.read_text().count("\n") >= count:
+      return
+    time.sleep(0.02)
+  raise AssertionError("the run did not get that far: " + pathlib.Path(f"{run}.0.err").read_text()[-500:])
+
+
+def losses(run):
+  lines = test_resume.lines(run)
+  assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
+  return np.array([line["loss"] for line in lines])
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+  assert cli.main(["prepare", *RECIPE[:1]]) == 0
+  run = tmp_path_factory.mktemp("runs") / "alone"
+  assert ended(start(run, 1)) == [0]
+  return run
+
+
+def test_stopped_in_two_processes_and_resumed_in_four_equals_one(alone, tmp_path):
+  run = tmp_path / "run"
+  running = start(run, 2)
+  wait_for_lines(run, 3, running)
+  running[1].send_signal(signal.SIGTERM)  # either of them may be told
+  assert ended(running) == [1, 1]
+  (first,), (second,) = said(run, 0), said(run, 1)
+  (folder,) = checkpoint.committed(str(run / "checkpoints"))
+  step = int(pathlib.Path(folder).name)
+  assert first == second and f"step {step} is saved; the same command goes on from it" in first and step < STEPS
+  assert ended(start(run, 4)) == [0, 0, 0, 0]
+  ours, theirs = losses(run), losses(alone)
+  error = np.abs(ours / theirs - 1)
+  print(json.dumps({"resumed_at": step, "first_step_error": error[step], "last_error": error[-1]}))
+  assert error[: step + 1].max() <= 1e-6 and error[-1] <= 1e-4
+  same = ("trained_tokens", "padding_share", "weight", "learning_rate")
+  for mine, other in zip(test_resume.lines(run), test_resume.lines(alone), strict=True):
+    assert [mine[name] for name in same] == [other[name] for name in same]
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_process_ends_the_others(alone, tmp_path, lost):
+  run = tmp_path / "run"
+  running = start(run, 2)
+  wait_for_lines(run, 2, running)
+  running[lost].kill()
+  running[lost].wait()
+  begun = time.time()
+  left = running[1 - lost].wait(timeout=hosts.HEARTBEAT_S + 30)
+  print(json.dumps({"lost": lost, "others_ended_after_s": round(time.time() - begun, 1), "code": left}))
+  assert left != 0
+  if lost == 0:  # with it JAX's own service is gone, and JAX may end the process before we can
+    return
+  (line,) = said(run, 1 - lost)
+  assert "another process of this run is gone" in line and "Traceback" not in pathlib.Path(f"{run}.0.err").read_text()
+
+
+def test_an_unreadable_cluster_is_one_line(tmp_path, capsys):
+  assert cli.main(["train", *RECIPE, "--cluster=here", f"--run_dir={tmp_path}/x"]) == 2
+  assert "--cluster=here: write auto, or HOST:PORT,PROCESSES,INDEX" in capsys.readouterr().err
