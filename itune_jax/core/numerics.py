@@ -33,6 +33,11 @@ def align(x, like):
   return jnp.expand_dims(x, tuple(range(like.ndim - x.ndim)))
 
 
+def span_of(B: int, T: int, chunk: int) -> int:
+  """How many positions of each of B rows `chunked_losses` projects at a time."""
+  return min(T, max(1, chunk // B))
+
+
 def chunked_losses(project: Callable, hidden_BTD, targets_BT, weights_BT, *, chunk: int = 256, z_loss: float = 0.0):
   """Weighted cross-entropy of the positions that carry weight, a chunk of the vocabulary matmul at a time.
 
@@ -48,7 +53,7 @@ def chunked_losses(project: Callable, hidden_BTD, targets_BT, weights_BT, *, chu
     once and are never kept.
   """
   B, T = targets_BT.shape
-  span = min(T, max(1, chunk // B))
+  span = span_of(B, T, chunk)
   example = jax.ShapeDtypeStruct((B, span, hidden_BTD.shape[-1]), hidden_BTD.dtype)
   # Only closed-over weights that are being differentiated are hoisted: a frozen head costs no dW.
   project, weights_of_head = jax.closure_convert(project, example)

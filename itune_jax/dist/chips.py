@@ -4,16 +4,26 @@ from typing import NamedTuple
 
 
 class Chip(NamedTuple):
-  """Its short name, and its memory in GiB as the vendor rounds it."""
+  """A chip: its short name and its figures, a second and one way where they are rates.
+
+  hbm_gib: memory as the vendor rounds it. flops: bfloat16 peak. hbm_rate: bytes to or from memory. link_rate: bytes
+  through one inter-chip link; an axis of the torus has a link to each side. wraps_at: an axis whose length is a
+  multiple of it is a ring.
+  """
 
   name: str
   hbm_gib: float
+  flops: float
+  hbm_rate: float
+  link_rate: float
+  wraps_at: int
 
 
-# From the system-architecture pages of Google Cloud TPU: v4, v5e, v5p, v6e.
+# Memory, peak and HBM rate: the system-architecture pages of Google Cloud TPU (v4, v5e, v5p, v6e). Links, and where axes
+# wrap: "How to Scale Your Model" (Austin et al. 2025), chapter on TPUs.
 CHIPS = {
-  "TPU v4": Chip("v4", 32.0),
-  "TPU v5 lite": Chip("v5e", 16.0),
-  "TPU v5": Chip("v5p", 95.0),
-  "TPU v6 lite": Chip("v6e", 32.0),
+  "TPU v4": Chip("v4", 32.0, 275e12, 1.228e12, 4.5e10, 4),
+  "TPU v5 lite": Chip("v5e", 16.0, 197e12, 0.819e12, 4.5e10, 16),
+  "TPU v5": Chip("v5p", 95.0, 459e12, 2.765e12, 9e10, 4),
+  "TPU v6 lite": Chip("v6e", 32.0, 918e12, 1.64e12, 9e10, 16),
 }

@@ -18,7 +18,10 @@ COMMANDS = {
   "export": ("export", "write a Hugging Face model folder or a PEFT adapter folder"),
   "import": ("import_", "bring a base model or a PEFT adapter into a folder of its own, with a manifest"),
   "merge": ("merge", "merge an adapter into its base and write a Hugging Face folder"),
-  "plan": ("plan", "compile a recipe's training step for a TPU slice, without one: does it fit?"),
+  "plan": (
+    "plan",
+    "compile a recipe's training step for a TPU slice, without one: does it fit, how long does it take?",
+  ),
   "inspect": ("inspect", "look at data (tokens coloured by loss weight) or at one training batch"),
   "report": ("report", "write report.html of a run directory"),
 }
@@ -195,6 +198,7 @@ def _plan(p):
     "--topology", required=True, metavar="SLICE", help="a slice by chip and shape, e.g. v5e:4x4, v5p:4x4x4"
   )
   p.add_argument("--dry_run", action="store_true", help="build and trace the step, compile nothing")
+  p.add_argument("--html", default="", metavar="FILE", help="write the table as a page too")
 
 
 def _report(p):

@@ -9,7 +9,7 @@ from tests import test_gin
 
 libtpu = pytest.importorskip("libtpu", reason="the TPU compiler is not installed: pip install libtpu")
 
-PODS = {"v5e_16": "v5e:4x4", "v5e_256": "v5e:16x16"}
+PODS = {"v5e_16": "v5e:4x4", "v5e_256": "v5e:16x16", "v5p_64": "v5p:4x4x4"}
 
 
 def plan(capsys, *argv):
@@ -19,16 +19,23 @@ def plan(capsys, *argv):
   return json.loads(out.out.strip().splitlines()[-1])
 
 
-def test_a_tiny_step_with_splash_attention_compiles_and_fits(capsys):
+def test_a_tiny_step_with_splash_attention_compiles_and_fits(capsys, tmp_path):
   found = plan(
     capsys,
     "--gin_file=recipes/llama_tiny.gin",
     "--gin_file=mesh/v5e_16.gin",
     "--gin_file=precision/bf16_master.gin",
     "--topology=v5e:2x2",
+    f"--html={tmp_path}/plan.html",
   )
   assert found["chips"] == 4 and found["hbm_gib_per_chip"] == 16 and found["fits"]
-  assert 0 < found["arguments_gib_per_chip"] < found["peak_gib_per_chip"] < 1
+  sizes = found["gib_per_chip"]
+  assert 0 < sizes["trained"] < sizes["optimizer"] and sum(sizes.values()) == pytest.approx(
+    found["peak_gib_per_chip"], abs=2e-3
+  )
+  assert 1 < found["flops_over_6nd"] < 4 and set(found["collective_bytes_per_chip"]) == {"fsdp"}
+  assert found["step_s"] > 0 and 0 < found["mfu"] < 1 and found["compile_s"] > 0
+  assert "it fits" in (tmp_path / "plan.html").read_text()
 
 
 @pytest.mark.parametrize("recipe", test_gin.PODS, ids=lambda p: p.stem)
@@ -40,13 +47,18 @@ def test_recipes_for_pods_build(recipe, capsys):
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-  "recipe,topology,limit", [("llama3_8b_lora_qv", "v5e:4x4", 2.4), ("llama3_8b_full", "v5e:16x16", 4.4)]
+  "recipe,topology,limit,mfu",
+  [
+    ("llama3_8b_lora_qv", "v5e:4x4", 2.4, 0.4),
+    ("llama3_8b_full", "v5e:16x16", 4.4, 0.55),
+    ("llama3_70b_lora", "v5p:4x4x4", 95.0, 0.5),
+  ],
 )
-def test_memory_of_a_chip(recipe, topology, limit, capsys):
+def test_memory_and_speed_of_a_chip(recipe, topology, limit, mfu, capsys):
   found = plan(capsys, f"--gin_file=recipes/{recipe}.gin", f"--topology={topology}", "--gin.DATA='any.jsonl'")
   with capsys.disabled():
     print(json.dumps(found))
-  assert found["fits"] and found["peak_gib_per_chip"] <= limit
+  assert found["fits"] and found["peak_gib_per_chip"] <= limit and found["mfu"] >= mfu
 
 
 def test_bad_topologies_are_one_line(capsys):

@@ -1,0 +1,94 @@
+"""How long a compiled step takes at least: arithmetic, memory and links of a chip, none of them waiting for another.
+
+    step_s = max(FLOPs / peak, HBM bytes / HBM rate, overlapped collectives) + collectives that nothing overlaps
+"""
+
+import collections
+import math
+import re
+from typing import Any, NamedTuple
+
+from jax.sharding import Mesh
+import numpy as np
+
+from itune_jax.dist import chips
+from itune_jax.dist import hlo
+
+# Matrix products of the attention kernels of nn/splash.py: q·k and p·v; backward makes scores again in both kernels.
+_SPLASH = {"_fwd_": 2, "_dq_": 3, "_dkv_": 4}
+
+
+class Roofline(NamedTuple):
+  """Seconds of one call by what bounds them, and bytes that a chip receives by mesh axes."""
+
+  compute_s: float
+  memory_s: float
+  overlapped_s: float
+  exposed_s: float
+  bytes_by_axes: dict[str, float]
+
+  @property
+  def step_s(self) -> float:
+    """The prediction."""
+    return max(self.compute_s, self.memory_s, self.overlapped_s) + self.exposed_s
+
+  @property
+  def bound(self) -> str:
+    """What a chip waits for most."""
+    parts = {"compute": self.compute_s, "memory": self.memory_s, "links": self.overlapped_s}
+    return max(parts, key=lambda name: parts[name])
+
+
+def kernel_flops(name: str, operands: tuple[hlo.Array, ...]) -> float:
+  """Arithmetic of one call of a causal splash kernel over a row: half of the score matrix. 0 for other kernels."""
+  products = next((n for part, n in _SPLASH.items() if part in name and name.startswith("splash")), 0)
+  q = next((a.shape for a in operands if a.kind in ("bf16", "f32") and len(a.shape) >= 3), ())
+  return products * float(math.prod(q)) * q[-2] if q else 0.0
+
+
+def predict(counts: hlo.Counts, chip: chips.Chip, mesh: Mesh) -> Roofline:
+  """Times of counted work on a mesh of such chips, whose devices know their coordinates."""
+  overlapped = exposed = 0.0
+  by_axes: dict[str, float] = collections.defaultdict(float)
+  for one in counts.collectives:
+    group = members(one.groups, mesh.size)
+    if len(group) < 2:
+      continue
+    by_axes[_axes(group, mesh)] += one.nbytes
+    links = 1.0 if one.op == "collective-permute" else _links(group, chip, mesh)
+    seconds = one.nbytes / (chip.link_rate * links)
+    overlapped, exposed = (overlapped + seconds, exposed) if one.overlapped else (overlapped, exposed + seconds)
+  return Roofline(counts.flops / chip.flops, counts.hbm_bytes / chip.hbm_rate, overlapped, exposed, dict(by_axes))
+
+
+def members(groups: str, devices: int) -> list[int]:
+  """The devices of the first group of a collective, in any of the ways that HLO writes groups."""
+  if found := re.match(r"mesh\[([^\]]*)\]\s*\{([^}]*)\}", groups):
+    sizes = {name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", found.group(1))}
+    named = re.findall(r"'([^']+)'", found.group(2))
+    order = np.arange(math.prod(sizes.values())).reshape(tuple(sizes.values()))
+    return order[tuple(slice(None) if name in named else 0 for name in sizes)].ravel().tolist()
+  if found := re.match(r"\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", groups):
+    shape = [int(n) for n in found.group(3).split(",")]
+    order = np.arange(math.prod(shape)).reshape(shape)
+    if found.group(4):
+      order = order.transpose([int(n) for n in found.group(4).split(",")])
+    return order.reshape(int(found.group(1)), int(found.group(2)))[0].tolist()
+  if found := re.match(r"\{?\{([\d,]+)\}", groups):
+    return [int(n) for n in found.group(1).split(",")]
+  return list(range(devices))  # an empty list of groups: all
+
+
+def _axes(group: list[int], mesh: Mesh) -> str:
+  """The mesh axes along which the devices of a group differ."""
+  places = np.array(np.unravel_index(group, tuple(mesh.shape.values())))
+  return "+".join(name for name, at in zip(mesh.shape, places, strict=True) if len(set(at.tolist())) > 1)
+
+
+def _links(group: list[int], chip: chips.Chip, mesh: Mesh) -> float:
+  """Links of a chip that a collective over the group can use at once: two on a ring, one on a line, for each axis."""
+  devices: Any = mesh.devices.ravel()
+  coords = np.array([device.coords for device in devices])
+  whole = coords.max(axis=0) + 1
+  spans = [len(set(coords[group][:, axis].tolist())) for axis in range(coords.shape[1])]
+  return max(1.0, sum(2.0 if n == whole[i] and n % chip.wraps_at == 0 else 1.0 for i, n in enumerate(spans) if n > 1))

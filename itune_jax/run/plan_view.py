@@ -1,0 +1,76 @@
+"""What `itune plan` shows to a person: one table for the terminal and the page, and what to change."""
+
+from collections.abc import Mapping
+import io
+from typing import Any
+
+import rich.console
+import rich.table
+
+from itune_jax.core import files
+
+
+def show(found: Mapping[str, Any], html: str = "") -> None:
+  """Prints the table on stderr, and writes it as a page where a file is named."""
+  table, hints = _table(found), advice(found)
+  screen = rich.console.Console(stderr=True)
+  screen.print(table)
+  for hint in hints:
+    screen.print(f"· {hint}", highlight=False)
+  if html:
+    page = rich.console.Console(record=True, file=io.StringIO(), width=110)
+    page.print(table)
+    for hint in hints:
+      page.print(f"· {hint}", highlight=False)
+    files.write_text(html, page.export_html(inline_styles=True))
+
+
+def advice(found: Mapping[str, Any]) -> list[str]:
+  """What to change when a step does not fit, or waits for something else than arithmetic."""
+  if "fits" not in found:
+    return []
+  hints, sizes = [], found["gib_per_chip"]
+  if not found["fits"]:
+    largest = max(sizes, key=lambda name: sizes[name])
+    hints.append(
+      f"It does not fit, and {largest.replace('_', ' ')} take most: "
+      + {
+        "activations_and_buffers": "fewer rows a micro-batch (MICRO_BATCHES), remat/full.gin, a smaller Sft.chunk.",
+        "frozen": "shard over more chips, precision/bf16_base.gin, or overlays/qlora.gin.",
+      }.get(largest, "shard over more chips, or train an adapter (peft/lora.gin).")
+    )
+  if found["bound"] == "memory":
+    hints.append("Bound by HBM: more rows a micro-batch would do more arithmetic for each byte read.")
+  if found["bound"] == "links":
+    hints.append("Bound by the links between chips: more positions a chip, or fewer chips along fsdp.")
+  if found["exposed_collectives_s"] > 0.2 * found["step_s"]:
+    hints.append("More than a fifth of the step waits for collectives that nothing overlaps.")
+  return hints
+
+
+def _table(found: Mapping[str, Any]) -> rich.table.Table:
+  table = rich.table.Table("", "", title=f"plan for {found['topology']}: {found['chips']} chips", show_header=False)
+  giga = lambda value: f"{value / 1e9:,.1f} GB"
+  add = lambda name, text: table.add_row(name, text)
+  add("parameters", f"{found['parameters']:,} ({found['trainable_parameters']:,} trained)")
+  add("positions a step", f"{found['positions_per_step']:,}")
+  if "fits" not in found:
+    return table
+  table.add_section()
+  verdict = "it fits" if found["fits"] else "it does not fit"
+  add("memory a chip", f"{found['peak_gib_per_chip']:.3f} of {found['hbm_gib_per_chip']:g} GiB: {verdict}")
+  for name, size in found["gib_per_chip"].items():
+    add(f"  {name.replace('_', ' ')}", f"{size:.3f} GiB")
+  table.add_section()
+  add("arithmetic a chip", f"{found['flops_per_chip'] / 1e12:,.1f} TFLOP ({found['flops_over_6nd']:.2f} × 6ND)")
+  add("HBM traffic a chip", giga(found["bytes_per_chip"]))
+  for axes, size in sorted(found["collective_bytes_per_chip"].items(), key=lambda item: -item[1]):
+    add(f"  received along {axes}", giga(size))
+  table.add_section()
+  add("step", f"{found['step_s']:.3f} s, bound by {found['bound']}")
+  for name in ("compute_s", "memory_s", "overlapped_collectives_s", "exposed_collectives_s"):
+    add(f"  {name.removesuffix('_s').replace('_', ' ')}", f"{found[name]:.3f} s")
+  add("MFU", f"{found['mfu']:.1%}")
+  add("positions a second", f"{found['positions_per_s']:,}")
+  add("compiled in", f"{found['compile_s']:.0f} s")
+  return table

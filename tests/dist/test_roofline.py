@@ -1,0 +1,71 @@
+"""Counting what a compiled program does: loops count as often as they turn, padding never."""
+
+import types
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+import numpy as np
+import pytest
+
+from itune_jax.dist import chips
+from itune_jax.dist import hlo
+from itune_jax.dist import roofline
+from itune_jax.run import plan
+
+LAYERS, ROWS, WIDTH = 6, 256, 512
+
+
+def scanned(x, w):
+  return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, w)[0].sum()
+
+
+def unrolled(x, w):
+  for i in range(LAYERS):
+    x = jnp.tanh(x @ w[i])
+  return x.sum()
+
+
+def compiled(fn, mesh=None):
+  """The gradient's program: for the CPU here, or sharded for TPUs."""
+  spec = {} if mesh is None else {"sharding": NamedSharding(mesh, P("data"))}
+  weights = {} if mesh is None else {"sharding": NamedSharding(mesh, P(None, "data"))}
+  x = jax.ShapeDtypeStruct((ROWS, WIDTH), jnp.bfloat16 if mesh else jnp.float32, **spec)
+  w = jax.ShapeDtypeStruct((LAYERS, WIDTH, WIDTH), x.dtype, **weights)
+  return jax.jit(jax.grad(fn, argnums=(0, 1))).lower(x, w).compile()
+
+
+@pytest.mark.parametrize("where", ["cpu", "tpu"])
+def test_a_scan_counts_as_its_unrolled_loop_and_as_the_formula(where):
+  mesh = None
+  if where == "tpu":
+    pytest.importorskip("libtpu", reason="the TPU compiler is not installed: pip install libtpu")
+    mesh = Mesh(np.array(plan.devices_of("v5e:2x2")), ("data",))
+  programs = [compiled(fn, mesh) for fn in (scanned, unrolled)]
+  counts = [hlo.Program(p.as_text()).counts() for p in programs]
+  formula = 3 * 2 * LAYERS * ROWS * WIDTH * WIDTH / (1 if mesh is None else 4)
+  assert [c.flops for c in counts] == [formula, formula]
+  if mesh is not None:  # the compiler counts adds and tanh as well, and sees no loop in the unrolled program
+    assert 1 <= programs[1].cost_analysis()["flops"] / formula < 1.05
+    # Weights are gathered forward and backward, and their gradient is summed, which costs twice its size.
+    assert sum(c.nbytes for c in counts[0].collectives) == pytest.approx(4 * LAYERS * WIDTH * WIDTH * 2, rel=0.1)
+    assert counts[0].hbm_bytes < 3 * programs[1].cost_analysis()["bytes accessed"]
+
+
+def test_groups_are_read_however_they_are_written():
+  mesh_form = "mesh['axis_0'=4,'axis_1'=2] {'axis_0'}"
+  for text in ("{{0,2,4,6},{1,3,5,7}}", "[2,4]<=[4,2]T(1,0)", mesh_form):
+    assert roofline.members(hlo._group(f"replica_groups={text}, x", "replica_groups="), 8) == [0, 2, 4, 6]
+
+
+def test_time_is_the_slowest_part_and_what_nothing_hides():
+  devices = np.array([types.SimpleNamespace(coords=(i % 4, i // 4, 0)) for i in range(16)]).reshape(4, 4)
+  mesh = types.SimpleNamespace(devices=devices, shape={"data": 4, "fsdp": 4}, size=16)
+  chip = chips.Chip("x", 16.0, flops=100.0, hbm_rate=10.0, link_rate=1.0, wraps_at=4)
+  gather = hlo.Collective("all-gather", "[4,4]<=[16]", 6.0, overlapped=True)
+  reduce = hlo.Collective("all-reduce", "[1,16]<=[16]", 8.0, overlapped=False)
+  line = roofline.predict(hlo.Counts(400.0, 20.0, (gather, reduce)), chip, mesh)
+  # Four rows of a ring of four: two links. All sixteen: four links.
+  assert (line.compute_s, line.memory_s, line.overlapped_s, line.exposed_s) == (4.0, 2.0, 3.0, 2.0)
+  assert line.step_s == 6.0 and line.bound == "compute"
+  assert line.bytes_by_axes == {"fsdp": 6.0, "data+fsdp": 8.0}
