@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from itune_jax.core import check
 
 Dtype = Literal["float32", "bfloat16"]
+CHUNK = 256  # positions that are projected onto the vocabulary at a time
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ def span_of(B: int, T: int, chunk: int) -> int:
   return min(T, max(1, chunk // B))
 
 
-def chunked_losses(project: Callable, hidden_BTD, targets_BT, weights_BT, *, chunk: int = 256, z_loss: float = 0.0):
+def chunked_losses(project: Callable, hidden_BTD, targets_BT, weights_BT, *, chunk: int = CHUNK, z_loss: float = 0.0):
   """Weighted cross-entropy of the positions that carry weight, a chunk of the vocabulary matmul at a time.
 
   Args:

@@ -197,7 +197,13 @@ def _plan(p):
   p.add_argument(
     "--topology", required=True, metavar="SLICE", help="a slice by chip and shape, e.g. v5e:4x4, v5p:4x4x4"
   )
-  p.add_argument("--dry_run", action="store_true", help="build and trace the step, compile nothing")
+  p.add_argument(
+    "--program",
+    choices=("train", "score", "prefill", "decode"),
+    default="train",
+    help="an optimizer step, or a program of the evaluators on as many rows as PACKING has (default: train)",
+  )
+  p.add_argument("--dry_run", action="store_true", help="build and trace the program, compile nothing")
   p.add_argument("--html", default="", metavar="FILE", help="write the table as a page too")
 
 

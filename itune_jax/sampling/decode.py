@@ -74,7 +74,7 @@ def generate(
   found: dict[int, Generation] = {}
   stops = jnp.asarray(sorted(set(stop_ids)) or [-1], jnp.int32)
   key = rng.named(rng.root(decode.seed), "sample")
-  prefill, loop = _programs(bind, decode.max_new_tokens)
+  prefill, loop = programs(bind, decode.max_new_tokens)
   for at in range(0, len(order), decode.batch):
     members = order[at : at + decode.batch]
     seen = [images[i] if images else None for i in members]
@@ -133,13 +133,15 @@ def _shards(bind) -> int:
   return bind.mesh.shape.get("data", 1) * bind.mesh.shape.get("fsdp", 1)
 
 
+def cache_axes(x: Any) -> tuple[str | None, ...]:
+  """How an array of a cache lies on the mesh: keys and values, or positions."""
+  return ("layers", "batch", "kv_heads", None, "head_dim") if x.ndim == 5 else ("batch", None)
+
+
 @functools.lru_cache(maxsize=32)
-def _programs(bind: Any, new: int) -> tuple[Callable, Callable]:
+def programs(bind: Any, new: int) -> tuple[Callable, Callable]:
   """The compiled prefill and decoding of one binder; jit adds one version per shape."""
-  spread = lambda cache, ctx: jax.tree.map(
-    lambda x: ctx.constrain(x, ("layers", "batch", "kv_heads", None, "head_dim") if x.ndim == 5 else ("batch", None)),
-    cache,
-  )
+  spread = lambda cache, ctx: jax.tree.map(lambda x: ctx.constrain(x, cache_axes(x)), cache)
 
   @functools.partial(jax.jit, static_argnums=4)
   def prefill(params, batch, cache_rows_RT, last_B, slots):

@@ -70,7 +70,7 @@ def loglikelihood(
 
 def losses(bind: Callable, params: Any, batch: batch_lib.Batch) -> tuple[np.ndarray, np.ndarray]:
   """(nll_BT in nats, is_argmax_BT) at the weighted positions of a batch, zero elsewhere."""
-  return jax.device_get(_program(bind)(params, batch))
+  return jax.device_get(program(bind)(params, batch))
 
 
 def totals(
@@ -91,7 +91,9 @@ def totals(
 
 
 @functools.lru_cache(maxsize=32)
-def _program(bind: Any) -> Callable:
+def program(bind: Any) -> Callable:
+  """`(params, batch) -> (nll_BT, is_argmax_BT)`, compiled once for a binder."""
+
   @jax.jit
   def run(params, batch):
     model = bind(params)

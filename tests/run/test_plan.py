@@ -38,6 +38,14 @@ def test_a_tiny_step_with_splash_attention_compiles_and_fits(capsys, tmp_path):
   assert "it fits" in (tmp_path / "plan.html").read_text()
 
 
+@pytest.mark.parametrize("program", ["score", "prefill", "decode"])
+def test_programs_of_the_evaluators_compile(program, capsys):
+  recipe = ("--gin_file=recipes/llama_tiny.gin", "--gin_file=mesh/v5e_16.gin", "--gin.feed.Packing.rows=8")
+  found = plan(capsys, *recipe, "--topology=v5e:2x2", f"--program={program}")
+  assert found["program"] == program and found["fits"] and found["step_s"] > 0 and found["gib_per_chip"]["weights"] > 0
+  assert found["positions_per_step"] == (8 if program == "decode" else 8 * 256)
+
+
 @pytest.mark.parametrize("recipe", test_gin.PODS, ids=lambda p: p.stem)
 def test_recipes_for_pods_build(recipe, capsys):
   topology = next(t for mesh, t in PODS.items() if f"mesh/{mesh}.gin" in recipe.read_text())

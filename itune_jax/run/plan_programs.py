@@ -1,0 +1,190 @@
+"""The programs that `itune plan` compiles: those of training, scoring, prefill and decoding, made of shapes alone."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+
+from itune_jax.core import axes as axes_lib
+from itune_jax.core import batch as batch_lib
+from itune_jax.core import numerics
+from itune_jax.core import rng
+from itune_jax.core import tree
+from itune_jax.dist import shard
+from itune_jax.models import hf_config
+from itune_jax.models import load as load_lib
+from itune_jax.models import published
+from itune_jax.models import view
+from itune_jax.peft import base as peft_base
+from itune_jax.run import runtime
+from itune_jax.run import specs
+from itune_jax.run import train as train_lib
+from itune_jax.sampling import decode as decode_lib
+from itune_jax.sampling import score as score_lib
+from itune_jax.train import state as state_lib
+from itune_jax.train import step as step_lib
+
+
+class Model(NamedTuple):
+  """A run's model and methods on devices that need not be there: shapes with shardings."""
+
+  run: train_lib.Train
+  mesh: Mesh
+  rules: axes_lib.Rules
+  binder: view.Binder
+  trainable: dict[str, Any]
+  frozen: dict[str, Any]
+
+  @property
+  def params(self) -> dict[str, Any]:
+    """All of them."""
+    return {**self.trainable, **self.frozen}
+
+  def shaped(self, dtype: Any, shape: tuple[int, ...], *axes: str | None) -> jax.ShapeDtypeStruct:
+    """An array of this shape, laid out by the rules of its axes."""
+    spec = axes_lib.partition_spec(axes, shape, self.rules, self.mesh)
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(self.mesh, spec))
+
+
+class Step(NamedTuple):
+  """A compiled function's source, the shapes that it takes, and what is known of it beforehand.
+
+  useful: operations that one position needs. unknown_turns: of loops whose number of turns depends on values.
+  """
+
+  fn: Any
+  given: tuple[Any, ...]
+  facts: dict[str, float]
+  mesh: Mesh
+  parts: dict[str, float]  # GiB a chip of what is handed to it
+  useful: float
+  unknown_turns: int
+
+
+def open_model(run: train_lib.Train, devices: Any) -> Model:
+  """The model of a run. Raises InputError when its shape is not known."""
+  mesh, rules = run.mesh.make(devices), run.mesh.rules
+  base = load_lib.abstract(
+    shape_of(run.model),
+    mesh=mesh,
+    rules=rules,
+    dtypes=runtime.dtypes_of(run.peft, run.precision),
+    remat=run.remat,
+    quantised=run.model.quant,
+  )
+  attached = peft_base.attach(
+    base.module, base.params, tuple(run.peft), rng.root(0), mesh=mesh, rules=rules, dtype=run.precision.trained
+  )
+  binder = view.Binder.of(attached.module, mesh, rules, run.precision.compute)
+  trainable = {n: attached.params[n] for n in sorted(attached.trainable)}
+  frozen = {n: v for n, v in attached.params.items() if n not in trainable}
+  return Model(run, mesh, rules, binder, trainable, frozen)
+
+
+def shape_of(model: specs.Model) -> Any:
+  """The config of a model, without its weights."""
+  if model.config is not None:
+    return model.config
+  if model.base in published.CONFIGS:
+    return hf_config.config_from_hf(published.CONFIGS[model.base], model.base)
+  return load_lib.open_source(specs.resolve(model.base)).config()
+
+
+def train(model: Model) -> Step:
+  """One optimizer step on PACKING, in MICRO_BATCHES."""
+  run = model.run
+  transform, rate = run.optimizer.make(run.steps, model.trainable)
+  state = state_lib.abstract(model.trainable, transform, model.mesh)
+  where = {name: value.sharding for name, value in model.trainable.items()}
+  fn = step_lib.make_step(model.binder, run.objective, transform, rate, where)
+  batch = _batch(model, (run.micro_batches, run.packing.rows // run.micro_batches, run.packing.row_length), True)
+  trained, frozen = tree.size(model.trainable), tree.size(model.frozen)
+  # Forward, the gradient of inputs, and of trained weights: two operations each.
+  useful = 6.0 * trained + 4.0 * frozen
+  parts = {"trained": model.trainable, "optimizer": state.opt_state, "frozen": model.frozen}
+  return _step(model, fn, (state, model.frozen, batch), parts, useful, _loss_turns(model, run.objective.chunk))
+
+
+def score(model: Model) -> Step:
+  """Log-likelihoods of PACKING's rows."""
+  packing = model.run.packing
+  batch = _batch(model, (packing.rows, packing.row_length))
+  turns = -(-packing.row_length // numerics.span_of(packing.rows, packing.row_length, numerics.CHUNK))
+  given = (model.params, batch)
+  return _step(model, score_lib.program(model.binder), given, {"weights": model.params}, _forward(model), turns)
+
+
+def prefill(model: Model) -> Step:
+  """The prompts of PACKING's rows, one to a row, into a cache of their length."""
+  fn, given, _ = _decoding(model)
+  return _step(model, fn, given, {"weights": model.params}, _forward(model, "head/", "embed/"), 1)  # no logits
+
+
+def decode(model: Model) -> Step:
+  """One new token for each of PACKING's rows behind a cache of their length."""
+  prefill_fn, given, loop = _decoding(model)
+  rows = model.run.packing.rows
+  cache, last_BD = jax.eval_shape(lambda *a: prefill_fn(*a, given[-1]), *given[:-1])
+  cache = jax.tree.map(lambda x: model.shaped(x.dtype, x.shape, *decode_lib.cache_axes(x)), cache)
+  whole = lambda dtype, *shape: model.shaped(dtype, shape, *[None] * len(shape))
+  rest = (
+    whole(jnp.int32, rows),
+    jax.eval_shape(lambda: jax.random.split(jax.random.key(0), rows)),
+    whole(jnp.bool_, rows),
+    whole(jnp.float32),
+    whole(jnp.float32),
+    whole(jnp.int32, 2),
+  )
+  given = (model.params, cache, whole(last_BD.dtype, *last_BD.shape), *rest)
+  step = _step(model, loop, given, {"weights": model.params, "cache": cache}, _forward(model), 1)
+  return step._replace(facts=step.facts | {"positions_per_step": rows})
+
+
+PROGRAMS = {"train": train, "score": score, "prefill": prefill, "decode": decode}
+
+
+def _decoding(model: Model):
+  packing = model.run.packing
+  shape = (packing.rows, packing.row_length)
+  prefill_fn, loop = decode_lib.programs(model.binder, 2)  # of two new tokens the first is prefill's: one turn
+  rows = model.shaped(jnp.int32, shape, "batch", "length")
+  last_B = model.shaped(jnp.int32, shape[:1], None)
+  return prefill_fn, (model.params, _batch(model, shape), rows, last_B, packing.row_length), loop
+
+
+def _step(model: Model, fn, given, parts, useful: float, turns: int) -> Step:
+  packing, trained = model.run.packing, tree.size(model.trainable)
+  facts = {
+    "parameters": trained + tree.size(model.frozen),
+    "trainable_parameters": trained,
+    "positions_per_step": packing.rows * packing.row_length,
+  }
+  return Step(fn, given, facts, model.mesh, {k: _gib_a_chip(v) for k, v in parts.items()}, useful, turns)
+
+
+def _forward(model: Model, *without: str) -> float:
+  """Operations of one position: an input table of its own is only looked up."""
+  untied = any(name.startswith("head/") for name in model.params)
+  without = (*without, "embed/") if untied else without
+  return 2.0 * tree.size({n: v for n, v in model.params.items() if not without or not n.startswith(without)})
+
+
+def _gib_a_chip(shapes: Any) -> float:
+  """What arrays of these shapes and shardings take on one device."""
+  sizes = [math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(shapes)]
+  return sum(sizes) / 2**30
+
+
+def _loss_turns(model: Model, chunk: int) -> int:
+  packing, cuts = model.run.packing, model.run.micro_batches
+  shards = batch_lib.Ctx(None, None, mesh=model.mesh, rules=model.binder.rules).shards("loss_batch")
+  return -(-packing.row_length // numerics.span_of(packing.rows // cuts, packing.row_length, chunk * shards))
+
+
+def _batch(model: Model, shape: tuple[int, ...], stacked: bool = False) -> batch_lib.Batch:
+  sharding = shard.batch_sharding(shape, model.mesh, model.rules, stacked=stacked)
+  make = lambda dtype: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+  ints = [make(jnp.int32) for _ in range(5)]
+  return batch_lib.Batch(ints[0], ints[1], make(jnp.float32), *ints[2:])
