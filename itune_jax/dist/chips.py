@@ -8,7 +8,7 @@ class Chip(NamedTuple):
 
   hbm_gib: memory as the vendor rounds it. flops: bfloat16 peak. hbm_rate: bytes to or from memory. link_rate: bytes
   through one inter-chip link; an axis of the torus has a link to each side. wraps_at: an axis whose length is a
-  multiple of it is a ring.
+  multiple of it is a ring. dcn_rate: bytes of a chip's share of the network between slices.
   """
 
   name: str
@@ -17,13 +17,14 @@ class Chip(NamedTuple):
   hbm_rate: float
   link_rate: float
   wraps_at: int
+  dcn_rate: float
 
 
-# Memory, peak and HBM rate: the system-architecture pages of Google Cloud TPU (v4, v5e, v5p, v6e). Links, and where axes
-# wrap: "How to Scale Your Model" (Austin et al. 2025), chapter on TPUs.
+# Memory, peak and HBM rate: the system-architecture pages of Google Cloud TPU (v4, v5e, v5p, v6e). Links, network,
+# and where axes wrap: "How to Scale Your Model" (Austin et al. 2025), chapter on TPUs.
 CHIPS = {
-  "TPU v4": Chip("v4", 32.0, 275e12, 1.228e12, 4.5e10, 4),
-  "TPU v5 lite": Chip("v5e", 16.0, 197e12, 0.819e12, 4.5e10, 16),
-  "TPU v5": Chip("v5p", 95.0, 459e12, 2.765e12, 9e10, 4),
-  "TPU v6 lite": Chip("v6e", 32.0, 918e12, 1.64e12, 9e10, 16),
+  "TPU v4": Chip("v4", 32.0, 275e12, 1.228e12, 4.5e10, 4, 6.25e9),
+  "TPU v5 lite": Chip("v5e", 16.0, 197e12, 0.819e12, 4.5e10, 16, 3.125e9),
+  "TPU v5": Chip("v5p", 95.0, 459e12, 2.765e12, 9e10, 4, 6.25e9),
+  "TPU v6 lite": Chip("v6e", 32.0, 918e12, 1.64e12, 9e10, 16, 12.5e9),
 }

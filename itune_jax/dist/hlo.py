@@ -22,6 +22,7 @@ _FREE = {
   *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional", "call", "after-all"),
   *("partition-id", "replica-id", "opt-barrier", "slice-done", "copy-done", "all-gather-done", "all-reduce-done"),
   *("collective-permute-done", "async-start", "async-update", "async-done"),
+  *("send", "send-done", "recv", "recv-done"),
 }
 
 
@@ -96,7 +97,9 @@ class Program:
         flops += turns * self._flops(body, line, kernel_flops)
         if not fused:
           traffic += turns * self._traffic(body, line)
-        if line.op.removesuffix("-start") in _COLLECTIVE:
+        if line.op == "recv" and "megascale" in line.rest:  # from another slice, by way of the hosts
+          found[line.name] = Collective("network", "", turns * line.arrays[0].nbytes, True)
+        elif line.op.removesuffix("-start") in _COLLECTIVE:
           self._note(found, body, line, turns, fused)
     return Counts(flops, traffic, tuple(found.values()))
 

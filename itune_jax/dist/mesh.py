@@ -3,6 +3,7 @@ import dataclasses
 import math
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
 from itune_jax.core import axes as axes_lib
@@ -12,11 +13,17 @@ from itune_jax.core import errors
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MeshSpec:
-  """Devices per mesh axis; one axis may be -1: all the devices that are left. `rules` are changes to the default table."""
+  """Devices per mesh axis; one axis may be -1: all the devices that are left.
+
+  slices: how many slices, joined by the data-centre network, the data axis spans: copies of the model are as far apart
+  as that, all other axes stay inside a slice. rules: changes to the default table.
+  """
+
   data: int = 1
   fsdp: int = -1
   tensor: int = 1
   expert: int = 1
+  slices: int = 1
   rules: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
@@ -25,6 +32,10 @@ class MeshSpec:
     check.require(
       all(n >= 1 or n == -1 for n in sizes) and sizes.count(-1) <= 1,
       f"MeshSpec({self.sizes()}): sizes are positive; one may be -1",
+    )
+    check.require(
+      self.slices >= 1 and (self.data == -1 or self.data % self.slices == 0),
+      f"MeshSpec(data={self.data}, slices={self.slices}): the data axis spans the slices, so they divide it",
     )
     unknown = {a for axes in self.rules.values() for a in axes} - set(axes_lib.MESH_AXES)
     check.require(not unknown, f"MeshSpec.rules names unknown mesh axes {sorted(unknown)}; they are {axes_lib.MESH_AXES}")
@@ -46,4 +57,13 @@ class MeshSpec:
     total = math.prod(sizes.values())
     if total != len(devices):
       raise errors.InputError(f"the mesh {sizes} has {total} places for {len(devices)} devices; change the mesh part")
-    return jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * 4, devices=devices)
+    kinds = (AxisType.Auto,) * len(sizes)
+    if self.slices == 1:
+      return jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=kinds, devices=devices)
+    inside = [n // self.slices if axis == "data" else n for axis, n in sizes.items()]
+    between = [self.slices if axis == "data" else 1 for axis in sizes]
+    try:
+      order = mesh_utils.create_hybrid_device_mesh(inside, between, devices, allow_split_physical_axes=True)
+    except (ValueError, AttributeError, AssertionError) as e:
+      raise errors.InputError(f"MeshSpec.slices = {self.slices} does not match the devices ({e})") from None
+    return Mesh(order, tuple(sizes), axis_types=kinds)

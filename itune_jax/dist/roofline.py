@@ -51,12 +51,15 @@ def predict(counts: hlo.Counts, chip: chips.Chip, mesh: Mesh) -> Roofline:
   overlapped = exposed = 0.0
   by_axes: dict[str, float] = collections.defaultdict(float)
   for one in counts.collectives:
+    if one.op == "network":
+      by_axes["slices"] += one.nbytes
+      overlapped += one.nbytes / chip.dcn_rate
+      continue
     group = members(one.groups, mesh.size)
     if len(group) < 2:
       continue
     by_axes[_axes(group, mesh)] += one.nbytes
-    links = 1.0 if one.op == "collective-permute" else _links(group, chip, mesh)
-    seconds = one.nbytes / (chip.link_rate * links)
+    seconds = one.nbytes / _rate(one.op, group, chip, mesh)
     overlapped, exposed = (overlapped + seconds, exposed) if one.overlapped else (overlapped, exposed + seconds)
   return Roofline(counts.flops / chip.flops, counts.hbm_bytes / chip.hbm_rate, overlapped, exposed, dict(by_axes))
 
@@ -83,6 +86,11 @@ def _axes(group: list[int], mesh: Mesh) -> str:
   """The mesh axes along which the devices of a group differ."""
   places = np.array(np.unravel_index(group, tuple(mesh.shape.values())))
   return "+".join(name for name, at in zip(mesh.shape, places, strict=True) if len(set(at.tolist())) > 1)
+
+
+def _rate(op: str, group: list[int], chip: chips.Chip, mesh: Mesh) -> float:
+  """Bytes a second that a chip can receive in a collective over the group."""
+  return chip.link_rate * (1.0 if op == "collective-permute" else _links(group, chip, mesh))
 
 
 def _links(group: list[int], chip: chips.Chip, mesh: Mesh) -> float:

@@ -197,6 +197,7 @@ def _plan(p):
   p.add_argument(
     "--topology", required=True, metavar="SLICE", help="a slice by chip and shape, e.g. v5e:4x4, v5p:4x4x4"
   )
+  p.add_argument("--slices", type=int, default=1, help="how many such slices, joined by the network (default: 1)")
   p.add_argument(
     "--program",
     choices=("train", "score", "prefill", "decode"),

@@ -26,17 +26,25 @@ from itune_jax.run import train as train_lib
 GIB = 2**30
 
 
-def plan(run: train_lib.Train, topology: str, program: str = "train", dry_run: bool = False) -> dict[str, Any]:
+def plan(
+  run: train_lib.Train, topology: str, program: str = "train", slices: int = 1, dry_run: bool = False
+) -> dict[str, Any]:
   """Compiles one of a run's programs for `topology`; with dry_run it is traced only. Sizes are GiB a chip.
 
   Raises InputError when there is no such topology, no TPU compiler, or no known shape of the model.
   """
-  devices = devices_of(topology)
+  devices = devices_of(topology, slices)
   chip = chips.CHIPS.get(devices[0].device_kind)
   if chip is None:
     raise errors.InputError(f"--topology={topology}: {devices[0].device_kind} is not among {', '.join(chips.CHIPS)}")
   step = plan_programs.PROGRAMS[program](plan_programs.open_model(run, devices))
-  found = {"topology": topology, "program": program, "chips": len(devices), "hbm_gib_per_chip": chip.hbm_gib}
+  found = {
+    "topology": topology,
+    "slices": slices,
+    "program": program,
+    "chips": len(devices),
+    "hbm_gib_per_chip": chip.hbm_gib,
+  }
   found |= step.facts
   started = time.perf_counter()
   lowered = step.fn.lower(*step.given)
@@ -77,7 +85,7 @@ def _short(seconds: float) -> float:
   return float(f"{seconds:.4g}")
 
 
-def devices_of(topology: str) -> Any:
+def devices_of(topology: str, slices: int = 1) -> Any:
   """Descriptions of the devices of a slice, for the compiler alone. Raises InputError when it does not know it."""
   # The compiler asks the cloud which machine this is unless told not to.
   os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
@@ -87,7 +95,7 @@ def devices_of(topology: str) -> Any:
   if not jax.config.jax_platforms:
     jax.config.update("jax_platforms", "cpu")  # nothing runs here, and looking for chips takes seconds
   try:
-    return topologies.get_topology_desc(topology, "tpu").devices
+    return topologies.get_topology_desc(topology, "tpu", num_slices=slices).devices
   except Exception as e:  # whatever the plugin raises
     reason = str(e).splitlines()[0][:120]
     raise errors.InputError(
@@ -99,6 +107,6 @@ def devices_of(topology: str) -> Any:
 def main(args) -> None:
   """Runs the command; the last line of stdout is one JSON object."""
   gin_setup.parse("train", args.gin_file, args.overrides)
-  found = plan(gin_setup.call(train_lib.Train), args.topology, args.program, args.dry_run)
+  found = plan(gin_setup.call(train_lib.Train), args.topology, args.program, args.slices, args.dry_run)
   plan_view.show(found, args.html)
   print(json.dumps(found))

@@ -48,8 +48,13 @@ def advice(found: Mapping[str, Any]) -> list[str]:
   return hints
 
 
+def _where(found: Mapping[str, Any]) -> str:
+  several = f"{found['slices']} slices of " if found["slices"] > 1 else ""
+  return f"{several}{found['topology']}: {found['chips']} chips"
+
+
 def _table(found: Mapping[str, Any]) -> rich.table.Table:
-  table = rich.table.Table("", "", title=f"plan for {found['topology']}: {found['chips']} chips", show_header=False)
+  table = rich.table.Table("", "", title=f"{found['program']} on {_where(found)}", show_header=False)
   giga = lambda value: f"{value / 1e9:,.1f} GB"
   add = lambda name, text: table.add_row(name, text)
   add("parameters", f"{found['parameters']:,} ({found['trainable_parameters']:,} trained)")

@@ -8,8 +8,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 import numpy as np
 import pytest
 
+from itune_jax.core import errors
 from itune_jax.dist import chips
 from itune_jax.dist import hlo
+from itune_jax.dist import mesh as mesh_lib
 from itune_jax.dist import roofline
 from itune_jax.run import plan
 
@@ -61,7 +63,7 @@ def test_groups_are_read_however_they_are_written():
 def test_time_is_the_slowest_part_and_what_nothing_hides():
   devices = np.array([types.SimpleNamespace(coords=(i % 4, i // 4, 0)) for i in range(16)]).reshape(4, 4)
   mesh = types.SimpleNamespace(devices=devices, shape={"data": 4, "fsdp": 4}, size=16)
-  chip = chips.Chip("x", 16.0, flops=100.0, hbm_rate=10.0, link_rate=1.0, wraps_at=4)
+  chip = chips.Chip("x", 16.0, flops=100.0, hbm_rate=10.0, link_rate=1.0, wraps_at=4, dcn_rate=0.5)
   gather = hlo.Collective("all-gather", "[4,4]<=[16]", 6.0, overlapped=True)
   reduce = hlo.Collective("all-reduce", "[1,16]<=[16]", 8.0, overlapped=False)
   line = roofline.predict(hlo.Counts(400.0, 20.0, (gather, reduce)), chip, mesh)
@@ -69,3 +71,15 @@ def test_time_is_the_slowest_part_and_what_nothing_hides():
   assert (line.compute_s, line.memory_s, line.overlapped_s, line.exposed_s) == (4.0, 2.0, 3.0, 2.0)
   assert line.step_s == 6.0 and line.bound == "compute"
   assert line.bytes_by_axes == {"fsdp": 6.0, "data+fsdp": 8.0}
+  network = hlo.Collective("network", "", 4.0, overlapped=True)
+  line = roofline.predict(hlo.Counts(400.0, 20.0, (gather, reduce, network)), chip, mesh)
+  assert line.overlapped_s == 11.0 and line.bound == "links" and line.bytes_by_axes["slices"] == 4.0
+
+
+def test_the_data_axis_spans_the_slices():
+  pytest.importorskip("libtpu", reason="the TPU compiler is not installed: pip install libtpu")
+  made = mesh_lib.MeshSpec(data=4, fsdp=-1, slices=2).make(plan.devices_of("v5e:4x4", slices=2))
+  assert dict(made.shape) == {"data": 4, "fsdp": 8, "tensor": 1, "expert": 1}
+  assert [{d.slice_index for d in row.ravel()} for row in made.devices] == [{0}, {0}, {1}, {1}]
+  with pytest.raises(errors.InputError, match="does not match the devices"):
+    mesh_lib.MeshSpec(data=4, fsdp=-1, slices=4).make(plan.devices_of("v5e:4x4", slices=2))
