@@ -51,7 +51,7 @@ Rules = Mapping[str, tuple[str, ...]]
 # batch gathers hidden states instead of the projection.
 DEFAULT_RULES: Rules = {
   "batch": ("data", "fsdp"),
-  "length": (),
+  "length": ("sequence",),
   "embed": ("fsdp",),
   "heads": ("tensor",),
   "kv_heads": ("tensor",),

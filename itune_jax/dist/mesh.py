@@ -22,6 +22,7 @@ class MeshSpec:
   data: int = 1
   fsdp: int = -1
   tensor: int = 1
+  sequence: int = 1
   expert: int = 1
   slices: int = 1
   rules: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
@@ -46,7 +47,7 @@ class MeshSpec:
 
   def sizes(self) -> dict[str, int]:
     """Devices per axis, as asked for."""
-    return {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor, "expert": self.expert}
+    return {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor, "sequence": self.sequence, "expert": self.expert}
 
   def make(self, devices=None) -> Mesh:
     """The mesh over all (or the given) devices. Raises InputError when the sizes do not multiply to their number."""

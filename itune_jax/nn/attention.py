@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from itune_jax.nn import kernels
 from itune_jax.nn import mask
 from itune_jax.nn import norm
+from itune_jax.nn import ring
 from itune_jax.nn import rope as rope_lib
 from itune_jax.nn import site
 
@@ -90,7 +91,8 @@ class Attention(nnx.Module):
     if self.spec.prefix_lm and ctx.prefix_BT is not None:
       out, lse = kernels.dense(q, k, v, _prefix_sees(ctx, window), **how)
     elif cache is None or x_BTD.shape[1] > 1:
-      out, lse = kernels.packed(q, k, v, ctx.segments_BT, ctx, window=window, **how)
+      attend = ring.packed if ring.applies(ctx, x_BTD.shape[1]) else kernels.packed
+      out, lse = attend(q, k, v, ctx.segments_BT, ctx, window=window, **how)
     else:
       k_BKSH, v_BKSH = cache.read(layer)
       out, lse = kernels.cached(q, k_BKSH, v_BKSH, ctx.positions_BT, cache.positions_BS, window=window, **how)

@@ -35,7 +35,7 @@ def packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, ctx=None, *, window=None, scale=
   """
   how = (scale or 1 / math.sqrt(q_BTNH.shape[-1]), softcap)
   window = None if window is None else jnp.asarray(window, jnp.int32)
-  local: Any = functools.partial(_local, how, ctx is not None and ctx.platform == "tpu")
+  local: Any = functools.partial(on_device, how, ctx is not None and ctx.platform == "tpu")
   if ctx is None or ctx.mesh is None or ctx.mesh.size == 1:
     return local(q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
   rules, mesh = dict(ctx.rules), ctx.mesh
@@ -51,8 +51,8 @@ def packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, ctx=None, *, window=None, scale=
   return run(q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
 
 
-def _local(how, on_tpu, q_BTNH, k_BTKH, v_BTKH, segments_BT, window) -> Any:
-  """The kernel of one device, by where it runs."""
+def on_device(how, on_tpu, q_BTNH, k_BTKH, v_BTKH, segments_BT, window) -> Any:
+  """The kernel of one device, by where it runs. how: (scale, softcap)."""
   if on_tpu and splash.supports(q_BTNH, window):
     return splash.packed(how, q_BTNH, k_BTKH, v_BTKH, segments_BT)
   return _packed(how, q_BTNH, k_BTKH, v_BTKH, segments_BT, window)

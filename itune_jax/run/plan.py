@@ -51,7 +51,19 @@ def plan(
   if dry_run:
     return found
   log.info(f"compiling for {len(devices)} {chip.name} chips; a large model takes about a minute …")
-  compiled = lowered.compile()
+  try:
+    compiled = lowered.compile()
+  except jax.errors.JaxRuntimeError as e:
+    if "RESOURCE_EXHAUSTED" not in str(e):
+      raise
+    # The compiler gives up on what is far too large, and says how large only in words.
+    reason = str(e).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")
+    return found | {
+      "fits": False,
+      "gib_per_chip": step.parts,
+      "reason": reason,
+      "compile_s": time.perf_counter() - started,
+    }
   took, memory = time.perf_counter() - started, compiled.memory_analysis()
   peak = memory.peak_memory_in_bytes / GIB
   counts = hlo.Program(compiled.as_text(), step.unknown_turns).counts(roofline.kernel_flops)

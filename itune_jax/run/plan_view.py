@@ -30,6 +30,8 @@ def advice(found: Mapping[str, Any]) -> list[str]:
   if "fits" not in found:
     return []
   hints, sizes = [], found["gib_per_chip"]
+  if "reason" in found and sum(sizes.values()) < found["hbm_gib_per_chip"]:
+    sizes = sizes | {"activations_and_buffers": found["hbm_gib_per_chip"]}
   if not found["fits"]:
     largest = max(sizes, key=lambda name: sizes[name])
     hints.append(
@@ -39,6 +41,8 @@ def advice(found: Mapping[str, Any]) -> list[str]:
         "frozen": "shard over more chips, precision/bf16_base.gin, or overlays/qlora.gin.",
       }.get(largest, "shard over more chips, or train an adapter (peft/lora.gin).")
     )
+  if "reason" in found:
+    return hints
   if found["bound"] == "memory":
     hints.append("Bound by HBM: more rows a micro-batch would do more arithmetic for each byte read.")
   if found["bound"] == "links":
@@ -60,6 +64,9 @@ def _table(found: Mapping[str, Any]) -> rich.table.Table:
   add("parameters", f"{found['parameters']:,} ({found['trainable_parameters']:,} trained)")
   add("positions a step", f"{found['positions_per_step']:,}")
   if "fits" not in found:
+    return table
+  if "reason" in found:
+    add("memory a chip", f"it does not fit: {found['reason']}")
     return table
   table.add_section()
   verdict = "it fits" if found["fits"] else "it does not fit"

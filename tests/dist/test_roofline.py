@@ -79,7 +79,7 @@ def test_time_is_the_slowest_part_and_what_nothing_hides():
 def test_the_data_axis_spans_the_slices():
   pytest.importorskip("libtpu", reason="the TPU compiler is not installed: pip install libtpu")
   made = mesh_lib.MeshSpec(data=4, fsdp=-1, slices=2).make(plan.devices_of("v5e:4x4", slices=2))
-  assert dict(made.shape) == {"data": 4, "fsdp": 8, "tensor": 1, "expert": 1}
+  assert dict(made.shape) == {"data": 4, "fsdp": 8, "tensor": 1, "sequence": 1, "expert": 1}
   assert [{d.slice_index for d in row.ravel()} for row in made.devices] == [{0}, {0}, {1}, {1}]
   with pytest.raises(errors.InputError, match="does not match the devices"):
     mesh_lib.MeshSpec(data=4, fsdp=-1, slices=4).make(plan.devices_of("v5e:4x4", slices=2))
