@@ -58,25 +58,24 @@ def plan(
       raise
     # The compiler gives up on what is far too large, and says how large only in words.
     reason = str(e).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")
-    return found | {
-      "fits": False,
-      "gib_per_chip": step.parts,
-      "reason": reason,
-      "compile_s": time.perf_counter() - started,
-    }
-  took, memory = time.perf_counter() - started, compiled.memory_analysis()
-  peak = memory.peak_memory_in_bytes / GIB
+    found |= {"fits": False, "gib_per_chip": _rounded(step.parts), "reason": reason}
+  else:
+    found |= _measured(step, compiled, chip, found["positions_per_step"] / len(devices))
+  return found | {"compile_s": round(time.perf_counter() - started, 1)}
+
+
+def _measured(step: plan_programs.Step, compiled: Any, chip: chips.Chip, positions: float) -> dict[str, Any]:
+  """What the compiled program takes; `positions` are a chip's."""
+  peak = compiled.memory_analysis().peak_memory_in_bytes / GIB
   counts = hlo.Program(compiled.as_text(), step.unknown_turns).counts(roofline.kernel_flops)
   line = roofline.predict(counts, chip, step.mesh)
-  positions = found["positions_per_step"] / len(devices)
   useful = step.useful * positions
-  sizes = step.parts | {"activations_and_buffers": max(0.0, peak - sum(step.parts.values()))}
-  return found | {
+  return {
     "peak_gib_per_chip": round(peak, 3),
-    "gib_per_chip": {name: round(size, 3) for name, size in sizes.items()},
+    "gib_per_chip": _rounded(step.parts | {"activations_and_buffers": max(0.0, peak - sum(step.parts.values()))}),
     "fits": bool(peak <= chip.hbm_gib),
     "flops_per_chip": counts.flops,
-    "flops_over_6nd": round(counts.flops / (6.0 * found["parameters"] * positions), 3),
+    "flops_over_6nd": round(counts.flops / (6.0 * step.facts["parameters"] * positions), 3),
     "bytes_per_chip": counts.hbm_bytes,
     "collective_bytes_per_chip": line.bytes_by_axes,
     "compute_s": _short(line.compute_s),
@@ -87,9 +86,12 @@ def plan(
     "step_s": _short(line.step_s),
     "mfu": round(useful / chip.flops / line.step_s, 3),
     "hardware_utilisation": round(line.compute_s / line.step_s, 3),
-    "positions_per_s": round(found["positions_per_step"] / line.step_s),
-    "compile_s": round(took, 1),
+    "positions_per_s": round(step.facts["positions_per_step"] / line.step_s),
   }
+
+
+def _rounded(sizes: dict[str, float]) -> dict[str, float]:
+  return {name: round(size, 3) for name, size in sizes.items()}
 
 
 def _short(seconds: float) -> float:

@@ -69,6 +69,14 @@ def test_memory_and_speed_of_a_chip(recipe, topology, limit, mfu, capsys):
   assert found["fits"] and found["peak_gib_per_chip"] <= limit and found["mfu"] >= mfu
 
 
+def test_what_is_far_too_large_is_an_answer_and_no_traceback(capsys):
+  flags = ("--gin_file=mesh/v5e_16.gin", "--gin.feed.Packing.rows=4096", "--gin.feed.Packing.row_length=16384")
+  assert cli.main(["plan", "--gin_file=recipes/llama_tiny.gin", *flags, "--topology=v5e:2x2"]) == 0
+  out = capsys.readouterr()
+  found = json.loads(out.out.strip().splitlines()[-1])
+  assert found["fits"] is False and "Ran out of memory" in found["reason"] and "fewer rows a micro-batch" in out.err
+
+
 def test_bad_topologies_are_one_line(capsys):
   argv = ["plan", "--gin_file=recipes/llama_tiny.gin", "--topology=v5e:3x777"]
   assert cli.main(argv) == 2 and "--topology=v5e:3x777: the TPU compiler does not know it" in capsys.readouterr().err
