@@ -26,16 +26,16 @@ RECIPE = [
 ]
 
 
-def start(run, processes, devices=4):
+def start(run, processes, devices=4, flags=()):
   """The command as so many processes with equal shares of `devices`; stderr of each in a file beside the run."""
   port = local.free_port()
-  flags = os.environ["XLA_FLAGS"].replace("device_count=8", f"device_count={devices // processes}")
-  command = [sys.executable, "-m", "itune_jax.run.cli", "train", *RECIPE, f"--run_dir={run}"]
+  fake = os.environ["XLA_FLAGS"].replace("device_count=8", f"device_count={devices // processes}")
+  command = [sys.executable, "-m", "itune_jax.run.cli", "train", *RECIPE, *flags, f"--run_dir={run}"]
   running = []
   for i in range(processes):
     cluster = [f"--cluster=127.0.0.1:{port},{processes},{i}"] if processes > 1 else []
     with open(f"{run}.{i}.err", "w", encoding="utf-8") as err:
-      env = {**os.environ, "XLA_FLAGS": flags}
+      env = {**os.environ, "XLA_FLAGS": fake}
       running.append(subprocess.Popen([*command, *cluster], env=env, stderr=err, stdout=subprocess.DEVNULL))
   return running
 
@@ -111,3 +111,26 @@ def test_a_lost_process_ends_the_others(alone, tmp_path, lost):
 def test_an_unreadable_cluster_is_one_line(tmp_path, capsys):
   assert cli.main(["train", *RECIPE, "--cluster=here", f"--run_dir={tmp_path}/x"]) == 2
   assert "--cluster=here: write auto, or HOST:PORT,PROCESSES,INDEX" in capsys.readouterr().err
+
+
+@pytest.mark.full
+def test_killed_twenty_times_and_resumed_equals_straight_through(alone, tmp_path):
+  """SIGKILL to either of two processes at random moments of start-up, steps and saves; the other ends by itself."""
+  assert alone
+  steps, rs, kills = ["--gin.STEPS=160"], np.random.RandomState(0), 0
+  straight, run = tmp_path / "straight", tmp_path / "killed"
+  assert ended(start(straight, 2, flags=steps), 600) == [0, 0]
+  while kills < 20:
+    running = start(run, 2, flags=steps)
+    time.sleep(rs.uniform(3.0, 16.0))
+    victim = rs.randint(2)
+    assert running[victim].poll() is None, "the run ended before it was killed often enough: give it more steps"
+    running[victim].kill()
+    kills += 1
+    codes = ended(running, hosts.HEARTBEAT_S + 60)
+    assert codes[victim] == -signal.SIGKILL and codes[1 - victim] != 0
+  assert ended(start(run, 2, flags=steps), 600) == [0, 0]
+  for name, array in test_resume.arrays(straight).items():
+    np.testing.assert_array_equal(test_resume.arrays(run)[name], array, err_msg=name)
+  assert test_resume.lines(run) == test_resume.lines(straight)
+  print(json.dumps({"kills": kills, "processes": 2, "equal_bit_for_bit": True}))
