@@ -1,11 +1,11 @@
-# Sourced by the other scripts: makes .venv if need be and installs the pinned versions, once per lock file.
+# Sourced by the other scripts: makes .venv if need be and installs the pinned versions, once per lock file and version of this script.
 # A stamp holds the hash of what was installed, so a second run installs nothing.
 install_env() {
   local extra="${1:-}" python="${PYTHON:-python3.11}"
   command -v "$python" >/dev/null || python=python3
   [ -x .venv/bin/python ] || "$python" -m venv .venv
   local stamp=".venv/.installed-${extra:-base}" want
-  want="$(cat requirements.lock requirements-parity.txt setup.cfg | sha256sum)"
+  want="$(cat requirements.lock requirements-parity.txt setup.cfg scripts/env.sh | sha256sum)"
   [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && return 0
   echo "installing ${extra:-the base} environment into .venv …" >&2
   .venv/bin/python -m pip install -qq --disable-pip-version-check -r requirements.lock

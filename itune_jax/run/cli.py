@@ -91,7 +91,9 @@ def _parser() -> argparse.ArgumentParser:
   )
   commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
   for name, (_, text) in COMMANDS.items():
-    sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    sub = commands.add_parser(
+      name, help=text, description=text[0].upper() + text[1:] + ("" if text.endswith("?") else ".")
+    )
     _FLAGS[name](sub)
     sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
   return parser
