@@ -1,0 +1,36 @@
+"""How every recipe for a slice lays its parameters: a golden, so that no change of rules goes unseen.
+
+`python -m tests.run.test_shardings` writes it anew.
+"""
+
+import json
+import pathlib
+
+import pytest
+
+from itune_jax.run import gin_setup
+from itune_jax.run import plan
+from itune_jax.run import plan_programs
+from itune_jax.run import train
+from tests import test_gin
+from tests.run import test_plan
+
+GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "shardings.json"
+
+
+def shardings(recipe: pathlib.Path) -> dict[str, str]:
+  """The spec of every parameter on the recipe's slice; nothing is compiled and no weight is made."""
+  topology = next(t for mesh, t in test_plan.PODS.items() if f"mesh/{mesh}.gin" in recipe.read_text())
+  gin_setup.parse("train", [str(recipe)], ["DATA = 'any.jsonl'"])
+  model = plan_programs.open_model(gin_setup.call(train.Train), plan.devices_of(topology))
+  return {name: str(tuple(value.sharding.spec)) for name, value in sorted(model.params.items())}
+
+
+@pytest.mark.parametrize("recipe", test_gin.PODS, ids=lambda p: p.stem)
+def test_parameters_lie_as_they_did(recipe):
+  pytest.importorskip("libtpu", reason="the TPU compiler is not installed: pip install libtpu")
+  assert shardings(recipe) == json.loads(GOLDEN.read_text())[recipe.stem]
+
+
+if __name__ == "__main__":
+  GOLDEN.write_text(json.dumps({r.stem: shardings(r) for r in test_gin.PODS}, indent=1) + "\n")
