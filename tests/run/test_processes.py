@@ -117,12 +117,12 @@ def test_an_unreadable_cluster_is_one_line(tmp_path, capsys):
 def test_killed_twenty_times_and_resumed_equals_straight_through(alone, tmp_path):
   """SIGKILL to either of two processes at random moments of start-up, steps and saves; the other ends by itself."""
   assert alone
-  steps, rs, kills = ["--gin.STEPS=160"], np.random.RandomState(0), 0
+  steps, rs, kills = ["--gin.STEPS=160", "--gin.checkpoint.Keep.every=4"], np.random.RandomState(0), 0
   straight, run = tmp_path / "straight", tmp_path / "killed"
   assert ended(start(straight, 2, flags=steps), 600) == [0, 0]
   while kills < 20:
     running = start(run, 2, flags=steps)
-    time.sleep(rs.uniform(3.0, 16.0))
+    time.sleep(rs.uniform(6.0, 24.0))  # the first step is done after about ten seconds
     victim = rs.randint(2)
     assert running[victim].poll() is None, "the run ended before it was killed often enough: give it more steps"
     running[victim].kill()
