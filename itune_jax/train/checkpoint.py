@@ -7,7 +7,7 @@
 The base is not saved again: an adapter's checkpoint is megabytes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import contextlib
 import dataclasses
 import os
@@ -191,8 +191,7 @@ def save_trainable(folder: str, trainable: Mapping[str, Any], identity: Mapping[
 def restore_trainable(folder: str, like: Mapping[str, Any]) -> dict[str, Any]:
   """The trainable parameters alone, for warm starts, evaluation and export."""
   meta = files.read_json(os.path.join(folder, "meta.json"))
-  stored = ocp.StandardCheckpointer().restore(os.path.join(os.path.abspath(folder), "arrays")) if meta["names"] else {}
-  by_name = {name: stored[f"{i:05d}"] for i, name in enumerate(meta["names"])}
+  by_name = _stored(folder, meta["names"], like) if meta["names"] else {}
   found = {}
   for name, value in like.items():
     array = by_name.get(f".trainable['{name}']")
@@ -203,6 +202,21 @@ def restore_trainable(folder: str, like: Mapping[str, Any]) -> dict[str, Any]:
       )
     found[name] = jax.device_put(array.astype(value.dtype), value.sharding)
   return found
+
+
+def _stored(folder: str, names: Sequence[str], like: Mapping[str, Any]) -> dict[str, Any]:
+  """All arrays of a checkpoint, wherever it was saved: parameters and their moments where `like` has them."""
+  path, saver = os.path.join(os.path.abspath(folder), "arrays"), ocp.StandardCheckpointer()
+  shapes = saver.metadata(path).item_metadata.tree
+  mesh = next(iter(like.values())).sharding.mesh
+  target = {}
+  for i, name in enumerate(names):
+    array = shapes[f"{i:05d}"]
+    own = (v.sharding for n, v in like.items() if f"['{n}']" in name and v.shape == tuple(array.shape))
+    where = next(own, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+    target[f"{i:05d}"] = jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=where)
+  found = saver.restore(path, target)
+  return {name: found[f"{i:05d}"] for i, name in enumerate(names)}
 
 
 @jax.jit

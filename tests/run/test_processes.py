@@ -87,6 +87,9 @@ def test_stopped_in_two_processes_and_resumed_in_four_equals_one(alone, tmp_path
   print(json.dumps({"resumed_at": step, "first_step_error": error[step], "last_error": error[-1]}))
   assert error[: step + 1].max() <= 1e-6 and error[-1] <= 1e-4
   same = ("trained_tokens", "padding_share", "weight", "learning_rate")
+  # What several processes saved is read by one, and by anything that takes an adapter.
+  assert test_resume.arrays(run).keys() == test_resume.arrays(alone).keys()
+  assert cli.main(["generate", "--prompt=x", f"--adapter={run}", "--gin.decode.Decode.max_new_tokens=2"]) == 0
   for mine, other in zip(test_resume.lines(run), test_resume.lines(alone), strict=True):
     assert [mine[name] for name in same] == [other[name] for name in same]
 
