@@ -11,12 +11,22 @@ import pathlib
 import sys
 import tempfile
 
+import transformers
+
 sys.path.insert(0, ".")
 
 from itune_jax.data import chat  # noqa: E402
 from itune_jax.data import tokenizer  # noqa: E402
 from itune_jax.run import specs  # noqa: E402
 from tests.data import test_chat  # noqa: E402
+from tests.models import doc  # noqa: E402
+from tests.models import families as cases  # noqa: E402
+from tests.models import folders  # noqa: E402
+
+try:
+  import torch  # only `families` needs it
+except ImportError:
+  torch = None
 
 
 def chat_rows() -> None:
@@ -30,12 +40,8 @@ def chat_rows() -> None:
 
 def families() -> None:
   """tests/golden/families.json: logits of the last position, and a digest of all, by case."""
-  import torch
-  import transformers
-
-  from tests.models import families as cases
-  from tests.models import folders
-
+  if torch is None:
+    sys.exit("torch is missing: bash scripts/test.sh parity installs it")
   found = {}
   for case in folders.EVERY:
     kind = "vlm" if case in cases.VLM else "encdec" if case in cases.ENCDEC else "decoder"
@@ -66,8 +72,6 @@ def families() -> None:
 
 def models() -> None:
   """docs/models.md."""
-  from tests.models import doc
-
   path = pathlib.Path("docs/models.md")
   path.write_text(doc.page())
   print(f"wrote {path}")

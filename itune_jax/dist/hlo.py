@@ -198,9 +198,8 @@ class Program:
     groups = _group(line.rest, "replica_groups=") or _group(line.rest, "source_target_pairs=")
     made = sum(a.nbytes for a in (line.arrays[-1:] if line.op.endswith("-start") else line.arrays))
     taken = sum(a.nbytes for name in line.operands for a in self._arrays(body, name))
-    size = {"all-reduce": 2 * taken, "reduce-scatter": taken}.get(op, taken if op == "collective-permute" else made)
-    if op == "all-reduce" and not taken:
-      size = 2 * made
+    # An all-reduce is a reduce-scatter and an all-gather.
+    size = {"all-reduce": 2 * taken, "reduce-scatter": taken, "collective-permute": taken}.get(op, made)
     overlapped = fused or line.op.endswith("-start") or "async_collective_name" in line.rest
     before = found.get(key, Collective(op, groups, 0.0, False))
     found[key] = Collective(op, groups, max(before.nbytes, turns * size), before.overlapped or overlapped)

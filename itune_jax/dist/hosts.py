@@ -51,12 +51,16 @@ def agreed(value: int) -> int:
   return value if jax.process_count() == 1 else int(multihost_utils.broadcast_one_to_all(value))
 
 
+def several() -> bool:
+  """Whether this process has joined others."""
+  return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
 def leave(code: int) -> None:
-  """Ends this process at once when others may be waiting for it: they see that it is gone and end too."""
-  if jax.distributed.is_initialized() and jax.process_count() > 1:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+  """Ends this process at once: a normal end would wait for the others, who may be waiting for it."""
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(code)
 
 
 def rows(mesh: Mesh, rules: axes_lib.Rules, count: int, micro_batches: int = 1) -> list[int]:

@@ -41,6 +41,7 @@ class MeshSpec:
     unknown = {a for axes in self.rules.values() for a in axes} - set(axes_lib.MESH_AXES)
     check.require(not unknown, f"MeshSpec.rules names unknown mesh axes {sorted(unknown)}; they are {axes_lib.MESH_AXES}")
 
+    check.require(len(self.rules.get("length", ())) <= 1, "MeshSpec.rules: `length` goes along one mesh axis at most")
     known = set(axes_lib.LOGICAL_AXES)
     check.require(set(self.rules) <= known, f"MeshSpec.rules names unknown axes {sorted(set(self.rules) - known)}")
     object.__setattr__(self, "rules", {**axes_lib.DEFAULT_RULES, **self.rules})

@@ -38,13 +38,17 @@ def packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, ctx=None, *, window=None, scale=
   local: Any = functools.partial(on_device, how, ctx is not None and ctx.platform == "tpu")
   if ctx is None or ctx.mesh is None or ctx.mesh.size == 1:
     return local(q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
-  rules, mesh = dict(ctx.rules), ctx.mesh
-  kv = axes_lib.partition_spec(("batch", "length", "kv_heads", None), k_BTKH.shape, rules | {"length": ()}, mesh)
-  row = PartitionSpec(kv[0], None)
+  whole_rows = dict(ctx.rules) | {"length": ()}
+  return on_mesh(local, ctx.mesh, whole_rows, q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
+
+
+def on_mesh(local, mesh, rules, q_BTNH, k_BTKH, v_BTKH, segments_BT, window) -> Any:
+  """Runs a kernel on every device's part. Queries' heads lie as the keys' do: a device has all heads of its groups."""
+  kv = axes_lib.partition_spec(("batch", "length", "kv_heads", None), k_BTKH.shape, rules, mesh)
   run = jax.shard_map(
     local,
     mesh=mesh,
-    in_specs=(kv, kv, kv, row, PartitionSpec()),
+    in_specs=(kv, kv, kv, PartitionSpec(*kv[:2]), PartitionSpec()),
     out_specs=(kv, PartitionSpec(*kv[:3])),
     check_vma=False,
   )

@@ -10,9 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 
-from itune_jax.core import axes as axes_lib
 from itune_jax.nn import kernels
 from itune_jax.nn import mask
 
@@ -27,22 +25,12 @@ def applies(ctx, length: int) -> bool:
 
 def packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, ctx, *, window=None, scale=None, softcap=0.0) -> tuple[Any, Any]:
   """As `kernels.packed`, over global arrays whose length lies along the sequence axis."""
-  rules, mesh = dict(ctx.rules), ctx.mesh
+  rules = dict(ctx.rules)
   (axis,) = rules["length"]
-  # The queries' heads lie as the keys' do, so that a device has all heads of its groups.
-  kv = axes_lib.partition_spec(("batch", "length", "kv_heads", None), k_BTKH.shape, rules, mesh)
-  row = PartitionSpec(*kv[:2])
   how = (scale or q_BTNH.shape[-1] ** -0.5, softcap)
-  local = functools.partial(_local, axis, mesh.shape[axis], how, ctx.platform == "tpu")
+  local = functools.partial(_local, axis, ctx.mesh.shape[axis], how, ctx.platform == "tpu")
   window = None if window is None else jnp.asarray(window, jnp.int32)
-  run = jax.shard_map(
-    local,
-    mesh=mesh,
-    in_specs=(kv, kv, kv, row, PartitionSpec()),
-    out_specs=(kv, PartitionSpec(*kv[:3])),
-    check_vma=False,
-  )
-  return run(q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
+  return kernels.on_mesh(local, ctx.mesh, rules, q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
 
 
 def _local(axis: str, count: int, how, on_tpu: bool, q_BTNH, k_BTKH, v_BTKH, segments_BT, window):

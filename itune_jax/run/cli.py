@@ -7,6 +7,7 @@ import argparse
 import importlib
 import os
 import sys
+import traceback
 
 from itune_jax.core import errors
 
@@ -27,8 +28,32 @@ COMMANDS = {
 }
 
 
+_HOSTS = "itune_jax.dist.hosts"
+
+
 def main(argv: list[str] | None = None) -> int:
-  """Runs a command; returns the exit code: 0, 1 for a failed run, 2 for bad input."""
+  """Runs a command; returns the exit code: 0, 1 for a failed run, 2 for bad input.
+
+  One of several processes does not return from a failure: it ends at once, so that no other waits for it.
+  """
+  try:
+    code = _run(argv)
+  except BaseException:
+    if not _among_others():
+      raise
+    traceback.print_exc()
+    code = 1
+  if code and _among_others():
+    sys.modules[_HOSTS].leave(code)
+  return code
+
+
+def _among_others() -> bool:
+  """Whether a command joined other processes. The module is looked up, not imported: that would cost `--help` JAX."""
+  return _HOSTS in sys.modules and sys.modules[_HOSTS].several()
+
+
+def _run(argv: list[str] | None) -> int:
   argv = list(sys.argv[1:] if argv is None else argv)
   parser = _parser()
   if not argv or argv[0] in ("-h", "--help"):
@@ -62,8 +87,6 @@ def _fail(error, code, debug, cause=None) -> int:
   if debug:
     raise (cause or error)
   print(f"itune: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-  if "itune_jax.dist.hosts" in sys.modules:
-    sys.modules["itune_jax.dist.hosts"].leave(code)
   return code
 
 

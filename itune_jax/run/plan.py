@@ -21,6 +21,7 @@ from itune_jax.dist import roofline
 from itune_jax.run import gin_setup
 from itune_jax.run import plan_programs
 from itune_jax.run import plan_view
+from itune_jax.run import runtime
 from itune_jax.run import train as train_lib
 
 GIB = 2**30
@@ -52,7 +53,8 @@ def plan(
     return found
   log.info(f"compiling for {len(devices)} {chip.name} chips; a large model takes about a minute …")
   try:
-    compiled = lowered.compile()
+    with runtime.uncached():
+      compiled = lowered.compile()
   except jax.errors.JaxRuntimeError as e:
     if "RESOURCE_EXHAUSTED" not in str(e):
       raise

@@ -104,15 +104,17 @@ def train(model: Model) -> Step:
   # Forward, the gradient of inputs, and of trained weights: two operations each.
   useful = 6.0 * trained + 4.0 * frozen
   parts = {"trained": model.trainable, "optimizer": state.opt_state, "frozen": model.frozen}
-  return _step(model, fn, (state, model.frozen, batch), parts, useful, _loss_turns(model, run.objective.chunk))
+  # As the objective does: its chunk is for each shard of the loss's rows.
+  shards = batch_lib.Ctx(None, None, mesh=model.mesh, rules=model.binder.rules).shards("loss_batch")
+  turns = _loss_turns(batch.tokens_BT.shape, run.objective.chunk * shards)
+  return _step(model, fn, (state, model.frozen, batch), parts, useful, turns)
 
 
 def score(model: Model) -> Step:
   """Log-likelihoods of PACKING's rows."""
   packing = model.run.packing
   batch = _batch(model, (packing.rows, packing.row_length))
-  turns = -(-packing.row_length // numerics.span_of(packing.rows, packing.row_length, numerics.CHUNK))
-  given = (model.params, batch)
+  given, turns = (model.params, batch), _loss_turns(batch.tokens_BT.shape, numerics.CHUNK)
   return _step(model, score_lib.program(model.binder), given, {"weights": model.params}, _forward(model), turns)
 
 
@@ -177,10 +179,10 @@ def _gib_a_chip(shapes: Any) -> float:
   return sum(sizes) / 2**30
 
 
-def _loss_turns(model: Model, chunk: int) -> int:
-  packing, cuts = model.run.packing, model.run.micro_batches
-  shards = batch_lib.Ctx(None, None, mesh=model.mesh, rules=model.binder.rules).shards("loss_batch")
-  return -(-packing.row_length // numerics.span_of(packing.rows // cuts, packing.row_length, chunk * shards))
+def _loss_turns(shape: tuple[int, ...], chunk: int) -> int:
+  """Turns of the loop over chunks of the vocabulary matmul, when every position counts."""
+  *_, rows, length = shape
+  return -(-length // numerics.span_of(rows, length, chunk))
 
 
 def _batch(model: Model, shape: tuple[int, ...], stacked: bool = False) -> batch_lib.Batch:

@@ -1,6 +1,7 @@
 """What every command builds from its values: mesh, tokenizer, base, adapters, engine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+import contextlib
 import dataclasses
 import json
 import math
@@ -8,6 +9,7 @@ import os
 from typing import Any
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh
 from rich import progress
 import rich.console
@@ -102,6 +104,19 @@ def configure_jax() -> None:
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
   jax.config.update("jax_raise_persistent_cache_errors", False)
+
+
+@contextlib.contextmanager
+def uncached() -> Iterator[None]:
+  """Compiles without the persistent cache, whose entries for chips that are not there cannot be read."""
+  before = jax.config.jax_enable_compilation_cache
+  jax.config.update("jax_enable_compilation_cache", False)
+  compilation_cache.reset_cache()
+  try:
+    yield
+  finally:
+    jax.config.update("jax_enable_compilation_cache", before)
+    compilation_cache.reset_cache()
 
 
 def open_tokenizer(model: specs.Model) -> Any:

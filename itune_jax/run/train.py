@@ -103,8 +103,7 @@ class Train:
       return Run(run_dir, facts)
     # --- run directory: new, or the same run ---
     checkpointer = checkpoint.Checkpointer(run_dir, self.keep, runtime.identity(session))
-    if log.is_lead():
-      _claim(run_dir, argv, facts, manifest)
+    _claim(run_dir, argv, facts, manifest)
     latest = checkpointer.latest()
     if latest:
       state = checkpointer.restore(latest, state)
@@ -232,7 +231,7 @@ def _warn_of_idle_shards(mesh, rows: int) -> None:
 
 
 def _claim(run_dir: str, argv, facts, manifest) -> None:
-  """Makes the run directory, or checks that the one there is of the same configuration."""
+  """Makes the run directory (the lead does), or checks that the one there is of the same configuration."""
   operative, path = gin_setup.operative(), os.path.join(run_dir, "operative.gin")
   if os.path.exists(path):
     with open(path, encoding="utf-8") as f:
@@ -249,6 +248,8 @@ def _claim(run_dir: str, argv, facts, manifest) -> None:
     return
   if os.path.isdir(run_dir) and checkpoint.committed(os.path.join(run_dir, "checkpoints")):
     raise errors.InputError(f"{run_dir} holds checkpoints but no operative.gin; use another --run_dir")
+  if not log.is_lead():
+    return
   os.makedirs(run_dir, exist_ok=True)
   files.write_text(os.path.join(run_dir, "config.gin"), gin_setup.given())
   files.write_json(
@@ -260,9 +261,12 @@ def _claim(run_dir: str, argv, facts, manifest) -> None:
 
 
 def _commit() -> str:
-  done = subprocess.run(
-    ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=os.path.dirname(__file__)
-  )
+  """The commit of the checkout, or nothing where there is no git (an image)."""
+  command = ["git", "rev-parse", "HEAD"]
+  try:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=os.path.dirname(__file__))
+  except OSError:
+    return ""
   return done.stdout.strip()
 
 

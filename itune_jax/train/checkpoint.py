@@ -63,8 +63,8 @@ class Checkpointer:
     self.finish()
     folder = os.path.join(os.path.abspath(self.folder), f"{step:06d}")
     names, leaves = _flatten(state)
-    # The state is donated to the next step, and on CPU its copy on the host would be the same memory.
-    leaves = jax.tree.map(jnp.copy, leaves)
+    if jax.default_backend() == "cpu":  # the host's copy would be the state's own memory, and the next step takes that
+      leaves = jax.tree.map(jnp.copy, leaves)
     meta = {"step": step, "batches_consumed": step, "names": names, "metrics": dict(metrics), **self._identity}
     with _one_line(folder):
       meta["sums"] = {name: int(value) for name, value in zip(names, _sums(leaves).values(), strict=True)}
@@ -164,8 +164,9 @@ def restore(folder: str, like: Any) -> Any:
   for name, (key, leaf) in zip(names, leaves.items(), strict=True):
     if found[key].shape != leaf.shape:
       raise errors.InputError(f"{folder}: {name} has shape {found[key].shape} there and {leaf.shape} here")
+  saved = meta.get("sums", {})  # none in checkpoints of earlier versions
   for name, total in zip(names, _sums(found).values(), strict=True):
-    if int(total) != meta["sums"][name]:
+    if int(total) != saved.get(name, int(total)):
       raise errors.InputError(
         f"{folder}: {name} is not what was saved (its checksum differs): the files are damaged; remove this folder to "
         "resume from the checkpoint before"
@@ -191,7 +192,7 @@ def save_trainable(folder: str, trainable: Mapping[str, Any], identity: Mapping[
 def restore_trainable(folder: str, like: Mapping[str, Any]) -> dict[str, Any]:
   """The trainable parameters alone, for warm starts, evaluation and export."""
   meta = files.read_json(os.path.join(folder, "meta.json"))
-  by_name = _stored(folder, meta["names"], like) if meta["names"] else {}
+  by_name = stored(folder, meta["names"], like) if meta["names"] else {}
   found = {}
   for name, value in like.items():
     array = by_name.get(f".trainable['{name}']")
@@ -204,7 +205,7 @@ def restore_trainable(folder: str, like: Mapping[str, Any]) -> dict[str, Any]:
   return found
 
 
-def _stored(folder: str, names: Sequence[str], like: Mapping[str, Any]) -> dict[str, Any]:
+def stored(folder: str, names: Sequence[str], like: Mapping[str, Any]) -> dict[str, Any]:
   """All arrays of a checkpoint, wherever it was saved: parameters and their moments where `like` has them."""
   path, saver = os.path.join(os.path.abspath(folder), "arrays"), ocp.StandardCheckpointer()
   shapes = saver.metadata(path).item_metadata.tree

@@ -11,8 +11,6 @@ from rich import progress as rich_progress
 import rich.console
 import tensorboardX
 
-from itune_jax.core import log
-
 
 class Bar:
   """A progress bar on stderr: step, loss, trained tokens a second, time left."""
@@ -26,7 +24,6 @@ class Bar:
       rich_progress.TextColumn("left"),
       rich_progress.TimeRemainingColumn(),
       console=rich.console.Console(stderr=True),
-      disable=not log.is_lead(),
     )
     self._task = self._bar.add_task("train", total=steps, completed=done, loss=math.nan, speed=0.0)
     self._bar.start()

@@ -82,8 +82,8 @@ class Loop:
             self.checkpointer.finish()
             return state
           if asked:
-            self.checkpointer.finish()
-            raise errors.RunError(f"asked to stop (SIGTERM): step {step} is saved; the same command goes on from it")
+            done = f"step {step} is saved" if step else "nothing was trained yet"
+            raise errors.RunError(f"asked to stop (SIGTERM): {done}; the same command goes on from it")
         batch = next(self.batches)
         state, metrics = self.step_fn(state, self.frozen, self.put(batch))
         bad = self._publish(pending, clock, bad)
@@ -96,6 +96,9 @@ class Loop:
         f"after step {step}: another process of this run is gone ({str(e).splitlines()[0][:120]}); start all of them "
         "again with the same command"
       ) from None
+    except BaseException:
+      self.checkpointer.finish()  # what is being saved is made whole first
+      raise
     finally:
       for hook in self.hooks:
         hook.close()

@@ -30,7 +30,7 @@ def arrays(run):
   folder = checkpoint.committed(str(run / "checkpoints"))[-1]
   names = files.read_json(os.path.join(folder, "meta.json"))["names"]
   here = {"": jax.device_put(0.0, jax.NamedSharding(tiny.mesh(1), jax.P()))}  # wherever it was saved
-  return {name: np.asarray(array) for name, array in checkpoint._stored(folder, names, here).items()}
+  return {name: np.asarray(array) for name, array in checkpoint.stored(folder, names, here).items()}
 
 
 def lines(run):
