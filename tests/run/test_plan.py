@@ -2,6 +2,8 @@
 
 import json
 
+import jax
+from jax.experimental.compilation_cache import compilation_cache as cache_lib
 import pytest
 
 from itune_jax.run import cli
@@ -46,8 +48,20 @@ def test_programs_of_the_evaluators_compile(program, capsys):
   assert found["positions_per_step"] == (8 if program == "decode" else 8 * 256)
 
 
-def test_a_second_plan_does_not_stumble_over_the_compilation_cache(capsys):
-  # What is compiled for chips that are not there cannot be read back: JAX would warn of it, and warnings are errors.
+@pytest.fixture
+def compilation_cache(tmp_path):
+  """A folder that JAX's persistent cache is in."""
+  before = jax.config.jax_compilation_cache_dir
+  jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+  cache_lib.reset_cache()
+  yield
+  jax.config.update("jax_compilation_cache_dir", before)
+  cache_lib.reset_cache()
+
+
+@pytest.mark.usefixtures("compilation_cache")
+def test_plans_leave_the_compilation_cache_alone(capsys):
+  # What is compiled for chips that are not there cannot be read back: JAX would warn on every later plan.
   recipe = ("--gin_file=recipes/llama_tiny.gin", "--gin_file=mesh/v5e_16.gin", "--gin.feed.Packing.rows=4")
   for _ in range(2):
     assert plan(capsys, *recipe, "--topology=v5e:2x2", "--program=score")["fits"]
