@@ -154,6 +154,8 @@ class Block(nnx.Module):
 class Decoder(nnx.Module):
   """Embedding, a stack of blocks, a final norm, and the output projection (tied or not)."""
 
+  cached = "blocks"  # the stack whose layers keep keys and values
+
   def __init__(self, cfg: DecoderConfig, key, *, dtype=jnp.float32, remat: stack.Remat = stack.Remat()):
     self.cfg, self.remat = cfg, remat
     self.bank = nnx.Dict()

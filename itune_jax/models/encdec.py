@@ -172,6 +172,8 @@ class _Next(NamedTuple):
 class EncDec(nnx.Module):
   """One table of embeddings, two stacks with a relative bias each, and the output projection (tied or not)."""
 
+  cached = "decoder"  # the stack whose layers keep keys and values
+
   def __init__(self, cfg: EncDecConfig, key, *, dtype=jnp.float32, remat: stack.Remat = stack.Remat()):
     self.cfg, self.remat = cfg, remat
     self.bank = nnx.Dict()

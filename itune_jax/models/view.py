@@ -1,13 +1,17 @@
 """A model bound to parameters, as objectives, samplers and scorers see it."""
 
 import dataclasses
+import functools
 from typing import Any
 
+import jax
 from jax.sharding import Mesh
 import jax.numpy as jnp
 
 from itune_jax.core import axes as axes_lib
 from itune_jax.core import batch as batch_lib
+from itune_jax.nn import site
+from itune_jax.nn import stack
 from itune_jax.nn import tree as nn_tree
 
 
@@ -34,6 +38,11 @@ class BoundModel:
     """Hidden states [B, T, D] of new tokens, and the cache that holds them."""
     hidden_BTD, cache, _ = self.module.hidden(tokens_BT, ctx, cache)
     return hidden_BTD, cache
+
+  @property
+  def is_apart(self) -> bool:
+    """Whether layers that keep keys and values are modules of their own (`Binder.apart`)."""
+    return stack.is_apart(getattr(self.module, self.module.cached))
 
   def project(self, hidden, ctx=None):
     """Logits [..., V] of hidden states [..., D]; of rows [B, T, D] laid out as the loss wants them."""
@@ -65,3 +74,21 @@ class Binder:
 
   def __call__(self, params) -> BoundModel:
     return BoundModel(self.skeleton.build(params), self)
+
+  def apart(self, params) -> tuple["Binder", dict[str, Any]]:
+    """A binder and parameters of the same model whose layers run without a scan, each on arrays of its own."""
+    module = _apart(self.skeleton, params)
+    skeleton, arrays = nn_tree.disassemble(module)
+    return dataclasses.replace(self, skeleton=skeleton), arrays
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _apart(skeleton, params):
+  module = skeleton.build(params)
+  layers = stack.apart(getattr(module, module.cached))
+  for layer in layers:
+    for one in nn_tree.sites(layer).values():
+      if isinstance(one, site.Proj):
+        site.turn(one)
+  setattr(module, module.cached, layers)
+  return module

@@ -94,8 +94,8 @@ class Attention(nnx.Module):
       attend = ring.packed if ring.applies(ctx, x_BTD.shape[1]) else kernels.packed
       out, lse = attend(q, k, v, ctx.segments_BT, ctx, window=window, **how)
     else:
-      k_BKSH, v_BKSH = cache.read(layer)
-      out, lse = kernels.cached(q, k_BKSH, v_BKSH, ctx.positions_BT, cache.positions_BS, window=window, **how)
+      k_BKHS, v_BKSH = cache.read(layer)
+      out, lse = kernels.cached(q, k_BKHS, v_BKSH, ctx.positions_BT, cache.positions_BS, window=window, **how)
     out, _ = self.mix((out, lse), ctx, x=q)
     return self.o(out, ctx), cache
 

@@ -2,7 +2,8 @@
 
 A slot remembers the position it holds (-1 when empty), so visibility never depends on where a key lies. A
 window shorter than the sequence makes the cache a ring: slot = position mod size. Rows keep their own cursors,
-so prompts of different length need no left padding.
+so prompts of different length need no left padding. Keys are stored transposed: scores are then a matmul that
+reads them where they are.
 """
 
 import dataclasses
@@ -12,20 +13,28 @@ import jax
 import jax.numpy as jnp
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=("k_LBKSH", "v_LBKSH", "positions_BS"), meta_fields=())
+@functools.partial(jax.tree_util.register_dataclass, data_fields=("k_LBKHS", "v_LBKSH", "positions_BS"), meta_fields=())
 @dataclasses.dataclass(frozen=True)
 class Cache:
-  """Keys and values of all layers. `positions_BS` is shared by the layers: they advance together."""
+  """Keys and values of all layers, as one array each or (`by_layer`) as one for each layer.
 
-  k_LBKSH: jax.Array
-  v_LBKSH: jax.Array
+  `positions_BS` is shared by the layers: they advance together.
+  """
+
+  k_LBKHS: jax.Array | tuple[jax.Array, ...]
+  v_LBKSH: jax.Array | tuple[jax.Array, ...]
   positions_BS: jax.Array
 
   @classmethod
   def empty(cls, layers: int, batch: int, slots: int, kv_heads: int, head_dim: int, dtype=jnp.float32) -> "Cache":
     """A cache with every slot empty."""
-    shape = (layers, batch, kv_heads, slots, head_dim)
-    return cls(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.full((batch, slots), -1, jnp.int32))
+    lead = (layers, batch, kv_heads)
+    k_LBKHS, v_LBKSH = jnp.zeros((*lead, head_dim, slots), dtype), jnp.zeros((*lead, slots, head_dim), dtype)
+    return cls(k_LBKHS, v_LBKSH, jnp.full((batch, slots), -1, jnp.int32))
+
+  def by_layer(self) -> "Cache":
+    """The same with arrays of each layer's own, for layers that run one by one: none is cut out of a larger one."""
+    return Cache(tuple(self.k_LBKHS), tuple(self.v_LBKSH), self.positions_BS)
 
   @property
   def slots(self) -> int:
@@ -45,19 +54,28 @@ class Cache:
     """Stores keys and values of one layer; positions that are not valid are dropped."""
     rows = jnp.arange(positions_BT.shape[0])[:, None] if rows_BT is None else rows_BT
     slots = jnp.where(valid_BT, positions_BT % self.slots, self.slots)
-    put = lambda store, x: store.at[layer, rows, :, slots].set(x.astype(store.dtype), mode="drop")
-    return dataclasses.replace(self, k_LBKSH=put(self.k_LBKSH, k_BTKH), v_LBKSH=put(self.v_LBKSH, v_BTKH))
+    if isinstance(self.k_LBKHS, tuple):
+      k_BKHS, v_BKSH = self.read(layer)
+      k_BKHS = k_BKHS.at[rows, :, :, slots].set(k_BTKH.astype(k_BKHS.dtype), mode="drop")
+      v_BKSH = v_BKSH.at[rows, :, slots].set(v_BTKH.astype(v_BKSH.dtype), mode="drop")
+      swap = lambda all_layers, own: (*all_layers[:layer], own, *all_layers[layer + 1 :])
+      return Cache(swap(self.k_LBKHS, k_BKHS), swap(self.v_LBKSH, v_BKSH), self.positions_BS)
+    k_LBKHS = self.k_LBKHS.at[layer, rows, :, :, slots].set(k_BTKH.astype(self.k_LBKHS.dtype), mode="drop")
+    v_LBKSH = self.v_LBKSH.at[layer, rows, :, slots].set(v_BTKH.astype(self.v_LBKSH.dtype), mode="drop")
+    return Cache(k_LBKHS, v_LBKSH, self.positions_BS)
 
   def read(self, layer):
-    """(k_BKSH, v_BKSH) of one layer."""
+    """(k_BKHS, v_BKSH) of one layer, a Python number when the layers have arrays of their own."""
+    if isinstance(self.k_LBKHS, tuple):
+      return self.k_LBKHS[layer], self.v_LBKSH[layer]
     pick = lambda store: jax.lax.dynamic_index_in_dim(store, layer, keepdims=False)
-    return pick(self.k_LBKSH), pick(self.v_LBKSH)
+    return pick(self.k_LBKHS), pick(self.v_LBKSH)
 
   def insert(self, row, other: "Cache") -> "Cache":
     """Replaces one row by the only row of a cache of the same size (a refilled slot of a batch)."""
     put = lambda store, x, axis: jax.lax.dynamic_update_slice_in_dim(store, x.astype(store.dtype), row, axis)
     return Cache(
-      put(self.k_LBKSH, other.k_LBKSH, 1),
+      put(self.k_LBKHS, other.k_LBKHS, 1),
       put(self.v_LBKSH, other.v_LBKSH, 1),
       put(self.positions_BS, other.positions_BS, 0),
     )

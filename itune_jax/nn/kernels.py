@@ -63,32 +63,28 @@ def on_device(how, on_tpu, q_BTNH, k_BTKH, v_BTKH, segments_BT, window) -> Any:
 
 
 def cached(
-  q_BTNH, k_BKSH, v_BKSH, q_positions_BT, k_positions_BS, *, window=None, scale=None, softcap=0.0, bias_BNTS=None
+  q_BTNH, k_BKHS, v_BKSH, q_positions_BT, k_positions_BS, *, window=None, scale=None, softcap=0.0, bias_BNTS=None
 ):
   """Attention over a cache: a query sees every filled slot whose position is not after its own.
 
-  One new token a row is bound by reading the cache, so it is a multiply and a sum that fuse with the read; a dot
-  would first copy keys and values into another layout.
+  Keys come transposed: both products are then matmuls whose operands lie as they must.
   """
   B, T, N, H = q_BTNH.shape
-  K = k_BKSH.shape[1]
+  K = k_BKHS.shape[1]
   q = q_BTNH.reshape(B, T, K, N // K, H).astype(jnp.float32) * (scale or 1 / math.sqrt(H))
+  q_BKgH = q.transpose(0, 2, 3, 1, 4).reshape(B, K, -1, H)  # queries of a group: heads, then positions
   distance = q_positions_BT[:, :, None] - k_positions_BS[:, None, :]
   seen = (k_positions_BS[:, None, :] >= 0) & (distance >= 0)
   if window is not None:
     seen &= distance < window
-  if T == 1:
-    scores = jnp.sum(q[:, 0, :, :, None] * k_BKSH[:, :, None].astype(jnp.float32), axis=-1)[:, :, :, None]
-  else:
-    scores = jnp.einsum("BTKGH,BKSH->BKGTS", q, k_BKSH.astype(jnp.float32))
-  scores = _cap(scores, softcap)
+  scores = _cap(jax.lax.dot_general(q_BKgH, k_BKHS.astype(jnp.float32), (((3,), (2,)), ((0, 1), (0, 1)))), softcap)
+  scores = scores.reshape(B, K, N // K, T, -1)
   if bias_BNTS is not None:
     scores += bias_BNTS.reshape(B, K, N // K, T, -1)
   p, lse = _softmax(scores, seen[:, None, None])
-  if T == 1:
-    out = jnp.sum(p[:, :, :, 0, :, None] * v_BKSH[:, :, None].astype(jnp.float32), axis=3)[:, None]
-  else:
-    out = jnp.einsum("BKGTS,BKSH->BTKGH", p, v_BKSH.astype(jnp.float32))
+  p_BKgS = p.reshape(B, K, -1, p.shape[-1])
+  out = jax.lax.dot_general(p_BKgS, v_BKSH.astype(jnp.float32), (((3,), (2,)), ((0, 1), (0, 1))))
+  out = out.reshape(B, K, N // K, T, H).transpose(0, 3, 1, 2, 4)
   return out.reshape(B, T, N, H).astype(q_BTNH.dtype), lse.transpose(0, 3, 1, 2).reshape(B, T, N)
 
 

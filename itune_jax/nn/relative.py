@@ -59,8 +59,8 @@ class Attention(nnx.Module):
 
   def cached(self, x_BTD, ctx, cache, layer, q_positions_BT, bias_BNTS=None):
     """One new token a row over a cache that already holds its key and value."""
-    k_BKSH, v_BKSH = cache.read(layer)
+    k_BKHS, v_BKSH = cache.read(layer)
     out, _ = kernels.cached(
-      self.q(x_BTD, ctx), k_BKSH, v_BKSH, q_positions_BT, cache.positions_BS, scale=1.0, bias_BNTS=bias_BNTS
+      self.q(x_BTD, ctx), k_BKHS, v_BKSH, q_positions_BT, cache.positions_BS, scale=1.0, bias_BNTS=bias_BNTS
     )
     return self.o(out, ctx)

@@ -30,6 +30,10 @@ class AdapterParam(nnx.Param):
   """A parameter of an adapter; `trainable=False` in its metadata makes it a constant that can be swapped."""
 
 
+class Turned(nnx.Param):
+  """A kernel that is stored as one [out, in] matrix: its contracted axis is contiguous (`turn`)."""
+
+
 class Weight:
   """A lazy handle on a kernel, so that nothing is dequantised or merged that no adapter asks for."""
 
@@ -124,7 +128,7 @@ class Proj(nnx.Module):
       x = adapter.pre(x, ctx)
     store = self.kernel
     packed = not isinstance(store, nnx.Param)
-    w = own = Weight(lambda: read_kernel(store, x.dtype), self.core_shape)
+    w = own = Weight(lambda: read_kernel(store, self.core_shape, x.dtype), self.core_shape)
     for adapter in adapters:
       w = adapter.weight(w, ctx)
     y = quant.contract(x, store, self.num_in) if packed and w is own else contract(x, w.value, self.num_in)
@@ -190,11 +194,19 @@ class Tap(nnx.Module):
 SITES = (Proj, Embed, Tap)
 
 
-def read_kernel(store, dtype):
-  """The kernel [*in, *out] behind a Param or a quantised store."""
+def read_kernel(store, shape, dtype):
+  """The kernel [*in, *out] of this shape behind a Param or a quantised store."""
+  if isinstance(store, Turned):
+    return store[...].T.reshape(shape).astype(dtype)
   if isinstance(store, nnx.Param):
     return store[...].astype(dtype)
   return quant.dequantise(store.layout(), store.packed(), dtype)
+
+
+def turn(proj: Proj) -> None:
+  """Stores a whole, unstacked kernel as [out, in]: on CPU a few rows meet it faster."""
+  if isinstance(proj.kernel, nnx.Param) and proj.kernel.shape == proj.core_shape:
+    proj.kernel = Turned(proj.kernel[...].reshape(math.prod(proj.core_shape[: proj.num_in]), -1).T)
 
 
 def quantise(proj: Proj, how: quant.Quant, lead: int) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from flax import nnx
 import jax
+import jax.numpy as jnp
 
 from itune_jax.core import check
 
@@ -43,13 +44,27 @@ def build(make_layer: Callable[[jax.Array], nnx.Module], depth: int, key: jax.Ar
   return module
 
 
+def apart(layers: Any) -> nnx.List:
+  """The layers of a stack as modules of their own, each with its part of the arrays."""
+  graph, state = nnx.split(layers)
+  depth = jax.tree.leaves(state)[0].shape[0]
+  return nnx.List([nnx.merge(graph, jax.tree.map(lambda a: a[i], state)) for i in range(depth)])
+
+
+def is_apart(layers: Any) -> bool:
+  """Whether these layers have been taken apart."""
+  return isinstance(layers, nnx.List)
+
+
 def run(layers: Any, x, ctx, *args, per_layer: Any = None, cache=None, remat: Remat = Remat()):
   """Runs x through the stack. A layer is `layer(x, ctx, *args, cache=, layer=[, given=]) -> (x, cache, aux)`.
 
   `per_layer` holds arrays [L, ...] that are data and no parameters (a window, which rotary table); a layer gets
   its own as `given`. Returns (x, cache, aux), aux summed over the layers. The cache rides in the carry,
-  updated in place.
+  updated in place. Layers taken `apart` run without a scan.
   """
+  if is_apart(layers):
+    return _one_by_one(layers, x, ctx, args, per_layer, cache)
   graph, state = nnx.split(layers)
   depth = jax.tree.leaves(state)[0].shape[0]
 
@@ -60,5 +75,14 @@ def run(layers: Any, x, ctx, *args, per_layer: Any = None, cache=None, remat: Re
     x, cache, aux = nnx.merge(graph, state)(x, ctx.at_layer(index), *args, cache=cache, layer=index, **more)
     return (x, cache), aux
 
-  (x, cache), aux = jax.lax.scan(remat.wrap(body), (x, cache), (state, jax.numpy.arange(depth), per_layer))
+  (x, cache), aux = jax.lax.scan(remat.wrap(body), (x, cache), (state, jnp.arange(depth), per_layer))
   return x, cache, jax.tree.map(lambda per_layer: per_layer.sum(0), aux)
+
+
+def _one_by_one(layers, x, ctx, args, per_layer, cache):
+  total = None
+  for i, layer in enumerate(layers):
+    more = {} if per_layer is None else {"given": jax.tree.map(lambda a: a[i], per_layer)}
+    x, cache, aux = layer(x, ctx.at_layer(i), *args, cache=cache, layer=i, **more)
+    total = aux if total is None else jax.tree.map(jnp.add, total, aux)
+  return x, cache, total

@@ -150,7 +150,8 @@ PROGRAMS = {"train": train, "score": score, "prefill": prefill, "decode": decode
 def _decoding(model: Model):
   packing = model.run.packing
   shape = (packing.rows, packing.row_length)
-  prefill_fn, loop = decode_lib.programs(model.binder, 2)  # of two new tokens the first is prefill's: one turn
+  prefill_fn = decode_lib.prefill_program(model.binder)
+  loop = decode_lib.loop_program(model.binder, 2)  # of two new tokens the first is prefill's: one turn
   rows = model.shaped(jnp.int32, shape, "batch", "length")
   last_B = model.shaped(jnp.int32, shape[:1], None)
   return prefill_fn, (model.params, _batch(model, shape), rows, last_B, packing.row_length), loop

@@ -19,6 +19,7 @@ from itune_jax.core import errors
 from itune_jax.core import pack
 from itune_jax.core import rng
 from itune_jax.dist import shard
+from itune_jax.nn import cache as cache_lib
 from itune_jax.sampling import policy
 
 BUCKET = 64  # cache slots are a multiple of it
@@ -62,8 +63,11 @@ def generate(
   max_length: int,
   progress: Callable[[int], None] = lambda n: None,
   images: Sequence[Any] = (),
+  one_token: tuple[Any, Any] | None = None,
 ) -> list[Generation]:
   """Continues prompts of token ids, in the order given. images: pixels [I, H, W, 3] of each prompt or None.
+
+  one_token: what `for_one_token` gave for these parameters, where it is kept from call to call.
 
   Raises InputError when a prompt leaves no room for a new token in `max_length` positions, or is empty.
   """
@@ -74,7 +78,9 @@ def generate(
   found: dict[int, Generation] = {}
   stops = jnp.asarray(sorted(set(stop_ids)) or [-1], jnp.int32)
   key = rng.named(rng.root(decode.seed), "sample")
-  prefill, loop = programs(bind, decode.max_new_tokens)
+  prefill = prefill_program(bind)
+  loop_bind, loop_params = one_token or for_one_token(bind, params)
+  loop = loop_program(loop_bind, decode.max_new_tokens)
   for at in range(0, len(order), decode.batch):
     members = order[at : at + decode.batch]
     seen = [images[i] if images else None for i in members]
@@ -85,7 +91,7 @@ def generate(
     cache, last_BD = prefill(params, packed.batch, packed.cache_rows_RT, packed.last_B, slots)
     out, logprobs, counts, stopped = jax.device_get(
       loop(
-        params,
+        loop_params,
         cache,
         last_BD,
         packed.lengths_B,
@@ -135,26 +141,46 @@ def _shards(bind) -> int:
 
 def cache_axes(x: Any) -> tuple[str | None, ...]:
   """How an array of a cache lies on the mesh: keys and values, or positions."""
-  return ("layers", "batch", "kv_heads", None, "head_dim") if x.ndim == 5 else ("batch", None)
+  return ("batch", "kv_heads", None, None) if x.ndim >= 4 else ("batch", None)
+
+
+def for_one_token(bind: Any, params: Any) -> tuple[Any, Any]:
+  """The binder and parameters that `loop_program` is fastest on. On CPU they are a second copy of the layers.
+
+  There, cutting a layer out of a stack takes as long as using it for one token. Prompts do not mind.
+  """
+  return bind.apart(params) if bind.mesh.devices.flat[0].platform == "cpu" else (bind, params)
+
+
+def _spread(cache, ctx):
+  return jax.tree.map(lambda x: ctx.constrain(x, cache_axes(x)), cache)
 
 
 @functools.lru_cache(maxsize=32)
-def programs(bind: Any, new: int) -> tuple[Callable, Callable]:
-  """The compiled prefill and decoding of one binder; jit adds one version per shape."""
-  spread = lambda cache, ctx: jax.tree.map(lambda x: ctx.constrain(x, cache_axes(x)), cache)
+def prefill_program(bind: Any) -> Callable:
+  """The compiled prefill of one binder; jit adds one version per shape."""
 
   @functools.partial(jax.jit, static_argnums=4)
   def prefill(params, batch, cache_rows_RT, last_B, slots):
     model = bind(params)
     ctx = model.context(batch, cache_rows_BT=cache_rows_RT)
-    cache = spread(model.empty_cache(last_B.shape[0], slots), ctx)
+    cache = _spread(model.empty_cache(last_B.shape[0], slots), ctx)
     hidden_RTD, cache = model.decode(batch.tokens_BT, ctx, cache)
-    return spread(cache, ctx), hidden_RTD.reshape(-1, hidden_RTD.shape[-1])[last_B]
+    return _spread(cache, ctx), hidden_RTD.reshape(-1, hidden_RTD.shape[-1])[last_B]
+
+  return prefill
+
+
+@functools.lru_cache(maxsize=32)
+def loop_program(bind: Any, new: int) -> Callable:
+  """The compiled decoding of `new` tokens of one binder; jit adds one version per shape."""
 
   @jax.jit
   def loop(params, cache, last_BD, lengths_B, keys_B, live_B, temperature, top_p, stops):
     model = bind(params)
     B = lengths_B.shape[0]
+    if model.is_apart:
+      cache = jax.tree.map(lambda c: c.by_layer(), cache, is_leaf=lambda c: isinstance(c, cache_lib.Cache))
 
     def context(positions_BT, valid_BT):
       return model.context(batch_lib.Batch(None, None, None, valid_BT.astype(jnp.int32), positions_BT))
@@ -176,7 +202,7 @@ def programs(bind: Any, new: int) -> tuple[Callable, Callable]:
       step, cache, (token_B, done_B, *books) = carry
       ctx = context((lengths_B + step - 1)[:, None], ~done_B[:, None])
       hidden_B1D, cache = model.decode(token_B[:, None], ctx, cache)
-      return step + 1, spread(cache, ctx), pick(step, hidden_B1D[:, 0], done_B, *books)
+      return step + 1, _spread(cache, ctx), pick(step, hidden_B1D[:, 0], done_B, *books)
 
     first = pick(
       0, last_BD, ~live_B, jnp.zeros(B, jnp.int32), jnp.zeros((B, new), jnp.int32), jnp.zeros((B, new), jnp.float32)
@@ -184,4 +210,4 @@ def programs(bind: Any, new: int) -> tuple[Callable, Callable]:
     _, _, (_, done_B, count_B, out_BS, logprob_BS) = jax.lax.while_loop(alive, advance, (jnp.int32(1), cache, first))
     return shard.everywhere((out_BS, logprob_BS, count_B, done_B), bind.mesh)
 
-  return prefill, loop
+  return loop

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 from typing import Any
 
 from itune_jax.core import axes as axes_lib
@@ -20,6 +21,10 @@ class Engine:
   stop_ids: tuple[int, ...]
   progress: Callable[[int], None] = lambda n: None
 
+  @functools.cached_property
+  def _one_token(self) -> tuple[Any, Any]:
+    return decode_lib.for_one_token(self.bind, self.params)
+
   def with_params(self, params: Any) -> "Engine":
     """The same functions on other arrays."""
     return dataclasses.replace(self, params=params)
@@ -29,7 +34,15 @@ class Engine:
   ) -> list[decode_lib.Generation]:
     """Continues prompts of ids; `images` holds the pixels of each, or None, where any has some."""
     return decode_lib.generate(
-      self.bind, self.params, prompts, decode, self.stop_ids, self.max_length, self.progress, images=images
+      self.bind,
+      self.params,
+      prompts,
+      decode,
+      self.stop_ids,
+      self.max_length,
+      self.progress,
+      images=images,
+      one_token=self._one_token,
     )
 
   def score(self, pairs, images: Sequence[Any] = ()) -> list[score.Score]:

@@ -51,9 +51,9 @@ def test_padding_sees_nothing_and_is_finite():
 
 def test_merge_of_two_key_sets_equals_attention_over_both():
   q, k, v, _, _ = draw(12, [[1] * 12] * 2)
-  by_head = lambda x: x.swapaxes(1, 2)
+  k_BKHS, v_BKSH = k.transpose(0, 2, 3, 1), v.swapaxes(1, 2)
   positions = jnp.broadcast_to(jnp.arange(12)[None], (2, 12))
-  attend = lambda keep: kernels.cached(q, by_head(k), by_head(v), positions, jnp.where(keep[None], positions, -1))
+  attend = lambda keep: kernels.cached(q, k_BKHS, v_BKSH, positions, jnp.where(keep[None], positions, -1))
   first = jnp.arange(12) < 5
   merged, _ = kernels.merge(*attend(first), *attend(~first))
   np.testing.assert_allclose(merged, attend(jnp.ones(12, bool))[0], atol=1e-5)
@@ -61,8 +61,8 @@ def test_merge_of_two_key_sets_equals_attention_over_both():
 
 def test_one_token_of_cached_equals_the_many_token_form():
   q, k, v, _, _ = draw(9, [[1] * 9] * 2)
-  by_head = lambda x: x.swapaxes(1, 2)
+  k_BKHS, v_BKSH = k.transpose(0, 2, 3, 1), v.swapaxes(1, 2)
   positions = jnp.broadcast_to(jnp.arange(9)[None], (2, 9))
-  many, _ = kernels.cached(q, by_head(k), by_head(v), positions, positions)
-  one, _ = kernels.cached(q[:, 4:5], by_head(k), by_head(v), positions[:, 4:5], positions)
+  many, _ = kernels.cached(q, k_BKHS, v_BKSH, positions, positions)
+  one, _ = kernels.cached(q[:, 4:5], k_BKHS, v_BKSH, positions[:, 4:5], positions)
   np.testing.assert_allclose(one, many[:, 4:5], atol=1e-6)

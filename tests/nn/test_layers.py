@@ -34,22 +34,24 @@ def test_skeleton_round_trip_and_misfit():
     skeleton.build({})
 
 
-def test_ring_cache_keeps_the_last_window():
+@pytest.mark.parametrize("by_layer", [False, True])
+def test_ring_cache_keeps_the_last_window(by_layer):
   cache = cache_lib.Cache.empty(1, 1, 4, 1, 2)
+  cache = cache.by_layer() if by_layer else cache
   for position in range(6):
     at, valid = jnp.full((1, 1), position), jnp.ones((1, 1), bool)
     cache = cache.mark(at, valid).write(
       0, jnp.full((1, 1, 1, 2), position, jnp.float32), jnp.zeros((1, 1, 1, 2)), at, valid
     )
   assert sorted(np.asarray(cache.positions_BS)[0]) == [2, 3, 4, 5]
-  k, _ = cache.read(0)
-  np.testing.assert_array_equal(np.asarray(k)[0, 0, :, 0], np.asarray(cache.positions_BS)[0])
+  k_BKHS, _ = cache.read(0)
+  np.testing.assert_array_equal(np.asarray(k_BKHS)[0, 0, 0], np.asarray(cache.positions_BS)[0])
 
 
 def test_insert_replaces_one_row():
-  one = cache_lib.Cache(jnp.ones((2, 1, 1, 4, 2)), jnp.ones((2, 1, 1, 4, 2)), jnp.arange(4)[None])
+  one = cache_lib.Cache(jnp.ones((2, 1, 1, 2, 4)), jnp.ones((2, 1, 1, 4, 2)), jnp.arange(4)[None])
   filled = cache_lib.Cache.empty(2, 3, 4, 1, 2).insert(1, one)
-  assert np.asarray(filled.k_LBKSH).sum(axis=(0, 2, 3, 4)).tolist() == [0, 16, 0]
+  assert np.asarray(filled.k_LBKHS).sum(axis=(0, 2, 3, 4)).tolist() == [0, 16, 0]
   assert np.asarray(filled.positions_BS).tolist() == [[-1] * 4, [0, 1, 2, 3], [-1] * 4]
 
 

@@ -61,7 +61,7 @@ def test_sharded_decoding_gives_the_same_tokens(model):
 
 def test_a_new_temperature_compiles_nothing(model):
   run(model, PROMPTS[:4], temperature=0.5)
-  _, loop = decode_lib.programs(tiny.binder(model.module), 12)
+  loop = decode_lib.loop_program(decode_lib.for_one_token(tiny.binder(model.module), model.params)[0], 12)
   before = loop._cache_size()
   run(model, PROMPTS[:4], temperature=0.9, top_p=0.7, seed=3)
   assert loop._cache_size() == before
