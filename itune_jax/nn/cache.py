@@ -55,13 +55,13 @@ class Cache:
     rows = jnp.arange(positions_BT.shape[0])[:, None] if rows_BT is None else rows_BT
     slots = jnp.where(valid_BT, positions_BT % self.slots, self.slots)
     if isinstance(self.k_LBKHS, tuple):
-      k_BKHS, v_BKSH = self.read(layer)
-      k_BKHS = k_BKHS.at[rows, :, :, slots].set(k_BTKH.astype(k_BKHS.dtype), mode="drop")
-      v_BKSH = v_BKSH.at[rows, :, slots].set(v_BTKH.astype(v_BKSH.dtype), mode="drop")
-      swap = lambda all_layers, own: (*all_layers[:layer], own, *all_layers[layer + 1 :])
-      return Cache(swap(self.k_LBKHS, k_BKHS), swap(self.v_LBKSH, v_BKSH), self.positions_BS)
-    k_LBKHS = self.k_LBKHS.at[layer, rows, :, :, slots].set(k_BTKH.astype(self.k_LBKHS.dtype), mode="drop")
-    v_LBKSH = self.v_LBKSH.at[layer, rows, :, slots].set(v_BTKH.astype(self.v_LBKSH.dtype), mode="drop")
+      set_k = lambda store, x: _swapped(store, layer, store[layer].at[rows, :, :, slots].set(x, mode="drop"))
+      set_v = lambda store, x: _swapped(store, layer, store[layer].at[rows, :, slots].set(x, mode="drop"))
+    else:
+      set_k = lambda store, x: store.at[layer, rows, :, :, slots].set(x, mode="drop")
+      set_v = lambda store, x: store.at[layer, rows, :, slots].set(x, mode="drop")
+    dtype = jax.tree.leaves(self.k_LBKHS)[0].dtype
+    k_LBKHS, v_LBKSH = set_k(self.k_LBKHS, k_BTKH.astype(dtype)), set_v(self.v_LBKSH, v_BTKH.astype(dtype))
     return Cache(k_LBKHS, v_LBKSH, self.positions_BS)
 
   def read(self, layer):
@@ -79,3 +79,7 @@ class Cache:
       put(self.v_LBKSH, other.v_LBKSH, 1),
       put(self.positions_BS, other.positions_BS, 0),
     )
+
+
+def _swapped(arrays: tuple[jax.Array, ...], i: int, new: jax.Array) -> tuple[jax.Array, ...]:
+  return (*arrays[:i], new, *arrays[i + 1 :])

@@ -80,9 +80,9 @@ def run(layers: Any, x, ctx, *args, per_layer: Any = None, cache=None, remat: Re
 
 
 def _one_by_one(layers, x, ctx, args, per_layer, cache):
-  total = None
+  sums = []
   for i, layer in enumerate(layers):
     more = {} if per_layer is None else {"given": jax.tree.map(lambda a: a[i], per_layer)}
     x, cache, aux = layer(x, ctx.at_layer(i), *args, cache=cache, layer=i, **more)
-    total = aux if total is None else jax.tree.map(jnp.add, total, aux)
-  return x, cache, total
+    sums.append(aux)
+  return x, cache, jax.tree.map(lambda *each: sum(each), *sums)
