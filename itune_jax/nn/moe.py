@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from itune_jax.core import check
 from itune_jax.core import rng
+from itune_jax.nn import exchange
 from itune_jax.nn import mlp as mlp_lib
 from itune_jax.nn import site
 from itune_jax.nn import stack
@@ -27,18 +28,22 @@ class MoeSpec:
   dispatch: "dense" runs every expert on every token (exact, simple, E/top_k times the work); "sorted" runs tiles of
   tokens sorted by expert, dropping none; "ragged" does that by `jax.lax.ragged_dot`, for experts that are plain
   kernels. "auto" is ragged on accelerators where it can be, and sorted otherwise: on CPU ragged_dot is slow.
+  capacity: on a mesh with an expert axis, how many even shares of tokens a device takes from another; 0 for all that
+  may come, so that none is dropped (nn/exchange.py).
   """
 
   experts: int
   top_k: int
   renormalise: bool = True
   dispatch: Literal["auto", "dense", "sorted", "ragged"] = "auto"
+  capacity: float = 0.0
 
   def __post_init__(self):
     check.check_types(self)
     check.require(
       0 < self.top_k <= self.experts, f"MoeSpec(experts={self.experts}, top_k={self.top_k}): 0 < top_k <= experts"
     )
+    check.require(self.capacity >= 0, f"MoeSpec.capacity = {self.capacity}; it is 0 or positive")
 
 
 class Moe(nnx.Module):
@@ -58,8 +63,13 @@ class Moe(nnx.Module):
     top_BTk, chosen_BTk = jax.lax.top_k(probs_BTE, self.spec.top_k)
     if self.spec.renormalise:
       top_BTk /= jnp.sum(top_BTk, axis=-1, keepdims=True)
-    run = {"dense": self._dense, "sorted": self._sorted, "ragged": self._ragged}[self._dispatch()]
-    return run(x_BTD, top_BTk, chosen_BTk, ctx), balance(probs_BTE, chosen_BTk, ctx.segments_BT)
+    flat = lambda x: x.reshape(-1, x.shape[-1])
+    how, given = self._dispatch(), (flat(x_BTD), flat(top_BTk), flat(chosen_BTk))
+    if how != "dense" and exchange.applies(ctx, self.spec.experts, given[0].shape[0]):
+      y_nD = exchange.run(DISPATCHES[how], self.experts, *given, ctx, self.spec.capacity)
+    else:
+      y_nD = DISPATCHES[how](self.experts, *given, ctx)
+    return y_nD.reshape(x_BTD.shape), balance(probs_BTE, chosen_BTk, ctx.segments_BT)
 
   def _dispatch(self) -> str:
     projections = (self.experts.gate, self.experts.up, self.experts.down)
@@ -72,59 +82,71 @@ class Moe(nnx.Module):
     )
     return self.spec.dispatch
 
-  def _dense(self, x_BTD, top_BTk, chosen_BTk, ctx):
-    graph, state = nnx.split(self.experts)
 
-    def one(state, e):
-      weight_BT = jnp.sum(jnp.where(chosen_BTk == e, top_BTk, 0), axis=-1)
-      return nnx.merge(graph, state)(x_BTD, ctx.at_layer(e)) * weight_BT[..., None].astype(x_BTD.dtype)
+# Each takes a stack of E experts, tokens x_nD, and of every token its k experts (E for none) and their weights.
 
-    return jnp.sum(jax.vmap(one)(state, jnp.arange(self.spec.experts)), axis=0)
 
-  def _ragged(self, x_BTD, top_BTk, chosen_BTk, ctx):
-    """Pairs (token, expert) sorted by expert, each expert's share multiplied by its own kernels."""
-    x_nD = x_BTD.reshape(-1, x_BTD.shape[-1])
-    expert_p = chosen_BTk.reshape(-1)
-    order_p = jnp.argsort(expert_p, stable=True)
-    token_p = order_p // self.spec.top_k
-    sizes_E = jnp.bincount(expert_p, length=self.spec.experts).astype(jnp.int32)
-    experts = self.experts
-    dot = lambda x, p: jax.lax.ragged_dot(x, p.kernel[...].astype(x.dtype), sizes_E)
-    x_pD = x_nD[token_p]
-    h_pF = mlp_lib.ACTIVATIONS[experts.activation](dot(x_pD, experts.gate)) * dot(x_pD, experts.up)
-    y_pD = dot(h_pF, experts.down) * top_BTk.reshape(-1)[order_p][:, None].astype(x_nD.dtype)
-    return jnp.zeros_like(x_nD).at[token_p].add(y_pD).reshape(x_BTD.shape)
+def _dense(experts, x_nD, top_nk, chosen_nk, ctx):
+  graph, state = nnx.split(experts)
 
-  def _sorted(self, x_BTD, top_BTk, chosen_BTk, ctx):
-    """Pairs (token, expert) sorted by expert, each expert's share padded to whole tiles; tiles run one by one."""
-    E, k = self.spec.experts, self.spec.top_k
-    x_nD = x_BTD.reshape(-1, x_BTD.shape[-1])
-    pairs = x_nD.shape[0] * k
-    tiles = -(-pairs // TILE) + E
-    expert_p = chosen_BTk.reshape(-1)
-    order_p = jnp.argsort(expert_p, stable=True)
-    sizes_E = jnp.bincount(expert_p, length=E)
-    tiles_E = -(-sizes_E // TILE)
-    first_tile_E = jnp.cumsum(tiles_E) - tiles_E
-    sorted_expert_p = expert_p[order_p]
-    rank_p = jnp.arange(pairs) - (jnp.cumsum(sizes_E) - sizes_E)[sorted_expert_p]
-    slot_p = first_tile_E[sorted_expert_p] * TILE + rank_p
-    # Slot s of the padded order holds pair pair_s, or none (pairs).
-    pair_s = jnp.full((tiles * TILE,), pairs, jnp.int32).at[slot_p].set(order_p.astype(jnp.int32))
-    token_s = pair_s // k
-    x_s = x_nD.at[token_s].get(mode="fill", fill_value=0).reshape(tiles, TILE, -1)
-    tile_expert = jnp.minimum(jnp.searchsorted(jnp.cumsum(tiles_E), jnp.arange(tiles), side="right"), E - 1)
-    graph, state = nnx.split(self.experts)
+  def one(state, e):
+    weight_n = jnp.sum(jnp.where(chosen_nk == e, top_nk, 0), axis=-1)
+    return nnx.merge(graph, state)(x_nD[:, None], ctx.at_layer(e))[:, 0] * weight_n[:, None].astype(x_nD.dtype)
 
-    def one(given):
-      x_cD, e, tile = given
-      expert = nnx.merge(graph, jax.tree.map(lambda w: jax.lax.dynamic_index_in_dim(w, e, keepdims=False), state))
-      return expert(x_cD[None], ctx.at_layer(tile))[0]
+  return jnp.sum(jax.vmap(one)(state, jnp.arange(_count(state))), axis=0)
 
-    y_s = jax.lax.map(one, (x_s, tile_expert, jnp.arange(tiles))).reshape(tiles * TILE, -1)
-    weight_s = top_BTk.reshape(-1).at[pair_s].get(mode="fill", fill_value=0)
-    y_nD = jnp.zeros_like(x_nD).at[token_s].add(y_s * weight_s[:, None].astype(y_s.dtype), mode="drop")
-    return y_nD.reshape(x_BTD.shape)
+
+def _ragged(experts, x_nD, top_nk, chosen_nk, ctx):
+  """Pairs (token, expert) sorted by expert, each expert's share multiplied by its own kernels."""
+  del ctx
+  E = _count(nnx.split(experts)[1])
+  expert_p = chosen_nk.reshape(-1)
+  order_p = jnp.argsort(expert_p, stable=True)
+  token_p = order_p // chosen_nk.shape[1]
+  sizes_E = jnp.bincount(expert_p, length=E).astype(jnp.int32)  # those of no expert come last, and in no group
+  dot = lambda x, p: jax.lax.ragged_dot(x, p.kernel[...].astype(x.dtype), sizes_E)
+  x_pD = x_nD[token_p]
+  h_pF = mlp_lib.ACTIVATIONS[experts.activation](dot(x_pD, experts.gate)) * dot(x_pD, experts.up)
+  weight_p = jnp.where(expert_p < E, top_nk.reshape(-1), 0)[order_p]
+  y_pD = jnp.where(weight_p[:, None] != 0, dot(h_pF, experts.down), 0) * weight_p[:, None].astype(x_nD.dtype)
+  return jnp.zeros_like(x_nD).at[token_p].add(y_pD)
+
+
+def _sorted(experts, x_nD, top_nk, chosen_nk, ctx):
+  """Pairs (token, expert) sorted by expert, each expert's share padded to whole tiles; tiles run one by one."""
+  graph, state = nnx.split(experts)
+  E, k = _count(state), chosen_nk.shape[1]
+  pairs = x_nD.shape[0] * k
+  tiles = -(-pairs // TILE) + E
+  expert_p = chosen_nk.reshape(-1)
+  order_p = jnp.argsort(expert_p, stable=True)
+  sizes_E = jnp.bincount(expert_p, length=E)
+  tiles_E = -(-sizes_E // TILE)
+  first_tile_E = jnp.cumsum(tiles_E) - tiles_E
+  sorted_expert_p = expert_p[order_p]
+  rank_p = jnp.arange(pairs) - (jnp.cumsum(sizes_E) - sizes_E)[sorted_expert_p]
+  slot_p = jnp.where(sorted_expert_p < E, first_tile_E[sorted_expert_p] * TILE + rank_p, tiles * TILE)
+  # Slot s of the padded order holds pair pair_s, or none (pairs).
+  pair_s = jnp.full((tiles * TILE,), pairs, jnp.int32).at[slot_p].set(order_p.astype(jnp.int32), mode="drop")
+  token_s = pair_s // k
+  x_s = x_nD.at[token_s].get(mode="fill", fill_value=0).reshape(tiles, TILE, -1)
+  tile_expert = jnp.minimum(jnp.searchsorted(jnp.cumsum(tiles_E), jnp.arange(tiles), side="right"), E - 1)
+
+  def one(given):
+    x_cD, e, tile = given
+    expert = nnx.merge(graph, jax.tree.map(lambda w: jax.lax.dynamic_index_in_dim(w, e, keepdims=False), state))
+    return expert(x_cD[None], ctx.at_layer(tile))[0]
+
+  y_s = jax.lax.map(one, (x_s, tile_expert, jnp.arange(tiles))).reshape(tiles * TILE, -1)
+  weight_s = top_nk.reshape(-1).at[pair_s].get(mode="fill", fill_value=0)
+  return jnp.zeros_like(x_nD).at[token_s].add(y_s * weight_s[:, None].astype(y_s.dtype), mode="drop")
+
+
+DISPATCHES = {"dense": _dense, "sorted": _sorted, "ragged": _ragged}
+
+
+def _count(state) -> int:
+  return jax.tree.leaves(state)[0].shape[0]
 
 
 def balance(probs_BTE, chosen_BTk, segments_BT):

@@ -1,14 +1,17 @@
 """Mixtures of experts: both dispatches agree, also sharded by expert; the balance loss does not depend on the cut."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from itune_jax.core import batch as batch_lib
 from itune_jax.core import errors
 from itune_jax.dist import mesh as mesh_lib
+from itune_jax.nn import exchange
 from itune_jax.nn import moe
 from itune_jax.objectives import sft
 from itune_jax.peft import lora
@@ -49,12 +52,30 @@ def test_dispatches_agree():
   close(gradient("dense", tiny.mesh(1), batch), gradient("sorted", tiny.mesh(1), batch))
 
 
-@pytest.mark.full
-def test_experts_shard():
+@pytest.mark.parametrize("dispatch", ["dense", "sorted"])
+@pytest.mark.parametrize("sizes", [{"fsdp": 2, "expert": 4}, {"fsdp": 4, "expert": 2}, {"fsdp": 4}], ids=str)
+def test_experts_shard(sizes, dispatch):
   batch = stacked(ITEMS, 4, 1)
-  dense = gradient("dense", tiny.mesh(1), batch)
-  by_expert = mesh_lib.MeshSpec(fsdp=2, expert=4).make(jax.devices()[:8])
-  close(dense, gradient("dense", by_expert, batch))
+  mesh = mesh_lib.MeshSpec(**sizes).make(jax.devices()[: math.prod(sizes.values())])
+  close(gradient("dense", tiny.mesh(1), batch), gradient(dispatch, mesh, batch))
+
+
+def test_tokens_travel_by_all_to_all_and_a_capacity_drops_what_exceeds_it():
+  mesh = mesh_lib.MeshSpec(fsdp=2, expert=4).make(jax.devices()[:8])
+  ctx = batch_lib.Ctx(None, None, mesh=mesh)
+  experts = moe.Moe(SPEC, CONFIG.width, 16, jax.random.key(1), activation="silu").experts
+  x_nD = jax.random.normal(jax.random.key(0), (64, CONFIG.width))
+  top_nk, chosen_nk = jnp.full((64, 2), 0.5), jnp.stack([jnp.zeros(64, jnp.int32), jnp.ones(64, jnp.int32)], axis=1)
+  run = jax.jit(
+    lambda capacity: exchange.run(moe.DISPATCHES["sorted"], experts, x_nD, top_nk, chosen_nk, ctx, capacity),
+    static_argnums=0,
+  )
+  whole = moe.DISPATCHES["dense"](experts, x_nD, top_nk, chosen_nk, batch_lib.Ctx(None, None))
+  np.testing.assert_allclose(run(0.0), whole, atol=1e-5)
+  assert "all-to-all" in run.lower(0.0).compile().as_text()
+  # All 8 tokens of a device go to two others; an even share is 8 * 2 / 4 of them.
+  kept = np.arange(64) % 8 < 4
+  np.testing.assert_allclose(run(1.0), np.where(kept[:, None], whole, 0), atol=1e-5)
 
 
 def test_ragged_gives_the_same_logits_and_wants_plain_experts():
