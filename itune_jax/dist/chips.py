@@ -1,4 +1,4 @@
-"""What a TPU chip has, by the name that JAX gives its kind."""
+"""What a TPU chip has, by the name that JAX gives its kind, and a GPU, by its own."""
 
 from typing import NamedTuple
 
@@ -27,4 +27,12 @@ CHIPS = {
   "TPU v5 lite": Chip("v5e", 16.0, 197e12, 0.819e12, 4.5e10, 16, 3.125e9),
   "TPU v5": Chip("v5p", 95.0, 459e12, 2.765e12, 9e10, 4, 6.25e9),
   "TPU v6 lite": Chip("v6e", 32.0, 918e12, 1.64e12, 9e10, 16, 12.5e9),
+}
+
+# NVIDIA's data sheets: dense bfloat16, HBM, NVLink one way. wraps_at: GPUs that NVLink joins. Network: a port of
+# 200 (a100) or 400 Gb/s a GPU.
+GPUS = {
+  "a100": Chip("a100", 79.3, 312e12, 2.039e12, 3e11, 8, 2.5e10),
+  "h100": Chip("h100", 79.6, 989e12, 3.35e12, 4.5e11, 8, 5e10),
+  "h200": Chip("h200", 140.4, 989e12, 4.8e12, 4.5e11, 8, 5e10),
 }

@@ -18,6 +18,8 @@ _ARRAY = re.compile(r"([a-z][a-z0-9]*)\[([\d,]*)\](\{[^}]*\})?")
 _LINE = re.compile(r"^\s*(?:ROOT )?%([\w.\-]+) = (.*)$")
 _CALLS = re.compile(r"(?:calls|to_apply|condition|body|true_computation|false_computation)=%([\w.\-]+)")
 _COLLECTIVE = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
+# Groups as axes of a mesh, whose devices may be numbered in another order.
+_NAMED_GROUPS = re.compile(r"mesh\[([^\]]*)\](?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))?\s*\{([^}]*)\}")
 _FREE = {
   *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional", "call", "after-all"),
   *("partition-id", "replica-id", "opt-barrier", "slice-done", "copy-done", "all-gather-done", "all-reduce-done"),
@@ -57,6 +59,29 @@ class Collective(NamedTuple):
   groups: str
   nbytes: float
   overlapped: bool
+
+
+def members(groups: str, devices: int) -> list[int]:
+  """The devices of the first group of a collective, in any of the ways that HLO writes groups."""
+  if named := _NAMED_GROUPS.match(groups):
+    axes, shape, turned, along = named.groups()
+    sizes = {name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", axes)}
+    order = _numbered(shape or str(math.prod(sizes.values())), turned).reshape(tuple(sizes.values()))
+    along = re.findall(r"'([^']+)'", along)
+    return order[tuple(slice(None) if name in along else 0 for name in sizes)].ravel().tolist()
+  if found := re.match(r"\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", groups):
+    order = _numbered(found.group(3), found.group(4))
+    return order.reshape(int(found.group(1)), int(found.group(2)))[0].tolist()
+  if found := re.match(r"\{?\{([\d,]+)\}", groups):
+    return [int(n) for n in found.group(1).split(",")]
+  return list(range(devices))  # an empty list of groups: all
+
+
+def _numbered(shape: str, turned: str | None) -> np.ndarray:
+  """Device numbers in an array of this shape, its axes turned."""
+  sizes = [int(n) for n in shape.split(",")]
+  order = np.arange(math.prod(sizes)).reshape(sizes)
+  return order.transpose([int(n) for n in turned.split(",")]) if turned else order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,6 +263,8 @@ def _group(text: str, key: str) -> str:
   if at < 0:
     return ""
   text, depth = text[at + len(key) :], 0
+  if named := _NAMED_GROUPS.match(text):
+    return named.group(0)
   for i, char in enumerate(text):
     depth += (char in "{[(") - (char in "}])")
     if depth < 0 or depth == 0 and char == "," or depth == 0 and char == " " and not text[i + 1 :].startswith("{"):

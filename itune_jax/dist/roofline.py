@@ -5,7 +5,6 @@
 
 import collections
 import math
-import re
 from typing import Any, NamedTuple
 
 from jax.sharding import Mesh
@@ -55,31 +54,13 @@ def predict(counts: hlo.Counts, chip: chips.Chip, mesh: Mesh) -> Roofline:
       by_axes["slices"] += one.nbytes
       overlapped += one.nbytes / chip.dcn_rate
       continue
-    group = members(one.groups, mesh.size)
+    group = hlo.members(one.groups, mesh.size)
     if len(group) < 2:
       continue
     by_axes[_axes(group, mesh)] += one.nbytes
     seconds = one.nbytes / _rate(one.op, group, chip, mesh)
     overlapped, exposed = (overlapped + seconds, exposed) if one.overlapped else (overlapped, exposed + seconds)
   return Roofline(counts.flops / chip.flops, counts.hbm_bytes / chip.hbm_rate, overlapped, exposed, dict(by_axes))
-
-
-def members(groups: str, devices: int) -> list[int]:
-  """The devices of the first group of a collective, in any of the ways that HLO writes groups."""
-  if found := re.match(r"mesh\[([^\]]*)\]\s*\{([^}]*)\}", groups):
-    sizes = {name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", found.group(1))}
-    named = re.findall(r"'([^']+)'", found.group(2))
-    order = np.arange(math.prod(sizes.values())).reshape(tuple(sizes.values()))
-    return order[tuple(slice(None) if name in named else 0 for name in sizes)].ravel().tolist()
-  if found := re.match(r"\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", groups):
-    shape = [int(n) for n in found.group(3).split(",")]
-    order = np.arange(math.prod(shape)).reshape(shape)
-    if found.group(4):
-      order = order.transpose([int(n) for n in found.group(4).split(",")])
-    return order.reshape(int(found.group(1)), int(found.group(2)))[0].tolist()
-  if found := re.match(r"\{?\{([\d,]+)\}", groups):
-    return [int(n) for n in found.group(1).split(",")]
-  return list(range(devices))  # an empty list of groups: all
 
 
 def _axes(group: list[int], mesh: Mesh) -> str:
@@ -90,6 +71,8 @@ def _axes(group: list[int], mesh: Mesh) -> str:
 
 def _rate(op: str, group: list[int], chip: chips.Chip, mesh: Mesh) -> float:
   """Bytes a second that a chip can receive in a collective over the group."""
+  if not hasattr(mesh.devices.flat[0], "coords"):  # GPUs: inside a machine, or between machines
+    return chip.link_rate if len({device // chip.wraps_at for device in group}) == 1 else chip.dcn_rate
   return chip.link_rate * (1.0 if op == "collective-permute" else _links(group, chip, mesh))
 
 

@@ -220,7 +220,10 @@ def _inspect(p):
 def _plan(p):
   _gin(p)
   p.add_argument(
-    "--topology", required=True, metavar="SLICE", help="a slice by chip and shape, e.g. v5e:4x4, v5p:4x4x4"
+    "--topology",
+    required=True,
+    metavar="SLICE",
+    help="a slice, e.g. v5e:4x4, v5p:4x4x4; or GPUs (an estimate): h100:64",
   )
   p.add_argument("--slices", type=int, default=1, help="how many such slices, joined by the network (default: 1)")
   p.add_argument(

@@ -19,6 +19,7 @@ from itune_jax.dist import chips
 from itune_jax.dist import hlo
 from itune_jax.dist import roofline
 from itune_jax.run import gin_setup
+from itune_jax.run import plan_gpu
 from itune_jax.run import plan_programs
 from itune_jax.run import plan_view
 from itune_jax.run import runtime
@@ -34,11 +35,12 @@ def plan(
 
   Raises InputError when there is no such topology, no TPU compiler, or no known shape of the model.
   """
-  devices = devices_of(topology, slices)
-  chip = chips.CHIPS.get(devices[0].device_kind)
-  if chip is None:
-    raise errors.InputError(f"--topology={topology}: {devices[0].device_kind} is not among {', '.join(chips.CHIPS)}")
-  step = plan_programs.PROGRAMS[program](plan_programs.open_model(run, devices))
+  gpu = plan_gpu.is_gpu(topology)
+  chip, devices = plan_gpu.devices_of(topology) if gpu else _slice(topology, slices)
+  if gpu and program != "train":
+    raise errors.InputError(f"--program={program}: for GPUs only the training step is estimated")
+  model = plan_programs.open_model(run, devices)
+  step = plan_programs.PROGRAMS[program](model)
   found = {
     "topology": topology,
     "slices": slices,
@@ -52,6 +54,9 @@ def plan(
   if dry_run:
     return found
   log.info(f"compiling for {len(devices)} {chip.name} chips; a large model takes about a minute …")
+  if gpu:
+    found |= plan_gpu.estimate(step, model, chip, lowered)
+    return found | {"compile_s": round(time.perf_counter() - started, 1)}
   try:
     with runtime.uncached():
       compiled = lowered.compile()
@@ -64,6 +69,14 @@ def plan(
   else:
     found |= _measured(step, compiled, chip, found["positions_per_step"] / len(devices))
   return found | {"compile_s": round(time.perf_counter() - started, 1)}
+
+
+def _slice(topology: str, slices: int) -> tuple[chips.Chip, Any]:
+  devices = devices_of(topology, slices)
+  chip = chips.CHIPS.get(devices[0].device_kind)
+  if chip is None:
+    raise errors.InputError(f"--topology={topology}: {devices[0].device_kind} is not among {', '.join(chips.CHIPS)}")
+  return chip, devices
 
 
 def _measured(step: plan_programs.Step, compiled: Any, chip: chips.Chip, positions: float) -> dict[str, Any]:
@@ -116,7 +129,7 @@ def devices_of(topology: str, slices: int = 1) -> Any:
     reason = str(e).splitlines()[0][:120]
     raise errors.InputError(
       f"--topology={topology}: the TPU compiler does not know it, or is not installed ({reason}); "
-      "write it as v5e:4x4, and install libtpu (pip install libtpu)"
+      "write it as v5e:4x4 (or h100:64), and install libtpu (pip install libtpu)"
     ) from None
 
 

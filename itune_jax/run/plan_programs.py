@@ -31,6 +31,7 @@ class Model(NamedTuple):
   """A run's model and methods on devices that need not be there: shapes with shardings."""
 
   run: train_lib.Train
+  cfg: Any
   mesh: Mesh
   rules: axes_lib.Rules
   binder: view.Binder
@@ -41,6 +42,10 @@ class Model(NamedTuple):
   def params(self) -> dict[str, Any]:
     """All of them."""
     return {**self.trainable, **self.frozen}
+
+  def shards(self, axis: str) -> int:
+    """Over how many devices a logical axis is laid."""
+    return batch_lib.Ctx(None, None, mesh=self.mesh, rules=self.binder.rules).shards(axis)
 
   def shaped(self, dtype: Any, shape: tuple[int, ...], *axes: str | None) -> jax.ShapeDtypeStruct:
     """An array of this shape, laid out by the rules of its axes."""
@@ -66,8 +71,9 @@ class Step(NamedTuple):
 def open_model(run: train_lib.Train, devices: Any) -> Model:
   """The model of a run. Raises InputError when its shape is not known."""
   mesh, rules = run.mesh.make(devices), run.mesh.rules
+  cfg = shape_of(run.model)
   base = load_lib.abstract(
-    shape_of(run.model),
+    cfg,
     mesh=mesh,
     rules=rules,
     dtypes=runtime.dtypes_of(run.peft, run.precision),
@@ -80,7 +86,7 @@ def open_model(run: train_lib.Train, devices: Any) -> Model:
   binder = view.Binder.of(attached.module, mesh, rules, run.precision.compute)
   trainable = {n: attached.params[n] for n in sorted(attached.trainable)}
   frozen = {n: v for n, v in attached.params.items() if n not in trainable}
-  return Model(run, mesh, rules, binder, trainable, frozen)
+  return Model(run, cfg, mesh, rules, binder, trainable, frozen)
 
 
 def shape_of(model: specs.Model) -> Any:
@@ -105,8 +111,7 @@ def train(model: Model) -> Step:
   useful = 6.0 * trained + 4.0 * frozen
   parts = {"trained": model.trainable, "optimizer": state.opt_state, "frozen": model.frozen}
   # As the objective does: its chunk is for each shard of the loss's rows.
-  shards = batch_lib.Ctx(None, None, mesh=model.mesh, rules=model.binder.rules).shards("loss_batch")
-  turns = _loss_turns(batch.tokens_BT.shape, run.objective.chunk * shards)
+  turns = _loss_turns(batch.tokens_BT.shape, run.objective.chunk * model.shards("loss_batch"))
   return _step(model, fn, (state, model.frozen, batch), parts, useful, turns)
 
 
@@ -164,7 +169,7 @@ def _step(model: Model, fn, given, parts, useful: float, turns: int) -> Step:
     "trainable_parameters": trained,
     "positions_per_step": packing.rows * packing.row_length,
   }
-  return Step(fn, given, facts, model.mesh, {k: _gib_a_chip(v) for k, v in parts.items()}, useful, turns)
+  return Step(fn, given, facts, model.mesh, {k: gib_a_chip(v) for k, v in parts.items()}, useful, turns)
 
 
 def _forward(model: Model, *without: str) -> float:
@@ -174,7 +179,7 @@ def _forward(model: Model, *without: str) -> float:
   return 2.0 * tree.size({n: v for n, v in model.params.items() if not without or not n.startswith(without)})
 
 
-def _gib_a_chip(shapes: Any) -> float:
+def gib_a_chip(shapes: Any) -> float:
   """What arrays of these shapes and shardings take on one device."""
   sizes = [math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(shapes)]
   return sum(sizes) / 2**30

@@ -70,6 +70,7 @@ def _table(found: Mapping[str, Any]) -> rich.table.Table:
     return table
   table.add_section()
   verdict = "it fits" if found["fits"] else "it does not fit"
+  verdict += " (an estimate: no compiler for GPUs is here)" if found.get("estimate") else ""
   add("memory a chip", f"{found['peak_gib_per_chip']:.3f} of {found['hbm_gib_per_chip']:g} GiB: {verdict}")
   for name, size in found["gib_per_chip"].items():
     add(f"  {name.replace('_', ' ')}", f"{size:.3f} GiB")

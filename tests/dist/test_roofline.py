@@ -56,8 +56,9 @@ def test_a_scan_counts_as_its_unrolled_loop_and_as_the_formula(where):
 
 def test_groups_are_read_however_they_are_written():
   mesh_form = "mesh['axis_0'=4,'axis_1'=2] {'axis_0'}"
-  for text in ("{{0,2,4,6},{1,3,5,7}}", "[2,4]<=[4,2]T(1,0)", mesh_form):
-    assert roofline.members(hlo._group(f"replica_groups={text}, x", "replica_groups="), 8) == [0, 2, 4, 6]
+  turned = "mesh['axis_0'=2,'axis_1'=4], device_ids=([4,2]T(1,0)) {'axis_1'}"
+  for text in ("{{0,2,4,6},{1,3,5,7}}", "[2,4]<=[4,2]T(1,0)", mesh_form, turned):
+    assert hlo.members(hlo._group(f"replica_groups={text}, x", "replica_groups="), 8) == [0, 2, 4, 6]
 
 
 def test_time_is_the_slowest_part_and_what_nothing_hides():

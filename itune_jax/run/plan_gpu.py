@@ -1,0 +1,119 @@
+"""`itune plan --topology=h100:64`: an estimate, since the compiler of GPUs is not here.
+
+The training step is partitioned for as many fake devices, and what travels between them is counted in the result; CPUs
+carry bfloat16 as float32, so bytes count by the compute dtype. Memory and arithmetic are formulas.
+"""
+
+import contextlib
+import re
+from typing import Any
+
+import jax
+
+from itune_jax.core import errors
+from itune_jax.core import tree
+from itune_jax.dist import chips
+from itune_jax.dist import hlo
+from itune_jax.dist import roofline
+from itune_jax.run import plan_programs
+
+GIB = 2**30
+
+
+def is_gpu(topology: str) -> bool:
+  """Whether a topology is written as h100:64."""
+  return re.fullmatch(rf"({'|'.join(chips.GPUS)}):\d+", topology) is not None
+
+
+def devices_of(topology: str) -> tuple[chips.Chip, list[Any]]:
+  """The GPU's figures and as many fake devices. Raises InputError when this process runs on fewer already."""
+  name, count = topology.split(":")
+  with contextlib.suppress(RuntimeError):  # JAX runs already: on enough devices, or not
+    jax.config.update("jax_num_cpu_devices", int(count))
+  devices = jax.devices("cpu")
+  if len(devices) < int(count):
+    raise errors.InputError(
+      f"--topology={topology}: JAX runs on {len(devices)} fake devices here; plan in a new process"
+    )
+  return chips.GPUS[name], devices[: int(count)]
+
+
+def estimate(step: plan_programs.Step, model: plan_programs.Model, chip: chips.Chip, lowered: Any) -> dict[str, Any]:
+  """The figures of `plan.plan` for a training step."""
+  compiled = lowered.compile(compiler_options={"xla_backend_optimization_level": "0"})
+  counts = hlo.Program(compiled.as_text(), step.unknown_turns).counts(lambda *_: 0.0)
+  positions = step.facts["positions_per_step"] / step.mesh.size
+  sizes = step.parts | activations(model)
+  flops = positions * arithmetic(model, step.useful)
+  narrow = jax.numpy.dtype(model.run.precision.compute).itemsize / 4
+  travels = tuple(c._replace(nbytes=c.nbytes * narrow) for c in counts.collectives)
+  line = roofline.predict(hlo.Counts(flops, traffic(model, sizes), travels), chip, step.mesh)
+  links_s = line.overlapped_s + line.exposed_s
+  step_s = max(line.compute_s, line.memory_s, links_s)  # XLA hides collectives behind arithmetic on GPUs
+  parts = {"compute": line.compute_s, "memory": line.memory_s, "links": links_s}
+  peak = sum(sizes.values())
+  return {
+    "estimate": True,
+    "peak_gib_per_chip": round(peak, 3),
+    "gib_per_chip": {name: round(size, 3) for name, size in sizes.items()},
+    "fits": bool(peak <= chip.hbm_gib),
+    "flops_per_chip": flops,
+    "flops_over_6nd": round(flops / (6.0 * step.facts["parameters"] * positions), 3),
+    "bytes_per_chip": traffic(model, sizes),
+    "collective_bytes_per_chip": line.bytes_by_axes,
+    "compute_s": line.compute_s,
+    "memory_s": line.memory_s,
+    "overlapped_collectives_s": links_s,
+    "exposed_collectives_s": 0.0,
+    "bound": max(parts, key=lambda name: parts[name]),
+    "step_s": step_s,
+    "mfu": round(step.useful * positions / chip.flops / step_s, 3),
+    "hardware_utilisation": round(line.compute_s / step_s, 3),
+    "positions_per_s": round(step.facts["positions_per_step"] / step_s),
+  }
+
+
+def arithmetic(model: plan_programs.Model, useful: float) -> float:
+  """Operations of one position of a training step: those that count, the layers' second forward pass, and attention.
+
+  The second pass makes all but what the last projection of a layer gives, which nothing needs. An embedding that is not
+  also the head is looked up, and multiplied by nothing. Attention is causal: half of the products.
+  """
+  run, cfg = model.run, model.cfg
+  again = run.remat.policy == "full"
+  size = lambda *parts: tree.size({n: v for n, v in model.params.items() if all(part in n for part in parts)})
+  repeated = 2.0 * (size("blocks/") - size("blocks/", "/down/")) if again else 0.0
+  looked_up = 0.0 if cfg.tied else useful * size("embed/") / tree.size(model.params)
+  attention = 2.0 * 2.0 * cfg.depth * cfg.heads * cfg.head_dim * run.packing.row_length / 2
+  return useful - looked_up + repeated + attention * (3 + again)
+
+
+def activations(model: plan_programs.Model) -> dict[str, float]:
+  """GiB a device of gradients, of what the backward pass finds saved, and of one layer at work.
+
+  The factor 1.5 fits what the TPU compiler takes for the recipes of docs/pods.md.
+  """
+  run, cfg, mesh = model.run, model.cfg, model.mesh
+  size = jax.numpy.dtype(run.precision.compute).itemsize
+  shards = model.shards("batch") * model.shards("length")
+  positions = run.packing.rows // run.micro_batches * run.packing.row_length / shards
+  wide = (2 * cfg.heads + 2 * cfg.kv_heads) * cfg.head_dim + 2 * cfg.mlp
+  taps = wide / mesh.shape["tensor"] + 2 * cfg.width
+  saved = {"full": cfg.width, "taps": taps + cfg.width, "none": 2 * taps}[run.remat.policy]
+  layer = tree.size({n: v for n, v in model.params.items() if n.startswith("blocks/")}) / cfg.depth
+  chunk = run.objective.chunk * cfg.vocab / model.shards("act_vocab") * 10  # logits, their float32, their gradient
+  return {
+    "gradients": plan_programs.gib_a_chip(model.trainable),
+    "saved_activations": cfg.depth * positions * saved * size / GIB,
+    "one_layer_at_work": (1.5 * positions * taps * size + layer / mesh.shape["tensor"] * size + chunk) / GIB,
+  }
+
+
+def traffic(model: plan_programs.Model, sizes: dict[str, float]) -> float:
+  """Bytes of memory that a step reads and writes at least: weights for each pass, state once, activations twice."""
+  run = model.run
+  size = jax.numpy.dtype(run.precision.compute).itemsize
+  passes = 3 + (run.remat.policy == "full")
+  weights = passes * run.micro_batches * tree.size(model.params) / model.mesh.shape["tensor"] * size
+  kept = 2 * (sizes["trained"] + sizes["optimizer"] + sizes["gradients"])
+  return weights + (kept + 2 * run.micro_batches * sizes["saved_activations"]) * GIB
