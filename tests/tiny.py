@@ -33,9 +33,9 @@ CONFIG = decoder.DecoderConfig(
 
 
 @functools.cache
-def mesh(devices: int, data: int = 1, fsdp: int = -1, tensor: int = 1, sequence: int = 1):
-  """A mesh over the first so many fake devices."""
-  return mesh_lib.MeshSpec(data=data, fsdp=fsdp, tensor=tensor, sequence=sequence).make(jax.devices()[:devices])
+def mesh(devices: int, **sizes: int):
+  """A mesh over the first so many fake devices; those that no axis names are along fsdp."""
+  return mesh_lib.MeshSpec(**sizes).make(jax.devices()[:devices])
 
 
 def base(the_mesh=None, cfg=CONFIG, remat="none", seed=0):

@@ -38,6 +38,7 @@ LOGICAL_AXES = (
   "act_vocab",
   "loss_batch",
   "experts",
+  "stage",
 )
 
 # These choose their mesh axes first, wherever they stand.
@@ -61,6 +62,8 @@ DEFAULT_RULES: Rules = {
   "act_vocab": ("tensor",),
   "loss_batch": ("data", "fsdp"),
   "experts": ("expert",),
+  "layers": ("stage",),
+  "stage": ("stage",),
   "act_heads": ("tensor",),
   "act_mlp": ("tensor",),
 }

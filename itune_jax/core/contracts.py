@@ -79,6 +79,10 @@ class Hook(Protocol):
     """Takes the metrics of one finished step."""
     ...
 
+  def flush(self) -> None:
+    """Writes what it holds back: a checkpoint that a run may resume from is about to be saved."""
+    ...
+
   def close(self) -> None:
     """Flushes what is open."""
     ...

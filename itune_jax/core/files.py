@@ -1,4 +1,8 @@
-"""Writing so that nothing half-written is ever found, and JSON in one style."""
+"""Writing so that nothing half-written is ever found, and JSON in one style. Paths may be gs:// (etils.epath).
+
+On a disk a file or folder appears by a rename. A bucket knows none, but an object there appears whole: folders count by
+their marker, which is written last.
+"""
 
 import contextlib
 import hashlib
@@ -6,8 +10,10 @@ import json
 import os
 import shutil
 import tempfile
-from typing import Any
+from collections.abc import Iterator
+from typing import IO, Any
 
+from etils import epath
 import filelock
 
 from itune_jax.core import errors
@@ -21,29 +27,92 @@ def locked(path: str):
     yield
 
 
-@contextlib.contextmanager
-def whole_folder(folder: str):
-  """Writes into a sibling and renames at the end: a folder is there whole or not at all.
+def is_remote(path: str) -> bool:
+  """Whether a path is in a bucket."""
+  return "://" in path
 
-  Raises RunError in one line when the disk refuses (full, read-only).
+
+def absolute(path: str) -> str:
+  """The path from the root; one in a bucket is that already."""
+  return path if is_remote(path) else os.path.abspath(path)
+
+
+def exists(path: str) -> bool:
+  """Whether there is a file or folder."""
+  return epath.Path(path).exists()
+
+
+def names(folder: str) -> list[str]:
+  """What a folder holds, sorted; nothing when it is not there."""
+  path = epath.Path(folder)
+  return sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
+
+
+def opened(path: str, mode: str = "r") -> IO[Any]:
+  """An open file, text in UTF-8."""
+  return (
+    open(path, mode, encoding=None if "b" in mode else "utf-8") if not is_remote(path) else epath.Path(path).open(mode)
+  )
+
+
+def remove(path: str) -> None:
+  """Removes a file."""
+  epath.Path(path).unlink()
+
+
+def remove_folder(folder: str) -> None:
+  """Removes a folder and what it holds, if it is there."""
+  if is_remote(folder):
+    if exists(folder):
+      epath.Path(folder).rmtree()
+  else:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_folder(folder: str) -> None:
+  """Makes a folder and those above it."""
+  epath.Path(folder).mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(folder: str, marker: str = "") -> Iterator[str]:
+  """Writes into a folder aside that takes this one's place at the end: it is there whole or not at all.
+
+  In a bucket the files are copied when all are there, `marker` last. Raises RunError in one line when the disk refuses
+  (full, read-only).
   """
-  partial = folder.rstrip("/") + ".partial"
+  remote = is_remote(folder)
+  partial = tempfile.mkdtemp() if remote else folder.rstrip("/") + ".partial"
   try:
     shutil.rmtree(partial, ignore_errors=True)
     os.makedirs(partial)
     yield partial
-    if os.path.isdir(folder):
-      shutil.rmtree(folder)
-    os.rename(partial, folder)
-  except BaseException as e:
+    if remote:
+      _copy_up(partial, folder, marker)
+    else:
+      shutil.rmtree(folder, ignore_errors=True)
+      os.rename(partial, folder)
+  except OSError as e:
+    raise errors.RunError(f"{folder}: could not be written ({e.strerror or e}); nothing was left there") from None
+  finally:
     shutil.rmtree(partial, ignore_errors=True)
-    if isinstance(e, OSError):
-      raise errors.RunError(f"{folder}: could not be written ({e.strerror or e}); nothing was left there") from None
-    raise
+
+
+def _copy_up(aside: str, folder: str, marker: str) -> None:
+  remove_folder(folder)
+  found = [os.path.relpath(os.path.join(at, name), aside) for at, _, each in os.walk(aside) for name in each]
+  for name in sorted(found, key=lambda name: (name == marker, name)):
+    make_folder(os.path.dirname(os.path.join(folder, name)))
+    with open(os.path.join(aside, name), "rb") as source, opened(os.path.join(folder, name), "wb") as target:
+      shutil.copyfileobj(source, target)
 
 
 def write_text(path: str, text: str) -> None:
   """Writes a file whole or not at all."""
+  if is_remote(path):
+    make_folder(os.path.dirname(path))
+    epath.Path(path).write_text(text)
+    return
   partial = f"{path}.{os.getpid()}.partial"
   try:
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
@@ -64,7 +133,7 @@ def write_json(path: str, value: Any) -> None:
 def read_json(path: str) -> Any:
   """Reads JSON. Raises InputError when the file is missing or malformed."""
   try:
-    with open(path, encoding="utf-8") as f:
+    with opened(path) as f:
       return json.load(f)
   except (OSError, ValueError) as e:
     raise errors.InputError(f"{path}: not readable as JSON ({e})") from None

@@ -62,7 +62,7 @@ class Collective(NamedTuple):
 
 
 def members(groups: str, devices: int) -> list[int]:
-  """The devices of the first group of a collective, in any of the ways that HLO writes groups."""
+  """The devices of the first group of a collective that has several, in any of the ways that HLO writes groups."""
   if named := _NAMED_GROUPS.match(groups):
     axes, shape, turned, along = named.groups()
     sizes = {name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", axes)}
@@ -72,8 +72,9 @@ def members(groups: str, devices: int) -> list[int]:
   if found := re.match(r"\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", groups):
     order = _numbered(found.group(3), found.group(4))
     return order.reshape(int(found.group(1)), int(found.group(2)))[0].tolist()
-  if found := re.match(r"\{?\{([\d,]+)\}", groups):
-    return [int(n) for n in found.group(1).split(",")]
+  if found := re.findall(r"\{([\d,]+)\}", groups):
+    every = [[int(n) for n in group.split(",")] for group in found]
+    return next((group for group in every if len(set(group)) > 1), every[0][:1])  # a device may send to itself
   return list(range(devices))  # an empty list of groups: all
 
 

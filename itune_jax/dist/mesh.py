@@ -26,6 +26,7 @@ class MeshSpec:
   tensor: int = 1
   sequence: int = 1
   expert: int = 1
+  stage: int = 1
   slices: int = 1
   auto: bool = False
   rules: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
@@ -51,7 +52,7 @@ class MeshSpec:
 
   def sizes(self) -> dict[str, int]:
     """Devices per axis, as asked for."""
-    return {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor, "sequence": self.sequence, "expert": self.expert}
+    return {axis: getattr(self, axis) for axis in axes_lib.MESH_AXES}
 
   def make(self, devices=None) -> Mesh:
     """The mesh over all (or the given) devices. Raises InputError when the sizes do not multiply to their number."""

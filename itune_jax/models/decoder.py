@@ -14,6 +14,7 @@ from itune_jax.nn import cache as cache_lib
 from itune_jax.nn import mlp as mlp_lib
 from itune_jax.nn import moe as moe_lib
 from itune_jax.nn import norm as norm_lib
+from itune_jax.nn import pipeline
 from itune_jax.nn import rope as rope_lib
 from itune_jax.nn import site
 from itune_jax.nn import stack
@@ -180,7 +181,11 @@ class Decoder(nnx.Module):
       cache = cache.mark(ctx.positions_BT, ctx.segments_BT != 0, ctx.cache_rows_BT)
     x_BTD = self.stream(tokens_BT, ctx)
     x_BTD = ctx.constrain(x_BTD.astype(ctx.dtype), ("batch", "length", "act_embed"))
-    tables, per_layer = self._tables(ctx, cached=cache is not None and tokens_BT.shape[1] == 1)
+    per_layer = self._per_layer()
+    if pipeline.applies(ctx, cache, tokens_BT.shape[0]):
+      tables = lambda ctx: (self._tables(ctx, cached=False),)
+      return self.norm(pipeline.run(self.blocks, x_BTD, ctx, tables, per_layer=per_layer, remat=self.remat)), None, {}
+    tables = self._tables(ctx, cached=cache is not None and tokens_BT.shape[1] == 1)
     x_BTD, cache, aux = stack.run(self.blocks, x_BTD, ctx, tables, per_layer=per_layer, cache=cache, remat=self.remat)
     return self.norm(x_BTD), cache, aux
 
@@ -211,25 +216,28 @@ class Decoder(nnx.Module):
     return cache_lib.Cache.empty(self.cfg.depth, batch, slots, self.cfg.kv_heads, self.cfg.head_dim, dtype)
 
   def _tables(self, ctx, cached: bool):
-    """Rotary tables, and what differs by layer: its window and, where there are several tables, which is its own."""
+    """Rotary tables [B, T, ...], stacked where layers have different ones; None without rotation."""
     cfg = self.cfg
-    given = {}
-    if any(cfg.windows):
-      given["window"] = jnp.asarray([w or 2**30 for w in cfg.windows], jnp.int32)
     if cfg.positions == "learned":
-      return None, given or None
+      return None
     lengths_BT = None
     if cfg.rope.depends_on_length:
       lengths_BT = ctx.positions_BT + 1 if cached else rope_lib.lengths(ctx.positions_BT, ctx.segments_BT)
     found = [cfg.rope.tables(ctx.positions_BT, cfg.head_dim, lengths_BT)]
-    of_layer = [0] * cfg.depth
     if cfg.local_rope is not None:
-      of_layer = [int(w > 0) for w in cfg.windows]
       found.append(cfg.local_rope.tables(ctx.positions_BT, cfg.head_dim))
     if any(cfg.no_rope):
-      of_layer = [len(found) if off else own for off, own in zip(cfg.no_rope, of_layer, strict=True)]
       found.append(rope_lib.identity(found[0]))
-    if len(found) == 1:
-      return found[0], given or None
-    given["table"] = jnp.asarray(of_layer, jnp.int32)
-    return jax.tree.map(lambda *t: jnp.stack(t), *found), given
+    return found[0] if len(found) == 1 else jax.tree.map(lambda *t: jnp.stack(t), *found)
+
+  def _per_layer(self) -> dict[str, Any] | None:
+    """What differs by layer: its window and, where there are several rotary tables, which is its own."""
+    cfg, given = self.cfg, {}
+    if any(cfg.windows):
+      given["window"] = jnp.asarray([w or 2**30 for w in cfg.windows], jnp.int32)
+    if cfg.positions != "learned" and (cfg.local_rope is not None or any(cfg.no_rope)):
+      local = [int(w > 0) for w in cfg.windows] if cfg.local_rope is not None else [0] * cfg.depth
+      last = 1 + (cfg.local_rope is not None)
+      off = cfg.no_rope or (0,) * cfg.depth
+      given["table"] = jnp.asarray([last if o else own for o, own in zip(off, local, strict=True)], jnp.int32)
+    return given or None

@@ -36,7 +36,7 @@ def write(run_dir: str) -> tuple[str, dict[str, float]]:
     autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=jinja2.FileSystemLoader(os.path.dirname(__file__))
   )
   page = environment.get_template("report.html.j2").render(
-    run=os.path.basename(os.path.abspath(run_dir)),
+    run=os.path.basename(files.absolute(run_dir).rstrip("/")),
     facts=_json(run_dir, "run.json").get("facts", {}),
     info=_json(run_dir, "run.json"),
     train=_json(run_dir, "train.json"),
@@ -84,7 +84,7 @@ def _tables(run_dir: str) -> list[dict[str, Any]]:
   rows = []
   for label in results.labels(run_dir):
     folder = os.path.join(run_dir, "evals", label)
-    for file in sorted(f for f in os.listdir(folder) if f.endswith(".json")):
+    for file in (f for f in files.names(folder) if f.endswith(".json")):
       figures = files.read_json(os.path.join(folder, file))
       for name, value in figures.items():
         if not name.endswith(("_low", "_high", "/items")):
@@ -108,9 +108,9 @@ def _gains(run_dir: str) -> list[dict[str, Any]]:
   if "before" not in labels or "after" not in labels:
     return []
   found = []
-  for file in sorted(os.listdir(os.path.join(run_dir, "evals", "before"))):
+  for file in files.names(os.path.join(run_dir, "evals", "before")):
     name = file.removesuffix(".jsonl")
-    if not file.endswith(".jsonl") or not os.path.exists(os.path.join(run_dir, "evals", "after", file)):
+    if not file.endswith(".jsonl") or not files.exists(os.path.join(run_dir, "evals", "after", file)):
       continue
     before, after = results.read_rows(run_dir, "before", name), results.read_rows(run_dir, "after", name)
     if not all("correct" in row for row in before + after):
@@ -172,14 +172,14 @@ def _samples(run_dir: str) -> list[dict[str, Any]]:
 
 def _json(run_dir, name) -> dict[str, Any]:
   path = os.path.join(run_dir, name)
-  return files.read_json(path) if os.path.exists(path) else {}
+  return files.read_json(path) if files.exists(path) else {}
 
 
 def _text(run_dir, name) -> str:
   path = os.path.join(run_dir, name)
-  if not os.path.exists(path):
+  if not files.exists(path):
     return ""
-  with open(path, encoding="utf-8") as f:
+  with files.opened(path) as f:
     return f.read()
 
 

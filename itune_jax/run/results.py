@@ -31,18 +31,15 @@ def write(run_dir: str, label: str, evaluator: str, result: contracts.EvalResult
 def read_rows(run_dir: str, label: str, evaluator: str) -> list[dict[str, Any]]:
   """The rows of one evaluation. Raises InputError when it was not run."""
   path = os.path.join(run_dir, "evals", label, f"{evaluator}.jsonl")
-  if not os.path.exists(path):
+  if not files.exists(path):
     raise errors.InputError(f"{path}: no such evaluation; run itune eval --run_dir={run_dir} --name={label}")
-  with open(path, encoding="utf-8") as f:
+  with files.opened(path) as f:
     return [json.loads(line) for line in f]
 
 
 def labels(run_dir: str) -> list[str]:
   """Names of the evaluations of a run: those given by a person first as made, then the steps."""
-  folder = os.path.join(run_dir, "evals")
-  return (
-    sorted(os.listdir(folder), key=lambda n: (n.startswith("step_"), n != "before", n)) if os.path.isdir(folder) else []
-  )
+  return sorted(files.names(os.path.join(run_dir, "evals")), key=lambda n: (n.startswith("step_"), n != "before", n))
 
 
 def summary(path: str) -> dict[str, float]:

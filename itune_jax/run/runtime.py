@@ -234,7 +234,7 @@ def _placed(attached, arrays):
 
 def checkpoint_of(path: str) -> str:
   """The checkpoint behind a run directory (its newest) or a checkpoint folder. Raises InputError if there is none."""
-  if os.path.exists(os.path.join(path, "COMMITTED")):
+  if files.exists(os.path.join(path, "COMMITTED")):
     return path
   found = checkpoint.committed(os.path.join(path, "checkpoints"))
   if not found:
@@ -247,7 +247,7 @@ def model_behind(model: specs.Model, adapter: str) -> specs.Model:
   if model != specs.Model() or not adapter:
     return model
   peft_config = os.path.join(adapter, "adapter_config.json")
-  if os.path.exists(peft_config):
+  if files.exists(peft_config):
     base = files.read_json(peft_config).get("base_model_name_or_path") or model.base
     return specs.Model(base=base)
   return check.rebuild(specs.Model, files.read_json(os.path.join(checkpoint_of(adapter), "meta.json"))["model"])
@@ -308,7 +308,7 @@ def dtypes_of(methods: Sequence[Any], precision: numerics.Precision) -> load_lib
 
 
 def _methods_of(adapter: str, model: specs.Model, path: str):
-  if os.path.exists(os.path.join(adapter, "adapter_config.json")):
+  if files.exists(os.path.join(adapter, "adapter_config.json")):
     cfg = model.config or load_lib.open_source(path).config()
     return exchange.load(adapter, load_lib.skeleton(cfg), hf.Layout.of(cfg))
   meta = files.read_json(os.path.join(checkpoint_of(adapter), "meta.json"))

@@ -147,11 +147,11 @@ class Train:
   def _hooks(self, run_dir, path, done) -> list[contracts.Hook]:
     if not log.is_lead():
       return []
-    listeners = [
-      hooks.Jsonl(path, done),
-      hooks.TensorBoard(os.path.join(run_dir, "tensorboard"), done),
-      hooks.Bar(self.steps, done),
-    ]
+    listeners: list[contracts.Hook] = [hooks.Jsonl(path, done), hooks.Bar(self.steps, done)]
+    if files.is_remote(run_dir):
+      log.info("TensorBoard's files are not written into a bucket; metrics.jsonl holds the same figures")
+    else:
+      listeners.append(hooks.TensorBoard(os.path.join(run_dir, "tensorboard"), done))
     return [*listeners, results.wandb_hook(self.wandb_project, run_dir)] if self.wandb_project else listeners
 
 
@@ -198,7 +198,7 @@ def _put(session, micro_batches, rows):
 
 def _warm(session: runtime.Session, path: str) -> runtime.Session:
   """Parameters of an earlier run or adapter; the optimizer starts anew."""
-  if os.path.exists(os.path.join(path, "adapter_config.json")):
+  if files.exists(os.path.join(path, "adapter_config.json")):
     loaded = runtime.adapter_arrays(session, path)
     return session.with_arrays(loaded)
   folder = runtime.checkpoint_of(path)
@@ -233,8 +233,8 @@ def _warn_of_idle_shards(mesh, rows: int) -> None:
 def _claim(run_dir: str, argv, facts, manifest) -> None:
   """Makes the run directory (the lead does), or checks that the one there is of the same configuration."""
   operative, path = gin_setup.operative(), os.path.join(run_dir, "operative.gin")
-  if os.path.exists(path):
-    with open(path, encoding="utf-8") as f:
+  if files.exists(path):
+    with files.opened(path) as f:
       before = f.read()
     if before != operative:
       diff = [
@@ -246,11 +246,11 @@ def _claim(run_dir: str, argv, facts, manifest) -> None:
         f"{run_dir} holds a run of another configuration; take another (- there, + here): {' | '.join(diff[:8])}"
       )
     return
-  if os.path.isdir(run_dir) and checkpoint.committed(os.path.join(run_dir, "checkpoints")):
+  if checkpoint.committed(os.path.join(run_dir, "checkpoints")):
     raise errors.InputError(f"{run_dir} holds checkpoints but no operative.gin; use another --run_dir")
   if not log.is_lead():
     return
-  os.makedirs(run_dir, exist_ok=True)
+  files.make_folder(run_dir)
   files.write_text(os.path.join(run_dir, "config.gin"), gin_setup.given())
   files.write_json(
     os.path.join(run_dir, "run.json"),

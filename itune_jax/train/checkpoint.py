@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 import contextlib
 import dataclasses
 import os
-import shutil
 import threading
 from typing import Any
 
@@ -61,7 +60,7 @@ class Checkpointer:
   def save(self, step: int, state: state_lib.State, metrics: Mapping[str, float]) -> str:
     """Begins one checkpoint; when it is whole, old ones are pruned. Raises RunError in one line if the disk refuses."""
     self.finish()
-    folder = os.path.join(os.path.abspath(self.folder), f"{step:06d}")
+    folder = os.path.join(files.absolute(self.folder), f"{step:06d}")
     names, leaves = _flatten(state)
     if jax.default_backend() == "cpu":  # the host's copy would be the state's own memory, and the next step takes that
       leaves = jax.tree.map(jnp.copy, leaves)
@@ -69,8 +68,8 @@ class Checkpointer:
     with _one_line(folder):
       meta["sums"] = {name: int(value) for name, value in zip(names, _sums(leaves).values(), strict=True)}
       if log.is_lead():
-        shutil.rmtree(folder, ignore_errors=True)
-        os.makedirs(folder)
+        files.remove_folder(folder)
+        files.make_folder(folder)
       hosts.barrier(f"save {step}")
       self._orbax.save(os.path.join(folder, "arrays"), leaves)
     self._writing = threading.Thread(target=self._commit, args=(folder, meta), name="checkpoint")
@@ -127,8 +126,8 @@ class Checkpointer:
       stay |= set(ranked[: self._keep.best])
     for folder in found:
       if folder not in stay:
-        os.remove(os.path.join(folder, "COMMITTED"))  # first: a half-removed folder is no checkpoint
-        shutil.rmtree(folder)
+        files.remove(os.path.join(folder, "COMMITTED"))  # first: a half-removed folder is no checkpoint
+        files.remove_folder(folder)
 
 
 @contextlib.contextmanager
@@ -137,16 +136,14 @@ def _one_line(folder: str):
   try:
     yield
   except (OSError, ValueError, errors.RunError) as e:
-    shutil.rmtree(folder, ignore_errors=True)
+    files.remove_folder(folder)
     raise errors.RunError(f"{folder}: the checkpoint could not be written ({e}); free some space and resume") from None
 
 
 def committed(folder: str) -> list[str]:
   """Committed checkpoints of a folder, oldest first."""
-  if not os.path.isdir(folder):
-    return []
-  found = sorted(f for f in os.listdir(folder) if f.isdigit())
-  return [os.path.join(folder, f) for f in found if os.path.exists(os.path.join(folder, f, "COMMITTED"))]
+  found = [name for name in files.names(folder) if name.isdigit()]
+  return [os.path.join(folder, f) for f in found if files.exists(os.path.join(folder, f, "COMMITTED"))]
 
 
 def restore(folder: str, like: Any) -> Any:
@@ -158,7 +155,7 @@ def restore(folder: str, like: Any) -> Any:
     raise errors.InputError(f"{folder} holds other parameters than this run: {', '.join(differ[:4])}")
   abstract = {k: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=v.sharding) for k, v in leaves.items()}
   try:
-    found = ocp.StandardCheckpointer().restore(os.path.join(os.path.abspath(folder), "arrays"), abstract)
+    found = ocp.StandardCheckpointer().restore(os.path.join(files.absolute(folder), "arrays"), abstract)
   except (ValueError, OSError) as e:
     raise errors.InputError(f"{folder}: cannot be restored ({str(e).splitlines()[0]})") from None
   for name, (key, leaf) in zip(names, leaves.items(), strict=True):
@@ -177,10 +174,10 @@ def restore(folder: str, like: Any) -> Any:
 def save_trainable(folder: str, trainable: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
   """A checkpoint of parameters alone, for models that were changed outside the loop."""
   names, leaves = _flatten({n: trainable[n] for n in sorted(trainable)})
-  with files.whole_folder(folder) as partial:
+  with files.whole_folder(folder, marker="COMMITTED") as partial:
     if leaves:
       saver = ocp.StandardCheckpointer()
-      saver.save(os.path.join(os.path.abspath(partial), "arrays"), leaves)
+      saver.save(os.path.join(files.absolute(partial), "arrays"), leaves)
       saver.wait_until_finished()
     files.write_json(
       os.path.join(partial, "meta.json"),
@@ -207,7 +204,7 @@ def restore_trainable(folder: str, like: Mapping[str, Any]) -> dict[str, Any]:
 
 def stored(folder: str, names: Sequence[str], like: Mapping[str, Any]) -> dict[str, Any]:
   """All arrays of a checkpoint, wherever it was saved: parameters and their moments where `like` has them."""
-  path, saver = os.path.join(os.path.abspath(folder), "arrays"), ocp.StandardCheckpointer()
+  path, saver = os.path.join(files.absolute(folder), "arrays"), ocp.StandardCheckpointer()
   shapes = saver.metadata(path).item_metadata.tree
   mesh = next(iter(like.values())).sharding.mesh
   target = {}

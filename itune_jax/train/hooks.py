@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 import json
 import math
-import os
 import time
 from typing import Any
 
 from rich import progress as rich_progress
 import rich.console
 import tensorboardX
+
+from itune_jax.core import files
+
+REMOTE_SECONDS = 20  # between two writings of the metrics into a bucket
 
 
 class Bar:
@@ -32,30 +35,33 @@ class Bar:
     if "loss" in metrics:
       self._bar.update(self._task, completed=step, loss=metrics["loss"], speed=metrics.get("trained_tokens_per_s", 0.0))
 
+  def flush(self) -> None:
+    """Nothing is held back."""
+
   def close(self) -> None:
     """Leaves the last line standing."""
     self._bar.stop()
 
 
 class Jsonl:
-  """metrics.jsonl: one object a line. On resume, lines past the restored step are dropped first."""
+  """metrics.jsonl: one object a line. On resume, lines past the restored step are dropped first.
+
+  A bucket takes no more lines at the end of an object, so there it is written anew every few seconds and by `flush`.
+  """
 
   def __init__(self, path: str, step: int):
-    self._path = path
-    kept = [line for line in self.read(path) if line["step"] <= step]
-    partial = path + ".partial"
-    with open(partial, "w", encoding="utf-8") as f:
-      f.writelines(json.dumps(line) + "\n" for line in kept)
-    os.replace(partial, path)
-    self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115  # closed by close()
+    self._path, self._remote, self._written = path, files.is_remote(path), time.monotonic()
+    self._lines = [json.dumps(line) + "\n" for line in self.read(path) if line["step"] <= step]
+    files.write_text(path, "".join(self._lines))
+    self._file = None if self._remote else files.opened(path, "a")
 
   @staticmethod
   def read(path: str) -> list[dict[str, Any]]:
     """The whole lines of a metrics file; a line cut off by a kill is left out."""
-    if not os.path.exists(path):
+    if not files.exists(path):
       return []
     found = []
-    with open(path, encoding="utf-8") as f:
+    with files.opened(path) as f:
       for line in f:
         try:
           found.append(json.loads(line))
@@ -64,12 +70,26 @@ class Jsonl:
     return found
 
   def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
-    self._file.write(json.dumps({"step": step, **metrics}) + "\n")
-    self._file.flush()
+    line = json.dumps({"step": step, **metrics}) + "\n"
+    if self._file is not None:
+      self._file.write(line)
+      self._file.flush()
+      return
+    self._lines.append(line)
+    if time.monotonic() - self._written > REMOTE_SECONDS:
+      self.flush()
+
+  def flush(self) -> None:
+    """Writes a bucket's object anew."""
+    if self._file is None:
+      files.write_text(self._path, "".join(self._lines))
+      self._written = time.monotonic()
 
   def close(self) -> None:
     """Closes the file."""
-    self._file.close()
+    self.flush()
+    if self._file is not None:
+      self._file.close()
 
 
 class TensorBoard:
@@ -82,6 +102,10 @@ class TensorBoard:
     for name, value in metrics.items():
       if isinstance(value, (int, float)):
         self._writer.add_scalar(name, value, step)
+
+  def flush(self) -> None:
+    """Writes the scalars so far."""
+    self._writer.flush()
 
   def close(self) -> None:
     """Flushes."""
@@ -96,6 +120,9 @@ class Wandb:
 
   def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
     self._run.log(dict(metrics), step=step)
+
+  def flush(self) -> None:
+    """The library sends on its own."""
 
   def close(self) -> None:
     """Ends the run."""

@@ -11,6 +11,7 @@ import numpy as np
 from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import errors
+from itune_jax.core import files
 from itune_jax.core import log
 from itune_jax.train import checkpoint
 from itune_jax.train import hooks as hooks_lib
@@ -76,6 +77,8 @@ class Loop:
           self.history += [metrics] if metrics else []
           stop = step >= self.steps or bool(metrics) and self.early_stop.due(self.history)
           if saves or stop and step > start:
+            for hook in self.hooks:
+              hook.flush()
             self.checkpointer.save(step, state, metrics)
           clock.pause()
           if stop:
@@ -124,7 +127,8 @@ class Loop:
   def _dump(self, step, batch) -> None:
     part = f".{jax.process_index()}" if jax.process_count() > 1 else ""  # every process has its own rows
     path = os.path.join(self.run_dir, f"nonfinite_{step:06d}{part}.npz")
-    np.savez(path, **{f.name: x for f in dataclasses.fields(batch) if (x := getattr(batch, f.name)) is not None})
+    with files.opened(path, "wb") as f:
+      np.savez(f, **{f.name: x for f in dataclasses.fields(batch) if (x := getattr(batch, f.name)) is not None})
     log.info(f"step {step}: loss or gradient not finite; parameters kept as they were, batch saved to {path}")
 
   def _evaluate(self, step, state, due) -> dict[str, float]:

@@ -57,6 +57,7 @@ def test_a_scan_counts_as_its_unrolled_loop_and_as_the_formula(where):
 def test_groups_are_read_however_they_are_written():
   mesh_form = "mesh['axis_0'=4,'axis_1'=2] {'axis_0'}"
   turned = "mesh['axis_0'=2,'axis_1'=4], device_ids=([4,2]T(1,0)) {'axis_1'}"
+  assert hlo.members("{{0,0},{1,3}}", 8) == [1, 3]
   for text in ("{{0,2,4,6},{1,3,5,7}}", "[2,4]<=[4,2]T(1,0)", mesh_form, turned):
     assert hlo.members(hlo._group(f"replica_groups={text}, x", "replica_groups="), 8) == [0, 2, 4, 6]
 
@@ -80,7 +81,7 @@ def test_time_is_the_slowest_part_and_what_nothing_hides():
 def test_the_data_axis_spans_the_slices():
   pytest.importorskip("libtpu", reason="the TPU compiler is not installed: pip install libtpu")
   made = mesh_lib.MeshSpec(data=4, fsdp=-1, slices=2).make(plan.devices_of("v5e:4x4", slices=2))
-  assert dict(made.shape) == {"data": 4, "fsdp": 8, "tensor": 1, "sequence": 1, "expert": 1}
+  assert dict(made.shape) == {"data": 4, "fsdp": 8, "tensor": 1, "sequence": 1, "expert": 1, "stage": 1}
   assert [{d.slice_index for d in row.ravel()} for row in made.devices] == [{0}, {0}, {1}, {1}]
   with pytest.raises(errors.InputError, match="does not match the devices"):
     mesh_lib.MeshSpec(data=4, fsdp=-1, slices=4).make(plan.devices_of("v5e:4x4", slices=2))
