@@ -14,9 +14,7 @@ from itune_jax.peft import lora
 from tests import tiny
 
 PLAIN = dataclasses.replace(tiny.CONFIG, depth=4)
-MIXED = dataclasses.replace(
-  PLAIN, windows=(8, 0, 8, 0), local_rope=rope.Rope(base=100.0), no_rope=(0, 0, 0, 1)
-)
+MIXED = dataclasses.replace(PLAIN, windows=(8, 0, 8, 0), local_rope=rope.Rope(base=100.0), no_rope=(0, 0, 0, 1))
 BATCH = tiny.packed(tiny.examples(24, longest=12), 24, 8)
 
 

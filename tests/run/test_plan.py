@@ -19,7 +19,8 @@ from tests import test_gin
 
 libtpu = pytest.importorskip("libtpu", reason="the TPU compiler is not installed: pip install libtpu")
 
-PODS = {"v5e_16": "v5e:4x4", "v5e_256": "v5e:16x16", "v5p_64": "v5p:4x4x4", "h100_8": "h100:8", "h100_64": "h100:64"}
+# Devices by mesh part. Here they are shapes, so TPUs stand in for as many GPUs.
+PODS = {"v5e_16": "v5e:4x4", "v5e_256": "v5e:16x16", "v5p_64": "v5p:4x4x4", "h100_8": "v5e:2x4", "h100_64": "v5e:8x8"}
 
 
 def plan(capsys, *argv):
