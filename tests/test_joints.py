@@ -116,9 +116,10 @@ class PrefixMix(site.Adapter):
 
   def post(self, x, y, w, ctx):
     B = x.shape[0]
-    k, v = (jnp.broadcast_to(p[...].swapaxes(0, 1)[None], (B, p.shape[1], P, p.shape[2])) for p in (self.k, self.v))
+    rows = lambda p: jnp.broadcast_to(p[None], (B, *p.shape))
+    k_BKHP, v_BKPH = rows(self.k[...].transpose(1, 2, 0)), rows(self.v[...].swapaxes(0, 1))
     seen = jnp.zeros((B, P), jnp.int32)
-    return kernels.merge(*y, *kernels.cached(x, k, v, jnp.zeros(x.shape[:2], jnp.int32), seen))
+    return kernels.merge(*y, *kernels.cached(x, k_BKHP, v_BKPH, jnp.zeros(x.shape[:2], jnp.int32), seen))
 
 
 class Shift(site.Adapter):
@@ -137,7 +138,8 @@ class Prefix:
 
 
 LORA = lora.Lora(rank=4, alpha=8.0, dropout=0.25, rank_pattern={r"blocks/1/.*": 2})
-METHODS = [LORA, Ia3(), Vera(), Pissa(), Prefix()]
+DORA = dataclasses.replace(LORA, dora=True, name="dora")
+METHODS = [LORA, DORA, Ia3(), Vera(), Pissa(), Prefix()]
 BATCH = tiny.packed(tiny.examples(24), 32, 8)
 
 

@@ -52,7 +52,8 @@ class MeshSpec:
 
   def sizes(self) -> dict[str, int]:
     """Devices per axis, as asked for."""
-    return {axis: getattr(self, axis) for axis in axes_lib.MESH_AXES}
+    near = {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}
+    return near | {"sequence": self.sequence, "expert": self.expert, "stage": self.stage}
 
   def make(self, devices=None) -> Mesh:
     """The mesh over all (or the given) devices. Raises InputError when the sizes do not multiply to their number."""

@@ -1,8 +1,9 @@
 """Hugging Face PEFT folders, both ways: adapter_config.json and adapter_model.safetensors.
 
 HF's `lora_A.weight` is [r, in] and `lora_B.weight` [out, r], one pair a module; ours are [*in, R] and [R, *out],
-stacked over layers. Layers of lower rank are written at their own rank, and layers without an adapter not at all. Rows
-of single tokens go along as `trainable_token_indices`: [n, D], whole rows despite their name in the file.
+stacked over layers. Layers of lower rank are written at their own rank, and layers without an adapter not at all.
+DoRA's `lora_magnitude_vector` is [out]. Rows of single tokens go along as `trainable_token_indices`: [n, D], whole
+rows despite their name in the file.
 """
 
 from collections.abc import Iterable
@@ -23,11 +24,10 @@ from itune_jax.peft import lora as lora_lib
 from itune_jax.peft import tokens as tokens_lib
 
 _PREFIX = "base_model.model."
-_KEY = re.compile(r"base_model\.model\.(.+)\.lora_(A|B)\.weight")
+_KEY = re.compile(r"base_model\.model\.(.+)\.lora_(?:(A|B)\.weight|(magnitude)_vector)")
 _TOKENS = re.compile(r"base_model\.model\.(.+)\.token_adapter\.trainable_tokens_delta")
 # Options of peft's LoRA that change the function and that this importer does not know: refused by name.
 _UNSUPPORTED = {
-  "use_dora": False,
   "bias": "none",
   "lora_bias": False,
   "modules_to_save": None,
@@ -77,6 +77,8 @@ def save(folder: str, attached: base_lib.Attached, layout: Layout, *, base: str)
     fan_in = math.prod(a.shape[:num_in])
     tensors[f"{_PREFIX}{module}.lora_A.weight"] = np.ascontiguousarray(a.reshape(fan_in, -1).T[:rank])
     tensors[f"{_PREFIX}{module}.lora_B.weight"] = np.ascontiguousarray(b.reshape(b.shape[0], -1)[:rank].T)
+    if method.dora:
+      tensors[f"{_PREFIX}{module}.lora_magnitude_vector"] = read("magnitude").reshape(-1)
     ranks[module], alphas[module] = rank, scale * (math.sqrt(rank) if method.rslora else rank)
   config = _config(method, ranks, alphas, base, layout, _modules(attached.module, layout))
   config["trainable_token_indices"] = indices or None
@@ -103,7 +105,9 @@ def _token_rows(attached, layout) -> tuple[dict[str, np.ndarray], dict[str, list
   return tensors, indices
 
 
-Factors = dict[str, dict[str, np.ndarray]]  # by expanded site: "a" and "b" of a LoRA, or "rows" of tokens; HF's layout
+Factors = dict[
+  str, dict[str, np.ndarray]
+]  # by expanded site: "a", "b" (and "magnitude") of a LoRA, or "rows" of tokens; HF's layout
 
 
 def load(folder: str, model: Any, layout: Layout) -> tuple[tuple[Any, ...], Factors]:
@@ -128,9 +132,11 @@ def load(folder: str, model: Any, layout: Layout) -> tuple[tuple[Any, ...], Fact
     match = _KEY.fullmatch(key) or _TOKENS.fullmatch(key)
     if not match or match.group(1) not in back:
       raise errors.InputError(f"{path}: {key} is no LoRA factor of a module of this model")
-    what = match.group(2).lower() if len(match.groups()) == 2 else "rows"
+    what = (match.group(2) or match.group(3)).lower() if len(match.groups()) == 3 else "rows"
     values.setdefault(back[match.group(1)], {})[what] = tensor.astype(np.float32)
   pairs = {name: factors for name, factors in values.items() if "a" in factors}
+  if bare := [name for name, factors in pairs.items() if config.get("use_dora") and "magnitude" not in factors]:
+    raise errors.InputError(f"{path}: use_dora is set, but {bare[0]} has no lora_magnitude_vector")
   forward = {name: module for module, name in back.items()}
   rank = {name: factors["a"].shape[0] for name, factors in pairs.items()}
   alpha = {name: _pattern(config.get("alpha_pattern") or {}, forward[name], config["lora_alpha"]) for name in pairs}
@@ -139,6 +145,7 @@ def load(folder: str, model: Any, layout: Layout) -> tuple[tuple[Any, ...], Fact
     alpha=float(config["lora_alpha"]),
     sites="|".join(map(re.escape, sorted(pairs))),
     rslora=bool(config.get("use_rslora")),
+    dora=bool(config.get("use_dora")),
     dropout=float(config.get("lora_dropout") or 0.0),
     rank_pattern={re.escape(n): r for n, r in rank.items() if r != config["r"]},
     alpha_pattern={re.escape(n): float(a) for n, a in alpha.items() if a != config["lora_alpha"]},
@@ -174,6 +181,10 @@ def fill(attached: base_lib.Attached, values: Factors) -> dict[str, np.ndarray]:
       arrays[path] = factors["rows"]
       continue
     base = f"{site}/adapters/{named[lora_lib.Lora]}"
+    if "magnitude" in factors:
+      path = f"{base}/magnitude"
+      arrays.setdefault(path, np.array(attached.params[path], np.float32))
+      arrays[path][at] = factors["magnitude"].reshape(arrays[path][at].shape)
     for leaf in ("a", "b"):
       path = f"{base}/{leaf}"
       if path not in arrays:
@@ -248,7 +259,7 @@ def _config(method, ranks, alphas, base, layout, modules):
     "lora_dropout": method.dropout,
     "bias": "none",
     "use_rslora": method.rslora,
-    "use_dora": False,
+    "use_dora": method.dora,
     "fan_in_fan_out": layout.fan_in_fan_out,
     "init_lora_weights": True,
     "modules_to_save": None,

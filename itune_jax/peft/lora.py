@@ -1,8 +1,12 @@
-"""LoRA (Hu et al. 2021): y = W x + s · B A dropout(x), with s = α/r, or α/√r (rsLoRA, Kalajdzievski 2023)."""
+"""LoRA (Hu et al. 2021): y = W x + s · B A dropout(x), with s = α/r, or α/√r (rsLoRA, Kalajdzievski 2023).
+
+DoRA (Liu et al. 2024) gives every output a length of its own: W' = m · V/‖V‖ with V = W + s · B A.
+"""
 
 import dataclasses
 import math
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,18 +40,67 @@ class LoraAdapter(site.Adapter):
     self.has_dropout, self.num_in, self.stream = dropout > 0, len(spec.in_shape), f"{spec.name}/{name}"
 
   def post(self, x, y, w, ctx):
-    if self.has_dropout and ctx.key is not None:
-      keep = 1.0 - self.dropout[...]
-      mask = jax.random.bernoulli(rng.named(ctx.key, self.stream), keep, x.shape)
-      x = jnp.where(mask, x / keep.astype(x.dtype), 0)
-    u = site.contract(x, self.a[...].astype(x.dtype), self.num_in)
-    u *= numerics.align((self.scale[...] * self.rank_mask[...]).astype(x.dtype), u)
-    return y + site.contract(u, self.b[...].astype(x.dtype), 1)
+    return y + self._added(self._dropped(x, ctx))
 
   def merge(self, w):
-    factor = self.scale[...] * self.rank_mask[...]
+    return w + site.contract(self._scaled_a(), self.b[...].astype(jnp.float32), 1)
+
+  def _dropped(self, x, ctx):
+    if not self.has_dropout or ctx.key is None:
+      return x
+    keep = 1.0 - self.dropout[...]
+    mask = jax.random.bernoulli(rng.named(ctx.key, self.stream), keep, x.shape)
+    return jnp.where(mask, x / keep.astype(x.dtype), 0)
+
+  def _added(self, x):
+    """s · B A x."""
+    u = site.contract(x, self.a[...].astype(x.dtype), self.num_in)
+    u *= numerics.align((self.scale[...] * self.rank_mask[...]).astype(x.dtype), u)
+    return site.contract(u, self.b[...].astype(x.dtype), 1)
+
+  def _scaled_a(self):
+    """s · A [*in, R], float32."""
     a = self.a[...].astype(jnp.float32)
-    return w + site.contract(a * numerics.align(factor, a), self.b[...].astype(jnp.float32), 1)
+    return a * numerics.align(self.scale[...] * self.rank_mask[...], a)
+
+
+class DoraAdapter(LoraAdapter):
+  """`LoraAdapter` with a magnitude m [*out] and the squared lengths of W's outputs, which do not change.
+
+  ‖V‖ is no path of the gradient, as in the paper, and is made of factors, so that nothing of W's size is:
+
+      ‖V‖² = ‖W‖² + 2 Σ_R b ∘ (aᵀ W) + Σ_R b ∘ (aᵀ a b)        with a scaled by s
+
+  Dropped inputs are those of W as well as of A: y + (m/‖V‖ - 1) W dropout(x) + m/‖V‖ · s B A dropout(x).
+  """
+
+  def __init__(self, spec: site.SiteSpec, key, *, w, **given):
+    super().__init__(spec, key, **given)
+    squares = jnp.sum(jnp.square(w.astype(jnp.float32)), axis=tuple(range(len(spec.in_shape))))
+    self.magnitude = site.AdapterParam(jnp.sqrt(squares), axes=spec.out_axes)
+    self.squares = site.AdapterParam(squares, axes=spec.out_axes, trainable=False)
+
+  def post(self, x, y, w, ctx):
+    dropped = self._dropped(x, ctx)
+    ratio = self._ratio(w.value)
+    own = numerics.align(ratio.astype(y.dtype), y)
+    plain = y if dropped is x else site.contract(dropped, w.value, self.num_in)
+    return y + (own - 1) * plain + own * self._added(dropped)
+
+  def merge(self, w):
+    v = super().merge(w)
+    return v * numerics.align(self._ratio(w), v)
+
+  def _ratio(self, w):
+    """m/‖V‖ [*out], float32; 1 in a layer without rank."""
+    shape, R = self.squares.shape, self.rank_mask.shape[0]
+    a = jax.lax.stop_gradient(self._scaled_a()).reshape(-1, R)
+    b = jax.lax.stop_gradient(self.b[...].astype(jnp.float32)).reshape(R, -1)
+    w = jax.lax.stop_gradient(w).reshape(a.shape[0], -1)
+    along_w = jnp.dot(a.T.astype(w.dtype), w, preferred_element_type=jnp.float32)
+    squares = self.squares[...].reshape(-1) + jnp.sum(b * (2 * along_w + a.T @ a @ b), axis=0)
+    ratio = self.magnitude[...].astype(jnp.float32) / jnp.sqrt(squares).reshape(shape)
+    return jnp.where(jnp.max(self.rank_mask[...]) > 0, ratio, 1.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,6 +111,7 @@ class Lora:
   alpha: float = 16.0
   sites: str = PROJECTIONS
   rslora: bool = False
+  dora: bool = False
   dropout: float = 0.0
   rank_pattern: dict[str, int] = dataclasses.field(default_factory=dict)
   alpha_pattern: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -68,6 +122,11 @@ class Lora:
     check.require(self.rank > 0, f"Lora.rank = {self.rank}; it must be positive")
     check.require(0 <= self.dropout < 1, f"Lora.dropout = {self.dropout}; it is a share in [0, 1)")
     check.require(all(r > 0 for r in self.rank_pattern.values()), "Lora.rank_pattern: ranks must be positive")
+
+  @property
+  def needs_weight(self) -> bool:
+    """DoRA starts from the lengths of the base's outputs."""
+    return self.dora
 
   def rank_of(self, site_name: str) -> int:
     """The rank at one expanded site name."""
@@ -93,9 +152,10 @@ class Lora:
 
   def make(self, spec: site.SiteSpec, key, *, scale, rank_mask, w=None) -> LoraAdapter:
     """The adapter of one layer: A uniform, B zero, so the model is unchanged at first."""
-    return LoraAdapter(
-      spec, key, rank=rank_mask.shape[-1], scale=scale, rank_mask=rank_mask, dropout=self.dropout, name=self.name
+    given: dict[str, Any] = dict(
+      rank=rank_mask.shape[-1], scale=scale, rank_mask=rank_mask, dropout=self.dropout, name=self.name
     )
+    return DoraAdapter(spec, key, w=w, **given) if self.dora else LoraAdapter(spec, key, **given)
 
 
 def _first(patterns, name, default):

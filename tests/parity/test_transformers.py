@@ -111,8 +111,9 @@ def trained(ours, method):
       sites=r"blocks/\d+/(attn/[qo]|mlp/down)",
     ),
     lora.Lora(rank=4, sites=r"blocks/2\d/mlp/up"),
+    lora.Lora(rank=8, dora=True),
   ],
-  ids=["plain", "rslora", "patterns", "some layers"],
+  ids=["plain", "rslora", "patterns", "some layers", "dora"],
 )
 def test_adapter_in_peft(ours_hf, base_folder, tmp_path, method):
   peft = pytest.importorskip("peft")
