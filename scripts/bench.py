@@ -75,7 +75,7 @@ def sft(args) -> dict:
   """The job `sft`."""
   session = runtime.open_session(
     specs.Model(base=args.model),
-    (lora.Lora(rank=16, alpha=32.0),),
+    (lora.Lora(rank=16, alpha=32.0, dora=args.dora),),
     precision=numerics.Precision(),
     remat=stack.Remat(policy=args.remat),
   )
@@ -174,6 +174,7 @@ def main() -> None:
   one.add_argument("--data", required=True, help="instruction data in any format that itune reads")
   one.add_argument("--steps", type=int, default=8)
   one.add_argument("--remat", default="taps", choices=("none", "taps", "full"))
+  one.add_argument("--dora", action="store_true", help="DoRA in place of LoRA")
   one = jobs.add_parser("generate", help="greedy decoding")
   one.add_argument("--prompts", required=True, help="JSON lines with a field `prompt`")
   one.add_argument("--batch", type=int, default=8)

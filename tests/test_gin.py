@@ -3,9 +3,12 @@
 import pathlib
 import re
 
+import jax.numpy as jnp
 import pytest
 
 from itune_jax.run import cli
+from itune_jax.run import gin_setup
+from itune_jax.run import train
 
 ROOT = pathlib.Path(__file__).parent.parent / "gin_configs"
 RECIPES = sorted((ROOT / "recipes").glob("*.gin"))
@@ -62,3 +65,15 @@ def test_recipe_trains_three_steps_under_smoke(recipe, tmp_path):
   assert cli.main(["prepare", *flags]) == 0
   assert cli.main(["train", *flags, f"--run_dir={tmp_path}/run"]) == 0
   assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3
+
+
+def test_loraplus_gives_b_a_rate_of_its_own():
+  gin_setup.parse("train", ["recipes/llama_tiny.gin", "peft/dora.gin", "overlays/loraplus.gin"], [])
+  names = [f"blocks/attn/q/adapters/lora/{leaf}" for leaf in ("a", "b", "magnitude")]
+  transform, _ = gin_setup.call(train.Train).optimizer.make(10, names)
+  params = dict.fromkeys(names, jnp.ones(3))
+  state = transform.init(params)
+  for _ in range(3):  # the first steps of the warmup may be nothing
+    updates, state = transform.update(params, state, params)
+  a, b, magnitude = (float(updates[name][0]) for name in names)
+  assert a < 0 and b / a == pytest.approx(16) and magnitude == pytest.approx(a)
