@@ -10,9 +10,9 @@ import jax.numpy as jnp
 
 from itune_jax.core import check
 
-# What the "taps" policy keeps: the outputs of the large matmuls and of attention. Norms, rotations, gates and
-# residual sums are cheap to make again.
-TAPS = ("attn_q", "attn_k", "attn_v", "attn_out", "attn_lse", "mlp_gate", "mlp_up", "residual")
+# What the "taps" policy keeps: the outputs of the large matmuls and of attention, and what adapters name. Norms,
+# rotations, gates and residual sums are cheap to make again.
+TAPS = ("attn_q", "attn_k", "attn_v", "attn_out", "attn_lse", "mlp_gate", "mlp_up", "residual", "adapter_out")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 import jax
+from jax import ad_checkpoint
 import jax.numpy as jnp
 import numpy as np
 
@@ -81,11 +82,11 @@ class DoraAdapter(LoraAdapter):
     self.squares = site.AdapterParam(squares, axes=spec.out_axes, trainable=False)
 
   def post(self, x, y, w, ctx):
-    dropped = self._dropped(x, ctx)
-    ratio = self._ratio(w.value)
-    own = numerics.align(ratio.astype(y.dtype), y)
-    plain = y if dropped is x else site.contract(dropped, w.value, self.num_in)
-    return y + (own - 1) * plain + own * self._added(dropped)
+    dropped, ratio = self._dropped(x, ctx), self._ratio(w.value).astype(y.dtype)
+    if dropped is x:
+      return _times(y + self._added(x), ratio)
+    plain = site.contract(dropped, w.value, self.num_in)
+    return y - plain + _times(plain + self._added(dropped), ratio)
 
   def merge(self, w):
     v = super().merge(w)
@@ -156,6 +157,32 @@ class Lora:
       rank=rank_mask.shape[-1], scale=scale, rank_mask=rank_mask, dropout=self.dropout, name=self.name
     )
     return DoraAdapter(spec, key, w=w, **given) if self.dora else LoraAdapter(spec, key, **given)
+
+
+@jax.custom_vjp
+def _times(z, ratio):
+  """z · ratio over the last axes. What ratio's gradient needs is read off the result, so z is never made again.
+
+  A ratio of exactly zero gets no gradient.
+  """
+  return z * numerics.align(ratio, z)
+
+
+def _times_forward(z, ratio):
+  out = ad_checkpoint.checkpoint_name(_times(z, ratio), "adapter_out")
+  return out, (out, ratio)
+
+
+def _times_backward(saved, d_out):
+  out, ratio = saved
+  rows = (d_out.astype(jnp.float32) * out.astype(jnp.float32)).reshape(-1, ratio.size)
+  # A sum over rows as a matmul: on CPU a reduction along columns is slow.
+  total = (jnp.ones((1, rows.shape[0])) @ rows).reshape(ratio.shape)
+  d_ratio = jnp.where(ratio == 0, 0, total / ratio.astype(jnp.float32))
+  return d_out * numerics.align(ratio, d_out), d_ratio.astype(ratio.dtype)
+
+
+_times.defvjp(_times_forward, _times_backward)
 
 
 def _first(patterns, name, default):
