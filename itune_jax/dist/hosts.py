@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from typing import Any
 
 import jax
@@ -15,6 +16,8 @@ from itune_jax.core import errors
 from itune_jax.dist import shard
 
 HEARTBEAT_S = 30  # a process that is silent for so long is lost
+GRACE_S = 3  # what the process that holds JAX's service leaves to the others, when all end for the same reason
+_holds_service = threading.Event()
 
 
 def connect(cluster: str) -> None:
@@ -38,6 +41,8 @@ def connect(cluster: str) -> None:
     jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_S, **given)
   except (RuntimeError, ValueError) as e:
     raise errors.InputError(f"--cluster={cluster}: cannot join ({str(e).splitlines()[0][:160]})") from None
+  if given.get("process_id") == 0:
+    _holds_service.set()
 
 
 def barrier(name: str) -> None:
@@ -52,12 +57,17 @@ def agreed(value: int) -> int:
 
 
 def several() -> bool:
-  """Whether this process has joined others."""
-  return jax.distributed.is_initialized() and jax.process_count() > 1
+  """Whether this process has joined others. Asks nothing of them: they may be gone."""
+  return jax.distributed.is_initialized()
 
 
 def leave(code: int) -> None:
-  """Ends this process at once: a normal end would wait for the others, who may be waiting for it."""
+  """Ends this process without waiting for the others, who may be waiting for it.
+
+  The one that holds JAX's service goes last: JAX would end the others before they can say why they end.
+  """
+  if _holds_service.is_set():
+    time.sleep(GRACE_S)
   sys.stdout.flush()
   sys.stderr.flush()
   os._exit(code)
