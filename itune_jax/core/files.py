@@ -50,9 +50,9 @@ def names(folder: str) -> list[str]:
 
 def opened(path: str, mode: str = "r") -> IO[Any]:
   """An open file, text in UTF-8."""
-  return (
-    open(path, mode, encoding=None if "b" in mode else "utf-8") if not is_remote(path) else epath.Path(path).open(mode)
-  )
+  if is_remote(path):
+    return epath.Path(path).open(mode)
+  return open(path, mode, encoding=None if "b" in mode else "utf-8")  # noqa: SIM115  # closed by the caller
 
 
 def remove(path: str) -> None:
@@ -99,6 +99,8 @@ def whole_folder(folder: str, marker: str = "") -> Iterator[str]:
 
 
 def _copy_up(aside: str, folder: str, marker: str) -> None:
+  if marker and exists(os.path.join(folder, marker)):
+    remove(os.path.join(folder, marker))  # first: a half-removed folder does not count
   remove_folder(folder)
   found = [os.path.relpath(os.path.join(at, name), aside) for at, _, each in os.walk(aside) for name in each]
   for name in sorted(found, key=lambda name: (name == marker, name)):

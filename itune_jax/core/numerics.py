@@ -34,6 +34,13 @@ def align(x, like):
   return jnp.expand_dims(x, tuple(range(like.ndim - x.ndim)))
 
 
+def first_largest(x):
+  """Where the largest of the last axis is, the first of equals. By reductions: they stay local where the axis is
+  sharded, and XLA's argmax is a scalar loop on CPU."""
+  place = jax.lax.broadcasted_iota(jnp.int32, x.shape, x.ndim - 1)
+  return jnp.min(jnp.where(x == jnp.max(x, axis=-1, keepdims=True), place, x.shape[-1] - 1), axis=-1)
+
+
 def span_of(B: int, T: int, chunk: int) -> int:
   """How many positions of each of B rows `chunked_losses` projects at a time."""
   return min(T, max(1, chunk // B))
@@ -82,8 +89,7 @@ def _make_chunked(project, span, z_loss):
       place = jax.lax.broadcasted_iota(t.dtype, logits.shape, logits.ndim - 1)
       is_target = place == t[..., None]
       nll_chunk = lse - jnp.sum(jnp.where(is_target, logits32, 0), axis=-1)
-      top = jnp.max(logits32, axis=-1, keepdims=True)
-      best = jnp.min(jnp.where(logits32 == top, place, logits.shape[-1]), axis=-1)
+      best = first_largest(logits32)
       loss += jnp.sum(w * (nll_chunk + z_loss * lse**2))
       put = lambda x, value: x.at[rows, at].set(value.astype(x.dtype), mode="drop")
       nll = put(nll, jnp.where(w != 0, nll_chunk, 0))

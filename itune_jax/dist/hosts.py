@@ -39,10 +39,10 @@ def connect(cluster: str) -> None:
       raise errors.InputError(f"--cluster={cluster}: write auto, or HOST:PORT,PROCESSES,INDEX") from None
   try:
     jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_S, **given)
+    if jax.process_index() == 0:  # this waits until all have joined, so that none ends before the others are there
+      _holds_service.set()
   except (RuntimeError, ValueError) as e:
     raise errors.InputError(f"--cluster={cluster}: cannot join ({str(e).splitlines()[0][:160]})") from None
-  if given.get("process_id") == 0:
-    _holds_service.set()
 
 
 def barrier(name: str) -> None:

@@ -17,8 +17,7 @@ class MeshSpec:
   """Devices per mesh axis; one axis may be -1: all the devices that are left.
 
   slices: how many slices, joined by the data-centre network, the data axis spans: copies of the model are as far apart
-  as that, all other axes stay inside a slice. auto: sizes by the devices that are found (`propose`). rules: changes to
-  the default table.
+  as that, all other axes stay inside a slice. rules: changes to the default table.
   """
 
   data: int = 1
@@ -28,7 +27,6 @@ class MeshSpec:
   expert: int = 1
   stage: int = 1
   slices: int = 1
-  auto: bool = False
   rules: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
@@ -58,8 +56,6 @@ class MeshSpec:
   def make(self, devices=None) -> Mesh:
     """The mesh over all (or the given) devices. Raises InputError when the sizes do not multiply to their number."""
     devices = jax.devices() if devices is None else devices
-    if self.auto:
-      return dataclasses.replace(propose(devices), rules=self.rules).make(devices)
     sizes = self.sizes()
     known = math.prod(n for n in sizes.values() if n != -1)
     sizes = {axis: max(1, len(devices) // known) if n == -1 else n for axis, n in sizes.items()}
@@ -78,7 +74,18 @@ class MeshSpec:
     return Mesh(order, tuple(sizes), axis_types=kinds)
 
 
-def propose(devices) -> MeshSpec:
-  """Parameters sharded as far as links are fast (a slice of TPUs, GPUs joined by NVLink), copies of them beyond."""
-  islands = len({getattr(device, "slice_index", 0) for device in devices})
-  return MeshSpec(data=islands, fsdp=len(devices) // islands, slices=islands)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Auto:
+  """A mesh by the devices that are found: parameters sharded as far as links are fast (a slice of TPUs, GPUs joined by
+  NVLink), copies of them beyond. rules: as for `MeshSpec`."""
+
+  rules: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+  def __post_init__(self):
+    object.__setattr__(self, "rules", MeshSpec(rules=self.rules).rules)
+
+  def make(self, devices=None) -> Mesh:
+    """The mesh over all (or the given) devices."""
+    devices = jax.devices() if devices is None else devices
+    islands = len({getattr(device, "slice_index", 0) for device in devices})
+    return MeshSpec(data=islands, fsdp=len(devices) // islands, slices=islands).make(devices)

@@ -20,11 +20,13 @@ AXIS = "expert"
 
 def applies(ctx, experts: int, tokens: int) -> bool:
   """Whether these experts and tokens divide among the devices. Without an expert axis, tokens stay where they are."""
-  if (
-    ctx.mesh is None or ctx.mesh.size == 1 or (ctx.mesh.shape.get(AXIS, 1) == 1 and ctx.mesh.shape.get("tensor", 1) > 1)
-  ):
+  size = lambda axis: 1 if ctx.mesh is None else ctx.mesh.shape.get(axis, 1)
+  if ctx.mesh is None or AXIS not in ctx.mesh.shape or ctx.mesh.size == 1:
     return False
-  return AXIS in ctx.mesh.shape and experts % ctx.mesh.shape[AXIS] == 0 and tokens % _shards(ctx) == 0
+  # Inside, weights are whole along the other axes: without experts to spread, a tensor axis is worth more.
+  if size(AXIS) == 1 and size("tensor") > 1:
+    return False
+  return experts % size(AXIS) == 0 and tokens % _shards(ctx) == 0
 
 
 def run(dispatch: Callable, experts: Any, x_nD, top_nk, chosen_nk, ctx, capacity: float) -> Any:
@@ -35,13 +37,14 @@ def run(dispatch: Callable, experts: Any, x_nD, top_nk, chosen_nk, ctx, capacity
   """
   graph, state = nnx.split(experts)
   S = ctx.mesh.shape[AXIS]
-  tokens = PartitionSpec((*_batch_axes(ctx), AXIS), None)
+  axes = (*_batch_axes(ctx), AXIS)
+  tokens = PartitionSpec(axes, None)
   n, k = x_nD.shape[0] // _shards(ctx), top_nk.shape[1]
   room = min(n, math.ceil(capacity * n * k / S)) if capacity else n
   key = None if ctx.key is None else jax.random.key_data(ctx.key)
 
   def local(state, key, bank, x_nD, top_nk, chosen_nk):
-    key = None if key is None else jax.random.fold_in(jax.random.wrap_key_data(key), jax.lax.axis_index(AXIS))
+    key = None if key is None else jax.random.fold_in(jax.random.wrap_key_data(key), jax.lax.axis_index(axes))
     inside = batch_lib.Ctx(None, None, key=key, bank=bank, dtype=ctx.dtype)
     own = lambda *given: dispatch(nnx.merge(graph, state), *given, inside)
     return _there_and_back(own, jax.tree.leaves(state)[0].shape[0], S, room, x_nD, top_nk, chosen_nk)

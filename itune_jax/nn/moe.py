@@ -107,9 +107,9 @@ def _ragged(experts, x_nD, top_nk, chosen_nk, ctx):
   dot = lambda x, p: jax.lax.ragged_dot(x, p.kernel[...].astype(x.dtype), sizes_E)
   x_pD = x_nD[token_p]
   h_pF = mlp_lib.ACTIVATIONS[experts.activation](dot(x_pD, experts.gate)) * dot(x_pD, experts.up)
-  weight_p = jnp.where(expert_p < E, top_nk.reshape(-1), 0)[order_p]
-  y_pD = jnp.where(weight_p[:, None] != 0, dot(h_pF, experts.down), 0) * weight_p[:, None].astype(x_nD.dtype)
-  return jnp.zeros_like(x_nD).at[token_p].add(y_pD)
+  y_pD = dot(h_pF, experts.down) * top_nk.reshape(-1)[order_p][:, None].astype(x_nD.dtype)
+  # Rows of no group may hold anything.
+  return jnp.zeros_like(x_nD).at[token_p].add(jnp.where((expert_p < E)[order_p][:, None], y_pD, 0))
 
 
 def _sorted(experts, x_nD, top_nk, chosen_nk, ctx):

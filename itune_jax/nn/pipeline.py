@@ -49,7 +49,7 @@ def run(layers: Any, x_BTD, ctx, make_args: Callable[[Any], tuple], *, per_layer
       raise errors.InputError("MeshSpec.stage: mixtures of experts do not run in stages; use MeshSpec.expert")
     return y_bTD
 
-  stages = jax.vmap(stage, in_axes=(0, 0, 0, 0, 0, 0), spmd_axis_name=AXIS)
+  stages = jax.vmap(stage, spmd_axis_name=AXIS)
   spread = lambda x_SbTD: ctx.constrain(x_SbTD, ("stage", "batch", "length", "act_embed"))
 
   def tick(carry, t):

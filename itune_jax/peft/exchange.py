@@ -105,9 +105,8 @@ def _token_rows(attached, layout) -> tuple[dict[str, np.ndarray], dict[str, list
   return tensors, indices
 
 
-Factors = dict[
-  str, dict[str, np.ndarray]
-]  # by expanded site: "a", "b" (and "magnitude") of a LoRA, or "rows" of tokens; HF's layout
+# By expanded site, in HF's layout: "a", "b" (and "magnitude") of a LoRA, or "rows" of tokens.
+Factors = dict[str, dict[str, np.ndarray]]
 
 
 def load(folder: str, model: Any, layout: Layout) -> tuple[tuple[Any, ...], Factors]:

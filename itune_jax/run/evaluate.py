@@ -24,7 +24,7 @@ def evaluate(
   model: specs.Model,
   rendering: chat.Rendering,
   evals: Sequence[Any],
-  mesh: mesh_lib.MeshSpec,
+  mesh: mesh_lib.MeshSpec | mesh_lib.Auto,
   precision: numerics.Precision,
   seed: int,
   adapter: str = "",

@@ -28,7 +28,7 @@ class Chat:
     self,
     model: specs.Model,
     rendering: chat.Rendering,
-    mesh: mesh_lib.MeshSpec,
+    mesh: mesh_lib.MeshSpec | mesh_lib.Auto,
     precision: numerics.Precision,
     adapter: str,
   ):
@@ -54,7 +54,7 @@ def generate(
   model: specs.Model,
   rendering: chat.Rendering,
   decode: decode_lib.Decode,
-  mesh: mesh_lib.MeshSpec,
+  mesh: mesh_lib.MeshSpec | mesh_lib.Auto,
   precision: numerics.Precision,
   adapter: str = "",
   conversations: list[list[dict[str, Any]]] | None = None,

@@ -25,8 +25,6 @@ from itune_jax.run import plan_view
 from itune_jax.run import runtime
 from itune_jax.run import train as train_lib
 
-GIB = 2**30
-
 
 def plan(
   run: train_lib.Train, topology: str, program: str = "train", slices: int = 1, dry_run: bool = False
@@ -36,9 +34,11 @@ def plan(
   Raises InputError when there is no such topology, no TPU compiler, or no known shape of the model.
   """
   gpu = plan_gpu.is_gpu(topology)
+  if gpu and (program, slices) != ("train", 1):
+    raise errors.InputError(
+      f"--topology={topology}: for GPUs only the training step is estimated, and --slices is TPUs'"
+    )
   chip, devices = plan_gpu.devices_of(topology) if gpu else _slice(topology, slices)
-  if gpu and program != "train":
-    raise errors.InputError(f"--program={program}: for GPUs only the training step is estimated")
   model = plan_programs.open_model(run, devices)
   step = plan_programs.PROGRAMS[program](model)
   found = {
@@ -54,12 +54,8 @@ def plan(
   if dry_run:
     return found
   log.info(f"compiling for {len(devices)} {chip.name} chips; a large model takes about a minute …")
-  if gpu:
-    found |= plan_gpu.estimate(step, model, chip, lowered)
-    return found | {"compile_s": round(time.perf_counter() - started, 1)}
   try:
-    with runtime.uncached():
-      compiled = lowered.compile()
+    sizes, counts = plan_gpu.estimate(step, model, lowered) if gpu else _compiled(step, lowered)
   except jax.errors.JaxRuntimeError as e:
     if "RESOURCE_EXHAUSTED" not in str(e):
       raise
@@ -67,7 +63,7 @@ def plan(
     reason = str(e).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")
     found |= {"fits": False, "gib_per_chip": _rounded(step.parts), "reason": reason}
   else:
-    found |= _measured(step, compiled, chip, found["positions_per_step"] / len(devices))
+    found |= ({"estimate": True} if gpu else {}) | _figures(step, sizes, counts, chip)
   return found | {"compile_s": round(time.perf_counter() - started, 1)}
 
 
@@ -79,15 +75,21 @@ def _slice(topology: str, slices: int) -> tuple[chips.Chip, Any]:
   return chip, devices
 
 
-def _measured(step: plan_programs.Step, compiled: Any, chip: chips.Chip, positions: float) -> dict[str, Any]:
-  """What the compiled program takes; `positions` are a chip's."""
-  peak = compiled.memory_analysis().peak_memory_in_bytes / GIB
-  counts = hlo.Program(compiled.as_text(), step.unknown_turns).counts(roofline.kernel_flops)
-  line = roofline.predict(counts, chip, step.mesh)
-  useful = step.useful * positions
+def _compiled(step: plan_programs.Step, lowered: Any) -> tuple[dict[str, float], hlo.Counts]:
+  """GiB a chip by what takes them, as the TPU compiler says, and what the compiled program does there."""
+  with runtime.uncached():
+    compiled = lowered.compile()
+  peak = compiled.memory_analysis().peak_memory_in_bytes / plan_programs.GIB
+  sizes = step.parts | {"activations_and_buffers": peak - sum(step.parts.values())}
+  return sizes, hlo.Program(compiled.as_text(), step.unknown_turns).counts(roofline.kernel_flops)
+
+
+def _figures(step: plan_programs.Step, sizes: dict[str, float], counts: hlo.Counts, chip: chips.Chip) -> dict[str, Any]:
+  line, peak = roofline.predict(counts, chip, step.mesh), sum(sizes.values())
+  positions = step.facts["positions_per_step"] / step.mesh.size
   return {
     "peak_gib_per_chip": round(peak, 3),
-    "gib_per_chip": _rounded(step.parts | {"activations_and_buffers": max(0.0, peak - sum(step.parts.values()))}),
+    "gib_per_chip": _rounded({name: max(0.0, size) for name, size in sizes.items()}),
     "fits": bool(peak <= chip.hbm_gib),
     "flops_per_chip": counts.flops,
     "flops_over_6nd": round(counts.flops / (6.0 * step.facts["parameters"] * positions), 3),
@@ -99,7 +101,7 @@ def _measured(step: plan_programs.Step, compiled: Any, chip: chips.Chip, positio
     "exposed_collectives_s": _short(line.exposed_s),
     "bound": line.bound,
     "step_s": _short(line.step_s),
-    "mfu": round(useful / chip.flops / line.step_s, 3),
+    "mfu": round(step.useful * positions / chip.flops / line.step_s, 3),
     "hardware_utilisation": round(line.compute_s / line.step_s, 3),
     "positions_per_s": round(step.facts["positions_per_step"] / line.step_s),
   }

@@ -14,10 +14,7 @@ from itune_jax.core import errors
 from itune_jax.core import tree
 from itune_jax.dist import chips
 from itune_jax.dist import hlo
-from itune_jax.dist import roofline
 from itune_jax.run import plan_programs
-
-GIB = 2**30
 
 
 def is_gpu(topology: str) -> bool:
@@ -38,39 +35,16 @@ def devices_of(topology: str) -> tuple[chips.Chip, list[Any]]:
   return chips.GPUS[name], devices[: int(count)]
 
 
-def estimate(step: plan_programs.Step, model: plan_programs.Model, chip: chips.Chip, lowered: Any) -> dict[str, Any]:
-  """The figures of `plan.plan` for a training step."""
+def estimate(step: plan_programs.Step, model: plan_programs.Model, lowered: Any) -> tuple[dict[str, float], hlo.Counts]:
+  """GiB a device by what takes them, and what a training step does there."""
   compiled = lowered.compile(compiler_options={"xla_backend_optimization_level": "0"})
-  counts = hlo.Program(compiled.as_text(), step.unknown_turns).counts(lambda *_: 0.0)
-  positions = step.facts["positions_per_step"] / step.mesh.size
-  sizes = step.parts | activations(model)
-  flops = positions * arithmetic(model, step.useful)
+  found = hlo.Program(compiled.as_text(), step.unknown_turns).counts(lambda *_: 0.0).collectives
   narrow = jax.numpy.dtype(model.run.precision.compute).itemsize / 4
-  travels = tuple(c._replace(nbytes=c.nbytes * narrow) for c in counts.collectives)
-  line = roofline.predict(hlo.Counts(flops, traffic(model, sizes), travels), chip, step.mesh)
-  links_s = line.overlapped_s + line.exposed_s
-  step_s = max(line.compute_s, line.memory_s, links_s)  # XLA hides collectives behind arithmetic on GPUs
-  parts = {"compute": line.compute_s, "memory": line.memory_s, "links": links_s}
-  peak = sum(sizes.values())
-  return {
-    "estimate": True,
-    "peak_gib_per_chip": round(peak, 3),
-    "gib_per_chip": {name: round(size, 3) for name, size in sizes.items()},
-    "fits": bool(peak <= chip.hbm_gib),
-    "flops_per_chip": flops,
-    "flops_over_6nd": round(flops / (6.0 * step.facts["parameters"] * positions), 3),
-    "bytes_per_chip": traffic(model, sizes),
-    "collective_bytes_per_chip": line.bytes_by_axes,
-    "compute_s": line.compute_s,
-    "memory_s": line.memory_s,
-    "overlapped_collectives_s": links_s,
-    "exposed_collectives_s": 0.0,
-    "bound": max(parts, key=lambda name: parts[name]),
-    "step_s": step_s,
-    "mfu": round(step.useful * positions / chip.flops / step_s, 3),
-    "hardware_utilisation": round(line.compute_s / step_s, 3),
-    "positions_per_s": round(step.facts["positions_per_step"] / step_s),
-  }
+  # XLA hides collectives behind arithmetic on GPUs.
+  travels = tuple(one._replace(nbytes=one.nbytes * narrow, overlapped=True) for one in found)
+  sizes = step.parts | activations(model)
+  flops = step.facts["positions_per_step"] / step.mesh.size * arithmetic(model, step.useful)
+  return sizes, hlo.Counts(flops, traffic(model, sizes), travels)
 
 
 def arithmetic(model: plan_programs.Model, useful: float) -> float:
@@ -104,8 +78,9 @@ def activations(model: plan_programs.Model) -> dict[str, float]:
   chunk = run.objective.chunk * cfg.vocab / model.shards("act_vocab") * 10  # logits, their float32, their gradient
   return {
     "gradients": plan_programs.gib_a_chip(model.trainable),
-    "saved_activations": cfg.depth * positions * saved * size / GIB,
-    "one_layer_at_work": (1.5 * positions * taps * size + layer / mesh.shape["tensor"] * size + chunk) / GIB,
+    "saved_activations": cfg.depth * positions * saved * size / plan_programs.GIB,
+    "one_layer_at_work": (1.5 * positions * taps * size + layer / mesh.shape["tensor"] * size + chunk)
+    / plan_programs.GIB,
   }
 
 
@@ -116,4 +91,4 @@ def traffic(model: plan_programs.Model, sizes: dict[str, float]) -> float:
   passes = 3 + (run.remat.policy == "full")
   weights = passes * run.micro_batches * tree.size(model.params) / model.mesh.shape["tensor"] * size
   kept = 2 * (sizes["trained"] + sizes["optimizer"] + sizes["gradients"])
-  return weights + (kept + 2 * run.micro_batches * sizes["saved_activations"]) * GIB
+  return weights + (kept + 2 * run.micro_batches * sizes["saved_activations"]) * plan_programs.GIB

@@ -26,6 +26,8 @@ from itune_jax.sampling import score as score_lib
 from itune_jax.train import state as state_lib
 from itune_jax.train import step as step_lib
 
+GIB = 2**30
+
 
 class Model(NamedTuple):
   """A run's model and methods on devices that need not be there: shapes with shardings."""
@@ -182,7 +184,7 @@ def _forward(model: Model, *without: str) -> float:
 def gib_a_chip(shapes: Any) -> float:
   """What arrays of these shapes and shardings take on one device."""
   sizes = [math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(shapes)]
-  return sum(sizes) / 2**30
+  return sum(sizes) / GIB
 
 
 def _loss_turns(shape: tuple[int, ...], chunk: int) -> int:

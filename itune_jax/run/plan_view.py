@@ -84,6 +84,7 @@ def _table(found: Mapping[str, Any]) -> rich.table.Table:
   for name in ("compute_s", "memory_s", "overlapped_collectives_s", "exposed_collectives_s"):
     add(f"  {name.removesuffix('_s').replace('_', ' ')}", f"{found[name]:.3f} s")
   add("MFU", f"{found['mfu']:.1%}")
-  add("positions a second", f"{found['positions_per_s']:,}")
+  trained = " (trained tokens, were every position one)" if found["program"] == "train" else ""
+  add("positions a second", f"{found['positions_per_s']:,}{trained}")
   add("compiled in", f"{found['compile_s']:.0f} s")
   return table

@@ -142,7 +142,7 @@ def open_session(
   model: specs.Model,
   methods: Sequence[Any] = (),
   *,
-  mesh: mesh_lib.MeshSpec = mesh_lib.MeshSpec(),
+  mesh: mesh_lib.MeshSpec | mesh_lib.Auto = mesh_lib.MeshSpec(),
   precision: numerics.Precision = numerics.Precision(),
   remat: stack.Remat = stack.Remat(),
   seed: int = 0,

@@ -55,7 +55,7 @@ class Train:
   packing: feed_lib.Packing
   objective: contracts.Objective
   optimizer: Any
-  mesh: mesh_lib.MeshSpec
+  mesh: mesh_lib.MeshSpec | mesh_lib.Auto
   precision: numerics.Precision
   remat: stack.Remat
   evals: Sequence[Any]

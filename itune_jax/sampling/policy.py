@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from itune_jax.core import numerics
+
 
 def choose(logits_BV, keys_B, temperature, top_p):
   """Next tokens [B] and their log-probabilities [B] under the model itself (temperature 1).
@@ -11,17 +13,10 @@ def choose(logits_BV, keys_B, temperature, top_p):
   2020). Rows have keys of their own, so a row's text does not depend on the batch it rides in.
   """
   logits_BV = logits_BV.astype(jnp.float32)
-  greedy = lambda: _argmax(logits_BV)
+  greedy = lambda: numerics.first_largest(logits_BV)
   tokens_B = jax.lax.cond(temperature > 0, lambda: _sample(logits_BV, keys_B, temperature, top_p), greedy)
   chosen = jnp.take_along_axis(logits_BV, tokens_B[:, None], axis=-1)[:, 0]
   return tokens_B.astype(jnp.int32), chosen - jax.nn.logsumexp(logits_BV, axis=-1)
-
-
-def _argmax(logits_BV):
-  """The first place of the largest; XLA's own argmax is a scalar loop on CPU."""
-  place = jax.lax.broadcasted_iota(jnp.int32, logits_BV.shape, 1)
-  best = logits_BV == jnp.max(logits_BV, axis=-1, keepdims=True)
-  return jnp.min(jnp.where(best, place, logits_BV.shape[1] - 1), axis=-1)
 
 
 def _sample(logits_BV, keys_B, temperature, top_p):

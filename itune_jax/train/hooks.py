@@ -50,10 +50,10 @@ class Jsonl:
   """
 
   def __init__(self, path: str, step: int):
-    self._path, self._remote, self._written = path, files.is_remote(path), time.monotonic()
+    self._path, self._written = path, time.monotonic()
     self._lines = [json.dumps(line) + "\n" for line in self.read(path) if line["step"] <= step]
     files.write_text(path, "".join(self._lines))
-    self._file = None if self._remote else files.opened(path, "a")
+    self._file = None if files.is_remote(path) else files.opened(path, "a")
 
   @staticmethod
   def read(path: str) -> list[dict[str, Any]]:

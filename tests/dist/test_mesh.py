@@ -6,7 +6,7 @@ import pytest
 from itune_jax.dist import mesh as mesh_lib
 from itune_jax.run import plan
 
-AUTO = mesh_lib.MeshSpec(auto=True)
+AUTO = mesh_lib.Auto()
 
 
 def test_one_group_of_linked_devices_shards_everything():

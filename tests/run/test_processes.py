@@ -18,25 +18,29 @@ from scripts.launch import local
 from tests.run import test_resume
 
 STEPS = 24
-RECIPE = [
-  "--gin_file=recipes/llama_tiny.gin",
-  "--gin_file=mesh/auto.gin",
-  f"--gin.STEPS={STEPS}",
-  "--gin.checkpoint.Keep.every=8",
-]
+MODEL = ["--gin_file=recipes/llama_tiny.gin", "--gin_file=mesh/auto.gin"]
+RECIPE = [*MODEL, f"--gin.STEPS={STEPS}", "--gin.checkpoint.Keep.every=8"]
 
 
-def start(run, processes, devices=4, flags=()):
-  """The command as so many processes with equal shares of `devices`; stderr of each in a file beside the run."""
+def start(run, processes, devices=4, flags=(), command="train"):
+  """A command as so many processes with equal shares of `devices`; stderr of each in a file beside the run."""
   port = local.free_port()
   fake = os.environ["XLA_FLAGS"].replace("device_count=8", f"device_count={devices // processes}")
-  command = [sys.executable, "-m", "itune_jax.run.cli", "train", *RECIPE, *flags, f"--run_dir={run}"]
+  line = [
+    sys.executable,
+    "-m",
+    "itune_jax.run.cli",
+    command,
+    *(RECIPE if command == "train" else MODEL),
+    *flags,
+    f"--run_dir={run}",
+  ]
   running = []
   for i in range(processes):
     cluster = [f"--cluster=127.0.0.1:{port},{processes},{i}"] if processes > 1 else []
     with open(f"{run}.{i}.err", "w", encoding="utf-8") as err:
       env = {**os.environ, "XLA_FLAGS": fake}
-      running.append(subprocess.Popen([*command, *cluster], env=env, stderr=err, stdout=subprocess.DEVNULL))
+      running.append(subprocess.Popen([*line, *cluster], env=env, stderr=err, stdout=subprocess.DEVNULL))
   return running
 
 
@@ -92,6 +96,24 @@ def test_stopped_in_two_processes_and_resumed_in_four_equals_one(alone, tmp_path
   assert cli.main(["generate", "--prompt=x", f"--adapter={run}", "--gin.decode.Decode.max_new_tokens=2"]) == 0
   for mine, other in zip(test_resume.lines(run), test_resume.lines(alone), strict=True):
     assert [mine[name] for name in same] == [other[name] for name in same]
+
+
+def test_evaluators_find_in_two_processes_what_one_finds(alone, tmp_path):
+  """Decoding, multiple choice by scores, and held-out loss: the same rows, whoever computes them."""
+  flags = ["--gin_file=evals/starter_all.gin", "--gin_file=decode/greedy.gin", "--gin.EVAL_STRIDE=24"]
+  flags += ["--gin.decode.Decode.max_new_tokens=8", f"--adapter={alone}"]
+  for count in (1, 2):
+    assert ended(start(tmp_path / f"in{count}", count, flags=flags, command="eval")) == [0] * count
+  one, two = (tmp_path / f"in{count}" / "evals" / "eval" for count in (1, 2))
+  names = sorted(path.name for path in one.iterdir())
+  assert names == sorted(path.name for path in two.iterdir()) and len(names) == 6, (
+    "figures and rows of three evaluators"
+  )
+  for name in (name for name in names if name.endswith(".json")):
+    ours, theirs = (json.loads((folder / name).read_text()) for folder in (one, two))
+    assert ours == pytest.approx(theirs, rel=1e-4)
+  outputs = lambda folder: [json.loads(line)["output"] for line in (folder / "starter.jsonl").read_text().splitlines()]
+  assert outputs(one) == outputs(two) and len(outputs(one)) > 4
 
 
 @pytest.mark.parametrize("lost", [0, 1])
