@@ -90,7 +90,7 @@ class Model:
 
   def save(self, folder: str) -> None:
     """Writes the trainable arrays as a checkpoint that `load(folder)` reads; the base is referred to, not copied."""
-    checkpoint.save_trainable(folder, self.session.trainable, runtime.identity(self.session))
+    checkpoint.save_trainable(folder, self.session.trainable, runtime.identity(self.session), self.session.constants)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """A tiny decoder and packed batches, for tests: two layers, D=16."""
 
+import dataclasses
 import functools
 
 import jax
@@ -80,7 +81,13 @@ def unpacked(items, row_length: int) -> batch_lib.Batch:
 
 def logits(attached_or_base, batch, the_mesh=None, params=None):
   """Logits [B, T, V] under jit."""
-  bind = binder(attached_or_base.module, the_mesh)
+  run = program(binder(attached_or_base.module, the_mesh))
+  return run(attached_or_base.params if params is None else params, jax.tree.map(jnp.asarray, batch))
+
+
+@functools.cache
+def program(bind):
+  """Logits of (params, batch): one program for all models of a structure."""
 
   @jax.jit
   def run(params, batch):
@@ -88,14 +95,13 @@ def logits(attached_or_base, batch, the_mesh=None, params=None):
     ctx = model.context(batch)
     return model.project(model.hidden(batch.tokens_BT, ctx)[0], ctx)
 
-  return run(attached_or_base.params if params is None else params, jax.tree.map(jnp.asarray, batch))
+  return run
 
 
 def randomise(attached, scale: float = 0.1, seed: int = 1):
-  """The attached model with random values in its trainable adapter arrays, so that it is no identity."""
+  """The attached model with random values added to all that trains, so that it is no identity."""
   params = dict(attached.params)
   for i, name in enumerate(sorted(attached.trainable)):
-    if "/adapters/" in name:
-      noise = jax.random.normal(jax.random.key(seed * 1000 + i), params[name].shape) * scale
-      params[name] = jax.device_put(params[name] + noise, params[name].sharding)
-  return peft_base.Attached(attached.module, params, attached.trainable, attached.methods)
+    noise = np.random.RandomState(seed * 1000 + i).randn(*params[name].shape).astype(np.float32) * scale
+    params[name] = jax.device_put(np.asarray(params[name]) + noise, params[name].sharding)
+  return dataclasses.replace(attached, params=params)

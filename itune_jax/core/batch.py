@@ -38,7 +38,18 @@ class Batch:
 
 @functools.partial(
   jax.tree_util.register_dataclass,
-  data_fields=("positions_BT", "segments_BT", "prefix_BT", "key", "noise_BT", "bank", "cache_rows_BT", "images"),
+  data_fields=(
+    "positions_BT",
+    "segments_BT",
+    "prefix_BT",
+    "key",
+    "noise_BT",
+    "bank",
+    "cache_rows_BT",
+    "images",
+    "layer",
+    "lead",
+  ),
   meta_fields=("mesh", "rules", "dtype"),
 )
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +58,9 @@ class Ctx:
 
   `key` is None outside training: dropout and noise are off then. `noise_BT` scales uniform noise on the
   embeddings (NEFTune). `bank` holds arrays that adapters of all layers share. `cache_rows_BT` is set by a
-  packed prefill: the row of the cache that each position belongs to. `images` are those of the batch. `mesh` and
-  `rules` are static.
+  packed prefill: the row of the cache that each position belongs to. `images` are those of the batch. `layer` is the
+  number of the layer inside a stack. `lead` are keys [L, K, H, P] and values [L, K, P, H] of learned tokens in front
+  that every segment sees. `mesh` and `rules` are static.
   """
 
   positions_BT: Any
@@ -59,6 +71,8 @@ class Ctx:
   bank: Any = None
   cache_rows_BT: Any = None
   images: Any = None
+  layer: Any = None
+  lead: Any = None
   mesh: Mesh | None = None
   rules: tuple[tuple[str, tuple[str, ...]], ...] = tuple(axes_lib.DEFAULT_RULES.items())
   dtype: Any = jnp.float32
@@ -74,7 +88,8 @@ class Ctx:
 
   def at_layer(self, layer) -> "Ctx":
     """The context of one layer of a stack: its own key, so that no two layers drop the same units."""
-    return self if self.key is None else self.replace(key=jax.random.fold_in(self.key, layer))
+    key = None if self.key is None else jax.random.fold_in(self.key, layer)
+    return self.replace(key=key, layer=layer)
 
   def shards(self, axis: str) -> int:
     """Over how many devices a logical axis is laid."""

@@ -7,7 +7,9 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
+from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
+from itune_jax.core import errors
 from itune_jax.core import rng
 from itune_jax.nn import attention
 from itune_jax.nn import cache as cache_lib
@@ -161,6 +163,7 @@ class Decoder(nnx.Module):
     self.cfg, self.remat = cfg, remat
     self.bank = nnx.Dict()
     self.positions = site.Tap("positions")
+    self.lead = site.Tap("lead", width={"embed": cfg.width})  # an adapter gives learned tokens [P, D] here
     self.embed = site.Embed(cfg.vocab, cfg.width, rng.named(key, "embed"), dtype=dtype)
     if cfg.positions == "learned":
       self.learned = site.Embed(cfg.max_length, cfg.width, rng.named(key, "positions"), dtype=dtype)
@@ -179,6 +182,8 @@ class Decoder(nnx.Module):
     ctx = ctx.replace(bank=self.bank, positions_BT=self.positions(ctx.positions_BT, ctx))
     if cache is not None:
       cache = cache.mark(ctx.positions_BT, ctx.segments_BT != 0, ctx.cache_rows_BT)
+    if self.lead.adapters:
+      ctx, cache = self._led(ctx, cache, tokens_BT)
     x_BTD = self.stream(tokens_BT, ctx)
     x_BTD = ctx.constrain(x_BTD.astype(ctx.dtype), ("batch", "length", "act_embed"))
     per_layer = self._per_layer()
@@ -188,6 +193,27 @@ class Decoder(nnx.Module):
     tables = self._tables(ctx, cached=cache is not None and tokens_BT.shape[1] == 1)
     x_BTD, cache, aux = stack.run(self.blocks, x_BTD, ctx, tables, per_layer=per_layer, cache=cache, remat=self.remat)
     return self.norm(x_BTD), cache, aux
+
+  def _led(self, ctx, cache: Any, tokens_BT) -> tuple[Any, Any]:
+    """The context and the cache with keys and values of the learned tokens in front: run once, for all rows, since
+    they see nothing but themselves."""
+    if pipeline.applies(ctx, cache, tokens_BT.shape[0]):
+      raise errors.InputError("learned tokens in front of the input do not run on a mesh with a stage axis")
+    if cache is not None and tokens_BT.shape[1] == 1:
+      return ctx.replace(lead=cache.lead), cache
+    x_1PD = jnp.asarray(self.lead(None, ctx))[None].astype(ctx.dtype)
+    at_1P = jnp.arange(x_1PD.shape[1], dtype=jnp.int32)[None]
+    own = ctx.replace(positions_BT=at_1P, segments_BT=jnp.ones_like(at_1P), prefix_BT=None, cache_rows_BT=None)
+    if self.cfg.positions == "learned":
+      x_1PD += self.learned(at_1P, own.replace(noise_BT=None))
+    cfg = self.cfg
+    empty = cache_lib.Cache.empty(cfg.depth, 1, at_1P.shape[1], cfg.kv_heads, cfg.head_dim, ctx.dtype)
+    empty = empty.by_layer() if stack.is_apart(self.blocks) else empty
+    tables = self._tables(own, cached=False)
+    kept: Any = empty.mark(at_1P, at_1P >= 0)
+    _, kept, _ = stack.run(self.blocks, x_1PD, own, tables, per_layer=self._per_layer(), cache=kept, remat=self.remat)
+    lead = tuple(jnp.stack([layer[0] for layer in store]) for store in (kept.k_LBKHS, kept.v_LBKSH))
+    return ctx.replace(lead=lead), None if cache is None else dataclasses.replace(cache, lead=lead)
 
   def stream(self, tokens_BT, ctx) -> Any:
     """What enters the first block, [B, T, D]."""
@@ -213,7 +239,14 @@ class Decoder(nnx.Module):
 
   def empty_cache(self, batch: int, slots: int, dtype=jnp.float32) -> cache_lib.Cache:
     """A cache for this model."""
-    return cache_lib.Cache.empty(self.cfg.depth, batch, slots, self.cfg.kv_heads, self.cfg.head_dim, dtype)
+    cfg = self.cfg
+    cache = cache_lib.Cache.empty(cfg.depth, batch, slots, cfg.kv_heads, cfg.head_dim, dtype)
+    if not self.lead.adapters:
+      return cache
+    lead_PD: Any = self.lead(None, batch_lib.Ctx(None, None, bank=self.bank))
+    P = lead_PD.shape[0]
+    k, v = (cfg.depth, cfg.kv_heads, cfg.head_dim, P), (cfg.depth, cfg.kv_heads, P, cfg.head_dim)
+    return dataclasses.replace(cache, lead=(jnp.zeros(k, dtype), jnp.zeros(v, dtype)))
 
   def _tables(self, ctx, cached: bool):
     """Rotary tables [B, T, ...], stacked where layers have different ones; None without rotation."""

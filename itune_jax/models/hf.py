@@ -41,6 +41,7 @@ class Mapped:
   num_in: int  # contracted axes of a projection's kernel; 0 otherwise
   transposed: bool  # whether HF stores [out, in]
   spread: bool  # whether HF keeps the contracted axes apart (a convolution over patches)
+  norm: bool  # whether it belongs to a normalisation
   shape: tuple[int, ...]  # ours, without the leading axes
 
   @property
@@ -85,7 +86,9 @@ def parameters(shapes: Mapping[str, Any], cfg: Any, sites: Mapping[str, Any]) ->
       num_in = sites[row.ours].num_in if leaf == "kernel" else 0
       shape = tuple(shapes[ours].shape[len(lead) :])
       kernel = bool(num_in)
-      yield Mapped(ours, names, lead, num_in, kernel and kind != "conv1d", kernel and kind == "patch", shape)
+      yield Mapped(
+        ours, names, lead, num_in, kernel and kind != "conv1d", kernel and kind == "patch", kind == "norm", shape
+      )
 
 
 _IN_MEMORY = (
@@ -110,12 +113,22 @@ class Layout:
   def __call__(self, site: str) -> str | None:
     """The HF module of a site (`blocks/attn/q` to `model.layers.{}.self_attn.q_proj`), or None."""
     name = self.on_disk(site)
-    if name is None or not self.text_family:
-      return name
-    # In memory, transformers keeps the parts of a vision-language model in another order than on disk.
-    for pattern, replacement in _IN_MEMORY:
+    return None if name is None else self._in_memory(name)
+
+  def _in_memory(self, name: str) -> str:
+    """Transformers keeps the parts of a vision-language model in another order than on disk."""
+    for pattern, replacement in _IN_MEMORY if self.text_family else ():
       name = re.sub(pattern, replacement, name)
     return name
+
+  def tensors(self, model: Any) -> dict[str, tuple[Mapped, tuple[int, ...]]]:
+    """Of every HF tensor in memory: our parameter, and the index into its stack."""
+    shapes = nn_tree.disassemble(model)[1]
+    return {
+      self._in_memory(theirs): (mapped, at)
+      for mapped in parameters(shapes, model.cfg, nn_tree.sites(model))
+      for at, theirs in zip(np.ndindex(*mapped.lead), mapped.theirs, strict=True)
+    }
 
   def on_disk(self, site: str) -> str | None:
     """The name under which the tensors of a site are stored, or None."""

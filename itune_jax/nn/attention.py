@@ -44,7 +44,8 @@ class Spec:
 class Attention(nnx.Module):
   """softmax(q kᵀ / √H) v with rotary positions (Vaswani et al. 2017; Ainslie et al. 2023 for groups).
 
-  The tap `mix` sees (out, log-sum-exp) and the rotated queries: a learned prefix merges itself there.
+  The tap `mix` sees (out, log-sum-exp), and the rotated queries with how they attend: a learned prefix merges itself
+  there.
   """
 
   def __init__(self, spec: Spec, key, *, dtype=jnp.float32):
@@ -74,7 +75,7 @@ class Attention(nnx.Module):
     self.tap_q = site.Tap("attn_q", ("batch", "length", "act_heads", "head_dim"))
     self.tap_k = site.Tap("attn_k", ("batch", "length", "kv_heads", "head_dim"))
     self.tap_v = site.Tap("attn_v", ("batch", "length", "kv_heads", "head_dim"))
-    self.mix = site.Tap("attn_mix")
+    self.mix = site.Tap("attn_mix", width={"kv_heads": K, "head_dim": H})
 
   def __call__(self, x_BTD, ctx, tables, cache=None, layer=None, window=None):
     """Returns (y_BTD, cache). With a cache, T > 1 are prompts that start empty rows of it, T = 1 continues each row.
@@ -96,7 +97,7 @@ class Attention(nnx.Module):
     else:
       k_BKHS, v_BKSH = cache.read(layer)
       out, lse = kernels.cached(q, k_BKHS, v_BKSH, ctx.positions_BT, cache.positions_BS, window=window, **how)
-    out, _ = self.mix((out, lse), ctx, x=q)
+    out, _ = self.mix((out, lse), ctx, x=(q, {**how, "window": window}))
     return self.o(out, ctx), cache
 
   def _project(self, x_BTD, ctx) -> tuple[Any, Any, Any]:

@@ -13,17 +13,21 @@ import jax
 import jax.numpy as jnp
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=("k_LBKHS", "v_LBKSH", "positions_BS"), meta_fields=())
+@functools.partial(
+  jax.tree_util.register_dataclass, data_fields=("k_LBKHS", "v_LBKSH", "positions_BS", "lead"), meta_fields=()
+)
 @dataclasses.dataclass(frozen=True)
 class Cache:
   """Keys and values of all layers, as one array each or (`by_layer`) as one for each layer.
 
-  `positions_BS` is shared by the layers: they advance together.
+  `positions_BS` is shared by the layers: they advance together. `lead` holds keys [L, K, H, P] and values [L, K, P, H]
+  of learned tokens that all rows see, where there are any: made with the prompts, read with every token.
   """
 
   k_LBKHS: jax.Array | tuple[jax.Array, ...]
   v_LBKSH: jax.Array | tuple[jax.Array, ...]
   positions_BS: jax.Array
+  lead: tuple[jax.Array, jax.Array] | None = None
 
   @classmethod
   def empty(cls, layers: int, batch: int, slots: int, kv_heads: int, head_dim: int, dtype=jnp.float32) -> "Cache":
@@ -34,7 +38,7 @@ class Cache:
 
   def by_layer(self) -> "Cache":
     """The same with arrays of each layer's own, for layers that run one by one: none is cut out of a larger one."""
-    return Cache(tuple(self.k_LBKHS), tuple(self.v_LBKSH), self.positions_BS)
+    return dataclasses.replace(self, k_LBKHS=tuple(self.k_LBKHS), v_LBKSH=tuple(self.v_LBKSH))
 
   @property
   def slots(self) -> int:
@@ -62,7 +66,7 @@ class Cache:
       set_v = lambda store, x: store.at[layer, rows, :, slots].set(x, mode="drop")
     dtype = jax.tree.leaves(self.k_LBKHS)[0].dtype
     k_LBKHS, v_LBKSH = set_k(self.k_LBKHS, k_BTKH.astype(dtype)), set_v(self.v_LBKSH, v_BTKH.astype(dtype))
-    return Cache(k_LBKHS, v_LBKSH, self.positions_BS)
+    return dataclasses.replace(self, k_LBKHS=k_LBKHS, v_LBKSH=v_LBKSH)
 
   def read(self, layer):
     """(k_BKHS, v_BKSH) of one layer, a Python number when the layers have arrays of their own."""
@@ -78,6 +82,7 @@ class Cache:
       put(self.k_LBKHS, other.k_LBKHS, 1),
       put(self.v_LBKSH, other.v_LBKSH, 1),
       put(self.positions_BS, other.positions_BS, 0),
+      other.lead,
     )
 
 

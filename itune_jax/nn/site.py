@@ -27,7 +27,10 @@ from itune_jax.nn import quant
 
 
 class AdapterParam(nnx.Param):
-  """A parameter of an adapter; `trainable=False` in its metadata makes it a constant that can be swapped."""
+  """A parameter of an adapter; `trainable=False` in its metadata makes it a constant that can be swapped.
+
+  `saved=True` beside it: what was drawn or made of the weights at attaching, so that checkpoints must hold it.
+  """
 
 
 class Turned(nnx.Param):
@@ -53,7 +56,8 @@ class SiteSpec:
   """What a method is told of one site, without stacked dimensions.
 
   `layers` holds the expanded names of a stacked site (`blocks/0/attn/q`, ...), else the site's own name.
-  `in_shape`/`out_shape` are the contracted and produced dimensions of a Proj; for a Tap both are empty.
+  `in_shape`/`out_shape` are the contracted and produced dimensions of a Proj; of a Tap, `out_shape` is what an adapter
+  may put in, if anything.
   """
 
   name: str
@@ -66,7 +70,7 @@ class SiteSpec:
 
 
 class Adapter(nnx.Module):
-  """Base of all adapters. Order at a Proj: every pre, every weight, matmul, every post, then the bias.
+  """Base of all adapters. Order at a Proj: every pre, every weight, matmul, every post, then the (changed) bias.
 
   Array leaves only (a Python number would recompile when it changes) and no Rngs: randomness is `ctx.key`,
   None outside training.
@@ -84,12 +88,18 @@ class Adapter(nnx.Module):
     """Changes the output y of the site, given its input x and kernel w."""
     return y
 
+  def bias(self, bias):
+    """Changes the bias [*out] of the site; None where it has none."""
+    return bias
+
   def attend(self, x, logits, ctx):
     """Changes the logits of a table that is read backwards (tied embeddings), given the hidden states x."""
     return logits
 
-  def merge(self, w):
-    """The kernel [*in, *out], float32, that makes the adapter superfluous; TypeError if there is none."""
+  def merge(self, w, bank):
+    """The kernel [*in, *out], float32, that makes the adapter superfluous; TypeError if there is none.
+
+    bank: what the adapters of all layers share, by name, as in ctx."""
     raise TypeError(f"{type(self).__name__} has no equal kernel: it cannot be merged")
 
 
@@ -134,7 +144,10 @@ class Proj(nnx.Module):
     y = quant.contract(x, store, self.num_in) if packed and w is own else contract(x, w.value, self.num_in)
     for adapter in adapters:
       y = adapter.post(x, y, w, ctx)
-    return y if self.bias is None else y + numerics.align(self.bias[...].astype(y.dtype), y)
+    bias = None if self.bias is None else self.bias[...]
+    for adapter in adapters:
+      bias = adapter.bias(bias)
+    return y if bias is None else y + numerics.align(bias.astype(y.dtype), y)
 
 
 class Embed(nnx.Module):
@@ -174,13 +187,14 @@ class Embed(nnx.Module):
 class Tap(nnx.Module):
   """An identity on an activation: sharding constraint, name for rematerialisation, and adapter point in one."""
 
-  def __init__(self, name: str, axes: tuple[str | None, ...] | None = None):
-    self.name, self.axes = name, axes
+  def __init__(self, name: str, axes: tuple[str | None, ...] | None = None, *, width: dict[str, int] | None = None):
+    """width: of what an adapter may put in here, by axis."""
+    self.name, self.axes, self.width = name, axes, tuple((width or {}).items())
     self.adapters = nnx.Dict()
 
   def spec(self, name: str, layers: tuple[str, ...]) -> SiteSpec:
     """What a method needs to know of this site."""
-    return SiteSpec(name, "tap", (), (), (), (), layers)
+    return SiteSpec(name, "tap", (), tuple(n for _, n in self.width), (), tuple(axis for axis, _ in self.width), layers)
 
   def __call__(self, y, ctx, x=None):
     """Returns y, changed by adapters given x (what y was computed from, where the model passes it)."""

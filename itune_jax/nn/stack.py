@@ -56,7 +56,7 @@ def is_apart(layers: Any) -> bool:
   return isinstance(layers, nnx.List)
 
 
-def run(layers: Any, x, ctx, *args, per_layer: Any = None, cache=None, remat: Remat = Remat()):
+def run(layers: Any, x, ctx, *args, per_layer: Any = None, cache: Any = None, remat: Remat = Remat()):
   """Runs x through the stack. A layer is `layer(x, ctx, *args, cache=, layer=[, given=]) -> (x, cache, aux)`.
 
   `per_layer` holds arrays [L, ...] that are data and no parameters (a window, which rotary table); a layer gets

@@ -36,7 +36,7 @@ def disassemble(module: nnx.Module) -> tuple[Skeleton, dict[str, Any]]:
 
 
 def metadata(module: nnx.Module) -> dict[str, dict[str, Any]]:
-  """`axes`, `adapter` and `trainable` of every parameter by path."""
+  """`axes`, `adapter`, `trainable` and `saved` of every parameter by path."""
   state = nnx.state(module)
   found = {}
   leaves, _ = jax.tree_util.tree_flatten_with_path(state, is_leaf=lambda x: isinstance(x, nnx.Param))
@@ -45,6 +45,7 @@ def metadata(module: nnx.Module) -> dict[str, dict[str, Any]]:
       "axes": tuple(variable.get_metadata().get("axes", ())),
       "adapter": isinstance(variable, site.AdapterParam),
       "trainable": variable.get_metadata().get("trainable", True),
+      "saved": variable.get_metadata().get("saved", False),
     }
   return found
 

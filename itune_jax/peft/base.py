@@ -8,7 +8,8 @@ A method is a frozen value with a `name`. It either sits on sites (`sites`, `mak
     make(spec, key, w=None, **layer_values) -> Adapter        for one layer; stacked by vmap
     layer_values(spec, matched) -> {name: array [L, ...]}     optional; else unmatched layers are gated off
     needs_weight: bool             optional; then `w` is the layer's kernel
-    shared(specs, key) -> {name: array}                       optional; a bank outside the stack, frozen
+    shared(specs, key) -> {name: array}                       optional; a bank outside the stack
+    shared_trains: tuple[str, ...]                            optional; which of the bank trains
     opens(names) -> names          base parameters that train
 
 Base parameter paths never change by attaching.
@@ -43,6 +44,7 @@ class Attached:
   params: dict[str, Any]
   trainable: frozenset[str]
   methods: tuple[Any, ...]
+  constants: frozenset[str] = frozenset()  # adapters' arrays that do not train and cannot be made again
 
 
 class Gated(site_lib.Adapter):
@@ -65,8 +67,15 @@ class Gated(site_lib.Adapter):
   def post(self, x, y, w, ctx):
     return self._choose(self.inner.post(x, y, w, ctx), y)
 
-  def merge(self, w):
-    return self._choose(self.inner.merge(w), w)
+  def bias(self, bias):
+    new = self.inner.bias(bias)
+    return new if new is bias else self._choose(new, jnp.zeros_like(new) if bias is None else bias)
+
+  def attend(self, x, logits, ctx):
+    return self._choose(self.inner.attend(x, logits, ctx), logits)
+
+  def merge(self, w, bank):
+    return self._choose(self.inner.merge(w, bank), w)
 
 
 def attach(
@@ -101,18 +110,16 @@ def attach(
       trainable |= set(method.opens(sorted(n for n in params if "/adapters/" not in n and not n.startswith("bank/"))))
   meta = nn_tree.metadata(module)
   trainable |= {name for name, m in meta.items() if m["adapter"] and m["trainable"]}
-  return Attached(module, params, frozenset(trainable), tuple(methods))
+  constants = frozenset(name for name, m in meta.items() if m["saved"])
+  return Attached(module, params, frozenset(trainable), tuple(methods), constants)
 
 
 def _attach_one(module, params, method, key, mesh, rules, dtype):
   places = list(_matches(module, method))
+  shaped = any(isinstance(value, jax.ShapeDtypeStruct) for value in params.values())
   added: dict[str, Any] = {}
   if hasattr(method, "shared"):
-    for name, value in method.shared([spec for _, spec, _ in places], rng.named(key, "bank")).items():
-      module.bank[f"{method.name}_{name}"] = site_lib.AdapterParam(value, axes=(None,) * value.ndim, trainable=False)
-      added[f"bank/{method.name}_{name}"] = jax.device_put(
-        value, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-      )
+    added |= _bank(module, method, [spec for _, spec, _ in places], rng.named(key, "bank"), mesh, shaped)
   plans = [
     _plan(method, spec, matched, nn_tree.lead(spec.name, module.cfg.stacks), key, params, mesh, rules, dtype)
     for _, spec, matched in places
@@ -120,9 +127,8 @@ def _attach_one(module, params, method, key, mesh, rules, dtype):
   # One compilation for all sites: a program apiece would cost seconds.
   make = lambda given: [plan.run(*g) for plan, g in zip(plans, given, strict=True)]
   where, given = [plan.where for plan in plans], [plan.given for plan in plans]
-  if any(isinstance(value, jax.ShapeDtypeStruct) for value in params.values()):
-    shaped = lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s)
-    states = jax.tree.map(shaped, jax.eval_shape(make, given), where)
+  if shaped:
+    states = jax.tree.map(_shape, jax.eval_shape(make, given), where)
   else:
     states = jax.jit(make, out_shardings=where)(given)
   for (node, spec, _), plan, state in zip(places, plans, states, strict=True):
@@ -130,6 +136,25 @@ def _attach_one(module, params, method, key, mesh, rules, dtype):
     _, arrays = nn_tree.disassemble(node.adapters[method.name])
     added |= {f"{spec.name}/adapters/{method.name}/{name}": value for name, value in arrays.items()}
   return added
+
+
+def _shape(x, sharding):
+  return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+
+def _bank(module, method, specs, key, mesh, shaped: bool) -> dict[str, Any]:
+  """Puts what a method's layers share into the model's bank, a copy on every device; returns it by path."""
+  everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+  make = lambda: method.shared(specs, key)
+  if shaped:
+    found = {name: _shape(x, everywhere) for name, x in jax.eval_shape(make).items()}
+  else:
+    found = jax.jit(make, out_shardings=everywhere)()
+  trains = getattr(method, "shared_trains", ())
+  for name, value in found.items():
+    kept = dict(trainable=name in trains, saved=name not in trains)
+    module.bank[f"{method.name}_{name}"] = site_lib.AdapterParam(value, axes=(None,) * value.ndim, **kept)
+  return {f"bank/{method.name}_{name}": value for name, value in found.items()}
 
 
 def _matches(module, method) -> Iterable[tuple[Any, site_lib.SiteSpec, np.ndarray]]:
@@ -211,7 +236,7 @@ def _merge_order(node) -> list[tuple[str, Any]]:
   """What acts on the weight, then on the output, then on the input: y = post(weight(W) · pre(x)), from inside out."""
 
   def acts_on(adapter):
-    inner = type(adapter.inner if isinstance(adapter, Gated) else adapter)
+    inner = _inner(adapter)
     overrides = [getattr(inner, hook) is not getattr(site_lib.Adapter, hook) for hook in ("pre", "post", "weight")]
     return 2 if overrides[0] else 1 if overrides[1] else 0
 
@@ -236,14 +261,35 @@ def merge(attached: Attached) -> dict[str, Any]:
         raise errors.InputError(f"{name} sits on {path}, which has no kernel: it cannot be merged")
       if f"{path}/{leaf}" not in base:
         raise errors.InputError(f"{path} is quantised: merge into the full base instead (itune merge --dequantise)")
-      graph, state = nnx.split(adapter)
-      kernel = base[f"{path}/{leaf}"]
-      fold = lambda w, state, graph=graph: nnx.merge(graph, state).merge(w.astype(jnp.float32))
-      for _ in range(kernel.ndim - len(node.core_shape)):
-        fold = jax.vmap(fold)
-      try:
-        merged = jax.jit(fold)(kernel, state)
-      except TypeError as e:
-        raise errors.InputError(f"{name} on {path}: {e}") from None
-      base[f"{path}/{leaf}"] = merged
+      if leaf == "table" and module.head is None and _inner(adapter).attend is site_lib.Adapter.attend:
+        raise errors.InputError(f"{name} changes the embedding and not the output projection that shares its table")
+      base[f"{path}/{leaf}"], bias = _folded(
+        node, adapter, base[f"{path}/{leaf}"], base.get(f"{path}/bias"), module.bank, name, path
+      )
+      if bias is not None:
+        base[f"{path}/bias"] = bias
   return base
+
+
+def _folded(node, adapter, kernel, bias, bank, name, path):
+  """Kernel and bias of a site with one adapter merged in, layer by layer."""
+  graph, state = nnx.split(adapter)
+
+  def fold(kernel, bias, state):
+    adapter = nnx.merge(graph, state)
+    up = lambda x: None if x is None else x.astype(jnp.float32)
+    return adapter.merge(up(kernel), bank), adapter.bias(up(bias))
+
+  for _ in range(kernel.ndim - len(node.core_shape)):
+    fold = jax.vmap(fold)
+  try:
+    kernel, new_bias = jax.jit(fold)(kernel, bias, state)
+  except TypeError as e:
+    raise errors.InputError(f"{name} on {path}: {e}") from None
+  if bias is None and new_bias is not None:
+    raise errors.InputError(f"{name} adds a bias to {path}, which has none: it cannot be merged")
+  return kernel, new_bias
+
+
+def _inner(adapter) -> type:
+  return type(adapter.inner if isinstance(adapter, Gated) else adapter)

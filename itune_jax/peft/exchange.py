@@ -1,17 +1,17 @@
 """Hugging Face PEFT folders, both ways: adapter_config.json and adapter_model.safetensors.
 
-HF's `lora_A.weight` is [r, in] and `lora_B.weight` [out, r], one pair a module; ours are [*in, R] and [R, *out],
-stacked over layers. Layers of lower rank are written at their own rank, and layers without an adapter not at all.
-DoRA's `lora_magnitude_vector` is [out]. Rows of single tokens go along as `trainable_token_indices`: [n, D], whole
-rows despite their name in the file.
+A folder holds one method of `methods.METHODS` that has a codec (`codec.Codec`); beside it may stand rows of single
+tokens (`Tokens`, as trainable_token_indices) and base parameters that train (`Full`, as modules_to_save and biases).
+Layers of lower rank are written at their own rank, and layers without an adapter not at all.
 """
 
-from collections.abc import Iterable
-import math
+from collections.abc import Iterable, Iterator, Mapping
+import dataclasses
 import os
 import re
 from typing import Any, Protocol
 
+import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -20,27 +20,13 @@ from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.nn import tree as nn_tree
 from itune_jax.peft import base as base_lib
-from itune_jax.peft import lora as lora_lib
+from itune_jax.peft import codec
+from itune_jax.peft import full as full_lib
+from itune_jax.peft import methods as methods_lib
+from itune_jax.peft import opened as opened_lib
 from itune_jax.peft import tokens as tokens_lib
 
-_PREFIX = "base_model.model."
-_KEY = re.compile(r"base_model\.model\.(.+)\.lora_(?:(A|B)\.weight|(magnitude)_vector)")
-_TOKENS = re.compile(r"base_model\.model\.(.+)\.token_adapter\.trainable_tokens_delta")
-# Options of peft's LoRA that change the function and that this importer does not know: refused by name.
-_UNSUPPORTED = {
-  "bias": "none",
-  "lora_bias": False,
-  "modules_to_save": None,
-  "target_parameters": None,
-  "layer_replication": None,
-  "use_qalora": False,
-  "alora_invocation_tokens": None,
-  "arrow_config": None,
-  "use_bdlora": None,
-  "velora_config": None,
-  "kasa_config": None,
-  "monteclora_config": None,
-}
+_PREFIX, _ROOT = "base_model.model.", "base_model."
 
 
 class Layout(Protocol):
@@ -53,155 +39,100 @@ class Layout(Protocol):
     """The HF module of a site (`model.layers.{}.self_attn.q_proj`), or None."""
     ...
 
+  def tensors(self, model: Any) -> Mapping[str, tuple[Any, tuple[int, ...]]]:
+    """Of every HF tensor in memory: our parameter (`ours`, `to_hf`, `from_hf`), and the index into its stack."""
+    ...
+
+
+@dataclasses.dataclass
+class Values:
+  """The arrays of a folder: by method type, site and leaf; shared banks; and base parameters by path and index."""
+
+  leaves: dict[str, dict[str, codec.Arrays]] = dataclasses.field(default_factory=dict)
+  banks: dict[str, codec.Arrays] = dataclasses.field(default_factory=dict)
+  whole: dict[str, codec.Arrays] = dataclasses.field(default_factory=dict)
+  opened: dict[str, list[tuple[tuple[int, ...], np.ndarray]]] = dataclasses.field(default_factory=dict)
+
 
 def save(folder: str, attached: base_lib.Attached, layout: Layout, *, base: str) -> None:
-  """Writes the LoRA of a model, and rows of new tokens, as a PEFT folder; `base` is its base_model_name_or_path.
+  """Writes the adapter of a model as a PEFT folder; `base` is its base_model_name_or_path.
 
   Raises:
-    InputError when a method is neither or a site has no HF module. RunError when a weight is not finite.
+    InputError when peft has no such combination, or a site has no HF module. RunError when a weight is not finite.
   """
-  kinds = sorted(type(m).__name__ for m in attached.methods)
-  if kinds not in (["Lora"], ["Lora", "Tokens"]):
-    raise errors.InputError(f"a PEFT folder holds one LoRA, and rows of new tokens; this model has {kinds}")
-  method = next(m for m in attached.methods if isinstance(m, lora_lib.Lora))
-  tensors, indices = _token_rows(attached, layout)
-  ranks, alphas = {}, {}
-  sites = nn_tree.sites(attached.module)
-  for site, module, at in _places(attached, method, layout):
-    read = lambda leaf, site=site, at=at: _layer(attached.params[f"{site}/adapters/{method.name}/{leaf}"], at)
-    rank = int(read("rank_mask").sum())
-    if not rank:
-      continue
-    num_in = sites[site].num_in
-    a, b, scale = read("a"), read("b"), float(read("scale"))
-    fan_in = math.prod(a.shape[:num_in])
-    tensors[f"{_PREFIX}{module}.lora_A.weight"] = np.ascontiguousarray(a.reshape(fan_in, -1).T[:rank])
-    tensors[f"{_PREFIX}{module}.lora_B.weight"] = np.ascontiguousarray(b.reshape(b.shape[0], -1)[:rank].T)
-    if method.dora:
-      tensors[f"{_PREFIX}{module}.lora_magnitude_vector"] = read("magnitude").reshape(-1)
-    ranks[module], alphas[module] = rank, scale * (math.sqrt(rank) if method.rslora else rank)
-  config = _config(method, ranks, alphas, base, layout, _modules(attached.module, layout))
-  config["trainable_token_indices"] = indices or None
-  bad = [name for name, tensor in tensors.items() if not np.isfinite(tensor).all()]
+  method, beside = _one(attached.methods)
+  tensors, config = (_whole if hasattr(method, "peft_whole") else _by_module)(attached, method, layout)
+  for other in beside:
+    more, fields = (_token_rows if isinstance(other, tokens_lib.Tokens) else opened_lib.write)(attached, other, layout)
+    tensors, config = tensors | more, config | fields
+  config |= {
+    "peft_type": method.peft_type,
+    "task_type": layout.task_type,
+    "base_model_name_or_path": base,
+    "revision": None,
+    "inference_mode": True,
+    "auto_mapping": None,
+  }
+  bad = [name for name, tensor in tensors.items() if tensor.dtype.kind == "f" and not np.isfinite(tensor).all()]
   if bad:
     raise errors.RunError(f"{bad[0]} holds a value that is not finite: refusing to export it")
   with files.whole_folder(folder) as partial:
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     safetensors.numpy.save_file(tensors, os.path.join(partial, "adapter_model.safetensors"), metadata={"format": "pt"})
     files.write_json(os.path.join(partial, "adapter_config.json"), dict(sorted(config.items())))
 
 
-def _token_rows(attached, layout) -> tuple[dict[str, np.ndarray], dict[str, list[int]]]:
-  """Tensors of the rows of single tokens, and which tokens by module."""
-  tensors, indices = {}, {}
-  for method in attached.methods:
-    if isinstance(method, tokens_lib.Tokens):
-      if layout.task_type != "CAUSAL_LM":
-        raise errors.InputError("peft has no rows of new tokens for encoder-decoders: export --format=hf, merged")
-      for site, module, at in _places(attached, method, layout):
-        tensors[f"{_PREFIX}{module}.token_adapter.trainable_tokens_delta"] = _layer(
-          attached.params[f"{site}/adapters/{method.name}/rows"], at
-        )
-        indices[module.rsplit(".", 1)[-1]] = list(method.ids)
-  return tensors, indices
+def _one(methods) -> tuple[Any, list[Any]]:
+  """The method that names the folder, and what stands beside it."""
+  mains = [m for m in methods if hasattr(m, "peft_type") and not isinstance(m, (tokens_lib.Tokens, full_lib.Full))]
+  rest = [m for m in methods if m not in mains]
+  mains = mains or rest[:1]
+  rest = [m for m in rest if m not in mains]
+  kinds = [type(m).__name__ for m in methods]
+  if len(mains) != 1 or not hasattr(mains[0], "peft_type") or any(not hasattr(m, "peft_type") for m in rest):
+    raise errors.InputError(
+      f"this model has {kinds}; a PEFT folder holds one of {', '.join(supported())}, with rows of tokens and opened "
+      "parameters beside it: export --format=hf, merged"
+    )
+  return mains[0], rest
 
 
-# By expanded site, in HF's layout: "a", "b" (and "magnitude") of a LoRA, or "rows" of tokens.
-Factors = dict[str, dict[str, np.ndarray]]
+def supported() -> list[str]:
+  """The methods that peft knows."""
+  return sorted(name for name, kind in methods_lib.METHODS.items() if hasattr(kind, "peft_type"))
 
 
-def load(folder: str, model: Any, layout: Layout) -> tuple[tuple[Any, ...], Factors]:
-  """Reads a LoRA PEFT folder: the methods that fit `model`, and their values.
-
-  Raises InputError, by name, for other methods, options that change the function, or modules this model lacks.
-  """
-  config = files.read_json(os.path.join(folder, "adapter_config.json"))
-  if config.get("peft_type") != "LORA":
-    raise errors.InputError(f"{folder}: peft_type is {config.get('peft_type')!r}; supported is 'LORA'")
-  for option, plain in _UNSUPPORTED.items():
-    if config.get(option, plain) not in (plain, None, {}, [], False):
-      raise errors.InputError(f"{folder}: {option} = {config[option]!r} is not supported")
-  path = os.path.join(folder, "adapter_model.safetensors")
-  try:
-    tensors = safetensors.numpy.load_file(path)
-  except (OSError, safetensors.SafetensorError) as e:
-    raise errors.InputError(f"{path}: missing, truncated or corrupt ({e})") from None
-  back = _modules(model, layout)
-  values: Factors = {}
-  for key, tensor in tensors.items():
-    match = _KEY.fullmatch(key) or _TOKENS.fullmatch(key)
-    if not match or match.group(1) not in back:
-      raise errors.InputError(f"{path}: {key} is no LoRA factor of a module of this model")
-    what = (match.group(2) or match.group(3)).lower() if len(match.groups()) == 3 else "rows"
-    values.setdefault(back[match.group(1)], {})[what] = tensor.astype(np.float32)
-  pairs = {name: factors for name, factors in values.items() if "a" in factors}
-  if bare := [name for name, factors in pairs.items() if config.get("use_dora") and "magnitude" not in factors]:
-    raise errors.InputError(f"{path}: use_dora is set, but {bare[0]} has no lora_magnitude_vector")
-  forward = {name: module for module, name in back.items()}
-  rank = {name: factors["a"].shape[0] for name, factors in pairs.items()}
-  alpha = {name: _pattern(config.get("alpha_pattern") or {}, forward[name], config["lora_alpha"]) for name in pairs}
-  method = lora_lib.Lora(
-    rank=config["r"],
-    alpha=float(config["lora_alpha"]),
-    sites="|".join(map(re.escape, sorted(pairs))),
-    rslora=bool(config.get("use_rslora")),
-    dora=bool(config.get("use_dora")),
-    dropout=float(config.get("lora_dropout") or 0.0),
-    rank_pattern={re.escape(n): r for n, r in rank.items() if r != config["r"]},
-    alpha_pattern={re.escape(n): float(a) for n, a in alpha.items() if a != config["lora_alpha"]},
-  )
-  rows = [name for name, factors in values.items() if "rows" in factors]
-  return ((method, _tokens(folder, config, values, rows)) if rows else (method,)), values
+def _by_module(attached, method, layout):
+  """Tensors and config of a method that sits on sites, or opens parameters."""
+  if isinstance(method, full_lib.Full):
+    return opened_lib.write_norms(attached, method, layout)
+  tensors: codec.Arrays = {}
+  parts = list(_parts(attached, method, layout))
+  for part in parts:
+    tensors |= {f"{_PREFIX}{part.module}.{name}": tensor for name, tensor in method.peft_write(part).items()}
+  if hasattr(method, "peft_bank"):
+    stem = f"bank/{method.name}_"
+    bank = {n.removeprefix(stem): np.asarray(v) for n, v in attached.params.items() if n.startswith(stem)}
+    tensors |= {_ROOT + name: tensor for name, tensor in method.peft_bank(bank).items()}
+  config = {
+    "target_modules": _targets([part.module for part in parts], _modules(attached.module, layout)),
+    **({"fan_in_fan_out": True} if layout.fan_in_fan_out else {}),
+  }
+  return tensors, config | method.peft_config(parts)
 
 
-def _tokens(folder, config, values, rows) -> tokens_lib.Tokens:
-  """The method of a folder's token rows; sorts the rows by id, as the method wants them."""
-  given = config.get("trainable_token_indices") or []
-  each = list(given.values()) if isinstance(given, dict) else [given]
-  if not each or any(one != each[0] for one in each):
-    raise errors.InputError(f"{folder}: trainable_token_indices differ by module; supported are the same for all")
-  order = np.argsort(each[0])
-  for name in rows:
-    values[name]["rows"] = values[name]["rows"][order]
-  return tokens_lib.Tokens(ids=tuple(sorted(each[0])), sites="|".join(map(re.escape, sorted(rows))))
+def _whole(attached, method, layout):
+  """Tensors and config of a method whose tensors are those of the model, not of a module."""
+  live, _ = nn_tree.disassemble(attached.module)
+  module = live.build({n: attached.params[n] for n in live.names})
+  adapters = {
+    path: node.adapters[method.name] for path, node in nn_tree.sites(module).items() if method.name in node.adapters
+  }
+  return method.peft_whole(adapters, module.bank, module.cfg)
 
 
-def fill(attached: base_lib.Attached, values: Factors) -> dict[str, np.ndarray]:
-  """The arrays of an attached LoRA and of token rows, by path, filled from a PEFT folder. Raises InputError on shapes,
-  KeyError naming the place where this model has no such adapter."""
-  arrays: dict[str, np.ndarray] = {}
-  places = _expansion(attached.module)
-  named = {type(m): m.name for m in attached.methods}
-  for name, factors in values.items():
-    site, at = places[name]
-    if "rows" in factors:
-      path = f"{site}/adapters/{named[tokens_lib.Tokens]}/rows"
-      if attached.params[path].shape != factors["rows"].shape:
-        raise errors.InputError(f"{name}: rows are {factors['rows'].shape}, expected {attached.params[path].shape}")
-      arrays[path] = factors["rows"]
-      continue
-    base = f"{site}/adapters/{named[lora_lib.Lora]}"
-    if "magnitude" in factors:
-      path = f"{base}/magnitude"
-      arrays.setdefault(path, np.array(attached.params[path], np.float32))
-      arrays[path][at] = factors["magnitude"].reshape(arrays[path][at].shape)
-    for leaf in ("a", "b"):
-      path = f"{base}/{leaf}"
-      if path not in arrays:
-        arrays[path] = np.zeros(attached.params[path].shape, np.float32)
-      slot = arrays[path][at]
-      rank = factors["a"].shape[0]
-      ours = factors[leaf].T
-      target = slot.reshape(-1, slot.shape[-1])[:, :rank] if leaf == "a" else slot.reshape(slot.shape[0], -1)[:rank]
-      if target.shape != ours.shape:
-        raise errors.InputError(
-          f"{name}: lora_{leaf.upper()} is {factors[leaf].shape}, expected {target.shape[::-1]}: another model's"
-        )
-      target[...] = ours
-  return arrays
-
-
-def _places(attached, method, layout):
-  """(site, HF module, index into the stacked axes) of every single site that has the adapter."""
+def _parts(attached, method, layout) -> Iterator[codec.Part]:
+  """Every single site that has the adapter, with its arrays, cut to the layer's rank."""
   stacks = attached.module.cfg.stacks
   for path, node in nn_tree.sites(attached.module).items():
     if method.name not in node.adapters:
@@ -209,8 +140,156 @@ def _places(attached, method, layout):
     module = layout(path)
     if module is None:
       raise errors.InputError(f"{path} has no Hugging Face module: its adapter cannot be exported")
-    for at in np.ndindex(*nn_tree.lead(path, stacks)):
-      yield path, module.format(*at), at
+    stem, names = f"{path}/adapters/{method.name}/", nn_tree.expanded(path, stacks)
+    meta = nn_tree.metadata(node.adapters[method.name])
+    spec = node.spec(path, names)
+    for at, name in zip(np.ndindex(*nn_tree.lead(path, stacks)), names, strict=True):
+      leaves = {n: _plain(attached.params[stem + n][at]) for n in meta}
+      if leaves.get("active", 1) and leaves.get("rank_mask", np.ones(1)).sum():
+        axes = {n.removeprefix("inner/"): m["axes"] for n, m in meta.items()}
+        leaves = {n.removeprefix("inner/"): leaf for n, leaf in leaves.items() if n != "active"}
+        yield codec.Part(name, module.format(*at), spec, _cut(leaves, axes))
+
+
+def _plain(array) -> np.ndarray:
+  """Values as float32, places as whole numbers."""
+  return np.asarray(array, None if jnp.issubdtype(array.dtype, jnp.integer) else np.float32)
+
+
+def _cut(leaves, axes) -> codec.Arrays:
+  rank = int(leaves["rank_mask"].sum()) if "rank_mask" in leaves else None
+  at = lambda n, leaf: tuple(slice(rank if axis == "rank" else None) for axis in axes[n][: leaf.ndim])
+  return {n: leaf[at(n, leaf)] for n, leaf in leaves.items()}
+
+
+def _token_rows(attached, method, layout) -> tuple[codec.Arrays, dict[str, Any]]:
+  """Rows of single tokens beside another method."""
+  if layout.task_type != "CAUSAL_LM":
+    raise errors.InputError("peft has no rows of new tokens for encoder-decoders: export --format=hf, merged")
+  parts = list(_parts(attached, method, layout))
+  tensors = {f"{_PREFIX}{p.module}.token_adapter.trainable_tokens_delta": p.leaves["rows"] for p in parts}
+  return tensors, {"trainable_token_indices": {p.module.rsplit(".", 1)[-1]: list(method.ids) for p in parts}}
+
+
+def load(folder: str, model: Any, layout: Layout) -> tuple[tuple[Any, ...], Values]:
+  """Reads a PEFT folder: the methods that fit `model`, and their values.
+
+  Raises InputError, by name, for other methods, options that change the function, or modules this model lacks.
+  """
+  config = files.read_json(os.path.join(folder, "adapter_config.json"))
+  kinds = {kind.peft_type: (name, kind) for name, kind in methods_lib.METHODS.items() if hasattr(kind, "peft_type")}
+  kinds["P_TUNING"] = kinds["PROMPT_TUNING"]  # a folder holds what the encoder made
+  if config.get("peft_type") not in kinds:
+    raise errors.InputError(
+      f"{folder}: peft_type is {config.get('peft_type')!r}; supported are {', '.join(map(repr, sorted(kinds)))}"
+    )
+  name, kind = kinds[config["peft_type"]]
+  for option, plain in getattr(kind, "peft_plain", {}).items():
+    if config.get(option, plain) not in (plain, None, {}, [], False):
+      raise errors.InputError(f"{folder}: {option} = {config[option]!r} is not supported")
+  path = os.path.join(folder, "adapter_model.safetensors")
+  try:
+    tensors = safetensors.numpy.load_file(path)
+  except (OSError, safetensors.SafetensorError) as e:
+    raise errors.InputError(f"{path}: missing, truncated or corrupt ({e})") from None
+  values = Values()
+  if hasattr(kind, "peft_whole"):
+    method, values.whole[name] = kind.from_peft_whole(config, tensors, model.cfg)
+    return (method,), values
+  parts, rows, roots = _sorted(path, kind, tensors, model, layout, values)
+  methods: list[Any] = []
+  if kind is not full_lib.Full and parts:
+    method = kind.from_peft(config, parts)
+    methods.append(method)
+    values.leaves[name] = {part.name: method.peft_read(part) for part in parts}
+    if hasattr(kind, "peft_bank"):
+      values.banks[name] = method.read_bank(roots)
+  if rows:
+    methods.append(_tokens(folder, config, values, rows))
+  if values.opened:
+    methods.append(full_lib.Full(params="|".join(map(re.escape, sorted(values.opened)))))
+  if not methods:
+    raise errors.InputError(f"{path} holds no adapter")
+  return tuple(methods), values
+
+
+def _sorted(path, kind, tensors, model, layout, values):
+  """Tensors by what they belong to: parts of the method, rows of tokens (by site), and those of no module."""
+  back, known, specs = _modules(model, layout), layout.tensors(model), _specs(model)
+  found: dict[str, codec.Arrays] = {}
+  rows: dict[str, np.ndarray] = {}
+  roots: codec.Arrays = {}
+  for key, tensor in tensors.items():
+    tensor = tensor.astype(np.float32) if tensor.dtype.kind == "f" or tensor.dtype.itemsize == 2 else tensor
+    module, name = _split(key.removeprefix(_PREFIX), back)
+    if name in ("token_adapter.trainable_tokens_delta", "trainable_tokens_delta"):
+      rows[back[module]] = tensor
+    elif name in getattr(kind, "peft_names", ()):
+      found.setdefault(module, {})[name] = tensor
+    elif (place := opened_lib.place(key.removeprefix(_PREFIX), known)) is not None:
+      values.opened.setdefault(place[0].ours, []).append((place[1], place[0].from_hf(tensor)))
+    elif key.startswith(_ROOT) and key.removeprefix(_ROOT) in getattr(kind, "peft_roots", ()):
+      roots[key.removeprefix(_ROOT)] = tensor
+    elif name not in ("base_layer.weight", *getattr(kind, "peft_ignored", ())):  # a copy of the base's own table
+      raise errors.InputError(f"{path}: {key} is no {kind.__name__} tensor of a module of this model")
+  parts = [codec.Part(back[m], m, specs[back[m]], tensors=t) for m, t in found.items()]
+  return parts, rows, roots
+
+
+def _split(key: str, modules) -> tuple[str, str]:
+  """The module that a tensor's key begins with, and the rest; ("", key) when there is none."""
+  names = key.split(".")
+  for i in range(len(names) - 1, 0, -1):
+    if (module := ".".join(names[:i])) in modules:
+      return module, ".".join(names[i:])
+  return "", key
+
+
+def _tokens(folder, config, values, rows) -> tokens_lib.Tokens:
+  """The method of a folder's token rows, and their values sorted by id, as the method wants them."""
+  given = config.get("trainable_token_indices") or config.get("token_indices") or []
+  each = list(given.values()) if isinstance(given, dict) else [given]
+  if not each or any(one != each[0] for one in each):
+    raise errors.InputError(f"{folder}: trainable_token_indices differ by module; supported are the same for all")
+  order = np.argsort(each[0])
+  values.leaves["Tokens"] = {name: {"rows": tensor[order]} for name, tensor in rows.items()}
+  return tokens_lib.Tokens(ids=tuple(sorted(each[0])), sites="|".join(map(re.escape, sorted(rows))))
+
+
+def fill(attached: base_lib.Attached, values: Values) -> dict[str, np.ndarray]:
+  """The arrays of an attached adapter, by path, filled from a PEFT folder. Raises InputError on shapes, KeyError naming
+  the place where this model has no such adapter."""
+  arrays: dict[str, np.ndarray] = {}
+  places, named = _expansion(attached.module), {type(m).__name__: m.name for m in attached.methods}
+  for kind, by_site in values.leaves.items():
+    for name, leaves in by_site.items():
+      site, at = places[name]
+      stem = f"{site}/adapters/{named[kind]}"
+      stem += "/inner" if f"{stem}/active" in attached.params else ""
+      for leaf, value in leaves.items():
+        _put(arrays, attached.params, f"{stem}/{leaf}", at, value, name)
+  for kind, bank in values.banks.items():
+    arrays |= {f"bank/{named[kind]}_{n}": value for n, value in bank.items()}
+  for kind, whole in values.whole.items():
+    arrays |= {path.format(name=named[kind]): value for path, value in whole.items()}
+  for path, given in values.opened.items():
+    arrays[path] = np.array(attached.params[path], np.float32)
+    for at, value in given:
+      arrays[path][at] = value
+  for path, value in arrays.items():
+    if path in attached.params and attached.params[path].shape != value.shape:
+      raise errors.InputError(f"{path} is {value.shape} in the folder, {attached.params[path].shape} in this model")
+  return arrays
+
+
+def _put(arrays, params, path, at, value, name):
+  """One layer's array into its stack; what is larger in the stack (a rank) is filled up with zeros."""
+  if path not in arrays:
+    arrays[path] = np.zeros_like(_plain(params[path]))
+  slot = arrays[path][at]
+  if slot.ndim != np.ndim(value) or any(n > m for n, m in zip(np.shape(value), slot.shape, strict=True)):
+    raise errors.InputError(f"{name}: {path.rsplit('/', 1)[-1]} is {np.shape(value)}, expected {slot.shape}")
+  arrays[path][(*at, *map(slice, np.shape(value)))] = value
 
 
 def _modules(model, layout) -> dict[str, str]:
@@ -225,6 +304,13 @@ def _modules(model, layout) -> dict[str, str]:
   return found
 
 
+def _specs(model) -> dict[str, Any]:
+  """What a method is told of every single site, by its expanded name."""
+  stacks = model.cfg.stacks
+  pairs = ((nn_tree.expanded(path, stacks), path, node) for path, node in nn_tree.sites(model).items())
+  return {name: node.spec(path, names) for names, path, node in pairs for name in names}
+
+
 def _expansion(model) -> dict[str, tuple[str, tuple[int, ...]]]:
   """Expanded site name to (site, index into its stacked axes)."""
   stacks, found = model.cfg.stacks, {}
@@ -232,43 +318,6 @@ def _expansion(model) -> dict[str, tuple[str, tuple[int, ...]]]:
     indices = np.ndindex(*nn_tree.lead(path, stacks))
     found |= {name: (path, at) for name, at in zip(nn_tree.expanded(path, stacks), indices, strict=True)}
   return found
-
-
-def _layer(array, at):
-  return np.asarray(array[at] if at else array, np.float32)
-
-
-def _pattern(patterns, module, default):
-  return next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", module)), default)
-
-
-def _config(method, ranks, alphas, base, layout, modules):
-  rank = max(set(ranks.values()), key=list(ranks.values()).count)
-  alpha = max(set(alphas.values()), key=list(alphas.values()).count)
-  whole = lambda x: int(x) if float(x).is_integer() else x
-  return {
-    "peft_type": "LORA",
-    "task_type": layout.task_type,
-    "base_model_name_or_path": base,
-    "revision": None,
-    "inference_mode": True,
-    "auto_mapping": None,
-    "r": rank,
-    "lora_alpha": whole(round(alpha, 6)),
-    "lora_dropout": method.dropout,
-    "bias": "none",
-    "use_rslora": method.rslora,
-    "use_dora": method.dora,
-    "fan_in_fan_out": layout.fan_in_fan_out,
-    "init_lora_weights": True,
-    "modules_to_save": None,
-    "target_modules": _targets(list(ranks), modules),
-    "layers_to_transform": None,
-    "layers_pattern": None,
-    "exclude_modules": None,
-    "rank_pattern": {re.escape(m): r for m, r in ranks.items() if r != rank},
-    "alpha_pattern": {re.escape(m): whole(round(a, 6)) for m, a in alphas.items() if abs(a - alpha) > 1e-6},
-  }
 
 
 def _targets(chosen: list[str], modules: Iterable[str]) -> list[str]:

@@ -13,6 +13,7 @@ class Full:
 
   params: str = ".*"
   name: str = "full"
+  peft_type = "LN_TUNING"  # where it opens norms only
 
   def __post_init__(self):
     check.check_types(self)

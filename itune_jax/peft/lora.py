@@ -3,10 +3,10 @@
 DoRA (Liu et al. 2024) gives every output a length of its own: W' = m · V/‖V‖ with V = W + s · B A.
 """
 
+from collections.abc import Mapping, Sequence
 import dataclasses
 import math
-import re
-from typing import Any
+from typing import Any, Self
 
 import jax
 from jax import ad_checkpoint
@@ -14,11 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from itune_jax.core import check
+from itune_jax.core import errors
 from itune_jax.core import numerics
 from itune_jax.core import rng
 from itune_jax.nn import site
-
-PROJECTIONS = r"(blocks|encoder|decoder)/\d+/((attn|cross)/(q|k|v|o|qkv)|mlp/(gate|up|down|gate_up))"
+from itune_jax.peft import codec
+from itune_jax.peft import inits
+from itune_jax.peft import ranks
 
 
 class LoraAdapter(site.Adapter):
@@ -28,23 +30,35 @@ class LoraAdapter(site.Adapter):
   scale or rank compiles nothing. Columns outside the mask give nothing and get no gradient.
   """
 
-  def __init__(self, spec: site.SiteSpec, key, *, rank: int, scale, rank_mask, dropout: float, name: str):
-    fan_in = math.prod(spec.in_shape)
-    bound = fan_in**-0.5  # kaiming_uniform(a=√5), as peft draws it
-    self.a = site.AdapterParam(
-      jax.random.uniform(key, (*spec.in_shape, rank), jnp.float32, -bound, bound), axes=(*spec.in_axes, "rank")
-    )
-    self.b = site.AdapterParam(jnp.zeros((rank, *spec.out_shape)), axes=("rank", *spec.out_axes))
+  def __init__(self, spec: site.SiteSpec, key, w, method: "Lora", *, scale, rank_mask):
+    R, fan_in, fan_out = rank_mask.shape[-1], math.prod(spec.in_shape), math.prod(spec.out_shape)
+    w = None if w is None else w.astype(jnp.float32).reshape(fan_in, fan_out)
+    a, b = inits.INITS[method.init](key, (fan_in, fan_out), w, R, scale)
+    a, b = a.reshape(*spec.in_shape, R), b.reshape(R, *spec.out_shape)
+    axes_a, axes_b = (*spec.in_axes, "rank"), ("rank", *spec.out_axes)
+    self.a, self.b = site.AdapterParam(a, axes=axes_a), site.AdapterParam(b, axes=axes_b)
+    self.keeps = method.init in inits.FROM_WEIGHT
+    if self.keeps:
+      self.a0 = site.AdapterParam(a, axes=axes_a, trainable=False, saved=True)
+      self.b0 = site.AdapterParam(b, axes=axes_b, trainable=False, saved=True)
     self.scale = site.AdapterParam(jnp.asarray(scale, jnp.float32), axes=(), trainable=False)
     self.rank_mask = site.AdapterParam(jnp.asarray(rank_mask, jnp.float32), axes=("rank",), trainable=False)
-    self.dropout = site.AdapterParam(jnp.float32(dropout), axes=(), trainable=False)
-    self.has_dropout, self.num_in, self.stream = dropout > 0, len(spec.in_shape), f"{spec.name}/{name}"
+    self.dropout = site.AdapterParam(jnp.float32(method.dropout), axes=(), trainable=False)
+    self.out_bias = site.AdapterParam(jnp.zeros(spec.out_shape), axes=spec.out_axes) if method.lora_bias else None
+    self.has_dropout, self.num_in, self.stream = method.dropout > 0, len(spec.in_shape), f"{spec.name}/{method.name}"
 
   def post(self, x, y, w, ctx):
     return y + self._added(self._dropped(x, ctx))
 
-  def merge(self, w):
-    return w + site.contract(self._scaled_a(), self.b[...].astype(jnp.float32), 1)
+  def bias(self, bias):
+    if self.out_bias is None:
+      return bias
+    added = self.scale[...] * self.out_bias[...] * jnp.max(self.rank_mask[...])
+    return added if bias is None else bias + added
+
+  def merge(self, w, bank):
+    a, b = self._factors(jnp.float32)
+    return w + site.contract(a * numerics.align(self._scales(), a), b, 1)
 
   def _dropped(self, x, ctx):
     if not self.has_dropout or ctx.key is None:
@@ -54,15 +68,32 @@ class LoraAdapter(site.Adapter):
     return jnp.where(mask, x / keep.astype(x.dtype), 0)
 
   def _added(self, x):
-    """s · B A x."""
-    u = site.contract(x, self.a[...].astype(x.dtype), self.num_in)
-    u *= numerics.align((self.scale[...] * self.rank_mask[...]).astype(x.dtype), u)
-    return site.contract(u, self.b[...].astype(x.dtype), 1)
+    """s · B A x, less its start where that was not zero."""
+    a, b = self._factors(x.dtype)
+    u = site.contract(x, a, self.num_in)
+    u *= numerics.align(self._scales().astype(x.dtype), u)
+    return site.contract(u, b, 1)
 
-  def _scaled_a(self):
-    """s · A [*in, R], float32."""
-    a = self.a[...].astype(jnp.float32)
-    return a * numerics.align(self.scale[...] * self.rank_mask[...], a)
+  def _factors(self, dtype):
+    """A [*in, R] and B [R, *out], those of the start behind them."""
+    a, b = self.a[...].astype(dtype), self.b[...].astype(dtype)
+    if not self.keeps:
+      return a, b
+    return jnp.concatenate([a, self.a0[...].astype(dtype)], -1), jnp.concatenate([b, self.b0[...].astype(dtype)], 0)
+
+  def _scales(self):
+    """s of every column that counts, -s of those of the start."""
+    scales = self.scale[...] * self.rank_mask[...]
+    return jnp.concatenate([scales, -scales]) if self.keeps else scales
+
+
+class EmbedAdapter(LoraAdapter):
+  """LoRA of a table: its inputs are token ids."""
+
+  def post(self, x, y, w, ctx):
+    a, b = self._factors(y.dtype)
+    u = jnp.take(a, x, axis=0, mode="clip")
+    return y + site.contract(u * numerics.align(self._scales().astype(y.dtype), u), b, 1)
 
 
 class DoraAdapter(LoraAdapter):
@@ -75,8 +106,8 @@ class DoraAdapter(LoraAdapter):
   Dropped inputs are those of W as well as of A: y + (m/‖V‖ - 1) W dropout(x) + m/‖V‖ · s B A dropout(x).
   """
 
-  def __init__(self, spec: site.SiteSpec, key, *, w, **given):
-    super().__init__(spec, key, **given)
+  def __init__(self, spec: site.SiteSpec, key, w, method: "Lora", **given):
+    super().__init__(spec, key, w, method, **given)
     squares = jnp.sum(jnp.square(w.astype(jnp.float32)), axis=tuple(range(len(spec.in_shape))))
     self.magnitude = site.AdapterParam(jnp.sqrt(squares), axes=spec.out_axes)
     self.squares = site.AdapterParam(squares, axes=spec.out_axes, trainable=False)
@@ -88,15 +119,16 @@ class DoraAdapter(LoraAdapter):
     plain = site.contract(dropped, w.value, self.num_in)
     return y - plain + _times(plain + self._added(dropped), ratio)
 
-  def merge(self, w):
-    v = super().merge(w)
+  def merge(self, w, bank):
+    v = super().merge(w, bank)
     return v * numerics.align(self._ratio(w), v)
 
   def _ratio(self, w):
     """m/‖V‖ [*out], float32; 1 in a layer without rank."""
-    shape, R = self.squares.shape, self.rank_mask.shape[0]
-    a = jax.lax.stop_gradient(self._scaled_a()).reshape(-1, R)
-    b = jax.lax.stop_gradient(self.b[...].astype(jnp.float32)).reshape(R, -1)
+    shape = self.squares.shape
+    a, b = self._factors(jnp.float32)
+    a = jax.lax.stop_gradient(a * numerics.align(self._scales(), a)).reshape(-1, a.shape[-1])
+    b = jax.lax.stop_gradient(b).reshape(a.shape[-1], -1)
     w = jax.lax.stop_gradient(w).reshape(a.shape[0], -1)
     along_w = jnp.dot(a.T.astype(w.dtype), w, preferred_element_type=jnp.float32)
     squares = self.squares[...].reshape(-1) + jnp.sum(b * (2 * along_w + a.T @ a @ b), axis=0)
@@ -105,58 +137,125 @@ class DoraAdapter(LoraAdapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Lora:
-  """The method. `rank_pattern` and `alpha_pattern` map regexes over expanded site names to values (first match)."""
+class Lora(ranks.Scaled):
+  """The method. `sites` may name embeddings and the output projection too.
 
-  rank: int = 8
-  alpha: float = 16.0
-  sites: str = PROJECTIONS
+  lora_bias: a bias beside B. init: see `inits`; biases and whole modules beside it are `Full`'s.
+  """
+
   rslora: bool = False
   dora: bool = False
   dropout: float = 0.0
-  rank_pattern: dict[str, int] = dataclasses.field(default_factory=dict)
-  alpha_pattern: dict[str, float] = dataclasses.field(default_factory=dict)
+  lora_bias: bool = False
+  init: inits.Init = "uniform"
   name: str = "lora"
+  kinds = ("proj", "embed")
+  peft_type = "LORA"
+  peft_names = (
+    "lora_A.weight",
+    "lora_B.weight",
+    "lora_B.bias",
+    "lora_magnitude_vector",
+    "lora_embedding_A",
+    "lora_embedding_B",
+  )
+  peft_plain = {
+    "target_parameters": None,
+    "layer_replication": None,
+    "use_qalora": False,
+    "alora_invocation_tokens": None,
+    "arrow_config": None,
+    "use_bdlora": None,
+    "velora_config": None,
+    "kasa_config": None,
+    "monteclora_config": None,
+  }
 
   def __post_init__(self):
-    check.check_types(self)
-    check.require(self.rank > 0, f"Lora.rank = {self.rank}; it must be positive")
+    super().__post_init__()
     check.require(0 <= self.dropout < 1, f"Lora.dropout = {self.dropout}; it is a share in [0, 1)")
-    check.require(all(r > 0 for r in self.rank_pattern.values()), "Lora.rank_pattern: ranks must be positive")
+    even = all(r % 2 == 0 for r in (self.rank, *self.rank_pattern.values()))
+    check.require(self.init != "orthogonal" or even, "Lora.init = 'orthogonal' takes even ranks")
 
   @property
   def needs_weight(self) -> bool:
-    """DoRA starts from the lengths of the base's outputs."""
-    return self.dora
+    """DoRA starts from the lengths of the base's outputs, some initialisers from all of it."""
+    return self.dora or self.init in inits.FROM_WEIGHT
 
-  def rank_of(self, site_name: str) -> int:
-    """The rank at one expanded site name."""
-    return _first(self.rank_pattern, site_name, self.rank)
-
-  def scale_of(self, site_name: str) -> float:
-    """α/r or α/√r at one expanded site name."""
-    rank, alpha = self.rank_of(site_name), _first(self.alpha_pattern, site_name, self.alpha)
-    return alpha / math.sqrt(rank) if self.rslora else alpha / rank
-
-  def layer_values(self, spec: site.SiteSpec, matched: np.ndarray) -> dict[str, np.ndarray]:
-    """Scale [L] and rank mask [L, R] of a site; a layer that is not matched has rank 0."""
-    ranks = [self.rank_of(name) if on else 0 for name, on in zip(spec.layers, matched, strict=True)]
-    limit = min(math.prod(spec.in_shape), math.prod(spec.out_shape))
-    check.require(
-      max(ranks) <= limit, f"Lora rank {max(ranks)} at {spec.name} is larger than the matrix (at most {limit})"
-    )
-    mask = np.arange(max(ranks)) < np.array(ranks)[:, None]
-    return {
-      "scale": np.array([self.scale_of(name) for name in spec.layers], np.float32),
-      "rank_mask": mask.astype(np.float32),
-    }
+  def divisor(self, rank: int) -> float:
+    """r, or √r."""
+    return math.sqrt(rank) if self.rslora else rank
 
   def make(self, spec: site.SiteSpec, key, *, scale, rank_mask, w=None) -> LoraAdapter:
-    """The adapter of one layer: A uniform, B zero, so the model is unchanged at first."""
-    given: dict[str, Any] = dict(
-      rank=rank_mask.shape[-1], scale=scale, rank_mask=rank_mask, dropout=self.dropout, name=self.name
+    """The adapter of one layer, with which the model is unchanged at first."""
+    plain = not (self.dora or self.dropout or self.lora_bias)
+    check.require(
+      plain or spec.kind == "proj", f"{spec.name} is a table: Lora.dora, dropout and lora_bias do not apply"
     )
-    return DoraAdapter(spec, key, w=w, **given) if self.dora else LoraAdapter(spec, key, **given)
+    kind = EmbedAdapter if spec.kind == "embed" else DoraAdapter if self.dora else LoraAdapter
+    return kind(spec, key, w, self, scale=scale, rank_mask=rank_mask)
+
+  def peft_write(self, part: codec.Part) -> codec.Arrays:
+    """Where the start is subtracted, rank 2r: [B, -B₀] and [A; A₀]."""
+    a, b = codec.down(part.leaves["a"]), codec.up(part.leaves["b"])
+    if "a0" in part.leaves:
+      a = np.concatenate([a, codec.down(part.leaves["a0"])], 0)
+      b = np.concatenate([b, -codec.up(part.leaves["b0"])], 1)
+    if part.spec.kind == "embed":
+      return {"lora_embedding_A": a, "lora_embedding_B": b}
+    found = {"lora_A.weight": a, "lora_B.weight": b}
+    if "out_bias" in part.leaves:
+      found["lora_B.bias"] = part.leaves["out_bias"].reshape(-1)
+    if "magnitude" in part.leaves:
+      found["lora_magnitude_vector"] = part.leaves["magnitude"].reshape(-1)
+    return found
+
+  def peft_config(self, parts: Sequence[codec.Part]) -> dict[str, Any]:
+    """Ranks, alphas, and what is switched on."""
+    if self.init in inits.FROM_WEIGHT:
+      double = lambda leaves: {**leaves, "rank_mask": np.concatenate([leaves["rank_mask"]] * 2)}
+      parts = [dataclasses.replace(part, leaves=double(part.leaves)) for part in parts]
+    return self.peft_scales(parts, "lora_alpha") | {
+      "bias": "none",
+      "lora_dropout": self.dropout,
+      "use_rslora": self.rslora,
+      "use_dora": self.dora,
+      "lora_bias": self.lora_bias,
+      "init_lora_weights": True,
+      "layers_to_transform": None,
+      "layers_pattern": None,
+    }
+
+  @classmethod
+  def from_peft(cls, config: Mapping[str, Any], parts: Sequence[codec.Part]) -> Self:
+    """The LoRA of a folder. Raises InputError when DoRA's lengths are missing."""
+    dora = bool(config.get("use_dora"))
+    down = lambda p: p.tensors.get("lora_A.weight", p.tensors.get("lora_embedding_A"))
+    for part in parts:
+      if down(part) is None or (dora and "lora_magnitude_vector" not in part.tensors):
+        missing = "lora_A" if down(part) is None else "use_dora is set, but it has no lora_magnitude_vector"
+        raise errors.InputError(f"{part.module}: {missing}")
+    return cls.of_scales(
+      config,
+      parts,
+      {part.module: down(part).shape[0] for part in parts},
+      "lora_alpha",
+      rslora=bool(config.get("use_rslora")),
+      dora=dora,
+      dropout=0.0 if any(p.spec.kind == "embed" for p in parts) else float(config.get("lora_dropout") or 0.0),
+      lora_bias=bool(config.get("lora_bias")),
+    )
+
+  def peft_read(self, part: codec.Part) -> codec.Arrays:
+    """Factors in our shapes."""
+    kind = ("lora_embedding_A", "lora_embedding_B") if part.spec.kind == "embed" else ("lora_A.weight", "lora_B.weight")
+    a, b = (part.tensors[name] for name in kind)
+    found = {"a": codec.from_down(a, part), "b": codec.from_up(b, part), **self.ranked(part.name)}
+    if self.lora_bias:
+      found["out_bias"] = codec.shaped(part.tensors["lora_B.bias"], part.spec.out_shape, part)
+    if self.dora:
+      found["magnitude"] = codec.shaped(part.tensors["lora_magnitude_vector"], part.spec.out_shape, part)
+    return found
 
 
 @jax.custom_vjp
@@ -183,7 +282,3 @@ def _times_backward(saved, d_out):
 
 
 _times.defvjp(_times_forward, _times_backward)
-
-
-def _first(patterns, name, default):
-  return next((value for pattern, value in patterns.items() if re.fullmatch(pattern, name)), default)

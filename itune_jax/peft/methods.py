@@ -5,11 +5,57 @@ from typing import Any
 
 from itune_jax.core import check
 from itune_jax.core import errors
+from itune_jax.peft import boft
+from itune_jax.peft import c3a
+from itune_jax.peft import delora
+from itune_jax.peft import fourierft
 from itune_jax.peft import full
+from itune_jax.peft import gralora
+from itune_jax.peft import hira
+from itune_jax.peft import hra
+from itune_jax.peft import ia3
+from itune_jax.peft import loha
+from itune_jax.peft import lokr
 from itune_jax.peft import lora
+from itune_jax.peft import miss
+from itune_jax.peft import mode
+from itune_jax.peft import mora
+from itune_jax.peft import oft
+from itune_jax.peft import prefix
+from itune_jax.peft import prompt
+from itune_jax.peft import randlora
+from itune_jax.peft import road
+from itune_jax.peft import shira
 from itune_jax.peft import tokens
+from itune_jax.peft import vblora
+from itune_jax.peft import vera
 
-METHODS = {"Lora": lora.Lora, "Full": full.Full, "Tokens": tokens.Tokens}
+METHODS = {
+  "Boft": boft.Boft,
+  "C3a": c3a.C3a,
+  "Delora": delora.Delora,
+  "FourierFT": fourierft.FourierFT,
+  "Full": full.Full,
+  "Gralora": gralora.Gralora,
+  "Hira": hira.Hira,
+  "Hra": hra.Hra,
+  "Ia3": ia3.Ia3,
+  "Loha": loha.Loha,
+  "Lokr": lokr.Lokr,
+  "Lora": lora.Lora,
+  "Miss": miss.Miss,
+  "Mode": mode.Mode,
+  "Mora": mora.Mora,
+  "Oft": oft.Oft,
+  "Prefix": prefix.Prefix,
+  "Prompt": prompt.Prompt,
+  "RandLora": randlora.RandLora,
+  "Road": road.Road,
+  "Shira": shira.Shira,
+  "Tokens": tokens.Tokens,
+  "VbLora": vblora.VbLora,
+  "Vera": vera.Vera,
+}
 
 
 def to_json(method: Any) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """New tokens without a resized base: rows of their own, read in place of the table's and projected beside it."""
 
+from collections.abc import Sequence
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import numpy as np
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.nn import site
+from itune_jax.peft import codec
 
 
 class TokenRows(site.Adapter):
@@ -44,7 +47,7 @@ class TokenRows(site.Adapter):
       logits = logits.at[..., np.array(self.ids[:inside])].set(mine[..., :inside])
     return jnp.concatenate([logits, mine[..., inside:]], axis=-1)
 
-  def merge(self, w):
+  def merge(self, w, bank):
     """The table with its rows replaced, and longer by those behind it."""
     table = w.T if self.is_head else w
     inside = sum(i < self.vocab for i in self.ids)
@@ -64,6 +67,7 @@ class Tokens:
   sites: str = "embed|head"
   kinds = ("embed", "proj")
   needs_weight = True
+  peft_type = "TRAINABLE_TOKENS"
 
   def __post_init__(self):
     check.check_types(self)
@@ -75,3 +79,11 @@ class Tokens:
   def make(self, spec: site.SiteSpec, key, w=None) -> TokenRows:
     """The rows of one table."""
     return TokenRows(spec, w, tuple(self.ids))
+
+  def peft_write(self, part: codec.Part) -> codec.Arrays:
+    """Whole rows [n, D], despite peft's name for them."""
+    return {"trainable_tokens_delta": part.leaves["rows"]}
+
+  def peft_config(self, parts: Sequence[codec.Part]) -> dict[str, Any]:
+    """Which tokens."""
+    return {"token_indices": list(self.ids)}

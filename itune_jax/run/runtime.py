@@ -63,6 +63,16 @@ class Session:
     return {n: self.attached.params[n] for n in sorted(self.attached.trainable)}
 
   @property
+  def constants(self) -> dict[str, Any]:
+    """Adapters' arrays that do not train and could not be made again."""
+    return {n: self.attached.params[n] for n in sorted(self.attached.constants)}
+
+  @property
+  def adapter(self) -> dict[str, Any]:
+    """What a checkpoint brings to a base."""
+    return {**self.trainable, **self.constants}
+
+  @property
   def frozen(self) -> dict[str, Any]:
     """All others."""
     return {n: v for n, v in self.attached.params.items() if n not in self.attached.trainable}
@@ -192,7 +202,7 @@ def open_session(
     return session.with_arrays(_placed(attached, exchange.fill(attached, pairs)))
   folder = checkpoint_of(adapter)
   check_base(folder, base)
-  return session.with_arrays(checkpoint.restore_trainable(folder, session.trainable))
+  return session.with_arrays(checkpoint.restore_trainable(folder, session.adapter))
 
 
 def _footprint(base: load_lib.Base, kind: str) -> str:

@@ -102,11 +102,12 @@ class Train:
       jax.eval_shape(step_fn, state, session.frozen, put(feed.batch(0)))
       return Run(run_dir, facts)
     # --- run directory: new, or the same run ---
-    checkpointer = checkpoint.Checkpointer(run_dir, self.keep, runtime.identity(session))
+    checkpointer = checkpoint.Checkpointer(run_dir, self.keep, runtime.identity(session), session.constants)
     _claim(run_dir, argv, facts, manifest)
     latest = checkpointer.latest()
     if latest:
-      state = checkpointer.restore(latest, state)
+      state, constants = checkpointer.restore(latest, state)
+      session = session.with_arrays(constants)
       log.info(f"resuming from {latest}")
     return self._loop(run_dir, session, state, step_fn, feed, put, evaluators, checkpointer)
 
@@ -203,7 +204,7 @@ def _warm(session: runtime.Session, path: str) -> runtime.Session:
     return session.with_arrays(loaded)
   folder = runtime.checkpoint_of(path)
   runtime.check_base(folder, session.base)
-  return session.with_arrays(checkpoint.restore_trainable(folder, session.trainable))
+  return session.with_arrays(checkpoint.restore_trainable(folder, session.adapter))
 
 
 def _facts(session, feed, manifest, packing, steps) -> dict[str, Any]:

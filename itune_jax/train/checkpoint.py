@@ -1,6 +1,6 @@
 """Checkpoints of the trainable tree: written aside, committed last, found only when whole.
 
-    checkpoints/000040/arrays/    Orbax: trainable parameters, optimizer state, step, key
+    checkpoints/000040/arrays/    Orbax: trainable parameters, optimizer state, step, key, constants of adapters
     checkpoints/000040/meta.json  names and checksums of the arrays, feed position, base, methods, metrics
     checkpoints/000040/COMMITTED  written last; a folder without it does not exist for readers
 
@@ -10,7 +10,9 @@ The base is not saved again: an adapter's checkpoint is megabytes.
 from collections.abc import Mapping, Sequence
 import contextlib
 import dataclasses
+import functools
 import os
+import re
 import threading
 from typing import Any
 
@@ -44,6 +46,13 @@ class Keep:
     check.require(self.mode in ("min", "max"), f"Keep.mode = {self.mode!r}; it is 'min' or 'max'")
 
 
+@functools.partial(jax.tree_util.register_dataclass, data_fields=("state", "constants"), meta_fields=())
+@dataclasses.dataclass(frozen=True)
+class _Saved:
+  state: state_lib.State
+  constants: dict[str, Any]
+
+
 class Checkpointer:
   """Saves, finds and restores checkpoints of one run directory.
 
@@ -51,8 +60,10 @@ class Checkpointer:
   of the lead process commits when they are whole. In several processes every one calls the same methods.
   """
 
-  def __init__(self, run_dir: str, keep: Keep, identity: Mapping[str, Any]):
+  def __init__(self, run_dir: str, keep: Keep, identity: Mapping[str, Any], constants: Mapping[str, Any] | None = None):
+    """constants: arrays that do not train, and that no one could draw again (frozen random bases, say)."""
     self.folder, self._keep, self._identity = os.path.join(run_dir, "checkpoints"), keep, dict(identity)
+    self._constants = dict(constants or {})
     self._orbax = ocp.StandardCheckpointer()
     self._writing: threading.Thread | None = None
     self._failed: BaseException | None = None
@@ -61,7 +72,7 @@ class Checkpointer:
     """Begins one checkpoint; when it is whole, old ones are pruned. Raises RunError in one line if the disk refuses."""
     self.finish()
     folder = os.path.join(files.absolute(self.folder), f"{step:06d}")
-    names, leaves = _flatten(state)
+    names, leaves = _flatten(_Saved(state, self._constants))
     if jax.default_backend() == "cpu":  # the host's copy would be the state's own memory, and the next step takes that
       leaves = jax.tree.map(jnp.copy, leaves)
     meta = {"step": step, "batches_consumed": step, "names": names, "metrics": dict(metrics), **self._identity}
@@ -103,8 +114,8 @@ class Checkpointer:
     step = hosts.agreed(int(os.path.basename(found[-1])) if found else -1)
     return os.path.join(self.folder, f"{step:06d}") if step >= 0 else None
 
-  def restore(self, folder: str, like: state_lib.State) -> state_lib.State:
-    """The state of a checkpoint, on the shardings of `like`.
+  def restore(self, folder: str, like: state_lib.State) -> tuple[state_lib.State, dict[str, Any]]:
+    """The state of a checkpoint and its constants, on the shardings of `like` and of this run's.
 
     Raises InputError naming what differs when it is of another model, other methods or another base.
     """
@@ -113,7 +124,8 @@ class Checkpointer:
       raise errors.InputError(
         f"{folder} was trained on another base model: {meta['base']} there, {self._identity['base']} here"
       )
-    return restore(folder, like)
+    found = restore(folder, _Saved(like, self._constants))
+    return found.state, found.constants
 
   def _prune(self) -> None:
     found = committed(self.folder)
@@ -171,9 +183,11 @@ def restore(folder: str, like: Any) -> Any:
   return _unflatten(like, found)
 
 
-def save_trainable(folder: str, trainable: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+def save_trainable(
+  folder: str, trainable: Mapping[str, Any], identity: Mapping[str, Any], constants: Mapping[str, Any]
+) -> None:
   """A checkpoint of parameters alone, for models that were changed outside the loop."""
-  names, leaves = _flatten({n: trainable[n] for n in sorted(trainable)})
+  names, leaves = _flatten({"trainable": dict(trainable), "constants": dict(constants)})
   with files.whole_folder(folder, marker="COMMITTED") as partial:
     if leaves:
       saver = ocp.StandardCheckpointer()
@@ -181,18 +195,18 @@ def save_trainable(folder: str, trainable: Mapping[str, Any], identity: Mapping[
       saver.wait_until_finished()
     files.write_json(
       os.path.join(partial, "meta.json"),
-      {"step": 0, "names": [f".trainable{n}" for n in names], "metrics": {}, **identity},
+      {"step": 0, "names": [re.sub(r"^\['(\w+)'\]", r".\1", n) for n in names], "metrics": {}, **identity},
     )
     files.write_text(os.path.join(partial, "COMMITTED"), "")
 
 
 def restore_trainable(folder: str, like: Mapping[str, Any]) -> dict[str, Any]:
-  """The trainable parameters alone, for warm starts, evaluation and export."""
+  """Parameters that train, and constants of adapters, by the names in `like`: for warm starts, evaluation, export."""
   meta = files.read_json(os.path.join(folder, "meta.json"))
   by_name = stored(folder, meta["names"], like) if meta["names"] else {}
   found = {}
   for name, value in like.items():
-    array = by_name.get(f".trainable['{name}']")
+    array = by_name.get(f".trainable['{name}']", by_name.get(f".constants['{name}']"))
     if array is None or array.shape != value.shape:
       there = "is missing" if array is None else f"has shape {array.shape}"
       raise errors.InputError(
@@ -234,7 +248,7 @@ def _sums(leaves):
 
 def _flatten(tree):
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-  names = [jax.tree_util.keystr(path) for path, _ in leaves]
+  names = [jax.tree_util.keystr(path).removeprefix(".state") for path, _ in leaves]
   raw = lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
   return names, {f"{i:05d}": raw(leaf) for i, (_, leaf) in enumerate(leaves)}
 

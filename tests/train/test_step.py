@@ -58,7 +58,7 @@ def test_last_and_best_checkpoints_stay_and_restore_is_exact(tmp_path):
   saver.finish()
   folders = checkpoint.committed(saver.folder)
   assert [os.path.basename(f) for f in folders] == ["000002", "000004"]
-  restored = saver.restore(folders[0], make())
+  restored, _ = saver.restore(folders[0], make())
   assert int(restored.step) == 2
   for name, value in kept.items():
     np.testing.assert_array_equal(restored.trainable[name], value)

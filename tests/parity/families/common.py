@@ -5,6 +5,7 @@ import torch
 import transformers
 
 from itune_jax.core import axes
+from itune_jax.core import batch as batch_lib
 from itune_jax.models import load
 from tests import tiny
 
@@ -27,6 +28,13 @@ def record(case, what, value, limit):
 def line(case):
   """The row of the parity table."""
   return f"\n{case}: " + ", ".join(f"{k} {v:.1e}" for k, v in FIGURES[case].items())
+
+
+def rows_of(tokens_BT):
+  """Whole rows as a batch."""
+  B, length = tokens_BT.shape
+  positions = np.broadcast_to(np.arange(length, dtype=np.int32), (B, length))
+  return batch_lib.Batch(tokens_BT, None, None, np.ones((B, length), np.int32), positions)
 
 
 def make_theirs(fields, auto):

@@ -10,7 +10,6 @@ peft = pytest.importorskip("peft")
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
-from itune_jax.core import batch as batch_lib  # noqa: E402
 from itune_jax.core import rng  # noqa: E402
 from itune_jax.models import hf  # noqa: E402
 from itune_jax.models import load  # noqa: E402
@@ -31,12 +30,6 @@ def tokens_of(vocab):
   return np.random.RandomState(0).randint(3, vocab, (2, T)).astype(np.int32)
 
 
-def rows_of(tokens_BT):
-  B, length = tokens_BT.shape
-  positions = np.broadcast_to(np.arange(length, dtype=np.int32), (B, length))
-  return batch_lib.Batch(tokens_BT, None, None, np.ones((B, length), np.int32), positions)
-
-
 @pytest.fixture(scope="module", params=list(families.CASES))
 def pair(request, tmp_path_factory):
   theirs = common.make_theirs(families.CASES[request.param], AUTO)
@@ -52,7 +45,7 @@ def test_forward(pair):
   tokens = tokens_of(theirs.config.vocab_size)
   with torch.no_grad():
     expected = theirs(torch.tensor(tokens, dtype=torch.long)).logits.numpy()
-  record(case, "forward", relative(tiny.logits(ours, rows_of(tokens)), expected), FORWARD)
+  record(case, "forward", relative(tiny.logits(ours, common.rows_of(tokens)), expected), FORWARD)
 
 
 def test_cached_decoding(pair):
@@ -65,7 +58,7 @@ def test_cached_decoding(pair):
   run = jax.jit(lambda params, batch, cache: _decode(bind(params), batch, cache))
   found, expected, past = [], [], None
   for at in [slice(0, start), *(slice(t, t + 1) for t in range(start, T))]:
-    batch = jax.tree.map(lambda x, at=at: jnp.asarray(x[:, at]), rows_of(tokens))
+    batch = jax.tree.map(lambda x, at=at: jnp.asarray(x[:, at]), common.rows_of(tokens))
     logits, cache = run(ours.params, batch, cache)
     found.append(logits)
     with torch.no_grad():
@@ -103,7 +96,7 @@ def test_gradients(pair):
   rows = {row.ours: row for row in hf.parameters(ours.params, ours.cfg, peft_base.nn_tree.sites(ours.module))}
   down = next(n for n in rows if "/mlp/" in n and n.endswith("down/kernel"))
   chosen = ["embed/table", down, "norm/scale"]
-  bind, batch = tiny.binder(ours.module), rows_of(tokens)
+  bind, batch = tiny.binder(ours.module), common.rows_of(tokens)
 
   def loss(some):
     model = bind({**ours.params, **some})
@@ -156,7 +149,7 @@ def test_lora_through_peft(pair, tmp_path):
   model = peft.PeftModel.from_pretrained(base, str(tmp_path / "a")).eval()
   with torch.no_grad():
     expected = model(torch.tensor(tokens, dtype=torch.long)).logits.numpy()
-  batch = rows_of(tokens)
+  batch = common.rows_of(tokens)
   plain, found = np.asarray(tiny.logits(ours, batch)), np.asarray(tiny.logits(attached, batch))
   assert np.abs(found - plain).max() > 0.01 * (plain.max() - plain.min())
   worst = relative(found, expected)

@@ -1,0 +1,127 @@
+"""What a method says of its Hugging Face PEFT folder, and the shapes that most of them share.
+
+HF keeps matrices as [out, in] and factors as [r, in] and [out, r]; ours are [*in, *out], [*in, R] and [R, *out].
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import math
+import re
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from itune_jax.core import errors
+from itune_jax.nn import site
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """The share of one single site (one layer) in an adapter: our arrays by leaf, peft's by their name in the module."""
+
+  name: str
+  module: str
+  spec: site.SiteSpec
+  leaves: Arrays = dataclasses.field(default_factory=dict)
+  tensors: Arrays = dataclasses.field(default_factory=dict)
+
+  @property
+  def fan_in(self) -> int:
+    """in, the number of inputs."""
+    return math.prod(self.spec.in_shape)
+
+  @property
+  def fan_out(self) -> int:
+    """out, the number of outputs."""
+    return math.prod(self.spec.out_shape)
+
+
+class Codec(Protocol):
+  """A method with these is exchanged with peft. Arrays are float32 and of one layer, cut to the layer's rank.
+
+  peft_names: the tensors of a module. peft_plain: options of peft's that change the function, by their value that
+  does not; an adapter with another value is refused by name.
+  """
+
+  name: str
+  peft_type: str
+  peft_names: tuple[str, ...]
+  peft_plain: Mapping[str, Any]
+
+  def peft_write(self, part: Part) -> Arrays:
+    """peft's tensors of a site."""
+    ...
+
+  def peft_config(self, parts: Sequence[Part]) -> dict[str, Any]:
+    """Fields of adapter_config.json, beside those that all methods have."""
+    ...
+
+  @classmethod
+  def from_peft(cls, config: Mapping[str, Any], parts: Sequence[Part]) -> Self:
+    """The method of a folder."""
+    ...
+
+  def peft_read(self, part: Part) -> Arrays:
+    """Our arrays of a site."""
+    ...
+
+
+def down(a) -> np.ndarray:
+  """A factor [*in, R] as peft's [r, in]."""
+  return np.ascontiguousarray(a.reshape(-1, a.shape[-1]).T)
+
+
+def up(b) -> np.ndarray:
+  """A factor [R, *out] as peft's [out, r]."""
+  return np.ascontiguousarray(b.reshape(b.shape[0], -1).T)
+
+
+def from_down(tensor, part: Part) -> np.ndarray:
+  """peft's [r, in] as [*in, R]. Raises InputError when it belongs to another model."""
+  return shaped(tensor.T, (*part.spec.in_shape, tensor.shape[0]), part)
+
+
+def from_up(tensor, part: Part) -> np.ndarray:
+  """peft's [out, r] as [R, *out]."""
+  return shaped(tensor.T, (tensor.shape[-1], *part.spec.out_shape), part)
+
+
+def shaped(tensor, shape: Sequence[int], part: Part) -> np.ndarray:
+  """A tensor in another shape. Raises InputError when its size is another."""
+  if tensor.size != math.prod(shape):
+    raise errors.InputError(
+      f"{part.name}: a tensor of {tensor.shape}, expected {tuple(shape)}: another model's adapter"
+    )
+  return np.ascontiguousarray(tensor).reshape(tuple(shape))
+
+
+def sites_of(parts: Sequence[Part]) -> str:
+  """The regex of exactly these sites."""
+  return "|".join(re.escape(part.name) for part in sorted(parts, key=lambda part: part.name))
+
+
+def pattern(patterns: Mapping[str, Any] | None, module: str, default):
+  """peft's rank_pattern and its like: the first key that ends the module's name."""
+  found = (value for key, value in (patterns or {}).items() if re.match(rf"(.*\.)?({key})$", module))
+  return next(found, default)
+
+
+def most(values: Sequence[Any]) -> Any:
+  """The commonest value, which the config states; others go into a pattern."""
+  return max(set(values), key=list(values).count)
+
+
+def whole(x: float) -> float | int:
+  """A number as people write it."""
+  x = round(float(x), 6)
+  return int(x) if x.is_integer() else x
+
+
+def seed_only(what: str, how: str) -> str:
+  """Why an adapter that holds a seed in place of its random arrays is refused."""
+  return (
+    f"the folder holds a seed of torch's generator in place of {what}, which cannot be drawn again here: load it with "
+    f"peft once and save it with {how}"
+  )
