@@ -27,7 +27,8 @@ GROUPS = {
   "lora": ("dropout", "dora", "lora bias", "pissa", "patterns", "rslora", "olora"),
   "products": ("vera", "loha", "lokr", "hira", "delora", "gralora", "randlora"),
   "rotations": ("oft", "road_1", "hra", "boft", "miss", "c3a", "boft twice"),
-  "sparse": ("ia3", "shira", "vblora", "mora", "fourierft", "mode", "miss mini"),
+  "sparse": ("ia3", "shira", "vblora", "mora", "fourierft", "adalora", "miss mini"),
+  "activations": ("houlsby", "loreft", "direft", "parallel", "mode"),
   "in front": ("prompt", "prefix mlp"),
 }
 

@@ -130,8 +130,10 @@ class Block(nnx.Module):
     else:
       layout = mlp_lib.LAYOUTS[cfg.mlp_layout]
       self.mlp = layout(cfg.width, cfg.mlp, k_mlp, activation=cfg.activation, bias=cfg.mlp_bias, dtype=dtype)
+    width = {"embed": cfg.width}
+    self.attn_out, self.mlp_out = site.Tap("attn_out", width=width), site.Tap("mlp_out", width=width)
     self.tap_mid = site.Tap("residual", ("batch", "length", "act_embed"))
-    self.tap_out = site.Tap("block_out", ("batch", "length", "act_embed"))
+    self.tap_out = site.Tap("block_out", ("batch", "length", "act_embed"), width=width)
 
   def __call__(self, x_BTD, ctx, tables, *, cache=None, layer=None, given=None):
     """Returns (x_BTD, cache, aux)."""
@@ -140,13 +142,15 @@ class Block(nnx.Module):
       tables = jax.tree.map(lambda t: jax.lax.dynamic_index_in_dim(t, given["table"], keepdims=False), tables)
     pre = self.cfg.placement != "post"
     x_in = x_BTD
-    y_BTD, cache = self.attn(
-      self.attn_norm(x_in) if pre else x_in, ctx, tables, cache, layer, window=given.get("window")
-    )
+    h_BTD = self.attn_norm(x_in) if pre else x_in
+    y_BTD, cache = self.attn(h_BTD, ctx, tables, cache, layer, window=given.get("window"))
+    y_BTD = self.attn_out(y_BTD, ctx, x=h_BTD)
     x_BTD = self.tap_mid(self._add(x_BTD, y_BTD, "attn_post_norm"), ctx)
     x_in = x_in if self.cfg.parallel else x_BTD
-    y_BTD = self.mlp(self.mlp_norm(x_in) if pre else x_in, ctx)
+    h_BTD = self.mlp_norm(x_in) if pre else x_in
+    y_BTD = self.mlp(h_BTD, ctx)
     y_BTD, aux = y_BTD if self.cfg.moe else (y_BTD, {})
+    y_BTD = self.mlp_out(y_BTD, ctx, x=h_BTD)
     return self.tap_out(self._add(x_BTD, y_BTD, "mlp_post_norm"), ctx), cache, aux
 
   def _add(self, x_BTD, y_BTD, post_norm: str):

@@ -11,6 +11,8 @@ A method is a frozen value with a `name`. It either sits on sites (`sites`, `mak
     shared(specs, key) -> {name: array}                       optional; a bank outside the stack
     shared_trains: tuple[str, ...]                            optional; which of the bank trains
     opens(names) -> names          base parameters that train
+    penalty(trainable) -> scalar   optional; added to the gradient once a step
+    transform(optimizer, steps) -> optimizer                  optional; what goes around the optimizer
 
 Base parameter paths never change by attaching.
 """
@@ -230,6 +232,19 @@ def _plan(method, spec, matched, lead, key, params, mesh, rules, dtype) -> _Plan
     for name, leaf in zip(nn_tree.disassemble(adapter)[0].names, leaves, strict=True)
   ]
   return _Plan(graph, run, given, jax.tree.unflatten(treedef, where))
+
+
+def penalty_of(methods: Sequence[Any]) -> Any:
+  """The sum of the methods' penalties as a function of the trainable parameters; None without any."""
+  penalties = [method.penalty for method in methods if hasattr(method, "penalty")]
+  return (lambda trainable: sum(penalty(trainable) for penalty in penalties)) if penalties else None
+
+
+def around(methods: Sequence[Any], optimizer: Any, steps: int) -> Any:
+  """The optimizer with what the methods put around it."""
+  for method in methods:
+    optimizer = method.transform(optimizer, steps) if hasattr(method, "transform") else optimizer
+  return optimizer
 
 
 def _merge_order(node) -> list[tuple[str, Any]]:

@@ -261,13 +261,14 @@ def fill(attached: base_lib.Attached, values: Values) -> dict[str, np.ndarray]:
   the place where this model has no such adapter."""
   arrays: dict[str, np.ndarray] = {}
   places, named = _expansion(attached.module), {type(m).__name__: m.name for m in attached.methods}
+  axes = {path: meta["axes"] for path, meta in nn_tree.metadata(attached.module).items()}
   for kind, by_site in values.leaves.items():
     for name, leaves in by_site.items():
       site, at = places[name]
       stem = f"{site}/adapters/{named[kind]}"
       stem += "/inner" if f"{stem}/active" in attached.params else ""
       for leaf, value in leaves.items():
-        _put(arrays, attached.params, f"{stem}/{leaf}", at, value, name)
+        _put(arrays, attached.params, axes, f"{stem}/{leaf}", at, value, name)
   for kind, bank in values.banks.items():
     arrays |= {f"bank/{named[kind]}_{n}": value for n, value in bank.items()}
   for kind, whole in values.whole.items():
@@ -282,14 +283,16 @@ def fill(attached: base_lib.Attached, values: Values) -> dict[str, np.ndarray]:
   return arrays
 
 
-def _put(arrays, params, path, at, value, name):
-  """One layer's array into its stack; what is larger in the stack (a rank) is filled up with zeros."""
+def _put(arrays, params, axes, path, at, value, name):
+  """One layer's array into its stack; ranks that are higher in the stack are filled up with zeros."""
   if path not in arrays:
     arrays[path] = np.zeros_like(_plain(params[path]))
-  slot = arrays[path][at]
-  if slot.ndim != np.ndim(value) or any(n > m for n, m in zip(np.shape(value), slot.shape, strict=True)):
-    raise errors.InputError(f"{name}: {path.rsplit('/', 1)[-1]} is {np.shape(value)}, expected {slot.shape}")
-  arrays[path][(*at, *map(slice, np.shape(value)))] = value
+  slot, shape = arrays[path][at].shape, np.shape(value)
+  free = [axis == "rank" for axis in axes[path][len(axes[path]) - len(slot) :]]
+  fits = len(slot) == len(shape) and all(n == m or n < m and f for n, m, f in zip(shape, slot, free, strict=True))
+  if not fits:
+    raise errors.InputError(f"{name}: {path.rsplit('/', 1)[-1]} is {shape} in the folder, {slot} in this model")
+  arrays[path][(*at, *map(slice, shape))] = value
 
 
 def _modules(model, layout) -> dict[str, str]:

@@ -5,7 +5,9 @@ from typing import Any
 
 from itune_jax.core import check
 from itune_jax.core import errors
+from itune_jax.peft import adalora
 from itune_jax.peft import boft
+from itune_jax.peft import bottleneck
 from itune_jax.peft import c3a
 from itune_jax.peft import delora
 from itune_jax.peft import fourierft
@@ -24,6 +26,7 @@ from itune_jax.peft import oft
 from itune_jax.peft import prefix
 from itune_jax.peft import prompt
 from itune_jax.peft import randlora
+from itune_jax.peft import reft
 from itune_jax.peft import road
 from itune_jax.peft import shira
 from itune_jax.peft import tokens
@@ -31,7 +34,9 @@ from itune_jax.peft import vblora
 from itune_jax.peft import vera
 
 METHODS = {
+  "AdaLora": adalora.AdaLora,
   "Boft": boft.Boft,
+  "Bottleneck": bottleneck.Bottleneck,
   "C3a": c3a.C3a,
   "Delora": delora.Delora,
   "FourierFT": fourierft.FourierFT,
@@ -50,6 +55,7 @@ METHODS = {
   "Prefix": prefix.Prefix,
   "Prompt": prompt.Prompt,
   "RandLora": randlora.RandLora,
+  "Reft": reft.Reft,
   "Road": road.Road,
   "Shira": shira.Shira,
   "Tokens": tokens.Tokens,

@@ -104,9 +104,10 @@ def train(model: Model) -> Step:
   """One optimizer step on PACKING, in MICRO_BATCHES."""
   run = model.run
   transform, rate = run.optimizer.make(run.steps, model.trainable)
+  transform = peft_base.around(run.peft, transform, run.steps)
   state = state_lib.abstract(model.trainable, transform, model.mesh)
   where = {name: value.sharding for name, value in model.trainable.items()}
-  fn = step_lib.make_step(model.binder, run.objective, transform, rate, where)
+  fn = step_lib.make_step(model.binder, run.objective, transform, rate, where, peft_base.penalty_of(run.peft))
   batch = _batch(model, (run.micro_batches, run.packing.rows // run.micro_batches, run.packing.row_length), True)
   trained, frozen = tree.size(model.trainable), tree.size(model.frozen)
   # Forward, the gradient of inputs, and of trained weights: two operations each.

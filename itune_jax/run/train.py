@@ -25,6 +25,7 @@ from itune_jax.dist import hosts
 from itune_jax.dist import mesh as mesh_lib
 from itune_jax.dist import shard
 from itune_jax.nn import stack
+from itune_jax.peft import base as peft_base
 from itune_jax.run import gin_setup
 from itune_jax.run import results
 from itune_jax.run import runtime
@@ -92,9 +93,12 @@ class Train:
     evaluators = [e.bind(renderer, self.seed) for e in self.evals]
     # --- optimizer, state, step ---
     transform, rate = self.optimizer.make(self.steps, session.attached.trainable)
+    transform = peft_base.around(self.peft, transform, self.steps)
     state = state_lib.create(session.trainable, transform, self.seed, session.mesh)
     where = {name: value.sharding for name, value in state.trainable.items()}
-    step_fn = step_lib.make_step(session.binder, self.objective, transform, rate, where)
+    step_fn = step_lib.make_step(
+      session.binder, self.objective, transform, rate, where, peft_base.penalty_of(self.peft)
+    )
     put = _put(session, self.micro_batches, self.packing.rows // self.micro_batches)
     _warn_of_idle_shards(session.mesh, self.packing.rows // self.micro_batches)
     facts = _facts(session, feed, manifest, self.packing, self.steps)

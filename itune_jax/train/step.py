@@ -49,17 +49,24 @@ def make_step(
   optimizer: optax.GradientTransformation,
   rate: optax.Schedule,
   where: Mapping[str, Any],
+  penalty: Callable[[Mapping[str, Any]], Any] | None = None,
 ) -> Callable:
   """`step(state, frozen, batch) -> (state, metrics)`, compiled, the state donated.
 
   `where` holds the shardings of the trainable parameters. When the loss or the gradient is not finite, or no
-  token carries weight, parameters and optimizer stay as they were and `finite` is 0 in the metrics.
+  token carries weight, parameters and optimizer stay as they were and `finite` is 0 in the metrics. `penalty` of the
+  trainable parameters is added once a step, to the gradient and not to the loss that is reported.
   """
 
   def step(state: state_lib.State, frozen, batch):
     sums, grads = gradients(bind, objective, state.trainable, frozen, batch, rng.named(state.key, "step", state.step))
     weight = jnp.maximum(sums.weight, 1e-9)
-    grads = shard.constrain(jax.tree.map(lambda g: g / weight, grads), dict(where))
+    grads = jax.tree.map(lambda g: g / weight, grads)
+    extra = {}
+    if penalty is not None:
+      extra["penalty"], more = jax.value_and_grad(penalty)(state.trainable)
+      grads = jax.tree.map(lambda g, m: g + m.astype(g.dtype), grads, more)
+    grads = shard.constrain(grads, dict(where))
     norm = optax.tree.norm(grads)
     finite = jnp.isfinite(sums.loss) & jnp.isfinite(norm) & (sums.weight > 0)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.trainable)
@@ -73,6 +80,7 @@ def make_step(
       "finite": finite.astype(jnp.float32),
       "trained_tokens": jnp.sum(batch.weights_BT != 0),
       "padding_share": jnp.mean(batch.segments_BT == 0),
+      **extra,
       **{name: total / jnp.maximum(count, 1e-9) for name, (total, count) in sums.metrics.items()},
     }
     new = state_lib.State(keep(trainable, state.trainable), keep(opt_state, state.opt_state), state.step + 1, state.key)

@@ -6,7 +6,9 @@ A model of two layers, D=16: q and o are 16 x 16, k and v 16 x 8, gate and up 16
 import dataclasses
 from typing import Any
 
+from itune_jax.peft import adalora
 from itune_jax.peft import boft
+from itune_jax.peft import bottleneck
 from itune_jax.peft import c3a
 from itune_jax.peft import delora
 from itune_jax.peft import fourierft
@@ -25,6 +27,7 @@ from itune_jax.peft import oft
 from itune_jax.peft import prefix
 from itune_jax.peft import prompt
 from itune_jax.peft import randlora
+from itune_jax.peft import reft
 from itune_jax.peft import road
 from itune_jax.peft import shira
 from itune_jax.peft import tokens
@@ -71,6 +74,15 @@ TABLE = {
   "orthogonal": Row(lora.Lora(rank=R, init="orthogonal", sites=S), 2 * R * (IN + OUT), 2e-6),
   "gaussian": Row(lora.Lora(rank=R, init="gaussian", sites=S), 2 * R * (IN + OUT)),
   "embedding": Row(lora.Lora(rank=R, sites="embed"), R * (64 + 16), merges=False),  # its table is tied
+  "adalora": Row(adalora.AdaLora(rank=R, target=2, sites=S), 2 * (R * (IN + OUT) + 3 * R)),
+  "houlsby": Row(bottleneck.Bottleneck(width=4), 2 * 2 * (2 * 16 * 4 + 4 + 16), merges=False),
+  "parallel": Row(
+    bottleneck.Bottleneck(width=4, placement="parallel", sites=bottleneck.PFEIFFER),
+    2 * (2 * 16 * 4 + 4 + 16),
+    merges=False,
+  ),
+  "loreft": Row(reft.Reft(rank=R), 2 * (2 * 16 * R + R), 5e-6, merges=False),
+  "direft": Row(reft.Reft(rank=R, direct=True, first=2, last=1), 2 * (2 * 16 * R + R), merges=False),
   "tokens": Row(tokens.Tokens(ids=(3, 60)), 2 * 16, 2e-6),
   "lora+tokens": Row((lora.Lora(rank=R), tokens.Tokens(ids=(3, 60))), 2 * R * (2 * 32 + 2 * 24 + 3 * 48) + 32, 2e-6),
   "lora+norms": Row(

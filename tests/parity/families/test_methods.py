@@ -10,11 +10,14 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
 
+import jax  # noqa: E402
+import optax  # noqa: E402
 import safetensors.numpy  # noqa: E402
 
 from itune_jax.core import rng  # noqa: E402
 from itune_jax.models import hf  # noqa: E402
 from itune_jax.peft import base as peft_base  # noqa: E402
+from itune_jax.peft import adalora  # noqa: E402
 from itune_jax.peft import boft  # noqa: E402
 from itune_jax.peft import c3a  # noqa: E402
 from itune_jax.peft import delora  # noqa: E402
@@ -83,6 +86,10 @@ TABLE = {
     lambda: peft.IA3Config(target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"]),
   ),
   "vera": (vera.Vera(rank=8, sites=QV), lambda: peft.VeraConfig(r=8)),
+  "adalora": (
+    adalora.AdaLora(rank=4, target=2, sites=QV),
+    lambda: peft.AdaLoraConfig(init_r=4, target_r=2, total_step=10),
+  ),
   "loha": (loha.Loha(rank=4, sites=QV, rank_pattern={r".*/q": 2}), lambda: peft.LoHaConfig(r=4, alpha=3)),
   "lokr": (lokr.Lokr(rank=2, sites=QV), lambda: peft.LoKrConfig(r=2, alpha=3)),
   "lokr both": (lokr.Lokr(rank=2, both=True, sites=QV), lambda: peft.LoKrConfig(r=2, alpha=3, decompose_both=True)),
@@ -210,3 +217,52 @@ def test_method_both_ways(name, pair, tmp_path):
         np.testing.assert_allclose(saved[key], tensor, atol=1e-6)
   print(f"\n{name}: in peft {there:.1e}, back {back:.1e}, peft's here {mine:.1e}")
   assert max(there, back, mine) <= LIMIT
+
+
+def test_adalora_cuts_what_peft_cuts(pair, tmp_path):
+  """The same gradients for twelve steps: after each, the same directions are left."""
+  ours, folder = pair
+  steps = 12
+  config = peft.AdaLoraConfig(
+    init_r=4, target_r=2, tinit=2, tfinal=3, deltaT=2, total_step=steps, target_modules=TARGETS, lora_alpha=8
+  )
+  torch.manual_seed(0)
+  theirs = peft.get_peft_model(their_base(folder), config)
+  theirs.save_pretrained(str(tmp_path / "a"))
+  attached = read(str(tmp_path / "a"), ours, hf.Layout.of(ours.cfg))
+  method = adalora.AdaLora(rank=4, target=2, warmup=2, final=3, every=2, sites=attached.methods[0].sites)
+  params = {n: attached.params[n] for n in attached.trainable}
+  optimizer = method.transform(optax.sgd(0.1), steps)
+  state, update = optimizer.init(params), jax.jit(optimizer.update)
+  named = {n: p for n, p in theirs.named_parameters() if p.requires_grad}
+  rs, left = np.random.RandomState(0), []
+  for step in range(1, steps + 1):
+    grads = {}
+    for name, p in params.items():
+      site, leaf = name.split("/adapters/")[0].split("/")[1:], name[-1]
+      block = {"attn": "self_attn", "mlp": "mlp"}[site[0]]
+      grad = rs.randn(*p.shape).astype(np.float32)
+      for layer in range(2):
+        key = f"base_model.model.model.layers.{layer}.{block}.{site[1]}_proj.lora_{leaf.upper()}.default"
+        flat = grad[layer].reshape(-1, 4).T if leaf == "a" else grad[layer].reshape(4, -1)
+        named[key].grad = torch.tensor(flat.T.copy() if leaf == "b" else flat.copy()).reshape(named[key].shape)
+      grads[name] = grad
+    updates, state = update(grads, state, params)
+    params = optax.apply_updates(params, updates)
+    with torch.no_grad():
+      for p in named.values():
+        p -= 0.1 * p.grad
+    # peft masks at every step behind total - final; its `update_and_allocate` calls that by hand at the last only.
+    theirs.base_model.rankallocator.update_and_allocate(theirs.base_model.model, step)
+    ours_left = np.concatenate([np.asarray(params[n]).reshape(-1) != 0 for n in sorted(params) if n.endswith("/e")])
+    theirs_left = sum(int((p != 0).sum()) for n, p in named.items() if "lora_E" in n)
+    left.append(int(ours_left.sum()))
+    assert left[-1] == theirs_left, step
+    for name in sorted(n for n in params if n.endswith("/e")):
+      site = name.split("/adapters/")[0].split("/")[1:]
+      block = {"attn": "self_attn", "mlp": "mlp"}[site[0]]
+      for layer in range(2):
+        key = f"base_model.model.model.layers.{layer}.{block}.{site[1]}_proj.lora_E.default"
+        np.testing.assert_allclose(np.asarray(params[name])[layer], named[key].detach().numpy()[:, 0], atol=1e-5)
+  print("\nadalora: directions left", left)
+  assert left[0] == 24 and left[-1] == 12
