@@ -22,8 +22,8 @@ from itune_jax.core import numerics
 from itune_jax.core import rng
 from itune_jax.data import chat
 from itune_jax.dist import mesh as mesh_lib
-from itune_jax.models import view
 from itune_jax.nn import quant as quant_lib
+from itune_jax.peft import arithmetic
 from itune_jax.peft import base as peft_base
 from itune_jax.run import export as export_lib
 from itune_jax.run import gin_setup
@@ -85,8 +85,17 @@ class Model:
     attached = peft_base.attach(
       s.base.module, s.base.params, methods, rng.named(rng.root(seed), "peft"), mesh=s.mesh, rules=s.rules
     )
-    binder = view.Binder.of(attached.module, s.mesh, s.rules, s.binder.compute)
-    return Model(dataclasses.replace(s, attached=attached, binder=binder))
+    return Model(s.with_attached(attached))
+
+  def as_lora(self, rank: int) -> tuple["Model", float]:
+    """This model with its adapter as a LoRA of this rank, by SVD, and the share of the update that is lost.
+
+    Raises InputError, by name, when a method is not linear in its input or changes more than projections.
+    """
+    s = self.session
+    update = arithmetic.update_of(s.attached, s.base.params)
+    lora, residual = arithmetic.factorise(s.base.module, s.base.params, update, rank, mesh=s.mesh, rules=s.rules)
+    return Model(s.with_attached(lora)), residual
 
   def save(self, folder: str) -> None:
     """Writes the trainable arrays as a checkpoint that `load(folder)` reads; the base is referred to, not copied."""

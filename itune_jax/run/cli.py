@@ -203,8 +203,33 @@ def _import(p):
 
 def _merge(p):
   _gin(p, required=False)
-  p.add_argument("--adapter", required=True, metavar="PATH", help="a run directory, a checkpoint, or a PEFT folder")
-  p.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the written weights")
+  p.add_argument(
+    "--adapter",
+    required=True,
+    action="append",
+    metavar="PATH",
+    help="a run directory, a checkpoint, or a PEFT folder; repeat to combine several",
+  )
+  p.add_argument(
+    "--weight", action="append", type=float, default=[], help="of each adapter, in their order (default: 1)"
+  )
+  p.add_argument(
+    "--how",
+    choices=("linear", "soup", "ties", "dare", "dare_ties", "slerp"),
+    default="linear",
+    help="how what several do to the weights is combined (default: linear, the weighted sum)",
+  )
+  p.add_argument("--density", type=float, default=0.2, help="ties, dare: share of the values that stays (default: 0.2)")
+  p.add_argument("--scale", type=float, default=1.0, help="factor of the result (default: 1)")
+  p.add_argument("--seed", type=int, default=0, help="of what dare drops (default: 0)")
+  p.add_argument(
+    "--format",
+    choices=("hf", "lora"),
+    default="hf",
+    help="hf: a whole model; lora: a PEFT folder of --rank, with what is lost (of one adapter of any linear kind too)",
+  )
+  p.add_argument("--rank", type=int, default=0, help="of --format lora")
+  p.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the weights of --format hf")
   p.add_argument("--dequantise", action="store_true", help="allow merging into the full weights of a quantised base")
   p.add_argument("--out", required=True, help="the folder to write")
 

@@ -6,6 +6,7 @@ export_manifest.json beside the chat template and the base's identity.
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 from typing import Any
@@ -70,7 +71,7 @@ def write(session: runtime.Session, rendering: chat.Rendering, *, format: str, d
     parity, extra = _write_peft(session, out)
   else:
     parity, extra = _write_hf(session, dtype, out)
-  if dtype == "float32" and parity > PARITY:
+  if not parity <= (PARITY if dtype == "float32" else math.inf):
     raise errors.RunError(
       f"{out}: the logits of the export differ from the model's by {parity:.2e} of their range (limit {PARITY:.0e})"
     )
@@ -87,6 +88,12 @@ def write(session: runtime.Session, rendering: chat.Rendering, *, format: str, d
   }
   files.write_json(os.path.join(out, "export_manifest.json"), manifest)
   return manifest
+
+
+def amend(out: str, manifest: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+  """The manifest of a folder with more facts, on disk too."""
+  files.write_json(os.path.join(out, "export_manifest.json"), manifest | facts)
+  return manifest | facts
 
 
 def _write_peft(session, out):
@@ -197,7 +204,9 @@ def _probe(tokenizer):
 
 def _compare(session, found) -> float:
   ours = logits(session.binder, session.attached.params, _probe(session.tokenizer))
-  return float(np.abs(ours - found).max() / (ours.max() - ours.min()))
+  if not (np.isfinite(ours).all() and np.isfinite(found).all()):
+    return math.nan
+  return float(np.abs(ours - found).max() / max(ours.max() - ours.min(), 1e-30))
 
 
 def main(args) -> None:

@@ -83,6 +83,11 @@ class Session:
       self, attached=dataclasses.replace(self.attached, params={**self.attached.params, **arrays})
     )
 
+  def with_attached(self, attached: peft_base.Attached) -> "Session":
+    """The same base with other methods."""
+    binder = view.Binder.of(attached.module, self.mesh, self.rules, self.binder.compute)
+    return dataclasses.replace(self, attached=attached, binder=binder)
+
   def renderer(self, rendering: chat.Rendering) -> chat.Renderer:
     """Renders conversations for this model."""
     return chat.Renderer(self.tokenizer, rendering, self.images)

@@ -1,10 +1,13 @@
 """The facade, on the tiny model: train, load, generate, score, attach, save, export."""
 
+import json
+
 import numpy as np
 import pytest
 
 from itune_jax import api
 from itune_jax.peft import lora
+from itune_jax.run import cli
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +45,29 @@ def test_attach_save_load_and_peft(run, tmp_path):
 
 def test_stop_strings_cut():
   assert api._cut("one\ntwo", ["\n"]) == "one" and api._cut("one", ["\n"]) == "one"
+
+
+def test_frozen_random_arrays_are_those_of_the_run_and_adapters_combine(tmp_path, capsys):
+  """VeRA's bank is drawn from the run's seed, which whoever loads the run does not give; and two runs make one LoRA."""
+  recipe = tmp_path / "vera.gin"
+  recipe.write_text('include "recipes/llama_tiny.gin"\ninclude "peft/vera.gin"\nvera.Vera.rank = 8\n')
+  run = api.train(str(recipe), {"STEPS": 2, "SEED": 3}, run_dir=str(tmp_path / "run"))
+  model = run.model()
+  drawn = model.attach(model.session.attached.methods, seed=3).session.attached.params
+  assert model.session.constants.keys() == {"bank/vera_a", "bank/vera_b"}
+  for name, value in model.session.constants.items():
+    np.testing.assert_array_equal(np.asarray(value), np.asarray(drawn[name]))
+  arrays = {n: v + 0.1 for n, v in model.session.trainable.items()}
+  model = api.Model(model.session.with_arrays(arrays))
+  model.save(str(tmp_path / "saved"))
+  tokens = np.array([[5, 6, 7, 8]])
+  np.testing.assert_array_equal(api.load(str(tmp_path / "saved")).logits(tokens), model.logits(tokens))
+  lora_model, residual = model.as_lora(8)
+  assert residual < 1e-4
+  np.testing.assert_allclose(lora_model.logits(tokens), model.logits(tokens), atol=1e-4)
+  argv = [f"--adapter={tmp_path / 'saved'}", f"--adapter={tmp_path / 'run'}", "--weight=2", "--weight=-1"]
+  assert cli.main(["merge", *argv, "--format=lora", "--rank=16", f"--out={tmp_path / 'lora'}"]) == 0
+  said = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+  assert said["rank"] == 16 and said["residual"] < 1e-4 and said["logit_parity"] < 1e-5
+  assert cli.main(["merge", *argv, "--how=ties", f"--out={tmp_path / 'hf'}"]) == 0
+  assert api.load(str(tmp_path / "hf")).logits(tokens).shape == (1, 4, 49152)

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from itune_jax.core import errors
+from itune_jax.peft import bottleneck
+from itune_jax.peft import hira
+from itune_jax.peft import ia3
 from itune_jax.peft import lora
+from itune_jax.peft import oft
+from itune_jax.peft import prefix
+from itune_jax.peft import prompt as prompt_lib
+from itune_jax.peft import reft
+from itune_jax.peft import vera
 from itune_jax.sampling import decode as decode_lib
 from itune_jax.sampling import policy
 from itune_jax.sampling import score
@@ -25,10 +33,29 @@ def run(model, prompts, stops=(), mesh=None, params=None, **settings):
   return decode_lib.generate(tiny.binder(model.module, mesh), params or model.params, prompts, decode, stops, 128)
 
 
-def test_greedy_equals_teacher_forcing_with_log_probabilities(model):
+METHODS = {
+  "lora": [lora.Lora(rank=4)],
+  "prompt": [prompt_lib.Prompt(count=3, scale=1.0)],
+  "prefix": [prefix.Prefix(count=3, scale=1.0)],
+  # What decoding could lose: a bank, a Gated layer, inputs, outputs, kernels, taps and prompts of their own.
+  "many": [
+    vera.Vera(rank=8),
+    ia3.Ia3(sites=r"blocks/1/attn/v"),
+    oft.Oft(block_size=4, sites=r"blocks/\d+/attn/q"),
+    hira.Hira(rank=4, sites=r"blocks/\d+/mlp/up"),
+    bottleneck.Bottleneck(width=4),
+    reft.Reft(rank=4, first=2, last=1),
+  ],
+}
+
+
+@pytest.mark.parametrize("methods", METHODS)
+def test_greedy_equals_teacher_forcing_with_log_probabilities(methods):
+  model = tiny.randomise(tiny.attach(tiny.base(), *METHODS[methods]), scale=0.3)
   for prompt, out in zip(PROMPTS, run(model, PROMPTS), strict=True):
     ids = np.asarray(prompt + out.tokens + [0], np.int32)
-    logits = np.asarray(tiny.logits(model, tiny.unpacked([(ids, np.ones(len(ids), np.float32))], 64)))[0]
+    trained = (np.arange(len(ids)) >= len(prompt)).astype(np.float32)
+    logits = np.asarray(tiny.logits(model, tiny.unpacked([(ids, trained)], 64)))[0]
     logp = np.asarray(jax.nn.log_softmax(logits))
     for i, (token, lp) in enumerate(zip(out.tokens, out.logprobs, strict=True)):
       at = len(prompt) + i - 1
