@@ -1,4 +1,4 @@
-"""Times the main jobs on one machine: `bench.py sft|generate|score`. The last line of stdout is one JSON object.
+"""Times the main jobs on one machine: `bench.py sft|generate|score|methods`. The last line it prints is JSON.
 
 The job `sft`: LoRA r=16 alpha=32 on all seven projections, AdamW at 1e-4, examples of at most 512 tokens, 2,048
 positions an optimizer step, rows of the file in order, loss on answers only. The first two steps are not counted.
@@ -26,7 +26,12 @@ from itune_jax.nn import stack
 from itune_jax.objectives import sft as sft_lib
 from itune_jax.optim import adamw
 from itune_jax.optim import schedule
+from itune_jax.peft import boft
+from itune_jax.peft import delora
+from itune_jax.peft import hira
 from itune_jax.peft import lora
+from itune_jax.peft import miss
+from itune_jax.peft import oft
 from itune_jax.run import runtime
 from itune_jax.run import specs
 from itune_jax.sampling import decode as decode_lib
@@ -114,6 +119,65 @@ def sft(args) -> dict:
   }
 
 
+# About as many trained parameters each on the default base (LoRA r=16 on all projections: 4.9 million).
+METHODS = {
+  "lora": lora.Lora(rank=16, alpha=32.0),
+  "dora": lora.Lora(rank=16, alpha=32.0, dora=True),
+  "hira": hira.Hira(rank=16),
+  "oft": oft.Oft(block_size=64),
+  "boft": boft.Boft(block_size=16, factors=2),
+  "miss": miss.Miss(rank=32),
+  "delora": delora.Delora(rank=16),
+}
+
+
+def methods(args) -> dict:
+  """The job `methods`: steps of several methods on one batch, taken in turn, so that a busy machine slows all alike."""
+  names = [name for name in METHODS if not args.only or name in args.only]
+  ready = {}
+  for name in names:
+    ready[name] = _prepared(args, METHODS[name])
+    print(f"{name}: {ready[name][-1]:,} trained parameters, first step done", file=sys.stderr)
+  seconds: dict[str, list[float]] = {name: [] for name in names}
+  for turn in range(args.steps):
+    for name in names:
+      step, state, frozen, batch, count = ready[name]
+      start = time.perf_counter()
+      state, metrics = step(state, frozen, batch)
+      float(metrics["loss"])
+      seconds[name].append(time.perf_counter() - start)
+      ready[name] = (step, state, frozen, batch, count)
+    print(f"turn {turn + 1}: " + ", ".join(f"{n} {seconds[n][-1]:.2f} s" for n in names), file=sys.stderr)
+  # Pairs of one turn: what else the machine did is in both.
+  over = lambda name: float(np.median([a / b for a, b in zip(seconds[name], seconds[names[0]], strict=True)]))
+  return {
+    name: {
+      "step_s": round(float(np.median(seconds[name])), 3),
+      f"over_{names[0]}": round(over(name), 3),
+      "trained_parameters": ready[name][-1],
+    }
+    for name in names
+  }
+
+
+def _prepared(args, method):
+  """A compiled step of one method with its state and batch, after its first run."""
+  session = runtime.open_session(specs.Model(base=args.model), (method,), remat=stack.Remat(policy=args.remat))
+  renderer = chat.Renderer(session.tokenizer, chat.Rendering(max_length=MAX_LENGTH))
+  (members,) = in_order(list(itertools.islice(rendered(args.data, renderer), 64)), 1)
+  optimizer, rate = adamw.AdamW(schedule=schedule.Schedule(rate=1e-4, kind="constant", warmup=0.0)).make(
+    args.steps, session.attached.trainable
+  )
+  state = state_lib.create(session.trainable, optimizer, 0, session.mesh)
+  where = {n: v.sharding for n, v in state.trainable.items()}
+  step = step_lib.make_step(session.binder, sft_lib.Sft(), optimizer, rate, where)
+  batch = jax.tree.map(lambda x: x[None], pack.fill([members], POSITIONS))
+  count = sum(v.size for v in state.trainable.values())
+  state, metrics = step(state, session.frozen, batch)
+  float(metrics["loss"])
+  return step, state, session.frozen, batch, count
+
+
 def generate(args) -> dict:
   """The job `generate`: greedy, 64 new tokens, batch 8, end tokens ignored; the best of two runs after a warm-up."""
   session = runtime.open_session(specs.Model(base=args.model))
@@ -165,6 +229,9 @@ def score(args) -> dict:
   }
 
 
+JOBS = {"sft": sft, "methods": methods, "generate": generate, "score": score}
+
+
 def main() -> None:
   """Parses flags, runs one job, prints its line."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -175,6 +242,11 @@ def main() -> None:
   one.add_argument("--steps", type=int, default=8)
   one.add_argument("--remat", default="taps", choices=("none", "taps", "full"))
   one.add_argument("--dora", action="store_true", help="DoRA in place of LoRA")
+  one = jobs.add_parser("methods", help="step times of parameter-efficient methods against LoRA's, in turn")
+  one.add_argument("--data", required=True)
+  one.add_argument("--steps", type=int, default=5, help="turns (default: 5)")
+  one.add_argument("--only", nargs="*", default=[], help="these methods; the first is what the others are divided by")
+  one.add_argument("--remat", default="taps", choices=("none", "taps", "full"))
   one = jobs.add_parser("generate", help="greedy decoding")
   one.add_argument("--prompts", required=True, help="JSON lines with a field `prompt`")
   one.add_argument("--batch", type=int, default=8)
@@ -182,11 +254,7 @@ def main() -> None:
   one.add_argument("--data", required=True)
   one.add_argument("--rows", type=int, default=64)
   args = parser.parse_args()
-  print(
-    json.dumps(
-      {"system": "itune_jax", "job": args.job, **{"sft": sft, "generate": generate, "score": score}[args.job](args)}
-    )
-  )
+  print(json.dumps({"system": "itune_jax", "job": args.job, **JOBS[args.job](args)}))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ case "$weight" in
     install_env test; install_env parity
     # Tiny models of every family: compiling them is what takes the time.
     one="--xla_force_host_platform_device_count=1"
-    XLA_FLAGS="$one --xla_backend_optimization_level=0" .venv/bin/python -m pytest -rs -m parity tests/parity/families -s "$@"
+    XLA_FLAGS="$one --xla_backend_optimization_level=0" .venv/bin/python -m pytest -rs -m parity -n 2 --dist loadfile tests/parity/families "$@"
     # A real model runs here: optimise, on one device.
     XLA_FLAGS="$one" .venv/bin/python -m pytest -rs -m parity tests/parity --ignore=tests/parity/families -s "$@" ;;
   full) install_env test; .venv/bin/python -m pytest -rs -m full -s "$@" ;;

@@ -133,10 +133,20 @@ WAYS: dict[str, Callable[..., Update]] = {
 
 
 def update_of(attached: base_lib.Attached, base: Mapping[str, Any]) -> Update:
-  """What an adapter does to the weights of its base. Raises InputError, by name, when it is not linear in its input."""
+  """What an adapter does to the weights of its base. Raises InputError, by name, when it is not linear in its input.
+
+  Where it adds the same to any weights, that is what it makes of zeros: W' - W would lose a small update in rounding.
+  """
   merged = base_lib.merge(attached)
   changed = [name for name, value in merged.items() if value is not base[name]]
-  return {n: np.asarray(merged[n], np.float32) - np.asarray(base[n], np.float32) for n in changed}
+  blank = {name: jnp.zeros_like(base[name]) for name in changed}
+  alone = base_lib.merge(dataclasses.replace(attached, params={**attached.params, **blank}))
+  found = {}
+  for name in changed:
+    new, old, added = (np.asarray(x[name], np.float32) for x in (merged, base, alone))
+    same = np.abs(new - (old + added)) <= 1e-6 * (np.abs(old) + np.abs(added)) + 1e-12
+    found[name] = added if same.all() else new - old
+  return found
 
 
 def factorise(

@@ -10,7 +10,8 @@ from itune_jax.models import load
 from tests import tiny
 
 FORWARD, GRADIENT = 1e-4, 1e-3
-FIGURES: dict[str, dict[str, float]] = {}
+FIGURES: dict[str, dict[str, float]] = {}  # by family
+METHODS: dict[str, dict[str, float]] = {}  # by method
 
 
 def relative(ours, theirs):
