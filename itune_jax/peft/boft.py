@@ -1,7 +1,7 @@
 """BOFT (Liu et al. 2024): a product of block rotations, each over another (butterfly) grouping of the inputs.
 
-y = s ∘ W (x R), with R = R_m … R_1 and R_i = P_i diag(blocks) P_iᵀ. Applied to x factor by factor: the [in, in] matrix,
-which peft multiplies out at every step, never exists.
+y = s ∘ W (x R), with R = R_m … R_1 and R_i = P_i diag(blocks) P_iᵀ. Applied to W factor by factor: the [in, in] matrix,
+which peft multiplies out at every step, never exists, and tokens meet one kernel.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from itune_jax.core import check
-from itune_jax.core import numerics
 from itune_jax.nn import site
 from itune_jax.peft import codec
 from itune_jax.peft import oft
 from itune_jax.peft import ranks
+from itune_jax.peft import weight
 
 
 def butterfly(width: int, blocks: int, half: int) -> np.ndarray:
@@ -29,38 +29,26 @@ def butterfly(width: int, blocks: int, half: int) -> np.ndarray:
   return (np.arange(blocks)[:, None] * group + within).reshape(-1)
 
 
-class BoftAdapter(site.Adapter):
+class BoftAdapter(weight.WeightAdapter):
   """Matrices r [factors, blocks, size, size], whose skew-symmetric part is Q, and a scale s [*out]."""
 
   def __init__(self, spec: site.SiteSpec, size: int, factors: int):
-    self.num_in, self.size = len(spec.in_shape), size
-    self.width = math.prod(spec.in_shape)
-    self.r = site.AdapterParam(jnp.zeros((factors, self.width // size, size, size)), axes=(None,) * 4)
+    super().__init__(spec)
+    self.size = size
+    self.r = site.AdapterParam(jnp.zeros((factors, self.fan_in // size, size, size)), axes=(None,) * 4)
     self.scale = site.AdapterParam(jnp.ones(spec.out_shape), axes=spec.out_axes)
 
-  def pre(self, x, ctx):
-    return self._rotated(x.reshape(*x.shape[: x.ndim - self.num_in], self.width)).reshape(x.shape)
-
-  def post(self, x, y, w, ctx):
-    return y * numerics.align(self.scale[...].astype(y.dtype), y)
-
-  def merge(self, w, bank):
-    # x R W: the rows of R are the rotated unit vectors.
-    turned = self._rotated(jnp.eye(self.width)) @ w.reshape(self.width, -1)
-    return turned.reshape(w.shape) * numerics.align(self.scale[...], w)
-
-  def _rotated(self, x):
-    """x [..., in] times R_m … R_1, the last factor first."""
-    factors, blocks = self.r.shape[0], self.r.shape[1]
-    for i in reversed(range(factors)):
-      r = self.r[...][i].astype(jnp.float32)
-      turned = oft.cayley((r - jnp.swapaxes(r, 1, 2)) / 2)
-      if factors == 1:
-        return oft.rotate(x, turned, 1)
-      # x P Λ Pᵀ, where (P v)_i = v_{p(i)}: x P puts entry i at p(i).
-      order = butterfly(self.width, blocks // 2**i, self.size // 2)
-      x = oft.rotate(x[..., np.argsort(order)], turned, 1)[..., order]
-    return x
+  def changed(self, w, bank):
+    r = self.r[...].astype(jnp.float32)
+    factors, blocks, size, _ = r.shape
+    turns = oft.cayley(((r - jnp.swapaxes(r, 2, 3)) / 2).reshape(-1, size, size)).reshape(r.shape)
+    for i in range(factors):
+      # P Λ Pᵀ of the rows, where (P v)_j = v_{p(j)}; with one factor nothing is moved.
+      order = butterfly(self.fan_in, blocks // 2**i, size // 2) if factors > 1 else None
+      rows = w if order is None else w[np.argsort(order)]
+      w = jnp.einsum("nbc,nco->nbo", turns[i], rows.reshape(blocks, size, -1)).reshape(w.shape)
+      w = w if order is None else w[order]
+    return w * self.scale[...].reshape(1, -1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

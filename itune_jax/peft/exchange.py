@@ -262,6 +262,8 @@ def fill(attached: base_lib.Attached, values: Values) -> dict[str, np.ndarray]:
   arrays: dict[str, np.ndarray] = {}
   places, named = _expansion(attached.module), {type(m).__name__: m.name for m in attached.methods}
   axes = {path: meta["axes"] for path, meta in nn_tree.metadata(attached.module).items()}
+  if missing := [kind for kind in (*values.leaves, *values.whole) if kind not in named]:
+    raise errors.InputError(f"the folder holds {missing[0]}, and this model has {', '.join(named) or 'no method'}")
   for kind, by_site in values.leaves.items():
     for name, leaves in by_site.items():
       site, at = places[name]

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from itune_jax.core import check
+from itune_jax.core import linalg
 from itune_jax.nn import site
 from itune_jax.peft import codec
 from itune_jax.peft import ranks
@@ -41,16 +42,7 @@ class HraAdapter(site.Adapter):
 
   def _directions(self):
     u = self.u[...].astype(jnp.float32)
-    length = lambda v: v / jnp.linalg.norm(v, axis=0, keepdims=True)
-    if not self.orthogonal:
-      return length(u)
-    found: list[Any] = []
-    for i in range(u.shape[1]):  # Gram-Schmidt
-      v = u[:, i]
-      for w in found:
-        v = v - jnp.dot(w, v) * w
-      found.append(v / jnp.linalg.norm(v))
-    return jnp.stack(found, axis=1)
+    return linalg.orthonormal(u) if self.orthogonal else u / jnp.linalg.norm(u, axis=0, keepdims=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from itune_jax.core import linalg
+
 Init = Literal["uniform", "gaussian", "orthogonal", "pissa", "olora"]
 
 
@@ -27,7 +29,7 @@ def _gaussian(key, shape, w, rank, scale):
 def _orthogonal(key, shape, w, rank, scale):
   """Both random, in subspaces of the rank that do not meet: B A = 0 (datta0's "Rethink LoRA initialisations")."""
   k_q, k_a, k_b = jax.random.split(key, 3)
-  q, _ = jnp.linalg.qr(jax.random.normal(k_q, (rank, rank)))
+  q, _ = linalg.qr(jax.random.normal(k_q, (rank, rank)))
   a = jax.random.normal(k_a, (shape[0], rank // 2)) @ q[0 : 2 * (rank // 2) : 2]
   b = q[1 : 2 * (rank // 2) : 2].T @ jax.random.normal(k_b, (rank // 2, shape[1]))
   return a / 10, b / 10
@@ -35,14 +37,14 @@ def _orthogonal(key, shape, w, rank, scale):
 
 def _pissa(key, shape, w, rank, scale):
   """The largest singular values of W and their vectors (Meng et al. 2024)."""
-  u, s, v = jnp.linalg.svd(w, full_matrices=False)
+  u, s, v = linalg.svd(w)
   root = jnp.sqrt(s[:rank] / scale)
   return u[:, :rank] * root[None], root[:, None] * v[:rank]
 
 
 def _olora(key, shape, w, rank, scale):
   """Q and R of W [out, in] (Büyükakyüz 2024)."""
-  q, r = jnp.linalg.qr(w.T)
+  q, r = linalg.qr(w.T)
   return r[:rank].T, q[:, :rank].T
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from itune_jax.core import check
+from itune_jax.core import linalg
 from itune_jax.nn import site
 from itune_jax.peft import codec
 from itune_jax.peft import ranks
@@ -27,9 +28,8 @@ def skew(vectors, size: int):
 
 def cayley(q):
   """(I - Q)(I + Q)⁻¹ of matrices [n, size, size], orthogonal where Q is skew-symmetric."""
-  eye = jnp.broadcast_to(jnp.eye(q.shape[-1], dtype=q.dtype), q.shape)
-  # X (I + Q) = I - Q, transposed for `solve`.
-  return jnp.swapaxes(jnp.linalg.solve(jnp.swapaxes(eye + q, 1, 2), jnp.swapaxes(eye - q, 1, 2)), 1, 2)
+  eye = jnp.eye(q.shape[-1], dtype=q.dtype)[None]
+  return (eye - q) @ linalg.inverse(eye + q)
 
 
 def neumann(q, terms: int):

@@ -9,18 +9,19 @@ import jax
 import jax.numpy as jnp
 
 from itune_jax.core import check
+from itune_jax.core import linalg
 from itune_jax.core import numerics
 from itune_jax.nn import rope
 from itune_jax.nn import site
 
 
 class ReftAdapter(site.Adapter):
-  """w [D, R], b [R] and the matrix [D, R] whose columns, made orthonormal by QR, are R."""
+  """w [D, R], b [R] and the matrix [D, R] whose columns, made orthonormal, are R."""
 
   def __init__(self, spec: site.SiteSpec, key, method: "Reft"):
     (D,), (d,), R = spec.out_shape, spec.out_axes, method.rank
     k_basis, k_w = jax.random.split(key)
-    basis = jnp.linalg.qr(jax.random.normal(k_basis, (D, R)))[0]
+    basis = linalg.orthonormal(jax.random.normal(k_basis, (D, R)))
     self.basis = site.AdapterParam(basis, axes=(d, None))
     # LoReFT starts with W = R, which moves nothing; DiReFT with W = 0.
     w = jnp.zeros((D, R)) if method.direct else basis
@@ -29,8 +30,7 @@ class ReftAdapter(site.Adapter):
 
   def post(self, x, y, w, ctx):
     h = y.astype(jnp.float32)
-    basis = self.basis[...] if self.direct else jnp.linalg.qr(self.basis[...])[0]
-    basis = basis if self.direct else basis * jnp.sign(jnp.sum(basis * self.basis[...], axis=0, keepdims=True))
+    basis = self.basis[...] if self.direct else linalg.orthonormal(self.basis[...])
     target = site.contract(h, self.w[...], 1)
     target = target + numerics.align(self.b[...], target)
     if not self.direct:

@@ -231,10 +231,10 @@ def _load_with_bar(path: str, **how) -> load_lib.Base:
 
 
 def adapter_arrays(session: Session, folder: str) -> dict[str, Any]:
-  """Arrays of a PEFT folder for a LoRA that is already attached. Raises InputError when they do not fit it."""
+  """Arrays of a PEFT folder for methods that are already attached. Raises InputError when they do not fit them."""
   ours = next((m for m in session.attached.methods if getattr(m, "sites", None)), None)
   if ours is None:
-    raise errors.InputError(f"{folder} holds a LoRA, but this run attaches none")
+    raise errors.InputError(f"{folder} holds an adapter, but this run attaches none")
   _, values = exchange.load(folder, session.base.module, hf.Layout.of(session.base.cfg))
   try:
     return _placed(session.attached, exchange.fill(session.attached, values))
