@@ -59,6 +59,7 @@ def test_micro_batches_move_by_permutes_and_weights_stay():
   assert not any("all-gather" in line and whole in line for line in text.splitlines())
 
 
+@pytest.mark.full
 def test_dropout_differs_by_micro_batch_and_stage():
   mesh = tiny.mesh(2, fsdp=1, stage=2)
   method = lora.Lora(rank=4, dropout=0.5)

@@ -122,6 +122,13 @@ TABLE = {
 }
 
 
+# Other settings of methods that have a row already: these run under `full`.
+VARIANTS = (
+  "rslora", "some dora", "olora", "orthogonal", "gaussian", "tokens", "ia3 one layer", "lokr both", "oft exact",
+  "boft twice", "hra orthogonal", "miss mini", "road_4", "parallel", "direft", "prefix mlp", "p-tuning",
+)  # fmt: skip
+
+
 def methods_of(name: str) -> tuple[Any, ...]:
   """The methods of a row."""
   given = TABLE[name].methods

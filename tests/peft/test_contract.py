@@ -39,7 +39,10 @@ def base(mesh1):
   return tiny.base(mesh1)
 
 
-@pytest.fixture(scope="module", params=list(table.TABLE))
+CASES = [pytest.param(name, marks=pytest.mark.full if name in table.VARIANTS else ()) for name in table.TABLE]
+
+
+@pytest.fixture(scope="module", params=CASES)
 def case(request, base):
   fresh = tiny.attach(base, *table.methods_of(request.param))
   return Case(request.param, table.TABLE[request.param], base, fresh, tiny.randomise(fresh))

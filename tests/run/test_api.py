@@ -47,6 +47,7 @@ def test_stop_strings_cut():
   assert api._cut("one\ntwo", ["\n"]) == "one" and api._cut("one", ["\n"]) == "one"
 
 
+@pytest.mark.full
 def test_frozen_random_arrays_are_those_of_the_run_and_adapters_combine(tmp_path, capsys):
   """VeRA's bank is drawn from the run's seed, which whoever loads the run does not give; and two runs make one LoRA."""
   recipe = tmp_path / "vera.gin"

@@ -75,7 +75,8 @@ def alone(tmp_path_factory):
   return run
 
 
-def test_stopped_in_two_processes_and_resumed_in_four_equals_one(alone, tmp_path):
+@pytest.mark.parametrize("then", [1, pytest.param(4, marks=pytest.mark.full)])
+def test_stopped_in_two_processes_and_resumed_in_another_number_equals_one(alone, tmp_path, then):
   run = tmp_path / "run"
   running = start(run, 2)
   wait_for_lines(run, 3, running)
@@ -85,7 +86,7 @@ def test_stopped_in_two_processes_and_resumed_in_four_equals_one(alone, tmp_path
   (folder,) = checkpoint.committed(str(run / "checkpoints"))
   step = int(pathlib.Path(folder).name)
   assert first == second and f"step {step} is saved; the same command goes on from it" in first and step < STEPS
-  assert ended(start(run, 4)) == [0, 0, 0, 0]
+  assert ended(start(run, then)) == [0] * then
   ours, theirs = losses(run), losses(alone)
   error = np.abs(ours / theirs - 1)
   print(json.dumps({"resumed_at": step, "first_step_error": error[step], "last_error": error[-1]}))
@@ -98,6 +99,7 @@ def test_stopped_in_two_processes_and_resumed_in_four_equals_one(alone, tmp_path
     assert [mine[name] for name in same] == [other[name] for name in same]
 
 
+@pytest.mark.full
 def test_evaluators_find_in_two_processes_what_one_finds(alone, tmp_path):
   """Decoding, multiple choice by scores, and held-out loss: the same rows, whoever computes them."""
   flags = ["--gin_file=evals/starter_all.gin", "--gin_file=decode/greedy.gin", "--gin.EVAL_STRIDE=24"]

@@ -45,12 +45,12 @@ def gradient(method, micro, mesh, packed):
   return {n: np.asarray(g) / float(sums.weight) for n, g in grads.items()}
 
 
-@pytest.mark.parametrize("method", [lora.Lora(rank=4), full.Full()], ids=lambda m: m.name)
+@pytest.mark.parametrize("method", [lora.Lora(rank=4)], ids=lambda m: m.name)
 def test_gradient_is_one_and_the_same(method):
   reference = gradient(method, 1, tiny.mesh(1), True)
   worst = 0.0
   combinations = list(itertools.product((1, 2, 4), MESHES, (True, False)))
-  # All micro-batch counts on one device, and every mesh: the full product is in `test.sh full`.
+  # All micro-batch counts on one device, and every mesh: the full product, also of full tuning, is in `test.sh full`.
   chosen = [
     c
     for c in combinations

@@ -1,0 +1,242 @@
+"""Which parameter-efficient method? One budget, every method at its best rate, several seeds, intervals.
+
+    python experiments/peft_comparison/run.py --out runs/peft_comparison --unrelated TEXT.jsonl
+
+Each method is trained at its rates with the first seed; the rate with the lowest held-out loss is trained with the
+others. A cell that is done is not done again, so the command can be stopped and given again. Another recipe
+(`--recipe`), say for a pod, is the same comparison there.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # noqa: E402
+import numpy as np  # noqa: E402
+from rich import progress  # noqa: E402
+
+from itune_jax.core import files  # noqa: E402
+from itune_jax.evals import stats  # noqa: E402
+from itune_jax.run import results  # noqa: E402
+
+# Method: (part of gin_configs/peft, learning rates). Rates span what papers and peft's own runs found to work.
+METHODS: dict[str, tuple[str, tuple[float, ...]]] = {
+  "lora": ("lora", (3e-4, 1e-3, 3e-3)),
+  "dora": ("dora", (3e-4, 1e-3, 3e-3)),
+  "rslora": ("rslora", (1e-4, 3e-4, 1e-3)),
+  "pissa": ("pissa", (1e-4, 3e-4, 1e-3)),
+  "ia3": ("ia3", (3e-3, 1e-2, 3e-2)),
+  "vera": ("vera", (3e-3, 1e-2, 3e-2)),
+  "hira": ("hira", (1e-3, 3e-3, 1e-2)),
+  "oft": ("oft", (3e-4, 1e-3, 3e-3)),
+  "miss": ("miss", (1e-4, 3e-4, 1e-3)),
+  "delora": ("delora", (1e-3, 3e-3, 1e-2)),
+  "prefix": ("prefix", (1e-3, 1e-2, 3e-2)),
+  "full": ("full", (1e-5, 3e-5, 1e-4)),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+  """One run of the comparison."""
+
+  method: str
+  rate: float
+  seed: int
+
+  def folder(self, out: str) -> str:
+    """Its run directory."""
+    return os.path.join(out, self.method, f"rate_{self.rate:g}", f"seed_{self.seed}")
+
+
+def command(args, cell: Cell) -> list[str]:
+  """The flags that make a cell."""
+  flags = [f"--gin_file={args.recipe}", f"--gin_file=peft/{METHODS[cell.method][0]}.gin", *args.flag]
+  flags += [
+    f"--gin.schedule.Schedule.rate={cell.rate}",
+    f"--gin.SEED={cell.seed}",
+    f"--gin.UNRELATED='{args.unrelated}'",
+  ]
+  return [*flags, f"--run_dir={cell.folder(args.out)}"]
+
+
+def run(argv: list[str], log: str) -> tuple[float, float]:
+  """Runs an itune command; returns (seconds, peak GiB). Ends the program with the log's last line if it fails."""
+  started = time.perf_counter()
+  os.makedirs(os.path.dirname(log), exist_ok=True)
+  with open(log, "ab") as f:
+    process = subprocess.Popen([sys.executable, "-m", "itune_jax.run.cli", *argv], stdout=f, stderr=f)
+    _, status, usage = os.wait4(process.pid, 0)
+  if status:
+    with open(log, encoding="utf-8", errors="replace") as f:
+      raise SystemExit(f"{log}: {f.read().strip().splitlines()[-1]}")
+  return time.perf_counter() - started, usage.ru_maxrss / 2**20
+
+
+def measured(args, cell: Cell) -> dict:
+  """The figures of a cell, trained and evaluated if it was not."""
+  folder = cell.folder(args.out)
+  done = os.path.join(folder, "cell.json")
+  if not os.path.exists(done):
+    flags, log = command(args, cell), os.path.join(args.out, "logs", f"{cell.method}_{cell.rate:g}_{cell.seed}.txt")
+    seconds, peak = run(["train", *flags], log)
+    run(["eval", *flags, f"--adapter={folder}", "--name=after"], log)
+    facts = files.read_json(os.path.join(folder, "run.json"))["facts"]
+    train = files.read_json(os.path.join(folder, "train.json"))
+    files.write_json(
+      done,
+      dataclasses.asdict(cell)
+      | figures(folder)
+      | {
+        "trainable_parameters": facts["trainable_parameters"],
+        "trained_tokens_per_s": train["trained_tokens_per_s"],
+        "train_s": seconds,
+        "peak_gib": peak,
+      },
+    )
+  return files.read_json(done)
+
+
+def figures(folder: str) -> dict[str, float]:
+  """Exact match, held-out loss and loss on unrelated text of one evaluation."""
+  read = lambda name: files.read_json(os.path.join(folder, "evals", "after", f"{name}.json"))
+  starter, own, other = read("starter"), read("heldout"), read("forgetting")
+  return {
+    "exact_match": starter["starter/exact_match"],
+    "heldout_loss": own["heldout/loss"],
+    "unrelated_loss": other["forgetting/loss"],
+  }
+
+
+def per_item(args, cells: list[Cell]) -> tuple[dict[str, float], dict[str, str]]:
+  """The mean over seeds of every item's verdict, and the clusters of the items."""
+  found: dict[str, list[float]] = {}
+  clusters: dict[str, str] = {}
+  for cell in cells:
+    for row in results.read_rows(cell.folder(args.out), "after", "starter"):
+      found.setdefault(row["id"], []).append(float(row["correct"]))
+      clusters[row["id"]] = row["cluster"]
+  return {item: float(np.mean(values)) for item, values in found.items()}, clusters
+
+
+def sweep(args) -> dict[str, list[dict]]:
+  """All cells: every rate with the first seed, the best rate with the others."""
+  seeds = range(args.seeds)
+  total = sum(len(METHODS[m][1][: args.rates]) + args.seeds - 1 for m in args.methods)
+  found: dict[str, list[dict]] = {}
+  with progress.Progress() as bar:
+    task = bar.add_task("cells", total=total)
+    for method in args.methods:
+      first = []
+      for rate in METHODS[method][1][: args.rates]:
+        bar.update(task, description=f"{method} at {rate:g}")
+        first.append(measured(args, Cell(method, rate, 0)))
+        bar.advance(task)
+      best = min(first, key=lambda cell: cell["heldout_loss"])
+      found[method] = [best]
+      for seed in seeds[1:]:
+        bar.update(task, description=f"{method} at {best['rate']:g}, seed {seed}")
+        found[method].append(measured(args, Cell(method, best["rate"], seed)))
+        bar.advance(task)
+  return found
+
+
+def table(args, found: dict[str, list[dict]], before: dict[str, float]) -> list[dict]:
+  """A row a method: means over seeds, and the difference to the first method with its interval."""
+  cells_of = lambda method: [Cell(method, cell["rate"], cell["seed"]) for cell in found[method]]
+  first = args.methods[0]
+  reference, clusters = per_item(args, cells_of(first))
+  rows = []
+  for method, cells in found.items():
+    mean = lambda key, cells=cells: float(np.mean([cell[key] for cell in cells]))
+    mine, _ = per_item(args, cells_of(method))
+    gain, low, high = stats.paired_interval(reference, mine, clusters)
+    rows.append(
+      {
+        "method": method,
+        "rate": cells[0]["rate"],
+        "seeds": len(cells),
+        "exact_match": mean("exact_match"),
+        "over_" + first: [gain, low, high],
+        "heldout_loss": mean("heldout_loss"),
+        "heldout_loss_by_seed": [cell["heldout_loss"] for cell in cells],
+        "forgetting": mean("unrelated_loss") - before["unrelated_loss"],
+        "trainable_parameters": cells[0]["trainable_parameters"],
+        "trained_tokens_per_s": mean("trained_tokens_per_s"),
+        "peak_gib": mean("peak_gib"),
+        "adapter_mib": cells[0]["trainable_parameters"] * 4 / 2**20,
+      }
+    )
+  return sorted(rows, key=lambda row: row["heldout_loss"])
+
+
+def write(out: str, rows: list[dict], first: str) -> None:
+  """JSON, a table in Markdown, and a plot of quality against trained parameters."""
+  files.write_json(os.path.join(out, "comparison.json"), rows)
+  head = (
+    "method",
+    "rate",
+    "exact match",
+    f"over {first} [95 %]",
+    "held-out loss",
+    "forgetting",
+    "trained",
+    "tokens/s",
+    "GiB",
+  )
+  lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+  for row in rows:
+    gain, low, high = (100 * value for value in row["over_" + first])
+    lines.append(
+      f"| {row['method']} | {row['rate']:g} | {row['exact_match']:.1%} | {gain:+.1f} [{low:.1f}, {high:.1f}] | "
+      f"{row['heldout_loss']:.3f} | {row['forgetting']:+.3f} | {row['trainable_parameters']:,} | "
+      f"{row['trained_tokens_per_s']:.0f} | {row['peak_gib']:.1f} |"
+    )
+  files.write_text(os.path.join(out, "comparison.md"), "\n".join(lines) + "\n")
+  figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
+  for row in rows:
+    axis.scatter(row["trainable_parameters"], row["heldout_loss"], color="tab:blue")
+    axis.annotate(
+      row["method"], (row["trainable_parameters"], row["heldout_loss"]), xytext=(4, 4), textcoords="offset points"
+    )
+  axis.set(
+    xscale="log", xlabel="trained parameters", ylabel="held-out loss (nats a token)", title="Lower left is better"
+  )
+  figure.savefig(os.path.join(out, "comparison.png"), dpi=150)
+  print("\n".join(lines))
+
+
+def main() -> None:
+  """Parses flags, runs what is missing, writes the comparison."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--out", required=True, help="folder of all runs; given again, what is done stays")
+  parser.add_argument("--recipe", default="recipes/peft_comparison.gin", help="the budget: base, data, steps, mesh")
+  parser.add_argument("--unrelated", required=True, metavar="FILE", help="text that is not trained on: forgetting")
+  parser.add_argument(
+    "--methods", nargs="*", default=list(METHODS), choices=list(METHODS), help="the first is compared with"
+  )
+  parser.add_argument("--rates", type=int, default=3, help="how many of each method's rates (default: 3)")
+  parser.add_argument("--seeds", type=int, default=3, help="of the best rate (default: 3)")
+  parser.add_argument(
+    "--flag", action="append", default=[], help="a further flag of every command, e.g. --flag=--gin.STEPS=8"
+  )
+  args = parser.parse_args()
+  prepare = [f"--gin_file={args.recipe}", *args.flag, f"--gin.UNRELATED='{args.unrelated}'"]
+  run(["prepare", *prepare], os.path.join(args.out, "logs", "prepare.txt"))
+  if not os.path.exists(os.path.join(args.out, "base", "evals", "after", "forgetting.json")):
+    run(["eval", *prepare, f"--run_dir={args.out}/base", "--name=after"], os.path.join(args.out, "logs", "base.txt"))
+  before = figures(os.path.join(args.out, "base"))
+  rows = table(args, sweep(args), before)
+  write(args.out, rows, args.methods[0])
+  print(json.dumps({"out": args.out, "methods": len(rows), "base": before, "best": rows[0]["method"]}))
+
+
+if __name__ == "__main__":
+  main()
