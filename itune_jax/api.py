@@ -82,6 +82,9 @@ class Model:
     """This model with methods attached (in place of earlier ones); nothing is copied."""
     methods = tuple(methods) if isinstance(methods, (list, tuple)) else (methods,)
     s = self.session
+    started = [m.name for m in methods if getattr(m, "statistic", "")]
+    if started:
+      raise errors.InputError(f"{', '.join(started)}: starts from data or from the whole weights; train it by a recipe")
     attached = peft_base.attach(
       s.base.module, s.base.params, methods, rng.named(rng.root(seed), "peft"), mesh=s.mesh, rules=s.rules
     )

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 qr = custom_batching.sequential_vmap(lambda a: tuple(jnp.linalg.qr(a)))
 svd = custom_batching.sequential_vmap(lambda a: tuple(jnp.linalg.svd(a, full_matrices=False)))
+eigh = custom_batching.sequential_vmap(lambda a: tuple(jnp.linalg.eigh(a)))
 
 
 @jax.custom_vjp

@@ -8,6 +8,8 @@ A method is a frozen value with a `name`. It either sits on sites (`sites`, `mak
     make(spec, key, w=None, **layer_values) -> Adapter        for one layer; stacked by vmap
     layer_values(spec, matched) -> {name: array [L, ...]}     optional; else unmatched layers are gated off
     needs_weight: bool             optional; then `w` is the layer's kernel
+    statistic: str                 optional; then `make` takes it too (`calibrate`): None until it was measured
+    calibrated(statistics, layers) -> method                  optional; the method as the statistics want it
     shared(specs, key) -> {name: array}                       optional; a bank outside the stack
     shared_trains: tuple[str, ...]                            optional; which of the bank trains
     opens(names) -> names          base parameters that train
@@ -89,12 +91,14 @@ def attach(
   mesh: Mesh,
   rules: axes_lib.Rules = axes_lib.DEFAULT_RULES,
   dtype=jnp.float32,
+  statistics: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Attached:
   """Puts methods onto a model; the given module and arrays stay as they are.
 
   Args:
     module: with shapes in place of arrays. params: base arrays by path; where they are shapes, so are the adapters'.
-      dtype: of the adapters' arrays.
+      dtype: of the adapters' arrays. statistics: by method and site, of methods that start from data; without them such
+      a method is not a number until arrays are put in its place.
 
   Raises:
     InputError with the list of sites when a pattern matches none, or when two methods have one name.
@@ -107,7 +111,8 @@ def attach(
     raise errors.InputError(f"two methods are called the same: {names}; give them different names")
   for method in methods:
     if getattr(method, "sites", None):
-      params |= _attach_one(module, params, method, rng.named(key, method.name), mesh, rules, dtype)
+      known = (statistics or {}).get(method.name, {})
+      params |= _attach_one(module, params, method, rng.named(key, method.name), mesh, rules, dtype, known)
     if hasattr(method, "opens"):
       trainable |= set(method.opens(sorted(n for n in params if "/adapters/" not in n and not n.startswith("bank/"))))
   meta = nn_tree.metadata(module)
@@ -116,14 +121,14 @@ def attach(
   return Attached(module, params, frozenset(trainable), tuple(methods), constants)
 
 
-def _attach_one(module, params, method, key, mesh, rules, dtype):
+def _attach_one(module, params, method, key, mesh, rules, dtype, statistics):
   places = list(_matches(module, method))
   shaped = any(isinstance(value, jax.ShapeDtypeStruct) for value in params.values())
   added: dict[str, Any] = {}
   if hasattr(method, "shared"):
     added |= _bank(module, method, [spec for _, spec, _ in places], rng.named(key, "bank"), mesh, shaped)
   plans = [
-    _plan(method, spec, matched, nn_tree.lead(spec.name, module.cfg.stacks), key, params, mesh, rules, dtype)
+    _plan(method, spec, matched, module.cfg.stacks, key, params, mesh, rules, dtype, statistics.get(spec.name))
     for _, spec, matched in places
   ]
   # One compilation for all sites: a program apiece would cost seconds.
@@ -157,6 +162,14 @@ def _bank(module, method, specs, key, mesh, shaped: bool) -> dict[str, Any]:
     kept = dict(trainable=name in trains, saved=name not in trains)
     module.bank[f"{method.name}_{name}"] = site_lib.AdapterParam(value, axes=(None,) * value.ndim, **kept)
   return {f"bank/{method.name}_{name}": value for name, value in found.items()}
+
+
+def layers_of(module, method) -> dict[str, list[str | None]]:
+  """Expanded names of the layers of every site that a method is for; None where a layer is left out."""
+  return {
+    spec.name: [name if on else None for name, on in zip(spec.layers, matched, strict=True)]
+    for _, spec, matched in _matches(module, method)
+  }
 
 
 def _matches(module, method) -> Iterable[tuple[Any, site_lib.SiteSpec, np.ndarray]]:
@@ -197,7 +210,8 @@ class _Plan:
   where: Any
 
 
-def _plan(method, spec, matched, lead, key, params, mesh, rules, dtype) -> _Plan:
+def _plan(method, spec, matched, stacks, key, params, mesh, rules, dtype, statistic) -> _Plan:
+  lead = nn_tree.lead(spec.name, stacks)
   values = method.layer_values(spec, matched) if hasattr(method, "layer_values") else {}
   gate = not values and not matched.all()
   kernel = None
@@ -206,8 +220,9 @@ def _plan(method, spec, matched, lead, key, params, mesh, rules, dtype) -> _Plan
     if kernel is None:
       raise errors.InputError(f"{type(method).__name__} starts from the weights of {spec.name}, which are quantised")
 
-  def one(stream, values, active, w):
-    adapter = method.make(spec, jax.random.fold_in(key, stream), w=w, **values)
+  def one(stream, values, active, w, statistic):
+    more = {"statistic": statistic} if getattr(method, "statistic", "") else {}
+    adapter = method.make(spec, jax.random.fold_in(key, stream), w=w, **values, **more)
     adapter = Gated(adapter, active) if gate else adapter
     for variable in jax.tree.leaves(nnx.state(adapter), is_leaf=lambda v: isinstance(v, nnx.Param)):
       if variable.get_metadata().get("trainable", True):
@@ -217,7 +232,7 @@ def _plan(method, spec, matched, lead, key, params, mesh, rules, dtype) -> _Plan
   streams = np.array([rng.stream(name) for name in spec.layers], np.uint32)
   given = (streams, dict(values), np.asarray(matched), kernel)
   # One value per expanded name, laid out as the stacked axes are: (L,), (L, E) of experts, () of a single site.
-  given = (*jax.tree.map(lambda x: np.reshape(x, (*lead, *np.shape(x)[1:])), given[:3]), kernel)
+  given = (*jax.tree.map(lambda x: np.reshape(x, (*lead, *np.shape(x)[1:])), given[:3]), kernel, statistic)
   example = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[len(lead) :], x.dtype), given)
   graph = nnx.split(nnx.eval_shape(lambda given: nnx.merge(*one(*given)), example))[0]
   run = lambda *a: one(*a)[1]

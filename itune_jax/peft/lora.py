@@ -3,9 +3,11 @@
 DoRA (Liu et al. 2024) gives every output a length of its own: W' = m · V/‖V‖ with V = W + s · B A.
 """
 
+import collections
 from collections.abc import Mapping, Sequence
 import dataclasses
 import math
+import re
 from typing import Any, Self
 
 import jax
@@ -18,6 +20,7 @@ from itune_jax.core import errors
 from itune_jax.core import numerics
 from itune_jax.core import rng
 from itune_jax.nn import site
+from itune_jax.peft import calibrate
 from itune_jax.peft import codec
 from itune_jax.peft import inits
 from itune_jax.peft import ranks
@@ -30,14 +33,15 @@ class LoraAdapter(site.Adapter):
   scale or rank compiles nothing. Columns outside the mask give nothing and get no gradient.
   """
 
-  def __init__(self, spec: site.SiteSpec, key, w, method: "Lora", *, scale, rank_mask):
-    R, fan_in, fan_out = rank_mask.shape[-1], math.prod(spec.in_shape), math.prod(spec.out_shape)
-    w = None if w is None else w.astype(jnp.float32).reshape(fan_in, fan_out)
-    a, b = inits.INITS[method.init](key, (fan_in, fan_out), w, R, scale)
+  def __init__(self, spec: site.SiteSpec, key, w, method: "Lora", *, scale, rank_mask, statistic=None):
+    R, shape = rank_mask.shape[-1], (math.prod(spec.in_shape), math.prod(spec.out_shape))
+    w = None if w is None else w.astype(jnp.float32).reshape(shape)
+    start = inits.Start(key, shape, R, jnp.sum(rank_mask), scale, w, statistic)
+    a, b = inits.factors(method.init, start)
     a, b = a.reshape(*spec.in_shape, R), b.reshape(R, *spec.out_shape)
     axes_a, axes_b = (*spec.in_axes, "rank"), ("rank", *spec.out_axes)
     self.a, self.b = site.AdapterParam(a, axes=axes_a), site.AdapterParam(b, axes=axes_b)
-    self.keeps = method.init in inits.FROM_WEIGHT
+    self.keeps = method.init in inits.SUBTRACTED
     if self.keeps:
       self.a0 = site.AdapterParam(a, axes=axes_a, trainable=False, saved=True)
       self.b0 = site.AdapterParam(b, axes=axes_b, trainable=False, saved=True)
@@ -140,7 +144,8 @@ class DoraAdapter(LoraAdapter):
 class Lora(ranks.Scaled):
   """The method. `sites` may name embeddings and the output projection too.
 
-  lora_bias: a bias beside B. init: see `inits`; biases and whole modules beside it are `Full`'s.
+  lora_bias: a bias beside B. init: see `inits`; biases and whole modules beside it are `Full`'s. batches: of the
+  training data that "eva" and "lora_ga" start from. rho: up to how many times its rank EVA may give a layer.
   """
 
   rslora: bool = False
@@ -148,6 +153,8 @@ class Lora(ranks.Scaled):
   dropout: float = 0.0
   lora_bias: bool = False
   init: inits.Init = "uniform"
+  batches: int = 8
+  rho: float = 1.0
   name: str = "lora"
   kinds = ("proj", "embed")
   peft_type = "LORA"
@@ -176,6 +183,8 @@ class Lora(ranks.Scaled):
     check.require(0 <= self.dropout < 1, f"Lora.dropout = {self.dropout}; it is a share in [0, 1)")
     even = all(r % 2 == 0 for r in (self.rank, *self.rank_pattern.values()))
     check.require(self.init != "orthogonal" or even, "Lora.init = 'orthogonal' takes even ranks")
+    check.require(self.rho >= 1 and self.batches > 0, "Lora.rho >= 1 and Lora.batches >= 1")
+    check.require(self.rho == 1 or self.init == "eva", f"Lora.rho = {self.rho} is for init = 'eva'")
 
   @property
   def needs_weight(self) -> bool:
@@ -186,14 +195,39 @@ class Lora(ranks.Scaled):
     """r, or √r."""
     return math.sqrt(rank) if self.rslora else rank
 
-  def make(self, spec: site.SiteSpec, key, *, scale, rank_mask, w=None) -> LoraAdapter:
+  @property
+  def statistic(self) -> calibrate.Statistic:
+    """What the start is made of, beside weights."""
+    return inits.STATISTICS.get(self.init, "")
+
+  def calibrated(self, statistics: Mapping[str, Any], layers: Mapping[str, Sequence[str]]) -> Self:
+    """EVA's ranks: the same sum, given to the directions that explain the largest share of their layer's variance.
+
+    Layers keep their s. At most `rho` times its rank goes to a layer; some get none.
+
+    Args:
+      statistics: `calibrate.Moments` by site. layers: expanded names of the layers that are adapted, by site; None
+        where a layer is not.
+    """
+    if self.init != "eva" or self.rho == 1:
+      return self
+    ratios = {name: ratio for path in statistics for name, ratio in _explained(statistics[path], layers[path]).items()}
+    shares = [(r, n) for n, ratio in ratios.items() for r in ratio[: round(self.rho * self.rank_of(n))]]
+    chosen = sorted(shares, reverse=True)[: sum(map(self.rank_of, ratios))]
+    ranks = collections.Counter(name for _, name in chosen)
+    alpha = {re.escape(n): self.scale_of(n) * self.divisor(ranks[n]) for n in ratios if ranks[n]}
+    return dataclasses.replace(
+      self, rank_pattern={re.escape(n): ranks[n] for n in ratios}, alpha_pattern=alpha, rho=1.0
+    )
+
+  def make(self, spec: site.SiteSpec, key, *, scale, rank_mask, w=None, statistic=None) -> LoraAdapter:
     """The adapter of one layer, with which the model is unchanged at first."""
     plain = not (self.dora or self.dropout or self.lora_bias)
     check.require(
       plain or spec.kind == "proj", f"{spec.name} is a table: Lora.dora, dropout and lora_bias do not apply"
     )
     kind = EmbedAdapter if spec.kind == "embed" else DoraAdapter if self.dora else LoraAdapter
-    return kind(spec, key, w, self, scale=scale, rank_mask=rank_mask)
+    return kind(spec, key, w, self, scale=scale, rank_mask=rank_mask, statistic=statistic)
 
   def peft_write(self, part: codec.Part) -> codec.Arrays:
     """Where the start is subtracted, rank 2r: [B, -B₀] and [A; A₀]."""
@@ -212,7 +246,7 @@ class Lora(ranks.Scaled):
 
   def peft_config(self, parts: Sequence[codec.Part]) -> dict[str, Any]:
     """Ranks, alphas, and what is switched on."""
-    if self.init in inits.FROM_WEIGHT:
+    if self.init in inits.SUBTRACTED:
       double = lambda leaves: {**leaves, "rank_mask": np.concatenate([leaves["rank_mask"]] * 2)}
       parts = [dataclasses.replace(part, leaves=double(part.leaves)) for part in parts]
     return self.peft_scales(parts, "lora_alpha") | {
@@ -256,6 +290,27 @@ class Lora(ranks.Scaled):
     if self.dora:
       found["magnitude"] = codec.shaped(part.tensors["lora_magnitude_vector"], part.spec.out_shape, part)
     return found
+
+
+def _explained(statistic, layers: Sequence[str | None]) -> dict[str, np.ndarray]:
+  """Shares of the inputs' variance by direction, largest first, for every layer of a site."""
+  flat = {name: np.asarray(x).reshape(len(layers), *x.shape[x.ndim - n :]) for name, x, n in _ranked(statistic)}
+  found = {}
+  for i, name in enumerate(layers):
+    if name is not None:
+      values = np.maximum(np.asarray(_eigenvalues({k: v[i] for k, v in flat.items()})), 0)
+      found[name] = values / values.sum()
+  return found
+
+
+def _ranked(statistic):
+  """(name, array, axes of one layer)."""
+  square, total, count = statistic["square"], statistic["total"], statistic["count"]
+  n = square.ndim - total.ndim
+  return ("square", square, 2 * n), ("total", total, n), ("count", count, 0)
+
+
+_eigenvalues = jax.jit(lambda statistic: calibrate.spectrum(statistic)[0])
 
 
 @jax.custom_vjp

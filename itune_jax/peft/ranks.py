@@ -17,7 +17,8 @@ PROJECTIONS = r"(blocks|encoder|decoder)/\d+/((attn|cross)/(q|k|v|o|qkv)|mlp/(ga
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Ranks:
-  """`rank_pattern` maps regexes over expanded site names to ranks (first match).
+  """`rank_pattern` maps regexes over expanded site names to ranks (first match); 0 leaves
+  a layer out.
 
   Layers of one stack differ in rank by a mask: arrays are as wide as the largest, and what is masked gives nothing,
   gets no gradient and is not written to files.
@@ -31,7 +32,7 @@ class Ranks:
     check.check_types(self)
     kind = type(self).__name__
     check.require(self.rank > 0, f"{kind}.rank = {self.rank}; it must be positive")
-    check.require(all(r > 0 for r in self.rank_pattern.values()), f"{kind}.rank_pattern: ranks must be positive")
+    check.require(all(r >= 0 for r in self.rank_pattern.values()), f"{kind}.rank_pattern: ranks are 0 (none) or more")
 
   def rank_of(self, site_name: str) -> int:
     """The rank at one expanded site name."""
@@ -45,7 +46,7 @@ class Ranks:
       max(ranks) <= limit,
       f"{type(self).__name__} rank {max(ranks)} at {spec.name} is larger than the matrix (at most {limit})",
     )
-    return {"rank_mask": (np.arange(max(ranks)) < np.array(ranks)[:, None]).astype(np.float32)}
+    return {"rank_mask": (np.arange(max(*ranks, 1)) < np.array(ranks)[:, None]).astype(np.float32)}
 
   def peft_ranks(self, parts: Sequence[codec.Part]) -> dict[str, Any]:
     """`r` with its pattern."""
@@ -73,12 +74,12 @@ class Scaled(Ranks):
   alpha_pattern: dict[str, float] = dataclasses.field(default_factory=dict)
 
   def divisor(self, rank: int) -> float:
-    """What α is divided by."""
+    """What α is divided by at a positive rank."""
     return rank
 
   def scale_of(self, site_name: str) -> float:
     """s at one expanded site name."""
-    return first(self.alpha_pattern, site_name, self.alpha) / self.divisor(self.rank_of(site_name))
+    return first(self.alpha_pattern, site_name, self.alpha) / self.divisor(self.rank_of(site_name) or 1)
 
   def layer_values(self, spec: site.SiteSpec, matched: np.ndarray) -> dict[str, np.ndarray]:
     """Scale [L] and rank mask [L, R] of a site."""

@@ -39,6 +39,7 @@ from itune_jax.peft import base as peft_base
 from itune_jax.peft import exchange
 from itune_jax.peft import methods as methods_lib
 from itune_jax.peft import tokens as tokens_lib
+from itune_jax.run import calibrate
 from itune_jax.run import specs
 from itune_jax.sampling import engine as engine_lib
 from itune_jax.train import checkpoint
@@ -190,6 +191,7 @@ def open_session(
   added = [i for m in methods if isinstance(m, tokens_lib.Tokens) for i in m.ids]
   if max(base.cfg.vocab, *added, 0) < len(tokenizer) - bool(added):
     raise errors.InputError(f"the tokenizer of {model.base} has {len(tokenizer)} tokens, the model {base.cfg.vocab}")
+  again = lambda: load_lib.load(path, mesh=devices, rules=mesh.rules, dtypes=dtypes, remat=remat)
   attached = peft_base.attach(
     base.module,
     base.params,
@@ -198,6 +200,7 @@ def open_session(
     mesh=devices,
     rules=mesh.rules,
     dtype=precision.trained,
+    statistics={} if adapter else calibrate.residuals(base, methods, again),
   )
   binder = view.Binder.of(attached.module, devices, mesh.rules, precision.compute)
   session = Session(model, devices, mesh.rules, tokenizer, base, attached, binder, _images(path, base.cfg))
@@ -322,9 +325,13 @@ def dtypes_of(methods: Sequence[Any], precision: numerics.Precision) -> load_lib
   return of
 
 
+def methods_of(folder: str) -> tuple[Any, ...]:
+  """The methods of a checkpoint."""
+  return tuple(methods_lib.from_json(m) for m in files.read_json(os.path.join(folder, "meta.json"))["methods"])
+
+
 def _methods_of(adapter: str, model: specs.Model, path: str):
   if files.exists(os.path.join(adapter, "adapter_config.json")):
     cfg = model.config or load_lib.open_source(path).config()
     return exchange.load(adapter, load_lib.skeleton(cfg), hf.Layout.of(cfg))
-  meta = files.read_json(os.path.join(checkpoint_of(adapter), "meta.json"))
-  return tuple(methods_lib.from_json(m) for m in meta["methods"]), None
+  return methods_of(checkpoint_of(adapter)), None

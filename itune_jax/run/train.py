@@ -26,6 +26,7 @@ from itune_jax.dist import mesh as mesh_lib
 from itune_jax.dist import shard
 from itune_jax.nn import stack
 from itune_jax.peft import base as peft_base
+from itune_jax.run import calibrate
 from itune_jax.run import gin_setup
 from itune_jax.run import results
 from itune_jax.run import runtime
@@ -88,18 +89,19 @@ class Train:
     renderer = session.renderer(self.rendering)
     rows = hosts.rows(session.mesh, session.rules, self.packing.rows, self.micro_batches)
     feed, manifest = runtime.open_feed(self.mixture, renderer, self.packing, self.seed, rows)
+    put = _put(session, self.micro_batches, self.packing.rows // self.micro_batches)
+    session = self._calibrated(session, run_dir, lambda k: put(feed.batch(k)), dry_run)
     if self.warm_start:
       session = _warm(session, self.warm_start)
     evaluators = [e.bind(renderer, self.seed) for e in self.evals]
     # --- optimizer, state, step ---
     transform, rate = self.optimizer.make(self.steps, session.attached.trainable)
-    transform = peft_base.around(self.peft, transform, self.steps)
+    transform = peft_base.around(session.attached.methods, transform, self.steps)
     state = state_lib.create(session.trainable, transform, self.seed, session.mesh)
     where = {name: value.sharding for name, value in state.trainable.items()}
     step_fn = step_lib.make_step(
-      session.binder, self.objective, transform, rate, where, peft_base.penalty_of(self.peft)
+      session.binder, self.objective, transform, rate, where, peft_base.penalty_of(session.attached.methods)
     )
-    put = _put(session, self.micro_batches, self.packing.rows // self.micro_batches)
     _warn_of_idle_shards(session.mesh, self.packing.rows // self.micro_batches)
     facts = _facts(session, feed, manifest, self.packing, self.steps)
     if dry_run:
@@ -114,6 +116,17 @@ class Train:
       session = session.with_arrays(constants)
       log.info(f"resuming from {latest}")
     return self._loop(run_dir, session, state, step_fn, feed, put, evaluators, checkpointer)
+
+  def _calibrated(self, session, run_dir, batch, dry_run):
+    """Methods that start from data measure it; those of a run that goes on are as its checkpoint says."""
+    found = checkpoint.committed(os.path.join(run_dir, "checkpoints"))
+    dtype = self.precision.trained
+    if not dry_run and not found:
+      return calibrate.from_data(session, self.objective, batch, self.seed, dtype)
+    methods = runtime.methods_of(found[-1]) if found else session.attached.methods
+    if methods == session.attached.methods:
+      return session
+    return calibrate.reattached(session, methods, self.seed, dtype, {})
 
   def _loop(self, run_dir, session, state, step_fn, feed, put, evaluators, checkpointer) -> Run:
     done, path, stop = int(state.step), os.path.join(run_dir, "metrics.jsonl"), hosts.Stop()

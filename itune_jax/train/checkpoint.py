@@ -115,7 +115,7 @@ class Checkpointer:
     return os.path.join(self.folder, f"{step:06d}") if step >= 0 else None
 
   def restore(self, folder: str, like: state_lib.State) -> tuple[state_lib.State, dict[str, Any]]:
-    """The state of a checkpoint and its constants, on the shardings of `like` and of this run's.
+    """The state of a checkpoint and its constants (which later ones keep), on the shardings of `like` and of this run's.
 
     Raises InputError naming what differs when it is of another model, other methods or another base.
     """
@@ -125,6 +125,7 @@ class Checkpointer:
         f"{folder} was trained on another base model: {meta['base']} there, {self._identity['base']} here"
       )
     found = restore(folder, _Saved(like, self._constants))
+    self._constants = found.constants
     return found.state, found.constants
 
   def _prune(self) -> None:

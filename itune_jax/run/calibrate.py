@@ -1,0 +1,97 @@
+"""Methods that start from data, or from what quantising lost: measured on the mesh, then attached."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from itune_jax.core import contracts
+from itune_jax.core import errors
+from itune_jax.core import log
+from itune_jax.core import rng
+from itune_jax.models import load as load_lib
+from itune_jax.models import view
+from itune_jax.nn import site
+from itune_jax.nn import tree as nn_tree
+from itune_jax.peft import base as peft_base
+from itune_jax.peft import calibrate
+from itune_jax.train import step as step_lib
+
+
+def from_data(session: Any, objective: contracts.Objective, batch: Callable[[int], Any], seed: int, dtype: Any) -> Any:
+  """The session with every method that starts from data attached by what the first batches say.
+
+  Args:
+    batch: global batch k on the mesh, leaves [M, B, T]. seed, dtype: of the adapters, as at the session's opening.
+  """
+  before, methods, statistics = session.attached, [], {}
+  for method in before.methods:
+    kind = getattr(method, "statistic", "")
+    if kind in calibrate.PROBES:
+      with log.timed(f"measured the {kind} of {method.batches} batches for {method.name}"):
+        found = statistics[method.name] = _measured(session, method, kind, objective, batch)
+      method = method.calibrated(found, peft_base.layers_of(session.base.module, method))
+    methods.append(method)
+  if not statistics:
+    return session
+  session = reattached(session, methods, seed, dtype, statistics)
+  measured = tuple(f"/adapters/{name}/" for name in statistics)
+  others = {n: v for n, v in before.params.items() if not any(part in n for part in measured)}
+  return session.with_arrays(others)
+
+
+def reattached(session: Any, methods: Sequence[Any], seed: int, dtype: Any, statistics: Mapping[str, Any]) -> Any:
+  """The session's base with other methods."""
+  base, key = session.base, rng.named(rng.root(seed), "peft")
+  on = dict(mesh=session.mesh, rules=session.rules, dtype=dtype, statistics=statistics)
+  return session.with_attached(peft_base.attach(base.module, base.params, methods, key, **on))
+
+
+def _measured(session, method, kind, objective, batch) -> dict[str, dict[str, Any]]:
+  probe = calibrate.Probe(measures=kind, sites=method.sites)
+  base = session.base
+  probed = peft_base.attach(base.module, base.params, (probe,), rng.root(0), mesh=session.mesh, rules=session.rules)
+  bind = view.Binder.of(probed.module, session.mesh, session.rules, session.binder.compute)
+  observed = {n: probed.params[n] for n in sorted(probed.trainable)}
+  frozen = {n: v for n, v in probed.params.items() if n not in probed.trainable}
+  key = rng.root(0)
+  run = jax.jit(lambda observed, batch: step_lib.gradients(bind, objective, observed, frozen, batch, key)[1])
+  total = run(observed, batch(0))
+  for k in range(1, method.batches):
+    total = jax.tree.map(jnp.add, total, run(observed, batch(k)))
+  return calibrate.collected(total, probe.name)
+
+
+def residuals(
+  base: load_lib.Base, methods: Sequence[Any], reload: Callable[[], load_lib.Base]
+) -> dict[str, dict[str, Any]]:
+  """W - Q by method and site, for methods that start from what quantising the base lost.
+
+  Args:
+    reload: gives the base again, not quantised.
+
+  Raises:
+    InputError when a site is not quantised.
+  """
+  methods = [m for m in methods if getattr(m, "statistic", "") == "residual"]
+  layers = {m.name: tuple(peft_base.layers_of(base.module, m)) for m in methods}
+  for name, paths in layers.items():
+    whole = [path for path in paths if f"{path}/kernel" in base.params]
+    if whole:
+      raise errors.InputError(f"{name} starts from what quantising lost, but {whole[0]} is not quantised (Model.quant)")
+  exact = reload().params if methods else {}
+  return {
+    name: {path: {"kernel": _residual(base, path, exact[f"{path}/kernel"])} for path in paths}
+    for name, paths in layers.items()
+  }
+
+
+def _residual(base, path, exact):
+  node = nn_tree.sites(base.module)[path]
+  skeleton, _ = nn_tree.disassemble(node)
+  arrays = {name: base.params[f"{path}/{name}"] for name in skeleton.names}
+  read = lambda arrays: site.read_kernel(skeleton.build(arrays).kernel, node.core_shape, jnp.float32)
+  for _ in nn_tree.lead(path, base.cfg.stacks):
+    read = jax.vmap(read)
+  return jax.jit(lambda exact, arrays: exact.astype(jnp.float32) - read(arrays))(exact, arrays)
