@@ -55,8 +55,12 @@ class Model:
     top_p: float = 1.0,
     seed: int = 0,
     stop: Sequence[str] | None = None,
+    adapters: Sequence[str | None] | None = None,
   ) -> list[str]:
-    """Answers to prompts (text, or lists of messages) through the chat template. Text behind a stop string is cut."""
+    """Answers to prompts (text, or lists of messages) through the chat template. Text behind a stop string is cut.
+
+    adapters: the name of each prompt's adapter, None for the base, of a model `with_adapters`.
+    """
     renderer = self.session.renderer(chat.Rendering())
     conversations = [[{"role": "user", "content": p}] if isinstance(p, str) else list(p) for p in prompts]
     decode = decode_lib.Decode(
@@ -67,16 +71,21 @@ class Model:
       batch=min(8, max(1, len(prompts))),
     )
     images = [renderer.prompt_images(c) for c in conversations]
-    outputs = self.session.engine().generate([renderer.prompt_ids(c) for c in conversations], decode, images)
+    numbers = self.session.numbers(adapters, len(prompts))
+    outputs = self.session.engine().generate([renderer.prompt_ids(c) for c in conversations], decode, images, numbers)
     return [_cut(self.session.tokenizer.decode(out.tokens, skip_special_tokens=True), stop or ()) for out in outputs]
 
-  def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:
+  def loglikelihood(
+    self, pairs: Sequence[tuple[str, str]], adapters: Sequence[str | None] | None = None
+  ) -> list[tuple[float, bool]]:
     """(sum of log-probabilities in nats, is it the greedy continuation) of (context, continuation) texts.
 
-    Tokenised as lm-evaluation-harness does: white space at the end of the context moves to the continuation.
+    Tokenised as lm-evaluation-harness does: white space at the end of the context moves to the continuation. adapters:
+    as for `generate`.
     """
     ids = [_encode_pair(self.session.tokenizer, *pair) for pair in pairs]
-    return [(s.logprob, s.is_greedy) for s in self.session.engine().score(ids)]
+    numbers = self.session.numbers(adapters, len(ids))
+    return [(s.logprob, s.is_greedy) for s in self.session.engine().score(ids, (), numbers)]
 
   def attach(self, methods: Any, seed: int = 0) -> "Model":
     """This model with methods attached (in place of earlier ones); nothing is copied."""
@@ -89,6 +98,14 @@ class Model:
       s.base.module, s.base.params, methods, rng.named(rng.root(seed), "peft"), mesh=s.mesh, rules=s.rules
     )
     return Model(s.with_attached(attached))
+
+  def with_adapters(self, adapters: Mapping[str, str]) -> "Model":
+    """This model's base with several saved adapters (run directories, checkpoints, PEFT folders) by name.
+
+    `generate` and `loglikelihood` then take a name for each row: one batch serves all of them. Raises InputError, by
+    name, for adapters that cannot differ from row to row (changed kernels, tables, biases, learned tokens, experts).
+    """
+    return Model(runtime.with_adapters(self.session, adapters))
 
   def as_lora(self, rank: int) -> tuple["Model", float]:
     """This model with its adapter as a LoRA of this rank, by SVD, and the share of the update that is lost.

@@ -14,7 +14,16 @@ from itune_jax.core import axes as axes_lib
 
 @functools.partial(
   jax.tree_util.register_dataclass,
-  data_fields=("tokens_BT", "targets_BT", "weights_BT", "segments_BT", "positions_BT", "prefix_BT", "images"),
+  data_fields=(
+    "tokens_BT",
+    "targets_BT",
+    "weights_BT",
+    "segments_BT",
+    "positions_BT",
+    "prefix_BT",
+    "images",
+    "adapters_BT",
+  ),
   meta_fields=(),
 )
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +34,7 @@ class Batch:
   loss (0 for prompts, padding, and the last token of a segment). `prefix_BT` is 1 up to the first trained token of a
   segment: what an encoder reads, and what a prefix-LM sees both ways; causal decoders do not look. `images`
   [B, I, H, W, 3] are the pixels of each row's images in the order of their places, zeros behind them; None without.
+  `adapters_BT` is the number of the adapter of each position, where several ride on one base (`peft.mixed`).
   """
 
   tokens_BT: Any
@@ -34,6 +44,7 @@ class Batch:
   positions_BT: Any
   prefix_BT: Any = None
   images: Any = None
+  adapters_BT: Any = None
 
 
 @functools.partial(
@@ -47,6 +58,7 @@ class Batch:
     "bank",
     "cache_rows_BT",
     "images",
+    "adapters_BT",
     "layer",
     "lead",
   ),
@@ -58,9 +70,9 @@ class Ctx:
 
   `key` is None outside training: dropout and noise are off then. `noise_BT` scales uniform noise on the
   embeddings (NEFTune). `bank` holds arrays that adapters of all layers share. `cache_rows_BT` is set by a
-  packed prefill: the row of the cache that each position belongs to. `images` are those of the batch. `layer` is the
-  number of the layer inside a stack. `lead` are keys [L, K, H, P] and values [L, K, P, H] of learned tokens in front
-  that every segment sees. `mesh` and `rules` are static.
+  packed prefill: the row of the cache that each position belongs to. `images` and `adapters_BT` are those of the
+  batch. `layer` is the number of the layer inside a stack. `lead` are keys [L, K, H, P] and values [L, K, P, H] of
+  learned tokens in front that every segment sees. `mesh` and `rules` are static.
   """
 
   positions_BT: Any
@@ -71,6 +83,7 @@ class Ctx:
   bank: Any = None
   cache_rows_BT: Any = None
   images: Any = None
+  adapters_BT: Any = None
   layer: Any = None
   lead: Any = None
   mesh: Mesh | None = None

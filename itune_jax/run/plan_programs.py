@@ -143,6 +143,7 @@ def decode(model: Model) -> Step:
     whole(jnp.int32, rows),
     jax.eval_shape(lambda: jax.random.split(jax.random.key(0), rows)),
     whole(jnp.bool_, rows),
+    None,  # one adapter
     whole(jnp.float32),
     whole(jnp.float32),
     whole(jnp.int32, 2),

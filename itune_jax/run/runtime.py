@@ -38,6 +38,7 @@ from itune_jax.nn import tree as nn_tree
 from itune_jax.peft import base as peft_base
 from itune_jax.peft import exchange
 from itune_jax.peft import methods as methods_lib
+from itune_jax.peft import mixed
 from itune_jax.peft import tokens as tokens_lib
 from itune_jax.run import calibrate
 from itune_jax.run import specs
@@ -57,6 +58,7 @@ class Session:
   attached: peft_base.Attached
   binder: view.Binder
   images: images_lib.Images | None
+  labels: tuple[str, ...] = ()  # of several adapters of which each row takes one
 
   @property
   def trainable(self) -> dict[str, Any]:
@@ -92,6 +94,16 @@ class Session:
   def renderer(self, rendering: chat.Rendering) -> chat.Renderer:
     """Renders conversations for this model."""
     return chat.Renderer(self.tokenizer, rendering, self.images)
+
+  def numbers(self, names: Sequence[str | None] | None, rows: int) -> list[int] | None:
+    """Each row's adapter by number, by the labels' names; None is the base alone. Raises InputError for others."""
+    if names is None:
+      return None
+    unknown = sorted({str(name) for name in names if name is not None and name not in self.labels})
+    if unknown or len(names) != rows:
+      known = ", ".join(self.labels) or "none (Model.with_adapters gives names)"
+      raise errors.InputError(f"{rows} rows take {rows} adapters' names, or None: got {len(names)}; adapters: {known}")
+    return [mixed.NONE if name is None else self.labels.index(name) for name in names]
 
   def engine(self, progress=lambda n: None) -> engine_lib.Engine:
     """Generation and scoring of this model."""
@@ -204,13 +216,32 @@ def open_session(
   )
   binder = view.Binder.of(attached.module, devices, mesh.rules, precision.compute)
   session = Session(model, devices, mesh.rules, tokenizer, base, attached, binder, _images(path, base.cfg))
-  if not adapter:
-    return session
+  return _filled(session, adapter, pairs) if adapter else session
+
+
+def _filled(session: Session, adapter: str, pairs) -> Session:
+  """The session with a saved adapter's arrays; `pairs` are those of a PEFT folder."""
   if pairs is not None:
-    return session.with_arrays(_placed(attached, exchange.fill(attached, pairs)))
+    return session.with_arrays(_placed(session.attached, exchange.fill(session.attached, pairs)))
   folder = checkpoint_of(adapter)
-  check_base(folder, base)
+  check_base(folder, session.base)
   return session.with_arrays(checkpoint.restore_trainable(folder, session.adapter))
+
+
+def with_adapters(session: Session, adapters: Mapping[str, str]) -> Session:
+  """The session's base with several saved adapters, one of them for each row of a batch (`peft.mixed`).
+
+  Args:
+    adapters: run directories, checkpoints or PEFT folders by the names that rows will give.
+  """
+  base, found = session.base, {}
+  on = dict(mesh=session.mesh, rules=session.rules)
+  for label, adapter in adapters.items():
+    methods, pairs = _methods_of(adapter, session.model, specs.resolve(session.model.base))
+    attached = peft_base.attach(base.module, base.params, methods, rng.root(0), **on)
+    found[label] = _filled(session.with_attached(attached), adapter, pairs).attached
+  both = mixed.combine(base.module, base.params, found, **on)
+  return dataclasses.replace(session.with_attached(both), labels=tuple(adapters))
 
 
 def _footprint(base: load_lib.Base, kind: str) -> str:

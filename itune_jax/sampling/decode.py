@@ -64,8 +64,11 @@ def generate(
   progress: Callable[[int], None] = lambda n: None,
   images: Sequence[Any] = (),
   one_token: tuple[Any, Any] | None = None,
+  adapters: Sequence[int] | None = None,
 ) -> list[Generation]:
   """Continues prompts of token ids, in the order given. images: pixels [I, H, W, 3] of each prompt or None.
+
+  adapters: the number of each prompt's adapter, where several ride on one base (`peft.mixed`).
 
   one_token: what `for_one_token` gave for these parameters, where it is kept from call to call.
 
@@ -85,6 +88,10 @@ def generate(
     members = order[at : at + decode.batch]
     seen = [images[i] if images else None for i in members]
     packed = _pack([prompts[i] for i in members], seen, decode.batch, _shards(bind))
+    own_B = None
+    if adapters is not None:
+      own_B = np.asarray([adapters[i] for i in members] + [0] * (decode.batch - len(members)), np.int32)
+      packed = packed._replace(batch=dataclasses.replace(packed.batch, adapters_BT=own_B[packed.cache_rows_RT]))
     slots = -(-(max(len(prompts[i]) for i in members) + decode.max_new_tokens) // BUCKET) * BUCKET
     keys_B = jnp.stack([rng.named(key, i) for i in members + members[-1:] * (decode.batch - len(members))])
     live_B = jnp.arange(decode.batch) < len(members)
@@ -97,6 +104,7 @@ def generate(
         packed.lengths_B,
         keys_B,
         live_B,
+        own_B,
         jnp.float32(decode.temperature),
         jnp.float32(decode.top_p),
         stops,
@@ -176,14 +184,17 @@ def loop_program(bind: Any, new: int) -> Callable:
   """The compiled decoding of `new` tokens of one binder; jit adds one version per shape."""
 
   @jax.jit
-  def loop(params, cache, last_BD, lengths_B, keys_B, live_B, temperature, top_p, stops):
+  def loop(params, cache, last_BD, lengths_B, keys_B, live_B, own_B, temperature, top_p, stops):
     model = bind(params)
     B = lengths_B.shape[0]
     if model.is_apart:
       cache = jax.tree.map(lambda c: c.by_layer(), cache, is_leaf=lambda c: isinstance(c, cache_lib.Cache))
 
     def context(positions_BT, valid_BT):
-      return model.context(batch_lib.Batch(None, None, None, valid_BT.astype(jnp.int32), positions_BT))
+      own_BT = None if own_B is None else own_B[:, None]
+      return model.context(
+        batch_lib.Batch(None, None, None, valid_BT.astype(jnp.int32), positions_BT, adapters_BT=own_BT)
+      )
 
     def pick(step, hidden_BD, done_B, count_B, out_BS, logprob_BS):
       """Chooses token number `step` of every row and books it, unless it ends the row."""

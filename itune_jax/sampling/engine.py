@@ -30,9 +30,14 @@ class Engine:
     return dataclasses.replace(self, params=params)
 
   def generate(
-    self, prompts: Sequence[Sequence[int]], decode: decode_lib.Decode, images: Sequence[Any] = ()
+    self,
+    prompts: Sequence[Sequence[int]],
+    decode: decode_lib.Decode,
+    images: Sequence[Any] = (),
+    adapters: Sequence[int] | None = None,
   ) -> list[decode_lib.Generation]:
-    """Continues prompts of ids; `images` holds the pixels of each, or None, where any has some."""
+    """Continues prompts of ids; `images` holds the pixels of each, or None, where any has some; `adapters` the number
+    of each one's adapter, where several ride on one base."""
     return decode_lib.generate(
       self.bind,
       self.params,
@@ -43,10 +48,11 @@ class Engine:
       self.progress,
       images=images,
       one_token=self._one_token,
+      adapters=adapters,
     )
 
-  def score(self, pairs, images: Sequence[Any] = ()) -> list[score.Score]:
-    """Log-likelihoods of (context ids, continuation ids); `images` as for `generate`, by pair."""
+  def score(self, pairs, images: Sequence[Any] = (), adapters: Sequence[int] | None = None) -> list[score.Score]:
+    """Log-likelihoods of (context ids, continuation ids); `images` and `adapters` as for `generate`, by pair."""
     return score.loglikelihood(
       self.bind,
       self.params,
@@ -56,6 +62,7 @@ class Engine:
       put=self._put,
       progress=self.progress,
       images=images,
+      adapters=adapters,
     )
 
   def totals(self, batches) -> dict[str, float]:

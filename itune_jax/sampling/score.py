@@ -1,6 +1,7 @@
 """Log-likelihoods and held-out losses on packed rows: the vocabulary is projected only where a score is asked."""
 
 from collections.abc import Callable, Iterable, Sequence
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -35,10 +36,12 @@ def loglikelihood(
   put: Callable = lambda x: x,
   progress: Callable[[int], None] = lambda n: None,
   images: Sequence[Any] = (),
+  adapters: Sequence[int] | None = None,
 ) -> list[Score]:
   """Scores (context ids, continuation ids), in the order given; each is a segment of a packed row.
 
-  images: pixels [I, H, W, 3] in each context or None, where any has some.
+  images: pixels [I, H, W, 3] in each context or None, where any has some. adapters: the number of each pair's adapter,
+  where several ride on one base (`peft.mixed`).
 
   Raises InputError for an empty context or continuation, or one longer than `max_length`.
   """
@@ -59,6 +62,8 @@ def loglikelihood(
   for at in range(0, len(packed), rows):
     members = packed[at : at + rows]
     batch = pack.fill([[items[i] for i in row] for row in members] + [[]] * (rows - len(members)), row_length)
+    if adapters is not None:
+      batch = dataclasses.replace(batch, adapters_BT=_by_segment(adapters, members, batch.segments_BT))
     nll_BT, hit_BT = losses(bind, params, put(batch))
     for b, row in enumerate(members):
       for segment, i in enumerate(row, 1):
@@ -66,6 +71,14 @@ def loglikelihood(
         found[i] = Score(-float(nll_BT[b, here].sum(dtype=np.float64)), bool(hit_BT[b, here].all()), int(here.sum()))
     progress(sum(map(len, members)))
   return [found[i] for i in range(len(pairs))]
+
+
+def _by_segment(adapters: Sequence[int], members, segments_BT):
+  """The adapter's number [B, T] at every position of packed rows."""
+  numbers_BT = np.zeros(segments_BT.shape, np.int32)
+  for b, row in enumerate(members):
+    numbers_BT[b] = np.asarray([0, *(adapters[i] for i in row)], np.int32)[segments_BT[b]]
+  return numbers_BT
 
 
 def losses(bind: Callable, params: Any, batch: batch_lib.Batch) -> tuple[np.ndarray, np.ndarray]:

@@ -115,7 +115,7 @@ class Checkpointer:
     return os.path.join(self.folder, f"{step:06d}") if step >= 0 else None
 
   def restore(self, folder: str, like: state_lib.State) -> tuple[state_lib.State, dict[str, Any]]:
-    """The state of a checkpoint and its constants (which later ones keep), on the shardings of `like` and of this run's.
+    """The state of a checkpoint and its constants (later ones keep them), on the shardings of `like` and of this run's.
 
     Raises InputError naming what differs when it is of another model, other methods or another base.
     """

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from itune_jax import api
+from itune_jax.core import errors
 from itune_jax.peft import lora
 from itune_jax.run import cli
 
@@ -41,6 +42,14 @@ def test_attach_save_load_and_peft(run, tmp_path):
   api.export_peft(model, str(tmp_path / "peft"))
   np.testing.assert_allclose(api.load(str(tmp_path / "peft")).logits(tokens), model.logits(tokens), atol=1e-5)
   assert np.abs(model.logits(tokens) - base.logits(tokens)).max() > 1e-3
+  both = api.load(str(tmp_path / "hf")).with_adapters({"mine": str(tmp_path / "saved"), "peft": str(tmp_path / "peft")})
+  pair = ("a b", " c")
+  scores = both.loglikelihood([pair] * 3, adapters=["mine", None, "peft"])
+  expected = [m.loglikelihood([pair])[0] for m in (model, base, model)]
+  np.testing.assert_allclose([s for s, _ in scores], [s for s, _ in expected], rtol=1e-4)
+  assert len(both.generate(["Hi", "Ho"], max_new_tokens=2, adapters=["peft", None])) == 2
+  with pytest.raises(errors.InputError, match=r"2 rows take 2 adapters' names, or None: got 2; adapters: mine, peft"):
+    both.generate(["Hi", "Ho"], adapters=["peft", "law"])
 
 
 def test_stop_strings_cut():
