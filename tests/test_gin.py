@@ -4,8 +4,10 @@ import pathlib
 import re
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from itune_jax.core import contracts
 from itune_jax.run import cli
 from itune_jax.run import gin_setup
 from itune_jax.run import train
@@ -77,3 +79,13 @@ def test_loraplus_gives_b_a_rate_of_its_own():
     updates, state = transform.update(params, state, params)
   a, b, magnitude = (float(updates[name][0]) for name in names)
   assert a < 0 and b / a == pytest.approx(16) and magnitude == pytest.approx(a)
+
+
+@pytest.mark.parametrize("part", sorted(path.name for path in (ROOT / "optim").glob("*.gin")))
+def test_every_optimizer_makes_a_step(part):
+  gin_setup.parse("train", ["recipes/llama_tiny.gin", f"optim/{part}"], [])
+  params = {"blocks/attn/q/kernel": jnp.ones((2, 4, 8)), "norm/scale": jnp.ones(4)}
+  leaves = {"blocks/attn/q/kernel": contracts.Leaf(1, 1), "norm/scale": contracts.Leaf(0, 0)}
+  transform, _ = gin_setup.call(train.Train).optimizer.make(10, params, leaves)
+  updates, _ = transform.update(params, transform.init(params), params)
+  assert all((np.asarray(u) < 0).any() for u in updates.values())

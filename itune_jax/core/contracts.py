@@ -18,6 +18,13 @@ class Sums(NamedTuple):
   metrics: dict[str, tuple[Any, Any]]
 
 
+class Leaf(NamedTuple):
+  """How a parameter is laid out: stacked axes in front, then the contracted axes of a matrix (0 of what is none)."""
+
+  lead: int
+  num_in: int
+
+
 class View(Protocol):
   """The model as an objective sees it: bound to one set of parameters, inside a trace."""
 

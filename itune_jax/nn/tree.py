@@ -8,6 +8,7 @@ from typing import Any
 from flax import nnx
 import jax
 
+from itune_jax.core import contracts
 from itune_jax.nn import site
 
 
@@ -58,6 +59,13 @@ def sites(module: nnx.Module) -> dict[str, Any]:
 def lead(path: str, stacks: Mapping[str, int]) -> tuple[int, ...]:
   """The stacked axes in front of a site's or parameter's arrays. `stacks` maps module paths to depths."""
   return tuple(depth for prefix, depth in sorted(stacks.items()) if path.startswith(prefix + "/"))
+
+
+def leaves(module: Any) -> dict[str, contracts.Leaf]:
+  """How every parameter of a model is laid out, by path."""
+  kernels = {f"{path}/kernel": node.num_in for path, node in sites(module).items() if isinstance(node, site.Proj)}
+  names = metadata(module)
+  return {name: contracts.Leaf(len(lead(name, module.cfg.stacks)), kernels.get(name, 0)) for name in names}
 
 
 def expanded(path: str, stacks: Mapping[str, int]) -> tuple[str, ...]:

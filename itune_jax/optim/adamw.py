@@ -1,12 +1,14 @@
 """AdamW (Loshchilov & Hutter 2019) with global-norm clipping and groups of parameters by path."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 import dataclasses
 import re
+import types
 
 import optax
 
 from itune_jax.core import check
+from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.optim import schedule as schedule_lib
 
@@ -38,28 +40,49 @@ class AdamW:
   def __post_init__(self):
     check.check_types(self)
 
-  def make(self, steps: int, names: Iterable[str]) -> tuple[optax.GradientTransformation, optax.Schedule]:
+  def make(
+    self, steps: int, names: Iterable[str], leaves: Mapping[str, contracts.Leaf] = types.MappingProxyType({})
+  ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The transformation over flat parameters of these paths, and the schedule (to be logged).
 
-    Raises InputError when a group matches no parameter.
+    Args:
+      leaves: how a parameter is laid out, for optimizers that look at layers and matrices.
+
+    Raises:
+      InputError when a group matches no parameter.
     """
     names = list(names)
     rate = self.schedule.make(steps)
     groups = (*self.groups, Group(pattern=r".*/(scale|bias)"), Group(pattern=".*", weight_decay=self.weight_decay))
     for group in self.groups:
-      if not any(re.fullmatch(group.pattern, name) for name in names):
+      if not any(matches(group.pattern, name) for name in names):
         raise errors.InputError(
           f"AdamW group {group.pattern!r} matches no trained parameter; they are: {', '.join(sorted(names))}"
         )
-    label = lambda name: next(i for i, group in enumerate(groups) if re.fullmatch(group.pattern, name))
-    rules: dict[Hashable, optax.GradientTransformation] = {i: self._one(rate, group) for i, group in enumerate(groups)}
-    chain = [optax.clip_by_global_norm(self.clip)] if self.clip else []
-    chain.append(optax.partition(rules, lambda params: {name: label(name) for name in params}))
+    number = lambda name: next(i for i, group in enumerate(groups) if matches(group.pattern, name))
+    kinds = {name: (number(name), self.kind(name, leaves.get(name))) for name in names}
+    label = {name: str(kind) for name, kind in kinds.items()}  # a tuple would be a tree
+    scaled = lambda group: optax.scale_by_learning_rate(lambda step: rate(step) * group.rate_scale)
+    rules: dict[Hashable, optax.GradientTransformation] = {
+      str((i, kind)): optax.chain(self.direction(kind, groups[i]), scaled(groups[i])) for i, kind in set(kinds.values())
+    }
+    chain = [*self.first(names, leaves), *([optax.clip_by_global_norm(self.clip)] if self.clip else [])]
+    chain.append(optax.partition(rules, lambda params: {name: label[name] for name in params}))
     return optax.chain(*chain), rate
 
-  def _one(self, rate, group):
-    return optax.chain(
-      optax.scale_by_adam(self.b1, self.b2, self.eps),
-      optax.add_decayed_weights(group.weight_decay),
-      optax.scale_by_learning_rate(lambda step: rate(step) * group.rate_scale),
-    )
+  def kind(self, name: str, leaf: contracts.Leaf | None) -> Hashable:
+    """What `direction` is told of a parameter."""
+    return None
+
+  def first(self, names: list[str], leaves: Mapping[str, contracts.Leaf]) -> list[optax.GradientTransformation]:
+    """What comes before clipping."""
+    return []
+
+  def direction(self, kind: Hashable, group: Group) -> optax.GradientTransformation:
+    """The step of parameters of one kind, decay included, for a rate of one."""
+    return optax.chain(optax.scale_by_adam(self.b1, self.b2, self.eps), optax.add_decayed_weights(group.weight_decay))
+
+
+def matches(pattern: str, name: str) -> bool:
+  """Whether a regex matches all of a path."""
+  return re.fullmatch(pattern, name) is not None

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
+from itune_jax.core import contracts
 from itune_jax.core import axes as axes_lib
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import numerics
@@ -17,6 +18,7 @@ from itune_jax.models import hf_config
 from itune_jax.models import load as load_lib
 from itune_jax.models import published
 from itune_jax.models import view
+from itune_jax.nn import tree as nn_tree
 from itune_jax.peft import base as peft_base
 from itune_jax.run import runtime
 from itune_jax.run import specs
@@ -39,6 +41,7 @@ class Model(NamedTuple):
   binder: view.Binder
   trainable: dict[str, Any]
   frozen: dict[str, Any]
+  leaves: dict[str, contracts.Leaf]
 
   @property
   def params(self) -> dict[str, Any]:
@@ -88,7 +91,7 @@ def open_model(run: train_lib.Train, devices: Any) -> Model:
   binder = view.Binder.of(attached.module, mesh, rules, run.precision.compute)
   trainable = {n: attached.params[n] for n in sorted(attached.trainable)}
   frozen = {n: v for n, v in attached.params.items() if n not in trainable}
-  return Model(run, cfg, mesh, rules, binder, trainable, frozen)
+  return Model(run, cfg, mesh, rules, binder, trainable, frozen, nn_tree.leaves(attached.module))
 
 
 def shape_of(model: specs.Model) -> Any:
@@ -103,7 +106,7 @@ def shape_of(model: specs.Model) -> Any:
 def train(model: Model) -> Step:
   """One optimizer step on PACKING, in MICRO_BATCHES."""
   run = model.run
-  transform, rate = run.optimizer.make(run.steps, model.trainable)
+  transform, rate = run.optimizer.make(run.steps, model.trainable, model.leaves)
   transform = peft_base.around(run.peft, transform, run.steps)
   state = state_lib.abstract(model.trainable, transform, model.mesh)
   where = {name: value.sharding for name, value in model.trainable.items()}

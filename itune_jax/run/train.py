@@ -25,6 +25,7 @@ from itune_jax.dist import hosts
 from itune_jax.dist import mesh as mesh_lib
 from itune_jax.dist import shard
 from itune_jax.nn import stack
+from itune_jax.nn import tree as nn_tree
 from itune_jax.peft import base as peft_base
 from itune_jax.run import calibrate
 from itune_jax.run import gin_setup
@@ -95,7 +96,9 @@ class Train:
       session = _warm(session, self.warm_start)
     evaluators = [e.bind(renderer, self.seed) for e in self.evals]
     # --- optimizer, state, step ---
-    transform, rate = self.optimizer.make(self.steps, session.attached.trainable)
+    transform, rate = self.optimizer.make(
+      self.steps, session.attached.trainable, nn_tree.leaves(session.attached.module)
+    )
     transform = peft_base.around(session.attached.methods, transform, self.steps)
     state = state_lib.create(session.trainable, transform, self.seed, session.mesh)
     where = {name: value.sharding for name, value in state.trainable.items()}

@@ -87,11 +87,8 @@ def generate(
   for at in range(0, len(order), decode.batch):
     members = order[at : at + decode.batch]
     seen = [images[i] if images else None for i in members]
-    packed = _pack([prompts[i] for i in members], seen, decode.batch, _shards(bind))
-    own_B = None
-    if adapters is not None:
-      own_B = np.asarray([adapters[i] for i in members] + [0] * (decode.batch - len(members)), np.int32)
-      packed = packed._replace(batch=dataclasses.replace(packed.batch, adapters_BT=own_B[packed.cache_rows_RT]))
+    own = None if adapters is None else [adapters[i] for i in members]
+    packed = _pack([prompts[i] for i in members], seen, own, decode.batch, _shards(bind))
     slots = -(-(max(len(prompts[i]) for i in members) + decode.max_new_tokens) // BUCKET) * BUCKET
     keys_B = jnp.stack([rng.named(key, i) for i in members + members[-1:] * (decode.batch - len(members))])
     live_B = jnp.arange(decode.batch) < len(members)
@@ -104,7 +101,7 @@ def generate(
         packed.lengths_B,
         keys_B,
         live_B,
-        own_B,
+        packed.own_B,
         jnp.float32(decode.temperature),
         jnp.float32(decode.top_p),
         stops,
@@ -122,9 +119,10 @@ class _Packed(NamedTuple):
   cache_rows_RT: np.ndarray
   last_B: np.ndarray  # where each prompt's last token stands, in the flattened rows
   lengths_B: np.ndarray
+  own_B: np.ndarray | None  # the number of each row's adapter
 
 
-def _pack(prompts, images, batch: int, shards: int) -> _Packed:
+def _pack(prompts, images, own, batch: int, shards: int) -> _Packed:
   """Prompts in `shards` packed rows; their length grows by half from bucket to bucket, to compile few shapes."""
   lengths, row_length = list(map(len, prompts)), PREFILL_BUCKET
   while row_length < max(lengths) or len(rows := pack.best_fit_decreasing(lengths, row_length)) > shards:
@@ -140,7 +138,9 @@ def _pack(prompts, images, batch: int, shards: int) -> _Packed:
       cache_rows[r, at : at + lengths[i]] = i
       at += lengths[i]
       last_B[i] = r * row_length + at - 1
-  return _Packed(filled, cache_rows, last_B, np.asarray(lengths + [1] * (batch - len(lengths)), np.int32))
+  own_B = None if own is None else np.asarray([*own, *[0] * (batch - len(own))], np.int32)
+  filled = filled if own_B is None else dataclasses.replace(filled, adapters_BT=own_B[cache_rows])
+  return _Packed(filled, cache_rows, last_B, np.asarray(lengths + [1] * (batch - len(lengths)), np.int32), own_B)
 
 
 def _shards(bind) -> int:

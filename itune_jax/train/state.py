@@ -47,10 +47,25 @@ def abstract(trainable: dict[str, Any], optimizer: optax.GradientTransformation,
 
 
 def _like(optimizer, trainable, where, mesh):
-  """Moments lie where their parameters lie; counters are replicated."""
-  shapes = jax.eval_shape(optimizer.init, trainable)
-  by_path = lambda path, leaf: next(
-    (where[k.key] for k in reversed(path) if getattr(k, "key", None) in where and leaf.shape == trainable[k.key].shape),
-    shard.replicated(mesh),
-  )
-  return jax.tree_util.tree_map_with_path(by_path, shapes)
+  """Moments lie where their parameters lie, along the axes that they share; counters are replicated."""
+
+  def of(path, leaf):
+    name = next((k.key for k in reversed(path) if getattr(k, "key", None) in where), None)
+    if name is None or not leaf.shape:
+      return shard.replicated(mesh)
+    return (
+      where[name] if leaf.shape == trainable[name].shape else _shared(leaf.shape, trainable[name].shape, where[name])
+    )
+
+  return jax.tree_util.tree_map_with_path(of, jax.eval_shape(optimizer.init, trainable))
+
+
+def _shared(shape, whole, where):
+  """The sharding of what has some axes of a parameter, in front and at the end, and others between."""
+  spec = (*where.spec, *(None,) * (len(whole) - len(where.spec)))
+  pairs = list(zip(shape, whole, strict=False))
+  front = next((i for i, (a, b) in enumerate(pairs) if a != b), len(pairs))
+  behind = next((i for i, (a, b) in enumerate(zip(shape[::-1], whole[::-1], strict=False)) if a != b), 0)
+  behind = min(behind, len(shape) - front, len(whole) - front)
+  middle = (None,) * (len(shape) - front - behind)
+  return jax.NamedSharding(where.mesh, jax.P(*spec[:front], *middle, *spec[len(spec) - behind :]))
