@@ -21,6 +21,7 @@ from itune_jax.core import files
 from itune_jax.nn import tree as nn_tree
 from itune_jax.peft import base as base_lib
 from itune_jax.peft import codec
+from itune_jax.peft import experts
 from itune_jax.peft import full as full_lib
 from itune_jax.peft import methods as methods_lib
 from itune_jax.peft import opened as opened_lib
@@ -192,6 +193,8 @@ def load(folder: str, model: Any, layout: Layout) -> tuple[tuple[Any, ...], Valu
     tensors = safetensors.numpy.load_file(path)
   except (OSError, safetensors.SafetensorError) as e:
     raise errors.InputError(f"{path}: missing, truncated or corrupt ({e})") from None
+  if config.get("target_parameters"):
+    tensors = experts.unfused(config, tensors, _modules(model, layout), _PREFIX)
   values = Values()
   if hasattr(kind, "peft_whole"):
     method, values.whole[name] = kind.from_peft_whole(config, tensors, model.cfg)

@@ -167,7 +167,6 @@ class Lora(ranks.Scaled):
     "lora_embedding_B",
   )
   peft_plain = {
-    "target_parameters": None,
     "layer_replication": None,
     "use_qalora": False,
     "alora_invocation_tokens": None,
