@@ -26,8 +26,8 @@ SITES = ("attn/q", "attn/k", "attn/v", "attn/o", "mlp/gate", "mlp/up", "mlp/down
 GROUPS = {
   "lora": ("dropout", "dora", "lora bias", "pissa", "patterns", "rslora", "olora"),
   "products": ("vera", "loha", "lokr", "hira", "delora", "gralora", "randlora"),
-  "rotations": ("oft", "road_1", "hra", "boft", "miss", "c3a", "boft twice"),
-  "sparse": ("ia3", "shira", "vblora", "mora", "fourierft", "adalora", "miss mini"),
+  "rotations": ("oft", "road_1", "hra", "boft", "miss", "c3a", "boft twice", "miss bat"),
+  "sparse": ("ia3", "shira", "vblora", "mora", "fourierft", "adalora", "miss mini", "routed"),
   "activations": ("houlsby", "loreft", "direft", "parallel", "mode"),
   "in front": ("prompt", "prefix mlp"),
 }

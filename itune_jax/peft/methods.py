@@ -28,6 +28,7 @@ from itune_jax.peft import prompt
 from itune_jax.peft import randlora
 from itune_jax.peft import reft
 from itune_jax.peft import road
+from itune_jax.peft import routed
 from itune_jax.peft import shira
 from itune_jax.peft import tokens
 from itune_jax.peft import vblora
@@ -57,6 +58,7 @@ METHODS = {
   "RandLora": randlora.RandLora,
   "Reft": reft.Reft,
   "Road": road.Road,
+  "Routed": routed.Routed,
   "Shira": shira.Shira,
   "Tokens": tokens.Tokens,
   "VbLora": vblora.VbLora,

@@ -11,6 +11,7 @@ from itune_jax.core import check
 from itune_jax.nn import site
 from itune_jax.peft import codec
 from itune_jax.peft import ranks
+from itune_jax.peft import weight
 
 
 class MissAdapter(site.Adapter):
@@ -41,12 +42,30 @@ class MissAdapter(site.Adapter):
     return d.reshape(d.shape[0], *self.out_shape)
 
 
+class BatAdapter(weight.WeightAdapter):
+  """Blocks d [out/R, R, R]: every block W_ij [R, R] of W [out, in] becomes W_ij + W_ij d_i + d_i."""
+
+  def __init__(self, spec: site.SiteSpec, rank: int):
+    super().__init__(spec)
+    self.d = site.AdapterParam(jnp.zeros((self.fan_out // rank, rank, rank)), axes=(None, None, None))
+
+  def changed(self, w, bank):
+    d, R = self.d[...].astype(jnp.float32), self.d.shape[-1]
+    blocks = w.reshape(-1, R, d.shape[0], R)  # [in/R, R in, out/R, R out]
+    added = jnp.einsum("mdja,jdc->mcja", blocks, d) + jnp.transpose(d, (2, 0, 1))[None]
+    return w + added.reshape(w.shape)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Miss:
-  """The method. mini: how many outputs have rows of their own, repeated over the others; 0 for all."""
+  """The method. mini: how many outputs have rows of their own, repeated over the others; 0 for all.
+
+  bat: multiply blocks of W too (Bone's "Bat"); the rank must then divide inputs and outputs.
+  """
 
   rank: int = 64
   mini: int = 0
+  bat: bool = False
   sites: str = ranks.PROJECTIONS
   name: str = "miss"
   peft_type = "MISS"
@@ -56,9 +75,17 @@ class Miss:
     check.check_types(self)
     check.require(self.rank > 0 and self.mini >= 0, f"Miss(rank={self.rank}, mini={self.mini}): rank > 0 and mini >= 0")
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> MissAdapter:
+    check.require(not (self.mini and self.bat), "Miss: mini or bat, not both")
+
+  def make(self, spec: site.SiteSpec, key, w=None) -> MissAdapter | BatAdapter:
     """The adapter of one layer; d is zero, so the model is unchanged at first."""
     fan_in, fan_out = math.prod(spec.in_shape), math.prod(spec.out_shape)
+    if self.bat:
+      check.require(
+        fan_in % self.rank == 0 and fan_out % self.rank == 0,
+        f"Miss.rank = {self.rank} does not divide the matrix of {spec.name}, {fan_in} by {fan_out}, into blocks (bat)",
+      )
+      return BatAdapter(spec, self.rank)
     check.require(self.rank <= fan_in, f"Miss.rank = {self.rank} is larger than the {fan_in} inputs of {spec.name}")
     check.require(
       not self.mini or fan_out % self.mini == 0, f"Miss.mini = {self.mini} does not divide {fan_out} of {spec.name}"
@@ -66,7 +93,9 @@ class Miss:
     return MissAdapter(spec, self.rank, self.mini)
 
   def peft_write(self, part: codec.Part) -> codec.Arrays:
-    """[r, out]."""
+    """[r, out], or blocks."""
+    if self.bat:
+      return {"miss_block": part.leaves["d"]}
     return {"miss_block": part.leaves["d"].reshape(self.rank, -1)}
 
   def peft_config(self, parts: Sequence[codec.Part]) -> dict[str, Any]:
@@ -74,18 +103,20 @@ class Miss:
     return {
       "r": self.rank,
       "mini_r": self.mini or 1,
-      "init_weights": "mini" if self.mini else True,
+      "init_weights": "bat" if self.bat else "mini" if self.mini else True,
       "miss_dropout": 0.0,
     }
 
   @classmethod
   def from_peft(cls, config: Mapping[str, Any], parts: Sequence[codec.Part]) -> Self:
-    """The method of a folder. Raises InputError for "bat", which multiplies by W."""
+    """The method of a folder."""
     kind = config.get("init_weights", True)
-    check.require(kind != "bat", "MiSS with init_weights = 'bat' is not supported (True and 'mini' are)")
-    return cls(rank=config["r"], mini=config["mini_r"] if kind == "mini" else 0, sites=codec.sites_of(parts))
+    mini = config["mini_r"] if kind == "mini" else 0
+    return cls(rank=config["r"], mini=mini, bat=kind == "bat", sites=codec.sites_of(parts))
 
   def peft_read(self, part: codec.Part) -> codec.Arrays:
     """In our shape."""
+    if self.bat:
+      return {"d": codec.shaped(part.tensors["miss_block"], (part.fan_out // self.rank, self.rank, self.rank), part)}
     shape = (self.rank, self.mini) if self.mini else (self.rank, *part.spec.out_shape)
     return {"d": codec.shaped(part.tensors["miss_block"], shape, part)}

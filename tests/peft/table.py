@@ -29,6 +29,7 @@ from itune_jax.peft import prompt
 from itune_jax.peft import randlora
 from itune_jax.peft import reft
 from itune_jax.peft import road
+from itune_jax.peft import routed
 from itune_jax.peft import shira
 from itune_jax.peft import tokens
 from itune_jax.peft import vblora
@@ -104,11 +105,14 @@ TABLE = {
   "hra orthogonal": Row(hra.Hra(rank=R, orthogonal=True, sites=S), 2 * R * IN, None),
   "miss": Row(miss.Miss(rank=7, sites=S), 2 * 7 * OUT),
   "miss mini": Row(miss.Miss(rank=8, mini=4, sites=S), 2 * 3 * 8 * 4),
+  "miss bat": Row(miss.Miss(rank=8, bat=True, sites=S), 2 * 8 * OUT),
   "randlora": Row(randlora.RandLora(rank=R, alpha=8.0, sites=S), 2 * ((16 + 64) + (8 + 16) + (16 + 64))),
   "shira": Row(shira.Shira(rank=2, sites=S), 2 * 2 * (IN + OUT)),
   "c3a": Row(c3a.C3a(block=8, sites=S), 2 * (2 * 2 + 2 + 2 * 4) * 8),
   "road_1": Row(road.Road(group=8, sites=S), 2 * OUT),
   "road_4": Row(road.Road(variant="road_4", group=8, sites=S), 2 * 4 * OUT),
+  "routed": Row(routed.Routed(experts=3, rank=2, sites=S), 2 * (3 * 2 * (IN + OUT) + 3 * IN), merges=False),
+  "routed all": Row(routed.Routed(experts=2, rank=2, top=0, sites=S), 2 * (2 * 2 * (IN + OUT) + 2 * IN), merges=False),
   "delora": Row(delora.Delora(rank=R, sites=S), 2 * (R * (IN + OUT) + 3)),
   "gralora": Row(gralora.Gralora(rank=R, hybrid=2, sites=S), 2 * (R + 2) * (IN + OUT)),
   "vblora": Row(vblora.VbLora(rank=R, vectors=16, length=8, sites=S), 2 * R * (IN + OUT) // 8 * 16 + 16 * 8, None),
@@ -125,7 +129,8 @@ TABLE = {
 # Other settings of methods that have a row already: these run under `full`.
 VARIANTS = (
   "rslora", "some dora", "olora", "orthogonal", "gaussian", "tokens", "ia3 one layer", "lokr both", "oft exact",
-  "boft twice", "hra orthogonal", "miss mini", "road_4", "parallel", "direft", "prefix mlp", "p-tuning",
+  "boft twice", "hra orthogonal", "miss mini", "miss bat", "routed all", "road_4", "parallel", "direft",
+  "prefix mlp", "p-tuning",
 )  # fmt: skip
 
 

@@ -103,6 +103,7 @@ TABLE = {
   "hra": (hra.Hra(rank=4, sites=QV), lambda: peft.HRAConfig(r=4)),
   "hra orthogonal": (hra.Hra(rank=4, orthogonal=True, sites=QV), lambda: peft.HRAConfig(r=4, apply_GS=True)),
   "miss": (miss.Miss(rank=8, sites=QV), lambda: peft.MissConfig(r=7)),
+  "miss bat": (miss.Miss(rank=8, bat=True, sites=QV), lambda: peft.MissConfig(r=8, init_weights="bat")),
   "miss mini": (miss.Miss(rank=8, mini=4, sites=QV), lambda: peft.MissConfig(r=8, mini_r=4, init_weights="mini")),
   "randlora": (randlora.RandLora(rank=4, alpha=8, sites=QV), lambda: peft.RandLoraConfig(r=4, randlora_alpha=8)),
   "shira": (shira.Shira(rank=4, sites=QV), lambda: peft.ShiraConfig(r=4)),
