@@ -215,11 +215,21 @@ def _merge(p):
   )
   p.add_argument(
     "--how",
-    choices=("linear", "soup", "ties", "dare", "dare_ties", "slerp"),
+    choices=("linear", "soup", "ties", "dare", "dare_ties", "slerp", "magnitude_prune"),
     default="linear",
     help="how what several do to the weights is combined (default: linear, the weighted sum)",
   )
-  p.add_argument("--density", type=float, default=0.2, help="ties, dare: share of the values that stays (default: 0.2)")
+  p.add_argument(
+    "--factors",
+    action="store_true",
+    help="combine A with A and B with B, as peft's add_weighted_adapter (linear, ties, magnitude_prune)",
+  )
+  p.add_argument(
+    "--density",
+    type=float,
+    default=0.2,
+    help="ties, dare, magnitude_prune: share of the values that stays (default: 0.2)",
+  )
   p.add_argument("--scale", type=float, default=1.0, help="factor of the result (default: 1)")
   p.add_argument("--seed", type=int, default=0, help="of what dare drops (default: 0)")
   p.add_argument(

@@ -14,6 +14,7 @@ from itune_jax.core import log
 from itune_jax.data import chat
 from itune_jax.peft import arithmetic
 from itune_jax.peft import base as peft_base
+from itune_jax.peft import factors
 from itune_jax.run import export
 from itune_jax.run import gin_setup
 from itune_jax.run import runtime
@@ -25,7 +26,7 @@ def merge(
   model: specs.Model,
   rendering: chat.Rendering,
   adapters: tuple[str, ...] = (),
-  combine: arithmetic.Combine = arithmetic.Combine(),
+  combine: arithmetic.Combine | factors.Combine = arithmetic.Combine(),
   format: str = "hf",
   rank: int = 0,
   dtype: str = "float32",
@@ -39,7 +40,8 @@ def merge(
   if len(adapters) == 1 and format == "hf" and combine == arithmetic.Combine():
     given: dict[str, Any] = dict(adapter=adapters[0], format="hf", dtype=dtype, out=out, dequantise=dequantise)
     return export.export(model=model, rendering=rendering, **given)
-  check.require(format == "hf" or rank > 0, "a LoRA of which rank? give --rank")
+  by_factors = isinstance(combine, factors.Combine)
+  check.require(format == "hf" or rank > 0 or by_factors, "a LoRA of which rank? give --rank")
   model = runtime.model_behind(model, adapters[0])
   check.require(model.quant is None or dequantise, "the base was quantised in training: give --dequantise")
   model = dataclasses.replace(model, quant=None)
@@ -47,12 +49,17 @@ def merge(
   for adapter in adapters:
     session = runtime.open_session(model, adapter=adapter)
     with log.timed(f"what {adapter} does to the weights"):
-      updates.append(arithmetic.update_of(session.attached, session.base.params))
+      updates.append(session.attached if by_factors else arithmetic.update_of(session.attached, session.base.params))
     digests.add(session.base.digest)
   if session is None or len(digests) > 1:
     raise errors.InputError(f"adapters of {len(digests)} different bases cannot be combined: {', '.join(adapters)}")
   update = combine(updates)
-  facts = {"adapters": list(adapters), "combine": dataclasses.asdict(combine)}
+  facts = {"adapters": list(adapters), "combine": dataclasses.asdict(combine), "factors": by_factors}
+  if isinstance(update, peft_base.Attached):
+    kind = "hf" if format == "hf" else "peft"
+    return export.amend(
+      out, export.write(session.with_attached(update), rendering, format=kind, dtype=dtype, out=out), facts
+    )
   base = session.base
   if format == "hf":
     params = {**base.params, **{n: base.params[n] + value for n, value in update.items()}}
@@ -70,7 +77,10 @@ def main(args) -> None:
   runtime.configure_jax()
   gin_setup.parse("merge", args.gin_file, args.overrides)
   given: dict[str, Any] = {"how": args.how, "density": args.density, "scale": args.scale, "seed": args.seed}
-  combine = arithmetic.Combine(weights=tuple(args.weight), **given)
+  if args.factors:
+    combine: Any = factors.Combine(weights=tuple(args.weight), how=args.how, density=args.density)
+  else:
+    combine = arithmetic.Combine(weights=tuple(args.weight), **given)
   manifest = gin_setup.call(
     merge,
     adapters=tuple(args.adapter),

@@ -82,3 +82,10 @@ def test_several_adapters_become_one_model(run, tmp_path):
   argv = [f"--adapter={run.run_dir}", f"--adapter={run.run_dir}", "--how=ties", "--density=0.5"]
   assert cli.main(["merge", *argv, f"--out={tmp_path / 'hf'}"]) == 0
   assert np.isfinite(api.load(str(tmp_path / "hf")).logits(np.array([[5, 6, 7, 8]]))).all()
+  recipe = tmp_path / "lora.gin"
+  recipe.write_text('include "recipes/llama_tiny.gin"\ninclude "peft/lora.gin"\n')
+  lora_run = api.train(str(recipe), {"STEPS": 2}, run_dir=str(tmp_path / "run"))
+  argv = [f"--adapter={lora_run.run_dir}"] * 2 + ["--factors", "--format=lora", "--weight=0.25", "--weight=0.25"]
+  assert cli.main(["merge", *argv, f"--out={tmp_path / 'peft'}"]) == 0  # √¼ A + √¼ A and √¼ B + √¼ B are A and B
+  merged = api.load(str(tmp_path / "peft")).logits(np.array([[5, 6, 7, 8]]))
+  np.testing.assert_allclose(merged, lora_run.model().logits(np.array([[5, 6, 7, 8]])), atol=1e-5)
