@@ -62,7 +62,7 @@ class Batch:
     "layer",
     "lead",
   ),
-  meta_fields=("mesh", "rules", "dtype"),
+  meta_fields=("mesh", "rules", "dtype", "branches"),
 )
 @dataclasses.dataclass(frozen=True)
 class Ctx:
@@ -72,7 +72,8 @@ class Ctx:
   embeddings (NEFTune). `bank` holds arrays that adapters of all layers share. `cache_rows_BT` is set by a
   packed prefill: the row of the cache that each position belongs to. `images` and `adapters_BT` are those of the
   batch. `layer` is the number of the layer inside a stack. `lead` are keys [L, K, H, P] and values [L, K, P, H] of
-  learned tokens in front that every segment sees. `mesh` and `rules` are static.
+  learned tokens in front that every segment sees. `mesh` and `rules` are static, and `branches`: segments then continue
+  their row of the cache side by side, and leave it as it is.
   """
 
   positions_BT: Any
@@ -89,6 +90,7 @@ class Ctx:
   mesh: Mesh | None = None
   rules: tuple[tuple[str, tuple[str, ...]], ...] = tuple(axes_lib.DEFAULT_RULES.items())
   dtype: Any = jnp.float32
+  branches: bool = False
 
   def replace(self, **changes) -> "Ctx":
     """A copy with some fields changed."""

@@ -40,6 +40,15 @@ class BoundModel:
     return hidden_BTD, cache
 
   @property
+  def can_branch(self) -> bool:
+    """Whether several continuations may share their context's keys and values."""
+    return getattr(self.module, "can_branch", False)
+
+  def branch(self, tokens_BT, ctx, cache):
+    """Hidden states [B, T, D] of segments that each continue their row of the cache, which stays as it is."""
+    return self.module.hidden(tokens_BT, ctx.replace(branches=True), cache)[0]
+
+  @property
   def is_apart(self) -> bool:
     """Whether layers that keep keys and values are modules of their own (`Binder.apart`)."""
     return stack.is_apart(getattr(self.module, self.module.cached))

@@ -78,7 +78,8 @@ class Attention(nnx.Module):
     self.mix = site.Tap("attn_mix", width={"kv_heads": K, "head_dim": H})
 
   def __call__(self, x_BTD, ctx, tables, cache=None, layer=None, window=None):
-    """Returns (y_BTD, cache). With a cache, T > 1 are prompts that start empty rows of it, T = 1 continues each row.
+    """Returns (y_BTD, cache). With a cache, T > 1 are prompts that start empty rows of it (or `ctx.branches`), T = 1
+    continues each row.
 
     tables: of the rotation, or None. window: how many positions a query sees, itself included; None for all.
     """
@@ -87,16 +88,20 @@ class Attention(nnx.Module):
       q, k = rope_lib.rotate(q, tables), rope_lib.rotate(k, tables)
     q, k, v = self.tap_q(q, ctx), self.tap_k(k, ctx), self.tap_v(v, ctx)
     how = dict(scale=self.spec.scale or self.spec.head_dim**-0.5, softcap=self.spec.softcap)
-    if cache is not None:
+    if cache is not None and not ctx.branches:
       cache = cache.write(layer, k, v, ctx.positions_BT, ctx.segments_BT != 0, ctx.cache_rows_BT)
     if self.spec.prefix_lm and ctx.prefix_BT is not None:
       out, lse = kernels.dense(q, k, v, _prefix_sees(ctx, window), **how)
-    elif cache is None or x_BTD.shape[1] > 1:
+    elif cache is None or x_BTD.shape[1] > 1 or ctx.branches:
       attend = ring.packed if ring.applies(ctx, x_BTD.shape[1]) else kernels.packed
       out, lse = attend(q, k, v, ctx.segments_BT, ctx, window=window, **how)
     else:
       k_BKHS, v_BKSH = cache.read(layer)
       out, lse = kernels.cached(q, k_BKHS, v_BKSH, ctx.positions_BT, cache.positions_BS, window=window, **how)
+    if cache is not None and ctx.branches:
+      k_BKHS, v_BKSH = cache.read(layer)
+      front = kernels.cached(q, k_BKHS, v_BKSH, ctx.positions_BT, cache.positions_BS, window=window, **how)
+      out, lse = kernels.merge(out, lse, *front)
     out, _ = self.mix((out, lse), ctx, x=(q, {**how, "window": window}))
     return self.o(out, ctx), cache
 

@@ -88,7 +88,7 @@ def generate(
     members = order[at : at + decode.batch]
     seen = [images[i] if images else None for i in members]
     own = None if adapters is None else [adapters[i] for i in members]
-    packed = _pack([prompts[i] for i in members], seen, own, decode.batch, _shards(bind))
+    packed = pack_prompts([prompts[i] for i in members], seen, own, decode.batch, shards(bind))
     slots = -(-(max(len(prompts[i]) for i in members) + decode.max_new_tokens) // BUCKET) * BUCKET
     keys_B = jnp.stack([rng.named(key, i) for i in members + members[-1:] * (decode.batch - len(members))])
     live_B = jnp.arange(decode.batch) < len(members)
@@ -114,7 +114,9 @@ def generate(
   return [found[i] for i in range(len(prompts))]
 
 
-class _Packed(NamedTuple):
+class Packed(NamedTuple):
+  """Prompts as rows, and where they go."""
+
   batch: batch_lib.Batch
   cache_rows_RT: np.ndarray
   last_B: np.ndarray  # where each prompt's last token stands, in the flattened rows
@@ -122,7 +124,7 @@ class _Packed(NamedTuple):
   own_B: np.ndarray | None  # the number of each row's adapter
 
 
-def _pack(prompts, images, own, batch: int, shards: int) -> _Packed:
+def pack_prompts(prompts, images, own, batch: int, shards: int) -> Packed:
   """Prompts in `shards` packed rows; their length grows by half from bucket to bucket, to compile few shapes."""
   lengths, row_length = list(map(len, prompts)), PREFILL_BUCKET
   while row_length < max(lengths) or len(rows := pack.best_fit_decreasing(lengths, row_length)) > shards:
@@ -140,10 +142,11 @@ def _pack(prompts, images, own, batch: int, shards: int) -> _Packed:
       last_B[i] = r * row_length + at - 1
   own_B = None if own is None else np.asarray([*own, *[0] * (batch - len(own))], np.int32)
   filled = filled if own_B is None else dataclasses.replace(filled, adapters_BT=own_B[cache_rows])
-  return _Packed(filled, cache_rows, last_B, np.asarray(lengths + [1] * (batch - len(lengths)), np.int32), own_B)
+  return Packed(filled, cache_rows, last_B, np.asarray(lengths + [1] * (batch - len(lengths)), np.int32), own_B)
 
 
-def _shards(bind) -> int:
+def shards(bind) -> int:
+  """Over how many devices rows are laid."""
   return bind.mesh.shape.get("data", 1) * bind.mesh.shape.get("fsdp", 1)
 
 

@@ -14,6 +14,7 @@ from itune_jax.core import errors
 from itune_jax.core import numerics
 from itune_jax.core import pack
 from itune_jax.dist import shard
+from itune_jax.sampling import branches
 
 BUCKET = 256
 
@@ -38,7 +39,9 @@ def loglikelihood(
   images: Sequence[Any] = (),
   adapters: Sequence[int] | None = None,
 ) -> list[Score]:
-  """Scores (context ids, continuation ids), in the order given; each is a segment of a packed row.
+  """Scores (context ids, continuation ids), in the order given.
+
+  A context that several pairs share runs once (`branches`); other pairs are segments of packed rows.
 
   images: pixels [I, H, W, 3] in each context or None, where any has some. adapters: the number of each pair's adapter,
   where several ride on one base (`peft.mixed`).
@@ -50,6 +53,30 @@ def loglikelihood(
       raise errors.InputError(
         f"pair {i}: {len(context)} + {len(continuation)} tokens; each needs one, and {max_length} is the most"
       )
+  groups = {} if any(x is not None for x in images) or not bind(params).can_branch else _shared(pairs, adapters)
+  found: dict[int, Score] = {}
+  if groups:
+    make = lambda members, own: branches.Group(pairs[members[0]][0], [pairs[i][1] for i in members], own)
+    scores = branches.score(bind, params, [make(members, own) for (_, own), members in groups.items()], progress)
+    for members, group in zip(groups.values(), scores, strict=True):
+      found |= {i: Score(*one, len(pairs[i][1])) for i, one in zip(members, group, strict=True)}
+  alone = [i for i in range(len(pairs)) if i not in found]
+  pick = lambda given: [given[i] for i in alone] if given else given
+  rest = _packed(bind, params, pick(pairs), max_length, rows, put, progress, pick(images), pick(adapters))
+  found |= dict(zip(alone, rest, strict=True))
+  return [found[i] for i in range(len(pairs))]
+
+
+def _shared(pairs, adapters) -> dict[tuple[tuple[int, ...], int | None], list[int]]:
+  """Numbers of pairs by context and adapter, where there are several."""
+  found: dict[tuple[tuple[int, ...], int | None], list[int]] = {}
+  for i, (context, _) in enumerate(pairs):
+    found.setdefault((tuple(context), None if adapters is None else adapters[i]), []).append(i)
+  return {key: members for key, members in found.items() if len(members) > 1}
+
+
+def _packed(bind, params, pairs, max_length, rows, put, progress, images, adapters) -> list[Score]:
+  """Each pair a segment of a packed row."""
   if not pairs:
     return []
   ids = [np.asarray([*c, *d], np.int32) for c, d in pairs]

@@ -1,0 +1,107 @@
+"""Continuations that share their context's cache score as each alone does."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from itune_jax.nn import rope
+from itune_jax.peft import lora
+from itune_jax.peft import mixed
+from itune_jax.sampling import branches
+from itune_jax.sampling import decode as decode_lib
+from itune_jax.sampling import score
+from tests import tiny
+from tests.sampling import test_sampling
+
+rs = np.random.RandomState(5)
+ids = lambda n: rs.randint(0, 60, n).tolist()
+CONTEXTS = [ids(n) for n in (1, 5, 17, 30, 30, 8, 9, 40, 3, 12)]
+PAIRS = [(c, ids(rs.randint(1, 9))) for c in CONTEXTS for _ in range(rs.randint(2, 5))]
+PAIRS += [(ids(6), ids(4)), (CONTEXTS[1], ids(20))]  # one that stands alone, one long
+rs.shuffle(PAIRS)
+
+
+def scored(model, mesh=None, pairs=PAIRS, adapters=None, params=None):
+  bind = tiny.binder(model.module, mesh)
+  rows = 2 if mesh is None else 4
+  return score.loglikelihood(bind, params or model.params, pairs, max_length=128, rows=rows, adapters=adapters)
+
+
+def alone(model):
+  """Every pair a packed segment of its own, which is the code without branches."""
+  bind = tiny.binder(model.module)
+  return score._packed(bind, model.params, PAIRS, 128, 2, lambda x: x, lambda n: None, (), None)
+
+
+def same(found, expected):
+  np.testing.assert_allclose([s.logprob for s in found], [s.logprob for s in expected], rtol=2e-5)
+  assert [s[1:] for s in found] == [s[1:] for s in expected]
+
+
+MODELS = {
+  "lora": (tiny.CONFIG, [lora.Lora(rank=4)]),
+  **{name: (tiny.CONFIG, methods) for name, methods in test_sampling.METHODS.items() if name != "lora"},
+  "windows": (dataclasses.replace(tiny.CONFIG, windows=(0, 6)), [lora.Lora(rank=4)]),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_shared_contexts_score_as_each_alone(name):
+  cfg, methods = MODELS[name]
+  model = tiny.randomise(tiny.attach(tiny.base(cfg=cfg), *methods), scale=0.3)
+  same(scored(model), alone(model))
+
+
+@pytest.mark.full
+def test_on_a_mesh_and_with_adapters_by_row():
+  adapters = {name: lora.Lora(rank=2, name=name) for name in ("a", "b")}
+  made = lambda mesh: {
+    n: tiny.randomise(tiny.attach(tiny.base(), m), scale=0.3, seed=i + 1) for i, (n, m) in enumerate(adapters.items())
+  }
+  base, mesh = tiny.base(), tiny.mesh(8, data=2, fsdp=2, tensor=2)
+  one = mixed.combine(base.module, base.params, made(None), mesh=tiny.mesh(1))
+  numbers = [i % 3 - 1 for i in range(len(PAIRS))]
+  expected = scored(one, adapters=numbers)
+  there = mixed.combine(tiny.base(mesh).module, tiny.base(mesh).params, made(None), mesh=mesh)
+  put = lambda x: jax.device_put(np.asarray(x), jax.NamedSharding(mesh, jax.P()))
+  same(scored(there, mesh, adapters=numbers, params={n: put(v) for n, v in there.params.items()}), expected)
+  for number in (-1, 0, 1):
+    own = base if number < 0 else made(None)[list(adapters)[number]]
+    mine = [i for i, n in enumerate(numbers) if n == number]
+    same([expected[i] for i in mine], [alone(own)[i] for i in mine])
+
+
+def test_a_context_runs_once(monkeypatch):
+  """Positions that are computed, counted at the two programs' doors."""
+  seen = []
+  pack, behind = decode_lib.pack_prompts, branches._behind
+
+  def counted(prompts, *rest):
+    seen.append(sum(map(len, prompts)))
+    return pack(prompts, *rest)
+
+  def counted_behind(*given):
+    batch = behind(*given)
+    seen.append(0 if batch is None else int((batch.segments_BT != 0).sum()))
+    return batch
+
+  monkeypatch.setattr(decode_lib, "pack_prompts", counted)
+  monkeypatch.setattr(branches, "_behind", counted_behind)
+  context = ids(30)
+  model = tiny.base()
+  pairs = [(context, ids(n)) for n in (1, 3, 5, 2)]
+  scored(model, pairs=pairs)
+  assert sum(seen) == 30 + 0 + 2 + 4 + 1
+  seen.clear()
+  scored(model, pairs=[(context, [t]) for t in range(4)])
+  assert sum(seen) == 30
+
+
+def test_models_whose_keys_depend_on_what_comes_behind_take_the_other_way():
+  build = lambda cfg: tiny.binder(tiny.base(cfg=cfg).module)(tiny.base(cfg=cfg).params).can_branch
+  assert build(tiny.CONFIG)
+  dynamic = rope.Rope(base=100.0, scaling="dynamic", factor=2.0, original_length=16)
+  assert not build(dataclasses.replace(tiny.CONFIG, rope=dynamic))
+  assert not build(dataclasses.replace(tiny.CONFIG, prefix_lm=True))
