@@ -1,4 +1,4 @@
-"""Times the main jobs on one machine: `bench.py sft|generate|score|methods`. The last line it prints is JSON.
+"""Times the main jobs on one machine: `bench.py sft|generate|score|choices|methods`. The last line it prints is JSON.
 
 The job `sft`: LoRA r=16 alpha=32 on all seven projections, AdamW at 1e-4, examples of at most 512 tokens, 2,048
 positions an optimizer step, rows of the file in order, loss on answers only. The first two steps are not counted.
@@ -8,6 +8,7 @@ The figure is trained (answer) tokens a second: padding and prompts earn nothing
 
 import argparse
 import dataclasses
+import importlib
 import itertools
 import json
 import resource
@@ -17,6 +18,7 @@ import time
 import jax
 import numpy as np
 
+from itune_jax import api
 from itune_jax.core import numerics
 from itune_jax.core import pack
 from itune_jax.data import chat
@@ -229,7 +231,44 @@ def score(args) -> dict:
   }
 
 
-JOBS = {"sft": sft, "methods": methods, "generate": generate, "score": score}
+def choices(args) -> dict:
+  """Every choice's log-likelihood behind its question; with --hf by lm-eval's HF backend too, in turn."""
+  with open(args.data, encoding="utf-8") as f:
+    rows = [json.loads(line) for line in f if line.strip()]
+  model = api.load(args.model)
+  several = lambda row: all(len(model.session.tokenizer.encode(" " + str(c))) > 1 for c in row["choices"])
+  rows = [row for row in rows if several(row)][: args.rows]
+  pairs = [(f"Question: {row['question']}\nAnswer:", f" {choice}") for row in rows for choice in row["choices"]]
+  systems = {"ours": lambda: [lp for lp, _ in model.loglikelihood(pairs)]}
+  if args.hf:
+    systems["lm_eval"] = _lm_eval(args.hf, pairs, args.batch)
+  found = {name: run() for name, run in systems.items()}
+  seconds: dict[str, list[float]] = {name: [] for name in systems}
+  for _ in range(args.turns):
+    for name, run in systems.items():
+      start = time.perf_counter()
+      run()
+      seconds[name].append(time.perf_counter() - start)
+  figures = {"contexts": len(rows), "continuations": len(pairs)}
+  for name, times in seconds.items():
+    figures[f"{name}_s"] = {"min": min(times), "median": float(np.median(times)), "max": max(times)}
+  if args.hf:
+    ratios = [ours / theirs for ours, theirs in zip(seconds["ours"], seconds["lm_eval"], strict=True)]
+    figures["ours_over_lm_eval"] = {"min": min(ratios), "median": float(np.median(ratios)), "max": max(ratios)}
+    figures["largest_difference"] = float(np.max(np.abs(np.subtract(found["ours"], found["lm_eval"]))))
+  return {**figures, "peak_rss_gib": peak_rss_gib()}
+
+
+def _lm_eval(folder: str, pairs, batch: int):
+  """lm-evaluation-harness on a Hugging Face folder, float32 (in the parity environment)."""
+  huggingface = importlib.import_module("lm_eval.models.huggingface")
+  instance = importlib.import_module("lm_eval.api.instance")
+  model = huggingface.HFLM(pretrained=folder, dtype="float32", device="cpu", batch_size=batch)
+  requests = [instance.Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(pairs)]
+  return lambda: [lp for lp, _ in model.loglikelihood(requests, disable_tqdm=True)]
+
+
+JOBS = {"sft": sft, "methods": methods, "generate": generate, "score": score, "choices": choices}
 
 
 def main() -> None:
@@ -253,6 +292,12 @@ def main() -> None:
   one = jobs.add_parser("score", help="log-likelihoods of answers")
   one.add_argument("--data", required=True)
   one.add_argument("--rows", type=int, default=64)
+  one = jobs.add_parser("choices", help="log-likelihoods of several choices behind each question")
+  one.add_argument("--data", required=True, help="JSON lines with `question` and `choices`")
+  one.add_argument("--rows", type=int, default=64, help="questions whose choices all have several tokens (default: 64)")
+  one.add_argument("--hf", default="", metavar="FOLDER", help="the same model for lm-eval's HF backend, in turn")
+  one.add_argument("--batch", type=int, default=16, help="lm-eval's batch size")
+  one.add_argument("--turns", type=int, default=3)
   args = parser.parse_args()
   print(json.dumps({"system": "itune_jax", "job": args.job, **JOBS[args.job](args)}))
 

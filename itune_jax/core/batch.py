@@ -61,8 +61,9 @@ class Batch:
     "adapters_BT",
     "layer",
     "lead",
+    "branches_GT",
   ),
-  meta_fields=("mesh", "rules", "dtype", "branches"),
+  meta_fields=("mesh", "rules", "dtype"),
 )
 @dataclasses.dataclass(frozen=True)
 class Ctx:
@@ -72,8 +73,9 @@ class Ctx:
   embeddings (NEFTune). `bank` holds arrays that adapters of all layers share. `cache_rows_BT` is set by a
   packed prefill: the row of the cache that each position belongs to. `images` and `adapters_BT` are those of the
   batch. `layer` is the number of the layer inside a stack. `lead` are keys [L, K, H, P] and values [L, K, P, H] of
-  learned tokens in front that every segment sees. `mesh` and `rules` are static, and `branches`: segments then continue
-  their row of the cache side by side, and leave it as it is.
+  learned tokens in front that every segment sees. `branches_GT` is set where segments continue rows of a cache side by
+  side and leave it as it is: of every row G of the cache, the places in the flattened batch of what continues it
+  (behind the last place where there is no more). `mesh` and `rules` are static.
   """
 
   positions_BT: Any
@@ -87,10 +89,10 @@ class Ctx:
   adapters_BT: Any = None
   layer: Any = None
   lead: Any = None
+  branches_GT: Any = None
   mesh: Mesh | None = None
   rules: tuple[tuple[str, tuple[str, ...]], ...] = tuple(axes_lib.DEFAULT_RULES.items())
   dtype: Any = jnp.float32
-  branches: bool = False
 
   def replace(self, **changes) -> "Ctx":
     """A copy with some fields changed."""

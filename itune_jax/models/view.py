@@ -45,8 +45,8 @@ class BoundModel:
     return getattr(self.module, "can_branch", False)
 
   def branch(self, tokens_BT, ctx, cache):
-    """Hidden states [B, T, D] of segments that each continue their row of the cache, which stays as it is."""
-    return self.module.hidden(tokens_BT, ctx.replace(branches=True), cache)[0]
+    """Hidden states [B, T, D] of segments that each continue a row of the cache (`ctx.branches_GT`), which stays."""
+    return self.module.hidden(tokens_BT, ctx, cache)[0]
 
   @property
   def is_apart(self) -> bool:

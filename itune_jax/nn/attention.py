@@ -78,8 +78,8 @@ class Attention(nnx.Module):
     self.mix = site.Tap("attn_mix", width={"kv_heads": K, "head_dim": H})
 
   def __call__(self, x_BTD, ctx, tables, cache=None, layer=None, window=None):
-    """Returns (y_BTD, cache). With a cache, T > 1 are prompts that start empty rows of it (or `ctx.branches`), T = 1
-    continues each row.
+    """Returns (y_BTD, cache). With a cache, T > 1 are prompts that start empty rows of it (or continue them:
+    `ctx.branches_GT`), T = 1 continues each row.
 
     tables: of the rotation, or None. window: how many positions a query sees, itself included; None for all.
     """
@@ -88,20 +88,18 @@ class Attention(nnx.Module):
       q, k = rope_lib.rotate(q, tables), rope_lib.rotate(k, tables)
     q, k, v = self.tap_q(q, ctx), self.tap_k(k, ctx), self.tap_v(v, ctx)
     how = dict(scale=self.spec.scale or self.spec.head_dim**-0.5, softcap=self.spec.softcap)
-    if cache is not None and not ctx.branches:
+    if cache is not None and ctx.branches_GT is None:
       cache = cache.write(layer, k, v, ctx.positions_BT, ctx.segments_BT != 0, ctx.cache_rows_BT)
     if self.spec.prefix_lm and ctx.prefix_BT is not None:
       out, lse = kernels.dense(q, k, v, _prefix_sees(ctx, window), **how)
-    elif cache is None or x_BTD.shape[1] > 1 or ctx.branches:
+    elif cache is None or x_BTD.shape[1] > 1 or ctx.branches_GT is not None:
       attend = ring.packed if ring.applies(ctx, x_BTD.shape[1]) else kernels.packed
       out, lse = attend(q, k, v, ctx.segments_BT, ctx, window=window, **how)
     else:
       k_BKHS, v_BKSH = cache.read(layer)
       out, lse = kernels.cached(q, k_BKHS, v_BKSH, ctx.positions_BT, cache.positions_BS, window=window, **how)
-    if cache is not None and ctx.branches:
-      k_BKHS, v_BKSH = cache.read(layer)
-      front = kernels.cached(q, k_BKHS, v_BKSH, ctx.positions_BT, cache.positions_BS, window=window, **how)
-      out, lse = kernels.merge(out, lse, *front)
+    if cache is not None and ctx.branches_GT is not None:
+      out, lse = kernels.merge(out, lse, *_before(q, ctx, cache, layer, window=window, **how))
     out, _ = self.mix((out, lse), ctx, x=(q, {**how, "window": window}))
     return self.o(out, ctx), cache
 
@@ -120,6 +118,21 @@ class Attention(nnx.Module):
       return q, k, v
     flat = (lambda x: x) if self.spec.qk_norm == "head" else (lambda x: x.reshape(*x.shape[:2], -1))
     return self.q_norm(flat(q)).reshape(q.shape), self.k_norm(flat(k)).reshape(k.shape), v
+
+
+def _before(q_BTNH, ctx, cache, layer, **how):
+  """Attention of branches over their rows of the cache: queries are laid out row by row for it, and back."""
+  k_GKHS, v_GKSH = cache.read(layer)
+  spread = lambda x, fill: jnp.take(x.reshape(-1, *x.shape[2:]), ctx.branches_GT, axis=0, mode="fill", fill_value=fill)
+  out, lse = kernels.cached(spread(q_BTNH, 0), k_GKHS, v_GKSH, spread(ctx.positions_BT, -1), cache.positions_BS, **how)
+  places = ctx.branches_GT.reshape(-1)
+  back = lambda x, fill: (
+    jnp.full((q_BTNH.shape[0] * q_BTNH.shape[1], *x.shape[2:]), fill, x.dtype)
+    .at[places]
+    .set(x.reshape(-1, *x.shape[2:]), mode="drop")
+    .reshape(*q_BTNH.shape[:2], *x.shape[2:])
+  )
+  return back(out, 0), back(lse, kernels.NEG)
 
 
 def _prefix_sees(ctx, window):

@@ -1,7 +1,8 @@
 """Many continuations of one context: the context runs once, into a cache, and they run side by side behind it.
 
-A row of a batch is a context; its continuations are segments of one packed row that see the context and themselves.
-Continuations of one token cost no run at all: the context's last hidden state scores them.
+Contexts are prefilled packed, and their continuations are segments of packed rows that see their context and
+themselves: nothing is padded to the longest. Continuations of one token cost no run at all: the context's last hidden
+state scores them.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,11 +16,13 @@ import numpy as np
 
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import numerics
+from itune_jax.core import pack
 from itune_jax.dist import shard
 from itune_jax.sampling import decode
 
-BUCKET = 32  # positions of continuations behind a context are a multiple of it
-ROWS = 8  # contexts a data shard
+BUCKET = 64  # rows of continuations are a multiple of it
+STEP = 16  # and places behind one context, of this
+TOKENS, ROWS = 1024, 32  # of contexts that run together, on each data shard: at most so many
 
 
 class Group(NamedTuple):
@@ -41,21 +44,36 @@ def score(
   bind: Callable, params: Any, groups: Sequence[Group], progress: Callable[[int], None] = lambda n: None
 ) -> list[list[Found]]:
   """Scores every continuation of every group, in the order given."""
-  order = sorted(range(len(groups)), key=lambda i: len(groups[i].context))
-  rows = ROWS * decode.shards(bind)
+  shards = decode.shards(bind)
   found: dict[int, list[Found]] = {}
-  for at in range(0, len(order), rows):
-    members = [groups[i] for i in order[at : at + rows]]
+  for at in _batches(groups, TOKENS * shards, ROWS * shards):
+    members = [groups[i] for i in at]
+    rows = shards << max(0, -(-len(members) // shards) - 1).bit_length()
     own = None if members[0].adapter is None else [g.adapter for g in members]
-    packed = decode.pack_prompts([g.context for g in members], [None] * len(members), own, rows, decode.shards(bind))
+    packed = decode.pack_prompts([g.context for g in members], [None] * len(members), own, rows, shards, BUCKET)
     slots = -(-max(len(g.context) for g in members) // decode.BUCKET) * decode.BUCKET
     cache, last_GD = decode.prefill_program(bind)(params, packed.batch, packed.cache_rows_RT, packed.last_B, slots)
-    first, batch = _first(members, rows), _behind(members, rows, packed.own_B)
-    nll, hit = jax.device_get(program(bind)(params, cache, last_GD, first, batch))
-    for row, i in enumerate(order[at : at + rows]):
-      found[i] = list(_read(groups[i], row, first, batch, nll, hit))
+    first, behind = _first(members, rows), _behind(members, rows, shards, packed.own_B)
+    batch, places_GT = behind or (None, None)
+    nll, hit = jax.device_get(program(bind)(params, cache, last_GD, first, batch, places_GT))
+    for row, i in enumerate(at):
+      found[i] = list(_read(groups[i], row, first, behind, nll, hit))
     progress(sum(len(g.continuations) for g in members))
   return [found[i] for i in range(len(groups))]
+
+
+def _batches(groups, tokens: int, rows: int):
+  """Numbers of groups, short contexts first, of at most so many context tokens and rows together."""
+  members: list[int] = []
+  total = 0
+  for i in sorted(range(len(groups)), key=lambda i: len(groups[i].context)):
+    n = len(groups[i].context)
+    if members and (total + n > tokens or len(members) == rows):
+      yield members
+      members, total = [], 0
+    members.append(i)
+    total += n
+  yield members
 
 
 class _First(NamedTuple):
@@ -74,53 +92,73 @@ def _first(members, rows: int) -> _First:
   return first
 
 
-def _behind(members, rows: int, own_B) -> batch_lib.Batch | None:
-  """All tokens but the first, which those before them predict: a segment each. None where there are none."""
-  longest = max(sum(len(c) - 1 for c in g.continuations) for g in members)
-  if not longest:
+def _behind(members, rows: int, shards: int, own_B) -> tuple[batch_lib.Batch, np.ndarray] | None:
+  """All tokens but the first, which those before them predict: a segment each; and the places [G, T] in the flattened
+  rows of what continues each context, one continuation behind the other. None where there is nothing."""
+  items = [(row, c[:-1], c[1:]) for row, g in enumerate(members) for c in g.continuations if len(c) > 1]
+  if not items:
     return None
-  shape = (rows, -(-longest // BUCKET) * BUCKET)
-  zeros = lambda dtype=np.int32: np.zeros(shape, dtype)
+  lengths = [len(tokens) for _, tokens, _ in items]
+  T = max(-(-sum(lengths) // shards // BUCKET), -(-max(lengths) // BUCKET)) * BUCKET
+  while len(packed := pack.best_fit_decreasing(lengths, T)) > shards:
+    T += BUCKET
+  longest = max(sum(len(c) - 1 for c in g.continuations) for g in members)
+  places_GT = np.full((rows, -(-longest // STEP) * STEP), shards * T, np.int32)
+  zeros = lambda dtype=np.int32: np.zeros((shards, T), dtype)
   batch = batch_lib.Batch(zeros(), zeros(), zeros(np.float32), zeros(), zeros(), zeros())
-  for row, group in enumerate(members):
+  own_BT = None if own_B is None else zeros()
+  starts: dict[int, int] = {}
+  for b, row in enumerate(packed):
     at = 0
-    for segment, continuation in enumerate(group.continuations, 1):
-      here = (row, slice(at, at + len(continuation) - 1))
-      batch.tokens_BT[here], batch.targets_BT[here] = continuation[:-1], continuation[1:]
+    for segment, i in enumerate(row, 1):
+      g, tokens, targets = items[i]
+      here = (b, slice(at, at + len(tokens)))
+      batch.tokens_BT[here], batch.targets_BT[here] = tokens, targets
       batch.weights_BT[here], batch.segments_BT[here] = 1, segment
-      batch.positions_BT[here] = len(group.context) + np.arange(len(continuation) - 1)
+      batch.positions_BT[here] = len(members[g].context) + np.arange(len(tokens))
+      if own_BT is not None:
+        own_BT[here] = own_B[g]
+      starts[i] = b * T + at
+      at += len(tokens)
+  filled = [0] * rows
+  for i, (g, tokens, _) in enumerate(items):  # in the order of the continuations, as `_read` expects
+    places_GT[g, filled[g] : filled[g] + len(tokens)] = starts[i] + np.arange(len(tokens))
+    filled[g] += len(tokens)
+  return dataclasses.replace(batch, adapters_BT=own_BT), places_GT
+
+
+def _read(group: Group, row: int, first: _First, behind, nll, hit):
+  """The figures of a group's continuations out of those of a batch: (nll, hit) of first tokens and of all others."""
+  at = 0
+  for c, continuation in enumerate(group.continuations):
+    total, greedy = float(nll[0][row, c]), bool(hit[0][row, c])
+    if len(continuation) > 1:
+      here = behind[1][row, at : at + len(continuation) - 1]
+      total += nll[1].reshape(-1)[here].sum(dtype=np.float64)
+      greedy = greedy and bool(hit[1].reshape(-1)[here].all())
       at += len(continuation) - 1
-  if own_B is not None:
-    batch = dataclasses.replace(batch, adapters_BT=np.broadcast_to(own_B[:, None], shape))
-  return batch
-
-
-def _read(group: Group, row: int, first: _First, batch, nll, hit):
-  C = first.targets_GC.shape[1]
-  for c in range(len(group.continuations)):
-    total, greedy = nll[row, c], bool(hit[row, c])
-    if batch is not None:
-      here = batch.segments_BT[row] == c + 1
-      total, greedy = total + nll[row, C:][here].sum(dtype=np.float64), greedy and bool(hit[row, C:][here].all())
     yield Found(-float(total), greedy)
 
 
 @functools.lru_cache(maxsize=32)
 def program(bind: Any) -> Callable:
-  """`(params, cache, last_GD, first, batch) -> (nll, is_argmax)` [G, C + T]: of first tokens, then of the others."""
+  """`(params, cache, last_GD, first, batch, places_GT) -> (nll, is_argmax)`, each of first tokens [G, C] and of all
+  others [B, T]."""
 
   @jax.jit
-  def run(params, cache, last_GD, first, batch):
+  def run(params, cache, last_GD, first, batch, places_GT):
     model = bind(params)
-    targets, weights = jnp.asarray(first.targets_GC), jnp.asarray(first.weights_GC)
-    hidden = jnp.broadcast_to(last_GD[:, None], (*targets.shape, last_GD.shape[-1]))
-    ctx = None
+
+    def losses(hidden, targets, weights, ctx=None):
+      _, nll, hit = numerics.chunked_losses(lambda h: model.project(h, ctx), hidden, targets, weights)
+      return nll, hit
+
+    targets_GC = jnp.asarray(first.targets_GC)
+    last_GCD = jnp.broadcast_to(last_GD[:, None], (*targets_GC.shape, last_GD.shape[-1]))
+    found = [losses(last_GCD, targets_GC, jnp.asarray(first.weights_GC))]
     if batch is not None:
-      ctx = model.context(batch)
-      hidden = jnp.concatenate([hidden, model.branch(batch.tokens_BT, ctx, cache)], axis=1)
-      targets = jnp.concatenate([targets, batch.targets_BT], axis=1)
-      weights = jnp.concatenate([weights, batch.weights_BT], axis=1)
-    _, nll, hit = numerics.chunked_losses(lambda h: model.project(h, ctx), hidden, targets, weights)
-    return shard.everywhere((nll, hit), bind.mesh)
+      ctx = model.context(batch, branches_GT=places_GT)
+      found.append(losses(model.branch(batch.tokens_BT, ctx, cache), batch.targets_BT, batch.weights_BT, ctx))
+    return shard.everywhere(tuple(zip(*found, strict=True)), bind.mesh)
 
   return run

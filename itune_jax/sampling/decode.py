@@ -124,11 +124,13 @@ class Packed(NamedTuple):
   own_B: np.ndarray | None  # the number of each row's adapter
 
 
-def pack_prompts(prompts, images, own, batch: int, shards: int) -> Packed:
-  """Prompts in `shards` packed rows; their length grows by half from bucket to bucket, to compile few shapes."""
-  lengths, row_length = list(map(len, prompts)), PREFILL_BUCKET
+def pack_prompts(prompts, images, own, batch: int, shards: int, bucket: int = 0) -> Packed:
+  """Prompts in `shards` packed rows. Their length is a multiple of `bucket`, or grows by half from bucket to bucket, to
+  compile few shapes."""
+  lengths = list(map(len, prompts))
+  row_length = -(-max(max(lengths), -(-sum(lengths) // shards)) // bucket) * bucket if bucket else PREFILL_BUCKET
   while row_length < max(lengths) or len(rows := pack.best_fit_decreasing(lengths, row_length)) > shards:
-    row_length += row_length // 2
+    row_length += bucket or row_length // 2
   rows += [[]] * (shards - len(rows))
   # A prompt of n tokens is n positions: pad the shifted target that fill() expects.
   item = lambda i: pack.Item(np.asarray([*prompts[i], 0], np.int32), np.zeros(lengths[i] + 1, np.float32), images[i])

@@ -83,9 +83,9 @@ def test_a_context_runs_once(monkeypatch):
     return pack(prompts, *rest)
 
   def counted_behind(*given):
-    batch = behind(*given)
-    seen.append(0 if batch is None else int((batch.segments_BT != 0).sum()))
-    return batch
+    found = behind(*given)
+    seen.append(0 if found is None else int((found[0].segments_BT != 0).sum()))
+    return found
 
   monkeypatch.setattr(decode_lib, "pack_prompts", counted)
   monkeypatch.setattr(branches, "_behind", counted_behind)

@@ -20,6 +20,12 @@ ROWS = [
   [
     ("sft", ROWS, ("--data", "--steps=3"), ("trained_tokens_per_s", "first_step_s", "peak_rss_gib")),
     ("generate", [{"prompt": "Count to ten."}] * 4, ("--prompts",), ("new_tokens_per_s", "peak_rss_gib")),
+    (
+      "choices",
+      [{"question": "2+2?", "choices": ["it is four", "it is two"]}] * 3,
+      ("--data", "--turns=1"),
+      ("contexts",),
+    ),
     ("score", ROWS, ("--data", "--rows=8"), ("scored_tokens_per_s", "nll_per_token", "peak_rss_gib")),
   ],
 )
