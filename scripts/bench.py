@@ -181,25 +181,65 @@ def _prepared(args, method):
 
 
 def generate(args) -> dict:
-  """The job `generate`: greedy, 64 new tokens, batch 8, end tokens ignored; the best of two runs after a warm-up."""
+  """The job `generate`: greedy, 64 new tokens, batch 8; the best of two runs after a warm-up.
+
+  With --rows the prompts are taken over and over, and each of them is cut at a length of its own (8, 16, … 64), as ends
+  of answers cut them: the figure counts the tokens up to there. With --hf, transformers on the same, in turn.
+  """
   session = runtime.open_session(specs.Model(base=args.model))
   renderer = chat.Renderer(session.tokenizer)
   with open(args.prompts, encoding="utf-8") as f:
-    texts = [json.loads(line)["prompt"] for line in f if line.strip()][: args.batch]
+    texts = [json.loads(line)["prompt"] for line in f if line.strip()]
+  texts = [texts[i % len(texts)] for i in range(args.rows or args.batch)]
   prompts = [renderer.prompt_ids([{"role": "user", "content": text}]) for text in texts]
-  decode = decode_lib.Decode(max_new_tokens=64, batch=len(prompts))
-  engine, seconds = dataclasses.replace(session.engine(), stop_ids=()), []
-  for _ in range(3):
-    start = time.perf_counter()
-    outputs = engine.generate(prompts, decode)
-    seconds.append(time.perf_counter() - start)
-  new = sum(len(out.tokens) for out in outputs)
-  return {
-    "new_tokens_per_s": round(new / min(seconds[1:]), 2),
-    "prompt_tokens": sum(map(len, prompts)),
-    "first_call_s": round(seconds[0], 1),
-    "peak_rss_gib": peak_rss_gib(),
-  }
+  limits = [8 * (1 + i * 5 % 8) if args.rows else 64 for i in range(len(prompts))]
+  decode = decode_lib.Decode(max_new_tokens=64, batch=args.batch)
+  engine = dataclasses.replace(session.engine(), stop_ids=())
+  systems = {"ours": lambda: [out.tokens for out in engine.generate(prompts, decode, limits=limits)]}
+  if args.hf:
+    systems["transformers"] = _transformers(args.hf, prompts, limits, args.batch)
+  found: dict[str, list[list[int]]] = {}
+  seconds: dict[str, list[float]] = {name: [] for name in systems}
+  for _ in range(1 + args.turns):
+    for name, run in systems.items():
+      start = time.perf_counter()
+      found[name] = run()
+      seconds[name].append(time.perf_counter() - start)
+  figures: dict = {"rows": len(prompts), "new_tokens": sum(limits), "prompt_tokens": sum(map(len, prompts))}
+  for name, (_, *times) in seconds.items():
+    of = (("min", max), ("median", np.median), ("max", min))
+    figures[name] = {what: round(float(sum(limits) / f(times)), 2) for what, f in of}
+  if args.hf:
+    ratios = [theirs / ours for ours, theirs in zip(seconds["ours"][1:], seconds["transformers"][1:], strict=True)]
+    figures["ours_over_transformers"] = {"min": min(ratios), "median": float(np.median(ratios)), "max": max(ratios)}
+    same = [a == b[: len(a)] for a, b in zip(found["ours"], found["transformers"], strict=True)]
+    figures["texts_that_differ"] = len(same) - sum(same)
+  figures |= {"new_tokens_per_s": figures["ours"]["max"], "first_call_s": round(seconds["ours"][0], 1)}
+  return {**figures, "peak_rss_gib": peak_rss_gib()}
+
+
+def _transformers(folder: str, prompts, limits, batch: int):
+  """transformers on the same ids, float32, padded on the left, batch by batch in order of length; a batch goes on until
+  its longest text is done, as `generate` does."""
+  torch, transformers = importlib.import_module("torch"), importlib.import_module("transformers")
+  model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+  order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+
+  def run():
+    found: dict[int, list[int]] = {}
+    for at in range(0, len(order), batch):
+      members = order[at : at + batch]
+      width, most = max(len(prompts[i]) for i in members), max(limits[i] for i in members)
+      ids = torch.tensor([[0] * (width - len(prompts[i])) + list(prompts[i]) for i in members])
+      seen = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in members])
+      with torch.no_grad():
+        out = model.generate(
+          input_ids=ids, attention_mask=seen, max_new_tokens=most, min_new_tokens=most, do_sample=False, pad_token_id=0
+        )
+      found |= {i: row[width : width + limits[i]].tolist() for i, row in zip(members, out, strict=True)}
+    return [found[i] for i in range(len(prompts))]
+
+  return run
 
 
 def score(args) -> dict:
@@ -289,6 +329,9 @@ def main() -> None:
   one = jobs.add_parser("generate", help="greedy decoding")
   one.add_argument("--prompts", required=True, help="JSON lines with a field `prompt`")
   one.add_argument("--batch", type=int, default=8)
+  one.add_argument("--rows", type=int, default=0, help="so many prompts, each with a length of its own")
+  one.add_argument("--hf", default="", metavar="FOLDER", help="the same model for transformers, in turn")
+  one.add_argument("--turns", type=int, default=2, help="after a warm-up (default: 2)")
   one = jobs.add_parser("score", help="log-likelihoods of answers")
   one.add_argument("--data", required=True)
   one.add_argument("--rows", type=int, default=64)

@@ -24,6 +24,7 @@ from itune_jax.run import runtime
 from itune_jax.run import specs
 from itune_jax.run import train as train_lib
 from itune_jax.sampling import decode as decode_lib
+from itune_jax.sampling import rows as rows_lib
 from itune_jax.sampling import score as score_lib
 from itune_jax.train import state as state_lib
 from itune_jax.train import step as step_lib
@@ -131,42 +132,28 @@ def score(model: Model) -> Step:
 
 def prefill(model: Model) -> Step:
   """The prompts of PACKING's rows, one to a row, into a cache of their length."""
-  fn, given, _ = _decoding(model)
+  shape = (model.run.packing.rows, model.run.packing.row_length)
+  rows, last_B = model.shaped(jnp.int32, shape, "batch", "length"), model.shaped(jnp.int32, shape[:1], None)
+  fn, given = decode_lib.prefill_program(model.binder), (model.params, _batch(model, shape), rows, last_B, shape[1])
   return _step(model, fn, given, {"weights": model.params}, _forward(model, "head/", "embed/"), 1)  # no logits
 
 
 def decode(model: Model) -> Step:
   """One new token for each of PACKING's rows behind a cache of their length."""
-  prefill_fn, given, loop = _decoding(model)
-  rows = model.run.packing.rows
-  cache, last_BD = jax.eval_shape(lambda *a: prefill_fn(*a, given[-1]), *given[:-1])
-  cache = jax.tree.map(lambda x: model.shaped(x.dtype, x.shape, *decode_lib.cache_axes(x)), cache)
-  whole = lambda dtype, *shape: model.shaped(dtype, shape, *[None] * len(shape))
-  rest = (
-    whole(jnp.int32, rows),
-    jax.eval_shape(lambda: jax.random.split(jax.random.key(0), rows)),
-    whole(jnp.bool_, rows),
-    None,  # one adapter
-    whole(jnp.float32),
-    whole(jnp.float32),
-    whole(jnp.int32, 2),
-  )
-  given = (model.params, cache, whole(last_BD.dtype, *last_BD.shape), *rest)
-  step = _step(model, loop, given, {"weights": model.params, "cache": cache}, _forward(model), 1)
-  return step._replace(facts=step.facts | {"positions_per_step": rows})
+  packing, params = model.run.packing, model.params
+  shapes = rows_lib.empty_program(model.binder).eval_shape(params, packing.rows, packing.row_length, 2, False)
+  whole = lambda x: model.shaped(x.dtype, x.shape, *[None] * len(x.shape))
+  cache = jax.tree.map(lambda x: model.shaped(x.dtype, x.shape, *rows_lib.cache_axes(x)), shapes.cache)
+  state = jax.tree.map(whole, shapes._replace(cache=None, keys_B=None))._replace(cache=cache, keys_B=shapes.keys_B)
+  number = lambda dtype, *shape: model.shaped(dtype, shape, *[None] * len(shape))
+  sampling = rows_lib.Sampling(number(jnp.float32), number(jnp.float32), number(jnp.int32, 2))
+  given = (params, state, number(jnp.int32), sampling)
+  loop = rows_lib.loop_program(model.binder)
+  step = _step(model, loop, given, {"weights": params, "cache": cache}, _forward(model), 1)
+  return step._replace(facts=step.facts | {"positions_per_step": packing.rows})
 
 
 PROGRAMS = {"train": train, "score": score, "prefill": prefill, "decode": decode}
-
-
-def _decoding(model: Model):
-  packing = model.run.packing
-  shape = (packing.rows, packing.row_length)
-  prefill_fn = decode_lib.prefill_program(model.binder)
-  loop = decode_lib.loop_program(model.binder, 2)  # of two new tokens the first is prefill's: one turn
-  rows = model.shaped(jnp.int32, shape, "batch", "length")
-  last_B = model.shaped(jnp.int32, shape[:1], None)
-  return prefill_fn, (model.params, _batch(model, shape), rows, last_B, packing.row_length), loop
 
 
 def _step(model: Model, fn, given, parts, useful: float, turns: int) -> Step:

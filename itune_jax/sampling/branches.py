@@ -19,6 +19,7 @@ from itune_jax.core import numerics
 from itune_jax.core import pack
 from itune_jax.dist import shard
 from itune_jax.sampling import decode
+from itune_jax.sampling import rows as rows_lib
 
 BUCKET = 64  # rows of continuations are a multiple of it
 STEP = 16  # and places behind one context, of this
@@ -51,7 +52,7 @@ def score(
     rows = shards << max(0, -(-len(members) // shards) - 1).bit_length()
     own = None if members[0].adapter is None else [g.adapter for g in members]
     packed = decode.pack_prompts([g.context for g in members], [None] * len(members), own, rows, shards, BUCKET)
-    slots = -(-max(len(g.context) for g in members) // decode.BUCKET) * decode.BUCKET
+    slots = rows_lib.slots_for(max(len(g.context) for g in members))
     cache, last_GD = decode.prefill_program(bind)(params, packed.batch, packed.cache_rows_RT, packed.last_B, slots)
     first, behind = _first(members, rows), _behind(members, rows, shards, packed.own_B)
     batch, places_GT = behind or (None, None)

@@ -1,9 +1,12 @@
 """Prefill and decoding as compiled functions on the training mesh.
 
-Prompts are prefilled packed, as training rows are: no position is spent on padding to the longest. Then every row
-has its own cursor in the cache, so the text of a row is the same in any batch.
+A batch is a number of rows of a cache. The loop runs until enough rows have ended; their texts are taken out, waiting
+prompts are prefilled into their places, and it goes on (continuous batching, Yu et al. 2022): no row waits for a slower
+one. Prompts are prefilled packed, as training rows are: no position is spent on padding to the longest. Every row has
+its own cursor and keys, so its text is the same in any company.
 """
 
+import collections
 from collections.abc import Callable, Sequence
 import dataclasses
 import functools
@@ -18,12 +21,10 @@ from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import pack
 from itune_jax.core import rng
-from itune_jax.dist import shard
-from itune_jax.nn import cache as cache_lib
-from itune_jax.sampling import policy
+from itune_jax.sampling import rows as rows_lib
 
-BUCKET = 64  # cache slots are a multiple of it
-PREFILL_BUCKET = 512  # the shortest packed row of prompts
+PREFILL_BUCKET = 128  # the shortest packed row of prompts
+REFILL = 4  # rows are refilled when a quarter of them has ended
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,10 +66,12 @@ def generate(
   images: Sequence[Any] = (),
   one_token: tuple[Any, Any] | None = None,
   adapters: Sequence[int] | None = None,
+  limits: Sequence[int] | None = None,
 ) -> list[Generation]:
   """Continues prompts of token ids, in the order given. images: pixels [I, H, W, 3] of each prompt or None.
 
-  adapters: the number of each prompt's adapter, where several ride on one base (`peft.mixed`).
+  adapters: the number of each prompt's adapter, where several ride on one base (`peft.mixed`). limits: of each prompt's
+  new tokens, below `max_new_tokens`.
 
   one_token: what `for_one_token` gave for these parameters, where it is kept from call to call.
 
@@ -77,41 +80,64 @@ def generate(
   for i, prompt in enumerate(prompts):
     if not 0 < len(prompt) < max_length:
       raise errors.InputError(f"prompt {i} has {len(prompt)} tokens; the model takes 1 to {max_length - 1}")
-  order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-  found: dict[int, Generation] = {}
-  stops = jnp.asarray(sorted(set(stop_ids)) or [-1], jnp.int32)
-  key = rng.named(rng.root(decode.seed), "sample")
-  prefill = prefill_program(bind)
+  room = [min(decode.max_new_tokens, max_length - len(p)) for p in prompts]
+  room = room if limits is None else list(map(min, room, limits))
+  given = _Given(bind, params, prompts, decode, images, adapters, room)
   loop_bind, loop_params = one_token or for_one_token(bind, params)
-  loop = loop_program(loop_bind, decode.max_new_tokens)
-  for at in range(0, len(order), decode.batch):
-    members = order[at : at + decode.batch]
-    seen = [images[i] if images else None for i in members]
-    own = None if adapters is None else [adapters[i] for i in members]
-    packed = pack_prompts([prompts[i] for i in members], seen, own, decode.batch, shards(bind))
-    slots = -(-(max(len(prompts[i]) for i in members) + decode.max_new_tokens) // BUCKET) * BUCKET
-    keys_B = jnp.stack([rng.named(key, i) for i in members + members[-1:] * (decode.batch - len(members))])
-    live_B = jnp.arange(decode.batch) < len(members)
-    cache, last_BD = prefill(params, packed.batch, packed.cache_rows_RT, packed.last_B, slots)
-    out, logprobs, counts, stopped = jax.device_get(
-      loop(
-        loop_params,
-        cache,
-        last_BD,
-        packed.lengths_B,
-        keys_B,
-        live_B,
-        packed.own_B,
-        jnp.float32(decode.temperature),
-        jnp.float32(decode.top_p),
-        stops,
-      )
-    )
-    for b, i in enumerate(members):
-      n = min(int(counts[b]), max_length - len(prompts[i]))
-      found[i] = Generation(out[b, :n].tolist(), logprobs[b, :n].tolist(), bool(stopped[b]))
-    progress(len(members))
+  loop, admit = rows_lib.loop_program(loop_bind), rows_lib.admit_program(loop_bind)
+  stops = jnp.asarray(sorted(set(stop_ids)) or [-1], jnp.int32)
+  how = rows_lib.Sampling(jnp.float32(decode.temperature), jnp.float32(decode.top_p), stops)
+  waiting = collections.deque(sorted(range(len(prompts)), key=lambda i: len(prompts[i])))
+  holders: list[int | None] = [None] * decode.batch
+  found: dict[int, Generation] = {}
+  state = None
+  while len(found) < len(prompts):
+    free = [row for row, holder in enumerate(holders) if holder is None][: len(waiting)]
+    if free:
+      members = [waiting.popleft() for _ in free]
+      slots = rows_lib.slots_for(max(len(prompts[i]) for i in members) + decode.max_new_tokens)
+      size = (decode.batch, decode.max_new_tokens, adapters is not None)
+      state = rows_lib.with_room(loop_bind, loop_params, state, slots, *size)
+      state = admit(loop_params, state, given.prefilled(members, free), how)
+      for row, i in zip(free, members, strict=True):
+        holders[row] = i
+    enough = holders.count(None) + max(1, decode.batch // REFILL) if waiting else decode.batch
+    state = loop(loop_params, state, min(enough, decode.batch), how)
+    texts = jax.device_get(rows_lib.texts_program(loop_bind)(state))
+    for row, i in enumerate(holders):
+      if i is not None and texts.done_B[row]:
+        n = int(texts.count_B[row])
+        out = (texts.out_BS[row, :n].tolist(), texts.logprob_BS[row, :n].tolist(), bool(texts.stopped_B[row]))
+        found[i], holders[row] = Generation(*out), None
+        progress(1)
   return [found[i] for i in range(len(prompts))]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Given:
+  """What is to be continued."""
+
+  bind: Any
+  params: Any
+  prompts: Sequence[Sequence[int]]
+  decode: Decode
+  images: Sequence[Any]
+  adapters: Sequence[int] | None
+  limits: Sequence[int]
+
+  def prefilled(self, members: Sequence[int], rows: Sequence[int]) -> rows_lib.Entering:
+    """Prompts that enter these rows."""
+    few = shards(self.bind) << max(0, -(-len(members) // shards(self.bind)) - 1).bit_length()
+    seen = [self.images[i] if self.images else None for i in members]
+    own = None if self.adapters is None else [self.adapters[i] for i in members]
+    packed = pack_prompts([self.prompts[i] for i in members], seen, own, few, shards(self.bind))
+    slots = rows_lib.slots_for(max(len(self.prompts[i]) for i in members))
+    cache, last_BD = prefill_program(self.bind)(self.params, packed.batch, packed.cache_rows_RT, packed.last_B, slots)
+    key = rng.named(rng.root(self.decode.seed), "sample")
+    keys = jnp.stack([rng.named(key, i) for i in [*members, *members[-1:] * (few - len(members))]])
+    rows_R = np.asarray([*rows, *[self.decode.batch] * (few - len(members))], np.int32)  # those behind are dropped
+    limits_R = np.asarray([*(self.limits[i] for i in members), *[1] * (few - len(members))], np.int32)
+    return rows_lib.Entering(cache, last_BD, rows_R, packed.lengths_B, limits_R, keys, packed.own_B)
 
 
 class Packed(NamedTuple):
@@ -152,21 +178,12 @@ def shards(bind) -> int:
   return bind.mesh.shape.get("data", 1) * bind.mesh.shape.get("fsdp", 1)
 
 
-def cache_axes(x: Any) -> tuple[str | None, ...]:
-  """How an array of a cache lies on the mesh: keys and values, or positions."""
-  return ("batch", "kv_heads", None, None) if x.ndim >= 4 else ("batch", None)
-
-
 def for_one_token(bind: Any, params: Any) -> tuple[Any, Any]:
   """The binder and parameters that `loop_program` is fastest on. On CPU they are a second copy of the layers.
 
   There, cutting a layer out of a stack takes as long as using it for one token. Prompts do not mind.
   """
   return bind.apart(params) if bind.mesh.devices.flat[0].platform == "cpu" else (bind, params)
-
-
-def _spread(cache, ctx):
-  return jax.tree.map(lambda x: ctx.constrain(x, cache_axes(x)), cache)
 
 
 @functools.lru_cache(maxsize=32)
@@ -177,53 +194,8 @@ def prefill_program(bind: Any) -> Callable:
   def prefill(params, batch, cache_rows_RT, last_B, slots):
     model = bind(params)
     ctx = model.context(batch, cache_rows_BT=cache_rows_RT)
-    cache = _spread(model.empty_cache(last_B.shape[0], slots), ctx)
+    cache = rows_lib.spread(model.empty_cache(last_B.shape[0], slots), ctx)
     hidden_RTD, cache = model.decode(batch.tokens_BT, ctx, cache)
-    return _spread(cache, ctx), hidden_RTD.reshape(-1, hidden_RTD.shape[-1])[last_B]
+    return rows_lib.spread(cache, ctx), hidden_RTD.reshape(-1, hidden_RTD.shape[-1])[last_B]
 
   return prefill
-
-
-@functools.lru_cache(maxsize=32)
-def loop_program(bind: Any, new: int) -> Callable:
-  """The compiled decoding of `new` tokens of one binder; jit adds one version per shape."""
-
-  @jax.jit
-  def loop(params, cache, last_BD, lengths_B, keys_B, live_B, own_B, temperature, top_p, stops):
-    model = bind(params)
-    B = lengths_B.shape[0]
-    if model.is_apart:
-      cache = jax.tree.map(lambda c: c.by_layer(), cache, is_leaf=lambda c: isinstance(c, cache_lib.Cache))
-
-    def context(positions_BT, valid_BT):
-      own_BT = None if own_B is None else own_B[:, None]
-      return model.context(
-        batch_lib.Batch(None, None, None, valid_BT.astype(jnp.int32), positions_BT, adapters_BT=own_BT)
-      )
-
-    def pick(step, hidden_BD, done_B, count_B, out_BS, logprob_BS):
-      """Chooses token number `step` of every row and books it, unless it ends the row."""
-      keys = jax.vmap(jax.random.fold_in, (0, None))(keys_B, step)
-      token_B, logprob_B = policy.choose(model.project(hidden_BD), keys, temperature, top_p)
-      done_B |= jnp.any(token_B[:, None] == stops[None], axis=1)
-      out_BS = out_BS.at[:, step].set(jnp.where(done_B, 0, token_B))
-      logprob_BS = logprob_BS.at[:, step].set(jnp.where(done_B, 0, logprob_B))
-      return token_B, done_B, count_B + ~done_B, out_BS, logprob_BS
-
-    def alive(carry):
-      step, _, (_, done_B, *_) = carry
-      return (step < new) & ~jnp.all(done_B)
-
-    def advance(carry):
-      step, cache, (token_B, done_B, *books) = carry
-      ctx = context((lengths_B + step - 1)[:, None], ~done_B[:, None])
-      hidden_B1D, cache = model.decode(token_B[:, None], ctx, cache)
-      return step + 1, _spread(cache, ctx), pick(step, hidden_B1D[:, 0], done_B, *books)
-
-    first = pick(
-      0, last_BD, ~live_B, jnp.zeros(B, jnp.int32), jnp.zeros((B, new), jnp.int32), jnp.zeros((B, new), jnp.float32)
-    )
-    _, _, (_, done_B, count_B, out_BS, logprob_BS) = jax.lax.while_loop(alive, advance, (jnp.int32(1), cache, first))
-    return shard.everywhere((out_BS, logprob_BS, count_B, done_B), bind.mesh)
-
-  return loop

@@ -35,9 +35,10 @@ class Engine:
     decode: decode_lib.Decode,
     images: Sequence[Any] = (),
     adapters: Sequence[int] | None = None,
+    limits: Sequence[int] | None = None,
   ) -> list[decode_lib.Generation]:
     """Continues prompts of ids; `images` holds the pixels of each, or None, where any has some; `adapters` the number
-    of each one's adapter, where several ride on one base."""
+    of each one's adapter, where several ride on one base; `limits` how many new tokens each may have."""
     return decode_lib.generate(
       self.bind,
       self.params,
@@ -49,6 +50,7 @@ class Engine:
       images=images,
       one_token=self._one_token,
       adapters=adapters,
+      limits=limits,
     )
 
   def score(self, pairs, images: Sequence[Any] = (), adapters: Sequence[int] | None = None) -> list[score.Score]:

@@ -17,6 +17,7 @@ from itune_jax.peft import reft
 from itune_jax.peft import vera
 from itune_jax.sampling import decode as decode_lib
 from itune_jax.sampling import policy
+from itune_jax.sampling import rows as rows_lib
 from itune_jax.sampling import score
 from tests import tiny
 
@@ -88,7 +89,7 @@ def test_sharded_decoding_gives_the_same_tokens(model):
 
 def test_a_new_temperature_compiles_nothing(model):
   run(model, PROMPTS[:4], temperature=0.5)
-  loop = decode_lib.loop_program(decode_lib.for_one_token(tiny.binder(model.module), model.params)[0], 12)
+  loop = rows_lib.loop_program(decode_lib.for_one_token(tiny.binder(model.module), model.params)[0])
   before = loop._cache_size()
   run(model, PROMPTS[:4], temperature=0.9, top_p=0.7, seed=3)
   assert loop._cache_size() == before
@@ -125,3 +126,32 @@ def test_scores_are_sums_of_log_probabilities(model):
   assert found[-1].is_greedy
   with pytest.raises(errors.InputError, match="pair 0"):
     score.loglikelihood(tiny.binder(model.module), model.params, [([], [1])], max_length=64)
+
+
+def test_places_of_rows_that_ended_are_refilled(model):
+  """Many prompts through few rows, ending at different lengths: each as alone, in fewer steps than batches take."""
+  prompts = [[int(t) for t in ids] for ids, _ in tiny.examples(17, seed=4, longest=60)]
+  free = run(model, prompts, batch=1, max_new_tokens=24)
+  ends = lambda stop: [o.tokens.index(stop) if stop in o.tokens else 24 for o in free]
+  stop = max(range(64), key=lambda t: len(set(ends(t))))
+  lengths = ends(stop)
+  assert len(set(lengths)) > 4 and max(lengths) == 24, lengths
+  loops, build = [], rows_lib.loop_program
+
+  def counted(bind):
+    def loop(params, state, enough, sampling):
+      before = np.asarray(state.texts.count_B)
+      state = build(bind)(params, state, enough, sampling)
+      loops.append(int((np.asarray(state.texts.count_B) - before).max()))
+      return state
+
+    return loop
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(rows_lib, "loop_program", counted)
+    found = run(model, prompts, (stop,), batch=4, max_new_tokens=24)
+  assert [o.tokens for o in found] == [o.tokens[:n] for o, n in zip(free, lengths, strict=True)]
+  assert [o.stopped for o in found] == [n < 24 for n in lengths]
+  order = sorted(range(17), key=lambda i: len(prompts[i]))
+  batches = sum(max(lengths[i] for i in order[at : at + 4]) for at in range(0, 17, 4))
+  assert sum(loops) < 0.8 * batches, (sum(loops), batches)
