@@ -26,8 +26,8 @@ from itune_jax.core import files  # noqa: E402
 from itune_jax.evals import stats  # noqa: E402
 from itune_jax.run import results  # noqa: E402
 
-# Part of gin_configs/peft: the middle of its learning rates, which papers and peft's own runs found to work. `rates` spreads
-# them by half decades. The first twelve are the default of a machine without an accelerator.
+# Part of gin_configs/peft: the middle of its learning rates, which papers and peft's own runs found to work. `rates`
+# spreads them by half decades. The first twelve are the default of a machine without an accelerator.
 METHODS: dict[str, float] = {
   "lora": 1e-3,
   "dora": 1e-3,
