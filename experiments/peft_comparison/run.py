@@ -64,6 +64,9 @@ METHODS: dict[str, float] = {
   "hra": 3e-3,
   "road": 3e-3,
   "mora": 1e-3,
+  "eva": 1e-3,
+  "lora_ga": 3e-4,
+  "routed": 1e-3,
 }
 FEW = 12
 
