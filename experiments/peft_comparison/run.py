@@ -210,7 +210,7 @@ def table(args, found: dict[str, list[dict]], before: dict[str, float]) -> list[
   return sorted(rows, key=lambda row: row["heldout_loss"])
 
 
-def write(out: str, rows: list[dict], first: str) -> None:
+def write(out: str, rows: list[dict], first: str, before: float) -> None:
   """JSON, a table in Markdown, and a plot of quality against trained parameters."""
   files.write_json(os.path.join(out, "comparison.json"), rows)
   head = (
@@ -233,17 +233,27 @@ def write(out: str, rows: list[dict], first: str) -> None:
       f"{row['trained_tokens_per_s']:.0f} | {row['peak_gib']:.1f} |"
     )
   files.write_text(os.path.join(out, "comparison.md"), "\n".join(lines) + "\n")
+  _plot(os.path.join(out, "comparison.png"), rows, before)
+  print("\n".join(lines))
+
+
+def _plot(path: str, rows: list[dict], before: float) -> None:
+  """Held-out loss against trained parameters; what is worse than the base stands on its line, with its figure."""
   figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
-  for row in rows:
-    axis.scatter(row["trainable_parameters"], row["heldout_loss"], color="tab:blue")
-    axis.annotate(
-      row["method"], (row["trainable_parameters"], row["heldout_loss"]), xytext=(4, 4), textcoords="offset points"
-    )
+  axis.axhline(before, color="tab:gray", linestyle=":", label="the base")
+  for k, row in enumerate(sorted(rows, key=lambda row: row["heldout_loss"])):
+    worse = row["heldout_loss"] > before
+    at = (row["trainable_parameters"], min(row["heldout_loss"], before))
+    axis.scatter(*at, color="tab:red" if worse else "tab:blue", marker="^" if worse else "o")
+    name = f"{row['method']} ({row['heldout_loss']:.2f})" if worse else row["method"]
+    side, align = (6, "left") if k % 2 else (-6, "right")
+    axis.annotate(name, at, xytext=(side, 0), textcoords="offset points", ha=align, va="center")
   axis.set(
     xscale="log", xlabel="trained parameters", ylabel="held-out loss (nats a token)", title="Lower left is better"
   )
-  figure.savefig(os.path.join(out, "comparison.png"), dpi=150)
-  print("\n".join(lines))
+  axis.margins(0.15, 0.1)
+  axis.legend(loc="center right")
+  figure.savefig(path, dpi=150)
 
 
 def main() -> None:
@@ -269,7 +279,7 @@ def main() -> None:
     run(["eval", *prepare, f"--run_dir={args.out}/base", "--name=before"], os.path.join(args.out, "logs", "base.txt"))
   before = figures(os.path.join(args.out, "base"), "before")
   rows = table(args, sweep(args), before)
-  write(args.out, rows, args.methods[0])
+  write(args.out, rows, args.methods[0], before["heldout_loss"])
   print(json.dumps({"out": args.out, "methods": len(rows), "base": before, "best": rows[0]["method"]}))
 
 
