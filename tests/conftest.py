@@ -1,5 +1,6 @@
 """Eight fake devices, strict ranks, and the tiny model that most tests share."""
 
+import gc
 import os
 
 # Level 0: programs here are tiny, and compiling them is what takes the time. Eight devices on two busy cores may take
@@ -35,6 +36,15 @@ def pytest_collection_modifyitems(config, items):
     for weight in ("parity", "full"):
       if item.get_closest_marker(weight) and weight not in chosen:
         item.add_marker(pytest.mark.skip(reason=f"{weight} tests run by scripts/test.sh {weight}"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs():
+  """Programs go with the file that compiled them. A process may map 65,530 pieces of memory (Linux's vm.max_map_count),
+  every program takes a dozen, and where no thread can be started any more, eight devices wait for each other for ever."""
+  yield
+  jax.clear_caches()
+  gc.collect()
 
 
 @pytest.fixture(scope="session")

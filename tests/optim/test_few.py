@@ -111,7 +111,10 @@ def test_clipping_under_lisa_counts_the_active_layers_only():
 
 @pytest.mark.parametrize(
   "optimizer",
-  [galore.GaLore(schedule=RATE, rank=2, every=2, scale=1.0), lisa.Lisa(schedule=RATE, layers=1, every=2)],
+  [
+    galore.GaLore(schedule=RATE, rank=2, every=2, scale=1.0),
+    pytest.param(lisa.Lisa(schedule=RATE, layers=1, every=2), marks=pytest.mark.full),
+  ],
   ids=["galore", "lisa"],
 )
 def test_sharded_steps_are_those_of_one_device_and_moments_lie_as_parameters(optimizer):

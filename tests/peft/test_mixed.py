@@ -71,7 +71,9 @@ def test_packed_rows_of_all_adapters_equal_each_alone(models):
     assert number == mixed.NONE or np.abs(expected - plain)[here].max() > 1e-2
 
 
-@pytest.mark.parametrize("sizes", [{}, {"data": 2, "fsdp": 2, "tensor": 2}], ids=["one", "sharded"])
+@pytest.mark.parametrize(
+  "sizes", [pytest.param({}, marks=pytest.mark.full), {"data": 2, "fsdp": 2, "tensor": 2}], ids=["one", "sharded"]
+)
 def test_decoded_and_scored_rows_equal_each_alone(models, sizes):
   base, alone, both = models
   mesh = None
