@@ -40,8 +40,8 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(autouse=True, scope="module")
 def programs():
-  """Programs go with the file that compiled them: a worker would grow to 6 GB, and to the 65,530 pieces of memory that a
-  process may map (a dozen for every program)."""
+  """Programs go with the file that compiled them: a worker would grow to 6 GB, and to the 65,530 pieces of memory that
+  a process may map (a dozen for every program)."""
   yield
   jax.clear_caches()
   gc.collect()
