@@ -119,6 +119,7 @@ class Model:
 
   def save(self, folder: str) -> None:
     """Writes the trainable arrays as a checkpoint that `load(folder)` reads; the base is referred to, not copied."""
+    self.session.require_one("save")
     checkpoint.save_trainable(folder, self.session.trainable, runtime.identity(self.session), self.session.constants)
 
 

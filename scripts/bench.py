@@ -181,7 +181,7 @@ def _prepared(args, method):
 
 
 def generate(args) -> dict:
-  """The job `generate`: greedy, 64 new tokens, batch 8; the best of two runs after a warm-up.
+  """The job `generate`: greedy, 64 new tokens, batch 8, end tokens ignored; the figure is that of the fastest run.
 
   With --rows the prompts are taken over and over, and each of them is cut at a length of its own (8, 16, … 64), as ends
   of answers cut them: the figure counts the tokens up to there. With --hf, transformers on the same, in turn.
@@ -198,24 +198,32 @@ def generate(args) -> dict:
   systems = {"ours": lambda: [out.tokens for out in engine.generate(prompts, decode, limits=limits)]}
   if args.hf:
     systems["transformers"] = _transformers(args.hf, prompts, limits, args.batch)
-  found: dict[str, list[list[int]]] = {}
-  seconds: dict[str, list[float]] = {name: [] for name in systems}
-  for _ in range(1 + args.turns):
-    for name, run in systems.items():
-      start = time.perf_counter()
-      found[name] = run()
-      seconds[name].append(time.perf_counter() - start)
+  found, seconds = _in_turn(systems, args.turns)
   figures: dict = {"rows": len(prompts), "new_tokens": sum(limits), "prompt_tokens": sum(map(len, prompts))}
-  for name, (_, *times) in seconds.items():
-    of = (("min", max), ("median", np.median), ("max", min))
-    figures[name] = {what: round(float(sum(limits) / f(times)), 2) for what, f in of}
+  figures |= {name: _spread([sum(limits) / t for t in times[1:]]) for name, times in seconds.items()}
   if args.hf:
-    ratios = [theirs / ours for ours, theirs in zip(seconds["ours"][1:], seconds["transformers"][1:], strict=True)]
-    figures["ours_over_transformers"] = {"min": min(ratios), "median": float(np.median(ratios)), "max": max(ratios)}
+    pairs = zip(seconds["ours"][1:], seconds["transformers"][1:], strict=True)
+    figures["ours_over_transformers"] = _spread([theirs / ours for ours, theirs in pairs])
     same = [a == b[: len(a)] for a, b in zip(found["ours"], found["transformers"], strict=True)]
     figures["texts_that_differ"] = len(same) - sum(same)
   figures |= {"new_tokens_per_s": figures["ours"]["max"], "first_call_s": round(seconds["ours"][0], 1)}
   return {**figures, "peak_rss_gib": peak_rss_gib()}
+
+
+def _in_turn(systems, turns: int):
+  """What each system gave at last, and the seconds of all its runs, the first of which compiles; one after the other in
+  every turn."""
+  found, seconds = {}, {name: [] for name in systems}
+  for _ in range(1 + turns):
+    for name, run in systems.items():
+      start = time.perf_counter()
+      found[name] = run()
+      seconds[name].append(time.perf_counter() - start)
+  return found, seconds
+
+
+def _spread(values) -> dict[str, float]:
+  return {"min": round(min(values), 3), "median": round(float(np.median(values)), 3), "max": round(max(values), 3)}
 
 
 def _transformers(folder: str, prompts, limits, batch: int):
@@ -282,19 +290,12 @@ def choices(args) -> dict:
   systems = {"ours": lambda: [lp for lp, _ in model.loglikelihood(pairs)]}
   if args.hf:
     systems["lm_eval"] = _lm_eval(args.hf, pairs, args.batch)
-  found = {name: run() for name, run in systems.items()}
-  seconds: dict[str, list[float]] = {name: [] for name in systems}
-  for _ in range(args.turns):
-    for name, run in systems.items():
-      start = time.perf_counter()
-      run()
-      seconds[name].append(time.perf_counter() - start)
-  figures = {"contexts": len(rows), "continuations": len(pairs)}
-  for name, times in seconds.items():
-    figures[f"{name}_s"] = {"min": min(times), "median": float(np.median(times)), "max": max(times)}
+  found, seconds = _in_turn(systems, args.turns)
+  figures: dict = {"contexts": len(rows), "continuations": len(pairs)}
+  figures |= {f"{name}_s": _spread(times[1:]) for name, times in seconds.items()}
   if args.hf:
-    ratios = [ours / theirs for ours, theirs in zip(seconds["ours"], seconds["lm_eval"], strict=True)]
-    figures["ours_over_lm_eval"] = {"min": min(ratios), "median": float(np.median(ratios)), "max": max(ratios)}
+    both = zip(seconds["ours"][1:], seconds["lm_eval"][1:], strict=True)
+    figures["ours_over_lm_eval"] = _spread([ours / theirs for ours, theirs in both])
     figures["largest_difference"] = float(np.max(np.abs(np.subtract(found["ours"], found["lm_eval"]))))
   return {**figures, "peak_rss_gib": peak_rss_gib()}
 

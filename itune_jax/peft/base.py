@@ -9,7 +9,7 @@ A method is a frozen value with a `name`. It either sits on sites (`sites`, `mak
     layer_values(spec, matched) -> {name: array [L, ...]}     optional; else unmatched layers are gated off
     needs_weight: bool             optional; then `w` is the layer's kernel
     statistic: str                 optional; then `make` takes it too (`calibrate`): None until it was measured
-    calibrated(statistics, layers) -> method                  optional; the method as the statistics want it
+    calibrated(spectra, layers) -> method                     of those that ask for moments; as the inputs want it
     shared(specs, key) -> {name: array}                       optional; a bank outside the stack
     shared_trains: tuple[str, ...]                            optional; which of the bank trains
     opens(names) -> names          base parameters that train

@@ -199,18 +199,20 @@ class Lora(ranks.Scaled):
     """What the start is made of, beside weights."""
     return inits.STATISTICS.get(self.init, "")
 
-  def calibrated(self, statistics: Mapping[str, Any], layers: Mapping[str, Sequence[str]]) -> Self:
+  def calibrated(self, spectra: Mapping[str, np.ndarray], layers: Mapping[str, Sequence[str | None]]) -> Self:
     """EVA's ranks: the same sum, given to the directions that explain the largest share of their layer's variance.
 
     Layers keep their s. At most `rho` times its rank goes to a layer; some get none.
 
     Args:
-      statistics: `calibrate.Moments` by site. layers: expanded names of the layers that are adapted, by site; None
-        where a layer is not.
+      spectra: variances [*lead, in] by direction, largest first, by site. layers: expanded names of the layers that are
+        adapted, by site; None where a layer is not.
     """
     if self.init != "eva" or self.rho == 1:
       return self
-    ratios = {name: ratio for path in statistics for name, ratio in _explained(statistics[path], layers[path]).items()}
+    flat = {path: np.maximum(values.reshape(-1, values.shape[-1]), 0) for path, values in spectra.items()}
+    pairs = [(name, row) for path, rows in flat.items() for name, row in zip(layers[path], rows, strict=True)]
+    ratios = {name: row / row.sum() for name, row in pairs if name is not None}
     shares = [(r, n) for n, ratio in ratios.items() for r in ratio[: round(self.rho * self.rank_of(n))]]
     chosen = sorted(shares, reverse=True)[: sum(map(self.rank_of, ratios))]
     ranks = collections.Counter(name for _, name in chosen)
@@ -289,27 +291,6 @@ class Lora(ranks.Scaled):
     if self.dora:
       found["magnitude"] = codec.shaped(part.tensors["lora_magnitude_vector"], part.spec.out_shape, part)
     return found
-
-
-def _explained(statistic, layers: Sequence[str | None]) -> dict[str, np.ndarray]:
-  """Shares of the inputs' variance by direction, largest first, for every layer of a site."""
-  flat = {name: np.asarray(x).reshape(len(layers), *x.shape[x.ndim - n :]) for name, x, n in _ranked(statistic)}
-  found = {}
-  for i, name in enumerate(layers):
-    if name is not None:
-      values = np.maximum(np.asarray(_eigenvalues({k: v[i] for k, v in flat.items()})), 0)
-      found[name] = values / values.sum()
-  return found
-
-
-def _ranked(statistic):
-  """(name, array, axes of one layer)."""
-  square, total, count = statistic["square"], statistic["total"], statistic["count"]
-  n = square.ndim - total.ndim
-  return ("square", square, 2 * n), ("total", total, n), ("count", count, 0)
-
-
-_eigenvalues = jax.jit(lambda statistic: calibrate.spectrum(statistic)[0])
 
 
 @jax.custom_vjp

@@ -74,7 +74,6 @@ class Miss:
   def __post_init__(self):
     check.check_types(self)
     check.require(self.rank > 0 and self.mini >= 0, f"Miss(rank={self.rank}, mini={self.mini}): rank > 0 and mini >= 0")
-
     check.require(not (self.mini and self.bat), "Miss: mini or bat, not both")
 
   def make(self, spec: site.SiteSpec, key, w=None) -> MissAdapter | BatAdapter:

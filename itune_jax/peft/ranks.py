@@ -17,8 +17,7 @@ PROJECTIONS = r"(blocks|encoder|decoder)/\d+/((attn|cross)/(q|k|v|o|qkv)|mlp/(ga
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Ranks:
-  """`rank_pattern` maps regexes over expanded site names to ranks (first match); 0 leaves
-  a layer out.
+  """`rank_pattern` maps regexes over expanded site names to ranks (first match); 0 leaves a layer out.
 
   Layers of one stack differ in rank by a mask: arrays are as wide as the largest, and what is masked gives nothing,
   gets no gradient and is not written to files.

@@ -5,11 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import log
 from itune_jax.core import rng
+from itune_jax.dist import shard
 from itune_jax.models import load as load_lib
 from itune_jax.models import view
 from itune_jax.nn import site
@@ -31,7 +33,9 @@ def from_data(session: Any, objective: contracts.Objective, batch: Callable[[int
     if kind in calibrate.PROBES:
       with log.timed(f"measured the {kind} of {method.batches} batches for {method.name}"):
         found = statistics[method.name] = _measured(session, method, kind, objective, batch)
-      method = method.calibrated(found, peft_base.layers_of(session.base.module, method))
+      if kind == "moments":
+        layers = peft_base.layers_of(session.base.module, method)
+        method = method.calibrated(_spectra(session.mesh, found), layers)
     methods.append(method)
   if not statistics:
     return session
@@ -55,12 +59,28 @@ def _measured(session, method, kind, objective, batch) -> dict[str, dict[str, An
   bind = view.Binder.of(probed.module, session.mesh, session.rules, session.binder.compute)
   observed = {n: probed.params[n] for n in sorted(probed.trainable)}
   frozen = {n: v for n, v in probed.params.items() if n not in probed.trainable}
-  key = rng.root(0)
-  run = jax.jit(lambda observed, batch: step_lib.gradients(bind, objective, observed, frozen, batch, key)[1])
-  total = run(observed, batch(0))
+
+  @jax.jit  # the base is an argument: closed over, it would be part of the program
+  def run(observed, frozen, batch):
+    return step_lib.gradients(bind, objective, observed, frozen, batch, rng.root(0))[1]
+
+  total = run(observed, frozen, batch(0))
   for k in range(1, method.batches):
-    total = jax.tree.map(jnp.add, total, run(observed, batch(k)))
+    total = jax.tree.map(jnp.add, total, run(observed, frozen, batch(k)))
   return calibrate.collected(total, probe.name)
+
+
+def _spectra(mesh, moments: dict[str, dict[str, Any]]) -> dict[str, np.ndarray]:
+  """Eigenvalues [*lead, in], falling, of the inputs' covariance at every site, in every process."""
+
+  def values(statistic):
+    one = lambda statistic: calibrate.spectrum(statistic)[0]
+    for _ in range(statistic["count"].ndim):
+      one = jax.vmap(one)
+    return one(statistic)
+
+  run = jax.jit(lambda found: {path: values(one) for path, one in found.items()}, out_shardings=shard.replicated(mesh))
+  return jax.device_get(run(moments))
 
 
 def residuals(

@@ -65,6 +65,7 @@ def export(
 
 def write(session: runtime.Session, rendering: chat.Rendering, *, format: str, dtype: str, out: str) -> dict[str, Any]:
   """Exports a loaded model."""
+  session.require_one("an export")
   if os.path.exists(out) and not os.path.exists(os.path.join(out, "export_manifest.json")) and os.listdir(out):
     raise errors.InputError(f"--out={out} exists and is no earlier export; give a new folder")
   if format == "peft":

@@ -89,7 +89,12 @@ class Session:
   def with_attached(self, attached: peft_base.Attached) -> "Session":
     """The same base with other methods."""
     binder = view.Binder.of(attached.module, self.mesh, self.rules, self.binder.compute)
-    return dataclasses.replace(self, attached=attached, binder=binder)
+    return dataclasses.replace(self, attached=attached, binder=binder, labels=())
+
+  def require_one(self, what: str) -> None:
+    """Raises InputError for a model whose rows take different adapters."""
+    if self.labels:
+      raise errors.InputError(f"{what} takes one adapter, this model has {', '.join(self.labels)}: load it with one")
 
   def renderer(self, rendering: chat.Rendering) -> chat.Renderer:
     """Renders conversations for this model."""

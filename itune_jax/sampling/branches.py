@@ -49,7 +49,7 @@ def score(
   found: dict[int, list[Found]] = {}
   for at in _batches(groups, TOKENS * shards, ROWS * shards):
     members = [groups[i] for i in at]
-    rows = shards << max(0, -(-len(members) // shards) - 1).bit_length()
+    rows = decode.rows_for(len(members), shards)
     own = None if members[0].adapter is None else [g.adapter for g in members]
     packed = decode.pack_prompts([g.context for g in members], [None] * len(members), own, rows, shards, BUCKET)
     slots = rows_lib.slots_for(max(len(g.context) for g in members))

@@ -127,7 +127,7 @@ class _Given:
 
   def prefilled(self, members: Sequence[int], rows: Sequence[int]) -> rows_lib.Entering:
     """Prompts that enter these rows."""
-    few = shards(self.bind) << max(0, -(-len(members) // shards(self.bind)) - 1).bit_length()
+    few = rows_for(len(members), shards(self.bind))
     seen = [self.images[i] if self.images else None for i in members]
     own = None if self.adapters is None else [self.adapters[i] for i in members]
     packed = pack_prompts([self.prompts[i] for i in members], seen, own, few, shards(self.bind))
@@ -176,6 +176,11 @@ def pack_prompts(prompts, images, own, batch: int, shards: int, bucket: int = 0)
 def shards(bind) -> int:
   """Over how many devices rows are laid."""
   return bind.mesh.shape.get("data", 1) * bind.mesh.shape.get("fsdp", 1)
+
+
+def rows_for(count: int, shards: int) -> int:
+  """Rows of a batch for so many: a power of two on each shard, to compile few shapes."""
+  return shards << (-(-count // shards) - 1).bit_length()
 
 
 def for_one_token(bind: Any, params: Any) -> tuple[Any, Any]:

@@ -50,6 +50,11 @@ def test_attach_save_load_and_peft(run, tmp_path):
   assert len(both.generate(["Hi", "Ho"], max_new_tokens=2, adapters=["peft", None])) == 2
   with pytest.raises(errors.InputError, match=r"2 rows take 2 adapters' names, or None: got 2; adapters: mine, peft"):
     both.generate(["Hi", "Ho"], adapters=["peft", "law"])
+  for write in (both.save, lambda folder: api.export_peft(both, folder), lambda folder: api.export_hf(both, folder)):
+    with pytest.raises(errors.InputError, match="takes one adapter, this model has mine, peft: load it with one"):
+      write(str(tmp_path / "nothing"))
+  assert not (tmp_path / "nothing").exists()
+  np.testing.assert_array_equal(both.attach(()).logits(tokens), api.load(str(tmp_path / "hf")).logits(tokens))
 
 
 def test_stop_strings_cut():
