@@ -14,9 +14,7 @@ case "$weight" in
     install_env test
     .venv/bin/ruff check itune_jax tests scripts experiments
     .venv/bin/pyright
-    .venv/bin/python -m pytest -rs -n 2 --dist loadfile --ignore=tests/test_joints.py "$@"
-    # A process of its own: behind many other tests its eight devices have waited for each other for ever (not understood).
-    .venv/bin/python -m pytest -rs tests/test_joints.py ;;
+    .venv/bin/python -m pytest -rs -n 2 --dist loadfile "$@" ;;
   parity)
     install_env test; install_env parity
     # Tiny models of every family: compiling them is what takes the time.

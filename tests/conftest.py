@@ -20,13 +20,27 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
   os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", xla)
 
 import jax  # noqa: E402
+from jax._src import compilation_cache  # noqa: E402
 import pytest  # noqa: E402
 
 from itune_jax.data import tokenizer as tokenizer_lib  # noqa: E402
+from itune_jax.run import runtime  # noqa: E402
 from itune_jax.run import specs  # noqa: E402
 from tests import tiny  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Programs of one device only come back from the cache (`runtime.configure_jax` says why); commands, which tests run on
+# one of the eight devices, may then use it.
+runtime.several_cpu_devices = lambda: False
+_read = compilation_cache.get_executable_and_time
+
+
+def _read_of_one_device(key, options, backend, devices):
+  return (None, None) if len(devices) > 1 else _read(key, options, backend, devices)
+
+
+compilation_cache.get_executable_and_time = _read_of_one_device
 
 
 def pytest_collection_modifyitems(config, items):

@@ -131,12 +131,24 @@ def result(figures: Mapping[str, Any]) -> None:
 
 
 def configure_jax() -> None:
-  """The persistent compilation cache (where JAX_COMPILATION_CACHE_DIR says, if set), whatever the compile time."""
+  """The persistent compilation cache (where JAX_COMPILATION_CACHE_DIR says, if set), whatever the compile time.
+
+  Not on several CPU devices: a program that XLA reads back from it there has lost the order of its collectives, and its
+  devices wait for each other for ever (jax 0.10.2; the same program, compiled, never does).
+  """
+  if several_cpu_devices():
+    jax.config.update("jax_enable_compilation_cache", False)
+    return
   if not jax.config.jax_compilation_cache_dir:
     jax.config.update("jax_compilation_cache_dir", os.path.join(specs.cache_dir(), "xla"))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
   jax.config.update("jax_raise_persistent_cache_errors", False)
+
+
+def several_cpu_devices() -> bool:
+  """Whether programs may span CPU devices, of this process or several."""
+  return jax.default_backend() == "cpu" and jax.device_count() > 1
 
 
 @contextlib.contextmanager
