@@ -22,6 +22,7 @@ from itune_jax.peft import boft  # noqa: E402
 from itune_jax.peft import c3a  # noqa: E402
 from itune_jax.peft import delora  # noqa: E402
 from itune_jax.peft import exchange  # noqa: E402
+from itune_jax.peft import fourierft  # noqa: E402
 from itune_jax.peft import full  # noqa: E402
 from itune_jax.peft import gralora  # noqa: E402
 from itune_jax.peft import hira  # noqa: E402
@@ -107,6 +108,10 @@ TABLE = {
   "miss mini": (miss.Miss(rank=8, mini=4, sites=QV), lambda: peft.MissConfig(r=8, mini_r=4, init_weights="mini")),
   "randlora": (randlora.RandLora(rank=4, alpha=8, sites=QV), lambda: peft.RandLoraConfig(r=4, randlora_alpha=8)),
   "shira": (shira.Shira(rank=4, sites=QV), lambda: peft.ShiraConfig(r=4)),
+  "fourierft": (
+    fourierft.FourierFT(coefficients=20, seed=5, sites=QV),
+    lambda: peft.FourierFTConfig(n_frequency=20, random_loc_seed=9),
+  ),
   "c3a": (c3a.C3a(block=8, sites=QV), lambda: peft.C3AConfig(block_size=8)),
   **{
     kind: (road.Road(variant=kind, group=8, sites=QV), lambda kind=kind: peft.RoadConfig(variant=kind, group_size=8))
