@@ -73,8 +73,10 @@ class Adapter(nnx.Module):
   """Base of all adapters. Order at a Proj: every pre, every weight, matmul, every post, then the (changed) bias.
 
   Array leaves only (a Python number would recompile when it changes) and no Rngs: randomness is `ctx.key`,
-  None outside training.
+  None outside training. keeps_output: what `post` returns is kept for the backward pass under the name "adapter_out".
   """
+
+  keeps_output = False
 
   def pre(self, x, ctx):
     """Changes the input of the site."""

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from itune_jax.core import check
+from itune_jax.nn import site
+from itune_jax.nn import tree as nn_tree
 
 # What the "taps" policy keeps: the outputs of the large matmuls and of attention, and what adapters name. Norms,
 # rotations, gates and residual sums are cheap to make again.
@@ -25,12 +27,20 @@ class Remat:
   def __post_init__(self):
     check.check_types(self)
 
-  def wrap(self, body: Callable) -> Callable:
-    """The body of a scan, rematerialised by this policy."""
+  def wrap(self, body: Callable, layers: Any) -> Callable:
+    """The body of a scan over `layers`, rematerialised by this policy."""
     if self.policy == "none":
       return body
-    keep = jax.checkpoint_policies.save_only_these_names(*self.names) if self.policy == "taps" else None
+    names = [name for name in self.names if name not in _kept_before(layers)]
+    keep = jax.checkpoint_policies.save_only_these_names(*names) if self.policy == "taps" else None
     return jax.checkpoint(body, policy=keep, prevent_cse=False)
+
+
+def _kept_before(layers: Any) -> set[str]:
+  """Taps ("attn_q") behind a projection ("…/attn/q") whose adapter keeps its output anyway: it would be kept twice."""
+  sites = [(path, node) for path, node in nn_tree.sites(layers).items() if isinstance(node, site.Proj)]
+  keeps = lambda node: any(adapter.keeps_output for adapter in site.in_order(node)[-1:])
+  return {"_".join(path.split("/")[-2:]) for path, node in sites if keeps(node)}
 
 
 def build(make_layer: Callable[[jax.Array], nnx.Module], depth: int, key: jax.Array, axis: str | None = None) -> Any:
@@ -75,7 +85,7 @@ def run(layers: Any, x, ctx, *args, per_layer: Any = None, cache: Any = None, re
     x, cache, aux = nnx.merge(graph, state)(x, ctx.at_layer(index), *args, cache=cache, layer=index, **more)
     return (x, cache), aux
 
-  (x, cache), aux = jax.lax.scan(remat.wrap(body), (x, cache), (state, jnp.arange(depth), per_layer))
+  (x, cache), aux = jax.lax.scan(remat.wrap(body, layers), (x, cache), (state, jnp.arange(depth), per_layer))
   return x, cache, jax.tree.map(lambda per_layer: per_layer.sum(0), aux)
 
 

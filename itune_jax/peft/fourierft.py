@@ -107,5 +107,7 @@ class FourierFT:
   def _places(self, part: codec.Part) -> np.ndarray:
     size = part.fan_in * part.fan_out
     if size >= TORCH:
-      raise errors.InputError(f"{part.name}: FourierFT is exchanged with peft up to {TORCH - 1:,} weights, not {size:,}")
+      raise errors.InputError(
+        f"{part.name}: FourierFT goes into peft folders up to {TORCH - 1:,} weights, not {size:,}"
+      )
     return places(self.seed, size, self.coefficients)

@@ -112,6 +112,7 @@ class DoraAdapter(LoraAdapter):
 
   def __init__(self, spec: site.SiteSpec, key, w, method: "Lora", **given):
     super().__init__(spec, key, w, method, **given)
+    self.keeps_output = not self.has_dropout
     squares = jnp.sum(jnp.square(w.astype(jnp.float32)), axis=tuple(range(len(spec.in_shape))))
     self.magnitude = site.AdapterParam(jnp.sqrt(squares), axes=spec.out_axes)
     self.squares = site.AdapterParam(squares, axes=spec.out_axes, trainable=False)
@@ -136,8 +137,8 @@ class DoraAdapter(LoraAdapter):
     w = jax.lax.stop_gradient(w).reshape(a.shape[0], -1)
     along_w = jnp.dot(a.T.astype(w.dtype), w, preferred_element_type=jnp.float32)
     squares = self.squares[...].reshape(-1) + jnp.sum(b * (2 * along_w + a.T @ a @ b), axis=0)
-    ratio = self.magnitude[...].astype(jnp.float32) / jnp.sqrt(squares).reshape(shape)
-    return jnp.where(jnp.max(self.rank_mask[...]) > 0, ratio, 1.0)
+    lengths = ad_checkpoint.checkpoint_name(jnp.sqrt(squares).reshape(shape), "adapter_out")
+    return jnp.where(jnp.max(self.rank_mask[...]) > 0, self.magnitude[...].astype(jnp.float32) / lengths, 1.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -310,8 +311,7 @@ def _times_forward(z, ratio):
 def _times_backward(saved, d_out):
   out, ratio = saved
   rows = (d_out.astype(jnp.float32) * out.astype(jnp.float32)).reshape(-1, ratio.size)
-  # A sum over rows as a matmul: on CPU a reduction along columns is slow.
-  total = (jnp.ones((1, rows.shape[0])) @ rows).reshape(ratio.shape)
+  total = numerics.sum_rows(rows).reshape(ratio.shape)
   d_ratio = jnp.where(ratio == 0, 0, total / ratio.astype(jnp.float32))
   return d_out * numerics.align(ratio, d_out), d_ratio.astype(ratio.dtype)
 
