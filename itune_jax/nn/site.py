@@ -50,6 +50,21 @@ class Weight:
       self._value = self._read()
     return self._value
 
+  def contract(self, x, num_in: int):
+    """Contracts the last `num_in` axes of x with the first of the kernel."""
+    return contract(x, self.value, num_in)
+
+
+class PackedWeight(Weight):
+  """A handle on a quantised kernel, which is contracted as it lies."""
+
+  def __init__(self, store, shape: tuple[int, ...], dtype):
+    super().__init__(lambda: read_kernel(store, shape, dtype), shape)
+    self._store = store
+
+  def contract(self, x, num_in: int):
+    return quant.contract(x, self._store, num_in)
+
 
 @dataclasses.dataclass(frozen=True)
 class SiteSpec:
@@ -138,18 +153,22 @@ class Proj(nnx.Module):
     adapters = in_order(self)
     for adapter in adapters:
       x = adapter.pre(x, ctx)
-    store = self.kernel
-    packed = not isinstance(store, nnx.Param)
-    w = own = Weight(lambda: read_kernel(store, self.core_shape, x.dtype), self.core_shape)
+    w = self._weight(x.dtype)
     for adapter in adapters:
       w = adapter.weight(w, ctx)
-    y = quant.contract(x, store, self.num_in) if packed and w is own else contract(x, w.value, self.num_in)
+    y = w.contract(x, self.num_in)
     for adapter in adapters:
       y = adapter.post(x, y, w, ctx)
     bias = None if self.bias is None else self.bias[...]
     for adapter in adapters:
       bias = adapter.bias(bias)
     return y if bias is None else y + numerics.align(bias.astype(y.dtype), y)
+
+  def _weight(self, dtype) -> Weight:
+    store, shape = self.kernel, self.core_shape
+    if isinstance(store, nnx.Param):
+      return Weight(lambda: read_kernel(store, shape, dtype), shape)
+    return PackedWeight(store, shape, dtype)
 
 
 class Embed(nnx.Module):

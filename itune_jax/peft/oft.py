@@ -9,6 +9,7 @@ import dataclasses
 import math
 from typing import Any, Self
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -41,28 +42,100 @@ def neumann(q, terms: int):
   return total
 
 
-def rotate(x, blocks, num_in: int):
-  """x [..., *in] with every block of its flattened inputs times its matrix of `blocks` [n, size, size]."""
+UNROLLED = 64  # blocks up to which they are multiplied one by one on CPU: as one batch they are laid out anew first
+
+
+def _turned(x, blocks):
+  """Rows x [T, n · size] with every block times its matrix of `blocks` [n, size, size]."""
   n, size, _ = blocks.shape
-  lead = x.shape[: x.ndim - num_in]
-  cut = x.reshape(*lead, n, size)
-  return jnp.einsum("...nb,nbc->...nc", cut, blocks.astype(x.dtype)).reshape(x.shape)
+  blocks = blocks.astype(x.dtype)
+  batched = lambda x, blocks: jnp.einsum("tnb,nbc->tnc", x.reshape(-1, n, size), blocks).reshape(x.shape)
+  singly = lambda x, blocks: jnp.concatenate([jnp.dot(*pair) for pair in zip(_cut(x, n), blocks, strict=True)], axis=1)
+  return jax.lax.platform_dependent(x, blocks, cpu=singly if n <= UNROLLED else batched, default=batched)
+
+
+def _outer(x, y, n: int):
+  """Σ x yᵀ over rows, of each of n blocks: [n, size, size], float32."""
+  inner = dict(preferred_element_type=jnp.float32)
+  batched = lambda x, y: jnp.einsum("tnb,tnc->nbc", x.reshape(len(x), n, -1), y.reshape(len(y), n, -1), **inner)
+  singly = lambda x, y: jnp.stack([jnp.dot(a.T, b, **inner) for a, b in zip(_cut(x, n), _cut(y, n), strict=True)])
+  return jax.lax.platform_dependent(x, y, cpu=singly if n <= UNROLLED else batched, default=batched)
+
+
+def _cut(x, n: int):
+  return jnp.split(x, n, axis=1)
+
+
+@jax.custom_vjp
+def rotate(x, blocks):
+  """Vectors x [..., n · size] with every block times its matrix of `blocks` [n, size, size]."""
+  return _turned(x.reshape(-1, x.shape[-1]), blocks).reshape(x.shape)
+
+
+def _rotate_backward(saved, d_y):
+  x, blocks = saved
+  rows, d_rows = x.reshape(-1, x.shape[-1]), d_y.reshape(-1, x.shape[-1])
+  d_blocks = _outer(rows, d_rows, len(blocks)).astype(blocks.dtype)
+  return _turned(d_rows, jnp.swapaxes(blocks, 1, 2)).reshape(x.shape), d_blocks
+
+
+rotate.defvjp(lambda x, blocks: (rotate(x, blocks), (x, blocks)), _rotate_backward)
+
+
+def rotate_kernel(w, blocks):
+  """R W, in float32, of a kernel W [in, out]."""
+  n, size, _ = blocks.shape
+  cut = w.astype(jnp.float32).reshape(n, size, -1)
+  return jnp.einsum("nbc,nco->nbo", blocks, cut).reshape(w.shape).astype(w.dtype)
+
+
+@jax.custom_vjp
+def contract(x, blocks, w):
+  """x R W of vectors x [..., in] and a kernel W [in, out]. The kernel is rotated, and in the backward pass the vectors:
+  R's gradient from the kernel's would cost another matmul."""
+  return site.contract(x, rotate_kernel(w, blocks), 1)
+
+
+def _contract_backward(saved, d_y):
+  x, blocks, w = saved
+  d_y = d_y.reshape(-1, d_y.shape[-1])
+  d_x, d_blocks = _rotate_backward((x, blocks), jax.lax.dot_general(d_y, w, (((1,), (1,)), ((), ()))))
+  d_w = rotate_kernel(x.reshape(-1, x.shape[-1]).T @ d_y, jnp.swapaxes(blocks, 1, 2))
+  return d_x, d_blocks, d_w.astype(w.dtype)
+
+
+contract.defvjp(lambda x, blocks, w: (contract(x, blocks, w), (x, blocks, w)), _contract_backward)
+
+
+class RotatedWeight(site.Weight):
+  """R W. What is smaller is rotated, the rows or the kernel; a quantised kernel stays packed."""
+
+  def __init__(self, w: site.Weight, blocks):
+    self._fan_in = blocks.shape[0] * blocks.shape[1]
+    super().__init__(lambda: rotate_kernel(w.value.reshape(self._fan_in, -1), blocks).reshape(w.shape), w.shape)
+    self._w, self._blocks = w, blocks
+
+  def contract(self, x, num_in: int):
+    out = self.shape[num_in:]
+    flat = x.reshape(*x.shape[: x.ndim - num_in], self._fan_in)
+    if isinstance(self._w, site.PackedWeight) or flat.size // self._fan_in < math.prod(out):
+      return self._w.contract(rotate(flat, self._blocks).reshape(x.shape), num_in)
+    return contract(flat, self._blocks, self._w.value.reshape(self._fan_in, -1)).reshape(*flat.shape[:-1], *out)
 
 
 class OftAdapter(site.Adapter):
   """Values above the diagonal of Q, [blocks, size (size - 1) / 2]."""
 
   def __init__(self, spec: site.SiteSpec, size: int, share: bool, terms: int):
-    self.num_in, self.size, self.terms = len(spec.in_shape), size, terms
+    self.size, self.terms = size, terms
     self.blocks = math.prod(spec.in_shape) // size
     self.q = site.AdapterParam(jnp.zeros((1 if share else self.blocks, size * (size - 1) // 2)), axes=(None, None))
 
-  def pre(self, x, ctx):
-    return rotate(x, self._rotation(), self.num_in)
+  def weight(self, w, ctx):
+    return RotatedWeight(w, self._rotation())
 
   def merge(self, w, bank):
-    turned = jnp.einsum("nbc,nco->nbo", self._rotation(), w.reshape(self.blocks, self.size, -1))
-    return turned.reshape(w.shape)
+    return rotate_kernel(w.reshape(self.blocks * self.size, -1), self._rotation()).reshape(w.shape)
 
   def _rotation(self):
     q = skew(self.q[...].astype(jnp.float32), self.size)
