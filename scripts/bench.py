@@ -1,4 +1,7 @@
-"""Times the main jobs on one machine: `bench.py sft|generate|score|choices|methods`. The last line it prints is JSON.
+"""Times jobs on one machine; the last line printed is JSON.
+
+    bench.py sft|methods|generate|score|choices        the main jobs, beside a peer in turn where --hf names its model
+    bench.py matmuls|scaling|loader|compare            what a step costs and why; any programs beside each other
 
 The job `sft`: LoRA r=16 alpha=32 on all seven projections, AdamW at 1e-4, examples of at most 512 tokens, 2,048
 positions an optimizer step, rows of the file in order, loss on answers only. The first two steps are not counted.
@@ -9,25 +12,17 @@ The figure is trained (answer) tokens a second: padding and prompts earn nothing
 import argparse
 import dataclasses
 import importlib
-import itertools
 import json
-import resource
 import sys
 import time
 
-import jax
+import bench_costs
+import bench_lib
 import numpy as np
 
 from itune_jax import api
-from itune_jax.core import numerics
-from itune_jax.core import pack
 from itune_jax.data import chat
-from itune_jax.data import example as example_lib
 from itune_jax.data import readers
-from itune_jax.nn import stack
-from itune_jax.objectives import sft as sft_lib
-from itune_jax.optim import adamw
-from itune_jax.optim import schedule
 from itune_jax.peft import boft
 from itune_jax.peft import delora
 from itune_jax.peft import hira
@@ -37,75 +32,23 @@ from itune_jax.peft import oft
 from itune_jax.run import runtime
 from itune_jax.run import specs
 from itune_jax.sampling import decode as decode_lib
-from itune_jax.train import state as state_lib
-from itune_jax.train import step as step_lib
-
-MAX_LENGTH, POSITIONS, WARMUP = 512, 2048, 2
-
-
-def peak_rss_gib() -> float:
-  """Peak resident memory of this process and of its children."""
-  return round(
-    sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 2**20, 2
-  )
-
-
-def rendered(path: str, renderer: chat.Renderer):
-  """(ids, weights) of every row that renders, cut behind the last trained token."""
-  for row in readers.read(path):
-    if row.example is None:
-      continue
-    try:
-      for one in renderer.render(row.example):
-        last = int(np.flatnonzero(one.weights)[-1])
-        yield one.ids[: last + 1], one.weights[: last + 1]
-    except example_lib.BadRow:
-      continue
-
-
-def in_order(rows, steps: int):
-  """The first rows, in order, that best-fit decreasing packs into `steps` rows of POSITIONS; a short file repeats."""
-  taken, total = [], 0
-  for row in itertools.cycle(rows):
-    if total + len(row[0]) - 1 > steps * POSITIONS:
-      break
-    taken.append(row)
-    total += len(row[0]) - 1
-  while True:
-    packed = pack.best_fit_decreasing([len(ids) - 1 for ids, _ in taken], POSITIONS)
-    if len(packed) <= steps:
-      return [[taken[i] for i in members] for members in packed]
-    taken.pop()
 
 
 def sft(args) -> dict:
   """The job `sft`."""
-  session = runtime.open_session(
-    specs.Model(base=args.model),
-    (lora.Lora(rank=16, alpha=32.0, dora=args.dora),),
-    precision=numerics.Precision(),
-    remat=stack.Remat(policy=args.remat),
+  one = bench_lib.ready(
+    specs.Model(base=args.model), lora.Lora(rank=16, alpha=32.0, dora=args.dora), args.steps, args.remat
   )
-  renderer = chat.Renderer(session.tokenizer, chat.Rendering(max_length=MAX_LENGTH))
-  packed = in_order(list(rendered(args.data, renderer)), args.steps)
-  optimizer, rate = adamw.AdamW(schedule=schedule.Schedule(rate=1e-4, kind="constant", warmup=0.0)).make(
-    args.steps, session.attached.trainable
-  )
-  state = state_lib.create(session.trainable, optimizer, 0, session.mesh)
-  step = step_lib.make_step(
-    session.binder, sft_lib.Sft(), optimizer, rate, {n: v.sharding for n, v in state.trainable.items()}
-  )
-  frozen, ends, losses = session.frozen, [time.perf_counter()], []
+  packed = bench_lib.packed(args, one.session, args.steps)
+  ends, losses = [time.perf_counter()], []
   for members in packed:
-    batch = jax.tree.map(lambda x: x[None], pack.fill([members], POSITIONS))
-    state, metrics = step(state, frozen, batch)
-    losses.append(float(metrics["loss"]))
+    losses.append(one(bench_lib.batch_of(members)))
     ends.append(time.perf_counter())
     print(f"step {len(losses)}/{len(packed)} loss {losses[-1]:.3f} {ends[-1] - ends[-2]:.1f} s", file=sys.stderr)
-  counted = packed[WARMUP:]
+  counted = packed[bench_lib.WARMUP :]
   trained = sum(int((weights[1:] != 0).sum()) for members in counted for _, weights in members)
   used = sum(len(ids) - 1 for members in counted for ids, _ in members)
-  seconds, rows = ends[-1] - ends[WARMUP], sum(map(len, counted))
+  seconds, rows = ends[-1] - ends[bench_lib.WARMUP], sum(map(len, counted))
   return {
     "trained_tokens_per_s": round(trained / seconds, 2),
     "rows_per_s": round(rows / seconds, 3),
@@ -113,9 +56,9 @@ def sft(args) -> dict:
     "trained_tokens": trained,
     "rows": rows,
     "first_step_s": round(ends[1] - ends[0], 1),
-    "peak_rss_gib": peak_rss_gib(),
+    "peak_rss_gib": bench_lib.peak_rss_gib(),
     "positions_per_s": round(used / seconds, 1),
-    "padding_share": round(1 - used / (len(counted) * POSITIONS), 4),
+    "padding_share": round(1 - used / (len(counted) * bench_lib.POSITIONS), 4),
     "first_loss": losses[0],
     "last_loss": losses[-1],
   }
@@ -136,48 +79,22 @@ METHODS = {
 def methods(args) -> dict:
   """The job `methods`: steps of several methods on one batch, taken in turn, so that a busy machine slows all alike."""
   names = [name for name in METHODS if not args.only or name in args.only]
-  ready = {}
+  ready, batch = {}, None
   for name in names:
-    ready[name] = _prepared(args, METHODS[name])
-    print(f"{name}: {ready[name][-1]:,} trained parameters, first step done", file=sys.stderr)
-  seconds: dict[str, list[float]] = {name: [] for name in names}
-  for turn in range(args.steps):
-    for name in names:
-      step, state, frozen, batch, count = ready[name]
-      start = time.perf_counter()
-      state, metrics = step(state, frozen, batch)
-      float(metrics["loss"])
-      seconds[name].append(time.perf_counter() - start)
-      ready[name] = (step, state, frozen, batch, count)
-    print(f"turn {turn + 1}: " + ", ".join(f"{n} {seconds[n][-1]:.2f} s" for n in names), file=sys.stderr)
+    ready[name] = bench_lib.ready(specs.Model(base=args.model), METHODS[name], args.steps, args.remat)
+    batch = bench_lib.batch_of(bench_lib.packed(args, ready[name].session, 1)[0]) if batch is None else batch
+  systems = {name: lambda one=one: one(batch) for name, one in ready.items()}
+  seconds = {name: times[1:] for name, times in bench_lib.in_turn(systems, args.steps)[1].items()}
   # Pairs of one turn: what else the machine did is in both.
   over = lambda name: float(np.median([a / b for a, b in zip(seconds[name], seconds[names[0]], strict=True)]))
   return {
     name: {
       "step_s": round(float(np.median(seconds[name])), 3),
       f"over_{names[0]}": round(over(name), 3),
-      "trained_parameters": ready[name][-1],
+      "trained_parameters": ready[name].trained,
     }
     for name in names
   }
-
-
-def _prepared(args, method):
-  """A compiled step of one method with its state and batch, after its first run."""
-  session = runtime.open_session(specs.Model(base=args.model), (method,), remat=stack.Remat(policy=args.remat))
-  renderer = chat.Renderer(session.tokenizer, chat.Rendering(max_length=MAX_LENGTH))
-  (members,) = in_order(list(itertools.islice(rendered(args.data, renderer), 64)), 1)
-  optimizer, rate = adamw.AdamW(schedule=schedule.Schedule(rate=1e-4, kind="constant", warmup=0.0)).make(
-    args.steps, session.attached.trainable
-  )
-  state = state_lib.create(session.trainable, optimizer, 0, session.mesh)
-  where = {n: v.sharding for n, v in state.trainable.items()}
-  step = step_lib.make_step(session.binder, sft_lib.Sft(), optimizer, rate, where)
-  batch = jax.tree.map(lambda x: x[None], pack.fill([members], POSITIONS))
-  count = sum(v.size for v in state.trainable.values())
-  state, metrics = step(state, session.frozen, batch)
-  float(metrics["loss"])
-  return step, state, session.frozen, batch, count
 
 
 def generate(args) -> dict:
@@ -198,32 +115,16 @@ def generate(args) -> dict:
   systems = {"ours": lambda: [out.tokens for out in engine.generate(prompts, decode, limits=limits)]}
   if args.hf:
     systems["transformers"] = _transformers(args.hf, prompts, limits, args.batch)
-  found, seconds = _in_turn(systems, args.turns)
+  found, seconds = bench_lib.in_turn(systems, args.turns)
   figures: dict = {"rows": len(prompts), "new_tokens": sum(limits), "prompt_tokens": sum(map(len, prompts))}
-  figures |= {name: _spread([sum(limits) / t for t in times[1:]]) for name, times in seconds.items()}
+  figures |= {name: bench_lib.spread([sum(limits) / t for t in times[1:]]) for name, times in seconds.items()}
   if args.hf:
     pairs = zip(seconds["ours"][1:], seconds["transformers"][1:], strict=True)
-    figures["ours_over_transformers"] = _spread([theirs / ours for ours, theirs in pairs])
+    figures["ours_over_transformers"] = bench_lib.spread([theirs / ours for ours, theirs in pairs])
     same = [a == b[: len(a)] for a, b in zip(found["ours"], found["transformers"], strict=True)]
     figures["texts_that_differ"] = len(same) - sum(same)
   figures |= {"new_tokens_per_s": figures["ours"]["max"], "first_call_s": round(seconds["ours"][0], 1)}
-  return {**figures, "peak_rss_gib": peak_rss_gib()}
-
-
-def _in_turn(systems, turns: int):
-  """What each system gave at last, and the seconds of all its runs, the first of which compiles; one after the other in
-  every turn."""
-  found, seconds = {}, {name: [] for name in systems}
-  for _ in range(1 + turns):
-    for name, run in systems.items():
-      start = time.perf_counter()
-      found[name] = run()
-      seconds[name].append(time.perf_counter() - start)
-  return found, seconds
-
-
-def _spread(values) -> dict[str, float]:
-  return {"min": round(min(values), 3), "median": round(float(np.median(values)), 3), "max": round(max(values), 3)}
+  return {**figures, "peak_rss_gib": bench_lib.peak_rss_gib()}
 
 
 def _transformers(folder: str, prompts, limits, batch: int):
@@ -275,7 +176,7 @@ def score(args) -> dict:
     "scored_tokens": scored,
     "positions": sum(len(c) + len(a) - 1 for c, a in pairs),
     "nll_per_token": -sum(s.logprob for s in scores) / scored,
-    "peak_rss_gib": peak_rss_gib(),
+    "peak_rss_gib": bench_lib.peak_rss_gib(),
   }
 
 
@@ -290,14 +191,14 @@ def choices(args) -> dict:
   systems = {"ours": lambda: [lp for lp, _ in model.loglikelihood(pairs)]}
   if args.hf:
     systems["lm_eval"] = _lm_eval(args.hf, pairs, args.batch)
-  found, seconds = _in_turn(systems, args.turns)
+  found, seconds = bench_lib.in_turn(systems, args.turns)
   figures: dict = {"contexts": len(rows), "continuations": len(pairs)}
-  figures |= {f"{name}_s": _spread(times[1:]) for name, times in seconds.items()}
+  figures |= {f"{name}_s": bench_lib.spread(times[1:]) for name, times in seconds.items()}
   if args.hf:
     both = zip(seconds["ours"][1:], seconds["lm_eval"][1:], strict=True)
-    figures["ours_over_lm_eval"] = _spread([ours / theirs for ours, theirs in both])
+    figures["ours_over_lm_eval"] = bench_lib.spread([ours / theirs for ours, theirs in both])
     figures["largest_difference"] = float(np.max(np.abs(np.subtract(found["ours"], found["lm_eval"]))))
-  return {**figures, "peak_rss_gib": peak_rss_gib()}
+  return {**figures, "peak_rss_gib": bench_lib.peak_rss_gib()}
 
 
 def _lm_eval(folder: str, pairs, batch: int):
@@ -309,7 +210,7 @@ def _lm_eval(folder: str, pairs, batch: int):
   return lambda: [lp for lp, _ in model.loglikelihood(requests, disable_tqdm=True)]
 
 
-JOBS = {"sft": sft, "methods": methods, "generate": generate, "score": score, "choices": choices}
+JOBS = {"sft": sft, "methods": methods, "generate": generate, "score": score, "choices": choices, **bench_costs.JOBS}
 
 
 def main() -> None:
@@ -342,6 +243,7 @@ def main() -> None:
   one.add_argument("--hf", default="", metavar="FOLDER", help="the same model for lm-eval's HF backend, in turn")
   one.add_argument("--batch", type=int, default=16, help="lm-eval's batch size")
   one.add_argument("--turns", type=int, default=3)
+  bench_costs.add(jobs)
   args = parser.parse_args()
   print(json.dumps({"system": "itune_jax", "job": args.job, **JOBS[args.job](args)}))
 

@@ -1,6 +1,8 @@
 """What a TPU chip has, by the name that JAX gives its kind, and a GPU, by its own."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+import resource
+from typing import Any, NamedTuple
 
 
 class Chip(NamedTuple):
@@ -36,3 +38,18 @@ GPUS = {
   "h100": Chip("h100", 79.6, 989e12, 3.35e12, 4.5e11, 8, 5e10),
   "h200": Chip("h200", 140.4, 989e12, 4.8e12, 4.5e11, 8, 5e10),
 }
+
+
+def peak_flops(devices: Sequence[Any]) -> float:
+  """bfloat16 operations a second of all devices together; 0 where their kind is not known (a CPU)."""
+  kind = devices[0].device_kind
+  gpus = [chip for name, chip in GPUS.items() if name in kind.lower()]
+  chip = CHIPS.get(kind) or next(iter(gpus), None)
+  return chip.flops * len(devices) if chip else 0.0
+
+
+def memory_gib(devices: Sequence[Any]) -> float:
+  """The most that one of this process's devices has held so far; on CPU, the process."""
+  stats = [device.memory_stats() or {} for device in devices]
+  most = max(stat.get("peak_bytes_in_use", 0) for stat in stats)
+  return (most or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024) / 2**30

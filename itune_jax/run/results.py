@@ -43,7 +43,7 @@ def labels(run_dir: str) -> list[str]:
 
 
 def summary(path: str) -> dict[str, float]:
-  """Last loss, throughput over all steps but the first, and the last figures of every evaluation."""
+  """Last loss, throughput over all steps but the first, goodput, memory, and the last figures of every evaluation."""
   lines = hooks.Jsonl.read(path)
   steps = [line for line in lines if "loss" in line]
   found: dict[str, float] = {k: v for line in lines if "loss" not in line for k, v in line.items() if k != "step"}
@@ -55,6 +55,7 @@ def summary(path: str) -> dict[str, float]:
       "first_loss": steps[0]["loss"],
       "trained_tokens_per_s": sum(line["trained_tokens"] for line in timed) / seconds if seconds else 0.0,
     }
+    found |= {name: timed[-1][name] for name in ("goodput", "memory_gib", "mfu") if timed and name in timed[-1]}
   return found
 
 

@@ -21,6 +21,7 @@ from itune_jax.core import tree
 from itune_jax.data import chat
 from itune_jax.data import feed as feed_lib
 from itune_jax.data import mixture as mixture_lib
+from itune_jax.dist import chips
 from itune_jax.dist import hosts
 from itune_jax.dist import mesh as mesh_lib
 from itune_jax.dist import shard
@@ -152,6 +153,7 @@ class Train:
       early_stop=self.early_stop,
       run_dir=run_dir,
       history=results.evaluations(path, done),
+      clock=self._clock(session),
     )
     with stop:
       state = train.run(state)
@@ -164,6 +166,11 @@ class Train:
     if state.step > done and log.is_lead():
       files.write_json(os.path.join(run_dir, "train.json"), metrics)
     return Run(run_dir, metrics)
+
+  def _clock(self, session) -> hooks.Clock:
+    trained, frozen = tree.size(session.trainable), tree.size(session.frozen)
+    positions = self.packing.rows * self.packing.row_length
+    return hooks.Clock(positions * (6.0 * trained + 4.0 * frozen), chips.peak_flops(list(session.mesh.devices.flat)))
 
   def _hooks(self, run_dir, path, done) -> list[contracts.Hook]:
     if not log.is_lead():

@@ -6,11 +6,13 @@ import math
 import time
 from typing import Any
 
+import jax
 from rich import progress as rich_progress
 import rich.console
 import tensorboardX
 
 from itune_jax.core import files
+from itune_jax.dist import chips
 
 REMOTE_SECONDS = 20  # between two writings of the metrics into a bucket
 
@@ -130,16 +132,37 @@ class Wandb:
 
 
 class Clock:
-  """Trained tokens per second over the steps since the last call, compilation left out."""
+  """How fast steps are, how much of the chips they use, and how much of the run they are.
 
-  def __init__(self):
+  flops: operations that the positions of a step need: 6 for each trained parameter and 4 for each frozen one; attention
+  is not counted, and padding earns nothing. peak: of all chips together a second; 0 where it is not known.
+  """
+
+  def __init__(self, flops: float = 0.0, peak: float = 0.0):
+    self._flops, self._peak, self._inside = flops, peak, 0.0
     self._last: float | None = None
+    self._started = time.perf_counter()
 
-  def lap(self, tokens: float) -> dict[str, float]:
-    """Figures of the step that just ended."""
+  def lap(self, metrics: Mapping[str, float]) -> dict[str, float]:
+    """Figures of the step that just ended; none of the first and of one behind a pause, which held more than a step.
+
+    goodput: the share of the time so far that was spent in steps; the rest is compilation, evaluations and saving.
+    """
     now = time.perf_counter()
     last, self._last = self._last, now
-    return {} if last is None else {"step_s": now - last, "trained_tokens_per_s": tokens / (now - last)}
+    if last is None:
+      return {}
+    seconds = now - last
+    self._inside += seconds
+    rate = self._flops * (1 - metrics["padding_share"]) / seconds
+    return {
+      "step_s": seconds,
+      "trained_tokens_per_s": metrics["trained_tokens"] / seconds,
+      "tflops_per_s": rate / 1e12,
+      **({"mfu": rate / self._peak} if self._peak else {}),
+      "goodput": self._inside / (now - self._started),
+      "memory_gib": chips.memory_gib(jax.local_devices()),
+    }
 
   def pause(self) -> None:
     """Forgets the last step: what follows (an evaluation, a save) is not training time."""

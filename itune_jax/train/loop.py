@@ -58,13 +58,14 @@ class Loop:
   run_dir: str
   history: list[dict[str, float]] = dataclasses.field(default_factory=list)
   max_nonfinite: int = 5
+  clock: hooks_lib.Clock = dataclasses.field(default_factory=hooks_lib.Clock)
 
   def run(self, state: state_lib.State) -> state_lib.State:
     """Trains to `steps`. Order: evaluate and save what is due on the state at hand, take a batch, dispatch the
     step, then publish the metrics of the step before, so that the host never waits for the device."""
     step, pending, bad = int(state.step), None, 0
     start = step  # a checkpoint is saved after its step's evaluations: on resume neither is due again
-    clock = hooks_lib.Clock()
+    clock = self.clock
     try:
       while True:
         due = [e for e in self.evaluators if e.every and step > start and step % e.every == 0]
@@ -111,7 +112,7 @@ class Loop:
       return bad
     step, metrics, batch = pending
     metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
-    metrics |= clock.lap(metrics["trained_tokens"])
+    metrics |= clock.lap(metrics)
     for hook in self.hooks:
       hook(step, metrics)
     if metrics["finite"]:

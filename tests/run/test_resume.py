@@ -34,7 +34,7 @@ def arrays(run):
 
 
 def lines(run):
-  timing = ("step_s", "trained_tokens_per_s")
+  timing = ("step_s", "trained_tokens_per_s", "tflops_per_s", "goodput", "memory_gib")
   return [
     {k: v for k, v in json.loads(line).items() if k not in timing}
     for line in (run / "metrics.jsonl").read_text().splitlines()

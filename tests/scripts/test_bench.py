@@ -26,6 +26,9 @@ ROWS = [
       ("--data", "--turns=1"),
       ("contexts",),
     ),
+    ("methods", ROWS, ("--data", "--steps=1", "--only=lora"), ("lora",)),
+    ("matmuls", ROWS, ("--data", "--steps=1"), ("matmuls_over_step",)),
+    ("loader", ROWS, ("--data", "--batches=3"), ("batches_per_s", "positions_per_s")),
     ("score", ROWS, ("--data", "--rows=8"), ("scored_tokens_per_s", "nll_per_token", "peak_rss_gib")),
   ],
 )
@@ -36,4 +39,27 @@ def test_a_job_prints_its_figures(job, rows, flags, figures, tmp_path):
   done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
   line = json.loads(done.stdout.splitlines()[-1])
   print(line)
-  assert line["job"] == job and all(line[name] > 0 for name in figures)
+  assert line["job"] == job and all(line[name] > 0 if isinstance(line[name], float) else line[name] for name in figures)
+
+
+@pytest.mark.full
+def test_programs_are_compared_in_turn(tmp_path):
+  system = f"{sys.executable} -c 'print(dict(speed=%d).__repr__().replace(chr(39), chr(34)))'"
+  command = [sys.executable, "scripts/bench.py", "compare", "--figures=speed", "--turns=2"]
+  command += [f"--system=fast={system % 6}", f"--system=slow={system % 3}"]
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+  line = json.loads(done.stdout.splitlines()[-1])
+  assert line["fast_over_slow"] == {"speed": {"min": 2.0, "median": 2.0, "max": 2.0}}
+
+
+@pytest.mark.full
+def test_cost_is_linear_in_positions_and_activations_are_flat_in_segments_and_vocabulary():
+  """At most 10 % more a position at four times the positions; at most 5 % more activations at four times the words."""
+  command = [sys.executable, "scripts/bench.py", "scaling", "--positions", "2048", "8192", "--layers=2"]
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+  line = json.loads(done.stdout.splitlines()[-1])
+  print(line)
+  assert line["over_2048"]["8192"]["median"] <= 1.1
+  for by in ("segments", "vocabulary"):
+    sizes = list(line[f"activations_gib_by_{by}"].values())
+    assert max(sizes) <= 1.05 * min(sizes)

@@ -1,0 +1,195 @@
+"""Jobs of `bench.py` that say what a step costs and why, and any programs beside each other."""
+
+import argparse
+import dataclasses
+import json
+import shlex
+import subprocess
+import sys
+import time
+from typing import Any
+
+import bench_lib
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from itune_jax.data import chat
+from itune_jax.data import feed as feed_lib
+from itune_jax.data import mixture as mixture_lib
+from itune_jax.models import load as load_lib
+from itune_jax.nn import site
+from itune_jax.nn import tree as nn_tree
+from itune_jax.peft import lora
+from itune_jax.run import prepare as prepare_lib
+from itune_jax.run import runtime
+from itune_jax.run import specs
+
+LORA = lora.Lora(rank=16, alpha=32.0)
+
+
+def matmuls(args: argparse.Namespace) -> dict[str, Any]:
+  """A step, and its own matmuls alone, in turn: those of the projections and their adapters, forward, for inputs and
+  for factors, and of the head at trained positions. Attention's products and what is made again are not among them."""
+  one = bench_lib.ready(specs.Model(base=args.model), LORA, args.steps, args.remat)
+  batch = bench_lib.batch_of(bench_lib.packed(args, one.session, 1)[0])
+  alone, given = _alone(one.session, int((batch.weights_BT != 0).sum()))
+  systems = {"step": lambda: one(batch), "matmuls": lambda: alone(*given).block_until_ready()}
+  _, seconds = bench_lib.in_turn(systems, args.steps)
+  pairs = zip(seconds["step"][1:], seconds["matmuls"][1:], strict=True)
+  return {
+    "step_s": bench_lib.spread(seconds["step"][1:]),
+    "matmuls_s": bench_lib.spread(seconds["matmuls"][1:]),
+    "matmuls_over_step": bench_lib.spread([alone / step for step, alone in pairs]),
+  }
+
+
+def _alone(session: runtime.Session, trained: int):
+  """A program of a step's matmuls, a scan over layers as in the step, and what it is given."""
+  T, key = bench_lib.POSITIONS, jax.random.key(0)
+  arrays, rows, layers = session.attached.params, {}, {}
+  for path, node in nn_tree.sites(session.attached.module).items():
+    if isinstance(node, site.Proj) and path.startswith("blocks/"):
+      ins, outs = (int(np.prod(part)) for part in (node.core_shape[: node.num_in], node.core_shape[node.num_in :]))
+      flat = lambda name, *shape, path=path: arrays[f"{path}/{name}"].reshape(-1, *shape)
+      R = arrays[f"{path}/adapters/lora/a"].shape[-1]
+      layers[path] = flat("kernel", ins, outs), flat("adapters/lora/a", ins, R), flat("adapters/lora/b", R, outs)
+      rows[path] = jax.random.normal(key, (T, ins)), jax.random.normal(key, (T, outs))
+  table = arrays["embed/table"]
+  hidden = jax.random.normal(key, (-(-trained // 256), 256, table.shape[1]))
+
+  return jax.jit(_products), (layers, rows, hidden, table)
+
+
+def _products(layers, rows, hidden, table):
+  def touched(*made):
+    """Something of every product, behind a barrier, so that each is made whole."""
+    return sum(x[0, 0] for x in jax.lax.optimization_barrier(made))
+
+  def layer(total, weights):
+    for path, (w, a, b) in weights.items():
+      x, d_y = rows[path]
+      u, d_u = x @ a, d_y @ b.T
+      total += touched(x @ w, u @ b, d_y @ w.T, d_u @ a.T, (d_y.T @ u).T, (d_u.T @ x).T)
+    return total, None
+
+  def head(total, chunk):
+    logits = chunk @ table.T
+    return total + touched(logits, logits @ table), None
+
+  total, _ = jax.lax.scan(layer, jnp.float32(0), layers)
+  return jax.lax.scan(head, total, hidden)[0]
+
+
+def scaling(args: argparse.Namespace) -> dict[str, Any]:
+  """Steps of more and more positions in turn, at one length of segments, and what the compiler sets aside for them."""
+  base = load_lib.open_source(specs.resolve(args.model)).config()
+  cfg = dataclasses.replace(base, depth=args.layers, max_length=max(args.positions))
+  one = bench_lib.ready(specs.Model(base=args.model, config=cfg), LORA, args.turns, args.remat)
+  batches = {n: _even(cfg.vocab, n, args.segment) for n in args.positions}
+  systems = {str(n): lambda batch=batch: one(batch) for n, batch in batches.items()}
+  _, seconds = bench_lib.in_turn(systems, args.turns)
+  least = min(args.positions)
+  each = {n: [t / n for t in seconds[str(n)][1:]] for n in args.positions}
+  over = lambda n: [a / b for a, b in zip(each[n], each[least], strict=True)]
+  gib = lambda one, batch: round(_temporary(one, batch) / 2**30, 3)
+  wide = dataclasses.replace(cfg, vocab=4 * cfg.vocab)
+  other = bench_lib.ready(specs.Model(base=args.model, config=wide), LORA, args.turns, args.remat)
+  return {
+    "layers": args.layers,
+    "segment": args.segment,
+    "ms_per_position": {n: round(1e3 * float(np.median(each[n])), 4) for n in args.positions},
+    f"over_{least}": {n: bench_lib.spread(over(n)) for n in args.positions},
+    "activations_gib": {n: gib(one, batch) for n, batch in batches.items()},
+    "activations_gib_by_segments": {n // s: gib(one, _even(cfg.vocab, n, s)) for n in [least] for s in (least, 64)},
+    "activations_gib_by_vocabulary": {c.vocab: gib(o, batches[least]) for c, o in ((cfg, one), (wide, other))},
+  }
+
+
+def _even(vocab: int, positions: int, segment: int):
+  """A row of equal segments, trained on their second half."""
+  ids = np.random.default_rng(0).integers(0, vocab, (positions // segment, segment + 1)).astype(np.int32)
+  weights = (np.arange(segment + 1) > segment // 2).astype(np.float32)
+  return bench_lib.batch_of([(row, weights) for row in ids], positions)
+
+
+def _temporary(one: bench_lib.Ready, batch: Any) -> int:
+  compiled = one.step.lower(one.state, one.session.frozen, batch).compile()
+  return compiled.memory_analysis().temp_size_in_bytes
+
+
+def loader(args: argparse.Namespace) -> dict[str, Any]:
+  """Batches a second of the feed alone, and the share of its positions that hold nothing."""
+  model = specs.Model(base=args.model)
+  source = mixture_lib.Source(name="data", path=args.data)
+  mixture, rendering = (
+    mixture_lib.Mixture(name="bench", sources=(source,)),
+    chat.Rendering(max_length=bench_lib.MAX_LENGTH),
+  )
+  prepare_lib.prepare(model, mixture, rendering)
+  renderer = runtime.open_renderer(model, rendering)
+  packing = feed_lib.Packing(row_length=bench_lib.POSITIONS, rows=args.rows)
+  start = time.perf_counter()
+  feed, _ = runtime.open_feed(mixture, renderer, packing, 0)
+  batches = feed.iterate(0)
+  next(batches)
+  first, start = time.perf_counter() - start, time.perf_counter()
+  for _ in range(args.batches):
+    next(batches)
+  seconds = time.perf_counter() - start
+  positions = args.batches * args.rows * bench_lib.POSITIONS
+  return {
+    "first_batch_s": round(first, 3),
+    "batches_per_s": round(args.batches / seconds, 1),
+    "positions_per_s": round(positions / seconds),
+    "padding_share": round(feed.padding_share(), 5),
+    "padding_share_by_window": [round(feed.padding_share(k), 5) for k in range(3)],
+  }
+
+
+def compare(args: argparse.Namespace) -> dict[str, Any]:
+  """Programs in turn. Each prints one line of JSON last; the first is what the others are divided by."""
+  commands = dict(one.split("=", 1) for one in args.system)
+  lines: dict[str, list[dict[str, float]]] = {name: [] for name in commands}
+  for turn in range(args.turns):
+    for name, command in commands.items():
+      done = subprocess.run(shlex.split(command), stdout=subprocess.PIPE, text=True, check=False)
+      if done.returncode:
+        raise SystemExit(f"{name}: exit code {done.returncode}: {command}")
+      lines[name].append(json.loads(done.stdout.strip().splitlines()[-1]))
+      shown = ", ".join(f"{figure} {lines[name][-1][figure]}" for figure in args.figures)
+      print(f"turn {turn + 1}: {name}: {shown}", file=sys.stderr)
+  first = next(iter(commands))
+  values = lambda name, figure: [float(line[figure]) for line in lines[name]]
+  found: dict[str, Any] = {
+    name: {figure: bench_lib.spread(values(name, figure)) for figure in args.figures} for name in commands
+  }
+  for name in list(commands)[1:]:
+    both = {figure: zip(values(first, figure), values(name, figure), strict=True) for figure in args.figures}
+    found[f"{first}_over_{name}"] = {f: bench_lib.spread([a / b for a, b in pairs]) for f, pairs in both.items()}
+  return found
+
+
+JOBS = {"matmuls": matmuls, "scaling": scaling, "loader": loader, "compare": compare}
+
+
+def add(jobs: Any) -> None:
+  """The flags of these jobs."""
+  one = jobs.add_parser("matmuls", help="a step beside its own matmuls run alone")
+  one.add_argument("--data", required=True)
+  one.add_argument("--steps", type=int, default=5, help="turns (default: 5)")
+  one.add_argument("--remat", default="taps", choices=("none", "taps", "full"))
+  one = jobs.add_parser("scaling", help="time and memory of a step by positions, segments and vocabulary")
+  one.add_argument("--positions", type=int, nargs="+", default=[2048, 4096, 8192, 16384])
+  one.add_argument("--segment", type=int, default=256, help="positions of each example (default: 256)")
+  one.add_argument("--layers", type=int, default=4, help="of the model, with random weights (default: 4)")
+  one.add_argument("--turns", type=int, default=3)
+  one.add_argument("--remat", default="taps", choices=("none", "taps", "full"))
+  one = jobs.add_parser("loader", help="the feed alone")
+  one.add_argument("--data", required=True)
+  one.add_argument("--rows", type=int, default=8, help="packed rows a batch (default: 8)")
+  one.add_argument("--batches", type=int, default=200)
+  one = jobs.add_parser("compare", help="any programs in turn, each printing a line of JSON last")
+  one.add_argument("--system", action="append", required=True, metavar="NAME=COMMAND", help="given once for each")
+  one.add_argument("--figures", nargs="+", default=["trained_tokens_per_s", "peak_rss_gib"], help="of those lines")
+  one.add_argument("--turns", type=int, default=3)

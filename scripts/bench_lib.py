@@ -1,0 +1,122 @@
+"""What the jobs of `bench.py` share: rows of the file, a compiled step, systems timed in turn."""
+
+import argparse
+from collections.abc import Callable, Mapping
+import dataclasses
+import itertools
+import resource
+import sys
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from itune_jax.core import pack
+from itune_jax.data import chat
+from itune_jax.data import example as example_lib
+from itune_jax.data import readers
+from itune_jax.nn import stack
+from itune_jax.objectives import sft as sft_lib
+from itune_jax.optim import adamw
+from itune_jax.optim import schedule
+from itune_jax.run import runtime
+from itune_jax.run import specs
+from itune_jax.train import state as state_lib
+from itune_jax.train import step as step_lib
+
+MAX_LENGTH, POSITIONS, WARMUP = 512, 2048, 2
+
+
+def peak_rss_gib() -> float:
+  """Peak resident memory of this process and of its children."""
+  return round(
+    sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 2**20, 2
+  )
+
+
+def rendered(path: str, renderer: chat.Renderer):
+  """(ids, weights) of every row that renders, cut behind the last trained token."""
+  for row in readers.read(path):
+    if row.example is None:
+      continue
+    try:
+      for one in renderer.render(row.example):
+        last = int(np.flatnonzero(one.weights)[-1])
+        yield one.ids[: last + 1], one.weights[: last + 1]
+    except example_lib.BadRow:
+      continue
+
+
+def in_order(rows, steps: int):
+  """The first rows, in order, that best-fit decreasing packs into `steps` rows of POSITIONS; a short file repeats."""
+  taken, total = [], 0
+  for row in itertools.cycle(rows):
+    if total + len(row[0]) - 1 > steps * POSITIONS:
+      break
+    taken.append(row)
+    total += len(row[0]) - 1
+  while True:
+    packed = pack.best_fit_decreasing([len(ids) - 1 for ids, _ in taken], POSITIONS)
+    if len(packed) <= steps:
+      return [[taken[i] for i in members] for members in packed]
+    taken.pop()
+
+
+@dataclasses.dataclass
+class Ready:
+  """A step of one method with its session and state."""
+
+  session: runtime.Session
+  step: Callable
+  state: state_lib.State
+
+  @property
+  def trained(self) -> int:
+    """How many parameters train."""
+    return sum(v.size for v in self.state.trainable.values())
+
+  def __call__(self, batch: Any) -> float:
+    """One step; its loss."""
+    self.state, metrics = self.step(self.state, self.session.frozen, batch)
+    return float(metrics["loss"])
+
+
+def ready(model: specs.Model, method: Any, steps: int, remat: str) -> Ready:
+  """AdamW at 1e-4 on an adapter, as in all jobs that train."""
+  session = runtime.open_session(model, (method,), remat=stack.Remat(policy=remat))
+  optimizer, rate = adamw.AdamW(schedule=schedule.Schedule(rate=1e-4, kind="constant", warmup=0.0)).make(
+    steps, session.attached.trainable
+  )
+  state = state_lib.create(session.trainable, optimizer, 0, session.mesh)
+  where = {n: v.sharding for n, v in state.trainable.items()}
+  return Ready(session, step_lib.make_step(session.binder, sft_lib.Sft(), optimizer, rate, where), state)
+
+
+def packed(args: argparse.Namespace, session: runtime.Session, steps: int) -> list[Any]:
+  """The members of the first rows of the job `sft`."""
+  renderer = chat.Renderer(session.tokenizer, chat.Rendering(max_length=MAX_LENGTH))
+  return in_order(list(rendered(args.data, renderer)), steps)
+
+
+def batch_of(members: Any, positions: int = POSITIONS) -> Any:
+  """One packed row as the only micro-batch."""
+  return jax.tree.map(lambda x: x[None], pack.fill([members], positions))
+
+
+def in_turn(systems: Mapping[str, Callable[[], Any]], turns: int) -> tuple[dict[str, Any], dict[str, list[float]]]:
+  """What each system gave at last, and the seconds of all its runs, the first of which compiles; one after the other in
+  every turn."""
+  found, seconds = {}, {name: [] for name in systems}
+  for turn in range(1 + turns):
+    for name, run in systems.items():
+      start = time.perf_counter()
+      found[name] = run()
+      seconds[name].append(time.perf_counter() - start)
+    print(f"turn {turn}: " + ", ".join(f"{n} {times[-1]:.2f} s" for n, times in seconds.items()), file=sys.stderr)
+  return found, seconds
+
+
+def spread(values: list[float]) -> dict[str, float]:
+  """Smallest, median, largest."""
+  return {"min": round(min(values), 3), "median": round(float(np.median(values)), 3), "max": round(max(values), 3)}
