@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import importlib
 import json
 import shlex
 import subprocess
@@ -21,7 +22,6 @@ from itune_jax.models import load as load_lib
 from itune_jax.nn import site
 from itune_jax.nn import tree as nn_tree
 from itune_jax.peft import lora
-from itune_jax.run import prepare as prepare_lib
 from itune_jax.run import runtime
 from itune_jax.run import specs
 
@@ -126,7 +126,8 @@ def loader(args: argparse.Namespace) -> dict[str, Any]:
     mixture_lib.Mixture(name="bench", sources=(source,)),
     chat.Rendering(max_length=bench_lib.MAX_LENGTH),
   )
-  prepare_lib.prepare(model, mixture, rendering)
+  # Preparing imports TensorFlow (0.8 GiB), which no other job is to carry.
+  importlib.import_module("itune_jax.run.prepare").prepare(model, mixture, rendering)
   renderer = runtime.open_renderer(model, rendering)
   packing = feed_lib.Packing(row_length=bench_lib.POSITIONS, rows=args.rows)
   start = time.perf_counter()

@@ -11,6 +11,8 @@ import argparse
 import dataclasses
 import json
 import os
+import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -26,54 +28,22 @@ from itune_jax.core import files  # noqa: E402
 from itune_jax.evals import stats  # noqa: E402
 from itune_jax.run import results  # noqa: E402
 
-# Part of gin_configs/peft: the middle of its learning rates, which papers and peft's own runs found to work. `rates`
-# spreads them by half decades. The first twelve are the default of a machine without an accelerator.
-METHODS: dict[str, float] = {
-  "lora": 1e-3,
-  "dora": 1e-3,
-  "rslora": 3e-4,
-  "pissa": 3e-4,
-  "ia3": 1e-2,
-  "vera": 1e-2,
-  "hira": 3e-3,
-  "oft": 1e-3,
-  "miss": 3e-4,
-  "delora": 3e-3,
-  "prefix": 1e-2,
-  "full": 3e-5,
-  "olora": 3e-4,
-  "adalora": 3e-3,
-  "boft": 1e-3,
-  "bitfit": 1e-3,
-  "norms": 3e-3,
-  "prompt": 1e-2,
-  "houlsby": 1e-3,
-  "pfeiffer": 1e-3,
-  "parallel": 1e-3,
-  "mam": 1e-3,
-  "loha": 3e-3,
-  "lokr": 3e-3,
-  "reft": 1e-3,
-  "mode": 3e-3,
-  "randlora": 1e-3,
-  "fourierft": 3e-2,
-  "vblora": 3e-3,
-  "c3a": 1e-1,
-  "shira": 1e-3,
-  "gralora": 1e-3,
-  "hra": 3e-3,
-  "road": 3e-3,
-  "mora": 1e-3,
-  "eva": 1e-3,
-  "lora_ga": 3e-4,
-  "routed": 1e-3,
-}
-FEW = 12
+PARTS = pathlib.Path(__file__).parents[2] / "gin_configs" / "peft"
+# Parts of gin_configs/peft; the first are the default, that of a machine without an accelerator.
+FIRST = "lora dora rslora pissa ia3 vera hira oft miss delora prefix full"
+MORE = (
+  "olora adalora boft bitfit norms prompt houlsby pfeiffer parallel mam loha lokr reft"
+  " mode randlora fourierft vblora c3a shira gralora hra road mora eva lora_ga routed"
+)
+METHODS = tuple(f"{FIRST} {MORE}".split())
 
 
 def rates(method: str, count: int) -> list[float]:
-  """`count` rates around the middle, a factor √10 apart, rounded to one digit."""
-  return [float(f"{METHODS[method] * 10 ** ((k - count // 2) / 2):.0e}") for k in range(count)]
+  """`count` rates around that of the method's part, a factor √10 apart, rounded to one digit."""
+  found = re.search(r"^schedule\.Schedule\.rate = (\S+)$", (PARTS / f"{method}.gin").read_text(), re.M)
+  if found is None:
+    raise SystemExit(f"{PARTS / method}.gin has no schedule.Schedule.rate: the middle of its rates")
+  return [float(f"{float(found[1]) * 10 ** ((k - count // 2) / 2):.0e}") for k in range(count)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,9 +233,7 @@ def main() -> None:
   parser.add_argument("--recipe", default="recipes/peft_comparison.gin", help="the budget: base, data, steps, mesh")
   parser.add_argument("--unrelated", required=True, metavar="FILE", help="text that is not trained on: forgetting")
   named = [*METHODS, "all"]
-  parser.add_argument(
-    "--methods", nargs="+", default=list(METHODS)[:FEW], choices=named, help="the first is compared with"
-  )
+  parser.add_argument("--methods", nargs="+", default=FIRST.split(), choices=named, help="the first is compared with")
   parser.add_argument("--rates", type=int, default=3, help="how many rates of each method (default: 3)")
   parser.add_argument("--seeds", type=int, default=3, help="of the best rate (default: 3)")
   parser.add_argument(
