@@ -128,8 +128,8 @@ def _attach_one(module, params, method, key, mesh, rules, dtype, statistics):
   if hasattr(method, "shared"):
     added |= _bank(module, method, [spec for _, spec, _ in places], rng.named(key, "bank"), mesh, shaped)
   plans = [
-    _plan(method, spec, matched, module.cfg.stacks, key, params, mesh, rules, dtype, statistics.get(spec.name))
-    for _, spec, matched in places
+    _plan(method, node, spec, matched, module.cfg.stacks, key, params, mesh, rules, dtype, statistics.get(spec.name))
+    for node, spec, matched in places
   ]
   # One compilation for all sites: a program apiece would cost seconds.
   make = lambda given: [plan.run(*g) for plan, g in zip(plans, given, strict=True)]
@@ -210,19 +210,15 @@ class _Plan:
   where: Any
 
 
-def _plan(method, spec, matched, stacks, key, params, mesh, rules, dtype, statistic) -> _Plan:
+def _plan(method, node, spec, matched, stacks, key, params, mesh, rules, dtype, statistic) -> _Plan:
   lead = nn_tree.lead(spec.name, stacks)
   values = method.layer_values(spec, matched) if hasattr(method, "layer_values") else {}
   gate = not values and not matched.all()
-  kernel = None
-  if getattr(method, "needs_weight", False):
-    kernel = params.get(f"{spec.name}/{_LEAF[spec.kind]}")
-    if kernel is None:
-      raise errors.InputError(f"{type(method).__name__} starts from the weights of {spec.name}, which are quantised")
+  kernel, read = _kernel(node, spec, params) if getattr(method, "needs_weight", False) else (None, lambda none: none)
 
-  def one(stream, values, active, w, statistic):
+  def one(stream, values, active, kernel, statistic):
     more = {"statistic": statistic} if getattr(method, "statistic", "") else {}
-    adapter = method.make(spec, jax.random.fold_in(key, stream), w=w, **values, **more)
+    adapter = method.make(spec, jax.random.fold_in(key, stream), w=read(kernel), **values, **more)
     adapter = Gated(adapter, active) if gate else adapter
     for variable in jax.tree.leaves(nnx.state(adapter), is_leaf=lambda v: isinstance(v, nnx.Param)):
       if variable.get_metadata().get("trainable", True):
@@ -247,6 +243,16 @@ def _plan(method, spec, matched, stacks, key, params, mesh, rules, dtype, statis
     for name, leaf in zip(nn_tree.disassemble(adapter)[0].names, leaves, strict=True)
   ]
   return _Plan(graph, run, given, jax.tree.unflatten(treedef, where))
+
+
+def _kernel(node, spec, params) -> tuple[Any, Any]:
+  """The arrays of a kernel or table, packed where it is quantised, and what reads one layer of them."""
+  plain = params.get(f"{spec.name}/{_LEAF[spec.kind]}")
+  if plain is not None:
+    return plain, lambda kernel: kernel
+  live, _ = nn_tree.disassemble(node.kernel)
+  arrays = {name: params[f"{spec.name}/kernel/{name}"] for name in live.names}
+  return arrays, lambda arrays: site_lib.read_kernel(live.build(arrays), node.core_shape, jnp.float32)
 
 
 def penalty_of(methods: Sequence[Any]) -> Any:

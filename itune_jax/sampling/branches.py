@@ -54,7 +54,7 @@ def score(
     packed = decode.pack_prompts([g.context for g in members], [None] * len(members), own, rows, shards, BUCKET)
     slots = rows_lib.slots_for(max(len(g.context) for g in members))
     cache, last_GD = decode.prefill_program(bind)(params, packed.batch, packed.cache_rows_RT, packed.last_B, slots)
-    first, behind = _first(members, rows), _behind(members, rows, shards, packed.own_B)
+    first, behind = _first(members, rows), _behind(members, rows, shards, own)
     batch, places_GT = behind or (None, None)
     nll, hit = jax.device_get(program(bind)(params, cache, last_GD, first, batch, places_GT))
     for row, i in enumerate(at):
@@ -93,7 +93,7 @@ def _first(members, rows: int) -> _First:
   return first
 
 
-def _behind(members, rows: int, shards: int, own_B) -> tuple[batch_lib.Batch, np.ndarray] | None:
+def _behind(members, rows: int, shards: int, own) -> tuple[batch_lib.Batch, np.ndarray] | None:
   """All tokens but the first, which those before them predict: a segment each; and the places [G, T] in the flattened
   rows of what continues each context, one continuation behind the other. None where there is nothing."""
   items = [(row, c[:-1], c[1:]) for row, g in enumerate(members) for c in g.continuations if len(c) > 1]
@@ -107,7 +107,7 @@ def _behind(members, rows: int, shards: int, own_B) -> tuple[batch_lib.Batch, np
   places_GT = np.full((rows, -(-longest // STEP) * STEP), shards * T, np.int32)
   zeros = lambda dtype=np.int32: np.zeros((shards, T), dtype)
   batch = batch_lib.Batch(zeros(), zeros(), zeros(np.float32), zeros(), zeros(), zeros())
-  own_BT = None if own_B is None else zeros()
+  own_BT = None if own is None else zeros()
   starts: dict[int, int] = {}
   for b, row in enumerate(packed):
     at = 0
@@ -118,7 +118,7 @@ def _behind(members, rows: int, shards: int, own_B) -> tuple[batch_lib.Batch, np
       batch.weights_BT[here], batch.segments_BT[here] = 1, segment
       batch.positions_BT[here] = len(members[g].context) + np.arange(len(tokens))
       if own_BT is not None:
-        own_BT[here] = own_B[g]
+        own_BT[here] = own[g]
       starts[i] = b * T + at
       at += len(tokens)
   filled = [0] * rows

@@ -126,18 +126,37 @@ class _Given:
   limits: Sequence[int]
 
   def prefilled(self, members: Sequence[int], rows: Sequence[int]) -> rows_lib.Entering:
-    """Prompts that enter these rows."""
-    few = rows_for(len(members), shards(self.bind))
-    seen = [self.images[i] if self.images else None for i in members]
-    own = None if self.adapters is None else [self.adapters[i] for i in members]
-    packed = pack_prompts([self.prompts[i] for i in members], seen, own, few, shards(self.bind))
+    """Prompts that enter these rows. Of equal ones the first is prefilled, for all of them."""
+    places: dict[Any, int] = {}
+    froms = [places.setdefault(self._what(i), len(places)) for i in members]
+    firsts = [members[froms.index(place)] for place in range(len(places))]
+    packed = pack_prompts(
+      [self.prompts[i] for i in firsts],
+      [self.images[i] if self.images else None for i in firsts],
+      self._own(firsts, len(firsts)),
+      rows_for(len(firsts), shards(self.bind)),
+      shards(self.bind),
+    )
     slots = rows_lib.slots_for(max(len(self.prompts[i]) for i in members))
     cache, last_BD = prefill_program(self.bind)(self.params, packed.batch, packed.cache_rows_RT, packed.last_B, slots)
+    few = rows_for(len(members), shards(self.bind))
+    fill = lambda values, value: np.asarray([*values, *[value] * (few - len(members))], np.int32)
+    if len(firsts) < len(members):
+      cache, last_BD = rows_lib.repeat_program(self.bind)(cache, last_BD, fill(froms, 0))
     key = rng.named(rng.root(self.decode.seed), "sample")
     keys = jnp.stack([rng.named(key, i) for i in [*members, *members[-1:] * (few - len(members))]])
-    rows_R = np.asarray([*rows, *[self.decode.batch] * (few - len(members))], np.int32)  # those behind are dropped
-    limits_R = np.asarray([*(self.limits[i] for i in members), *[1] * (few - len(members))], np.int32)
-    return rows_lib.Entering(cache, last_BD, rows_R, packed.lengths_B, limits_R, keys, packed.own_B)
+    rows_R = fill(rows, self.decode.batch)  # those behind are dropped
+    lengths_R, limits_R = fill((len(self.prompts[i]) for i in members), 1), fill((self.limits[i] for i in members), 1)
+    return rows_lib.Entering(cache, last_BD, rows_R, lengths_R, limits_R, keys, self._own(members, few))
+
+  def _what(self, i: int) -> Any:
+    """All that the prefill of a prompt depends on."""
+    return tuple(self.prompts[i]), id(self.images[i]) if self.images else None, self.adapters and self.adapters[i]
+
+  def _own(self, members: Sequence[int], count: int) -> np.ndarray | None:
+    if self.adapters is None:
+      return None
+    return np.asarray([*(self.adapters[i] for i in members), *[0] * (count - len(members))], np.int32)
 
 
 class Packed(NamedTuple):
@@ -146,8 +165,6 @@ class Packed(NamedTuple):
   batch: batch_lib.Batch
   cache_rows_RT: np.ndarray
   last_B: np.ndarray  # where each prompt's last token stands, in the flattened rows
-  lengths_B: np.ndarray
-  own_B: np.ndarray | None  # the number of each row's adapter
 
 
 def pack_prompts(prompts, images, own, batch: int, shards: int, bucket: int = 0) -> Packed:
@@ -168,9 +185,8 @@ def pack_prompts(prompts, images, own, batch: int, shards: int, bucket: int = 0)
       cache_rows[r, at : at + lengths[i]] = i
       at += lengths[i]
       last_B[i] = r * row_length + at - 1
-  own_B = None if own is None else np.asarray([*own, *[0] * (batch - len(own))], np.int32)
-  filled = filled if own_B is None else dataclasses.replace(filled, adapters_BT=own_B[cache_rows])
-  return Packed(filled, cache_rows, last_B, np.asarray(lengths + [1] * (batch - len(lengths)), np.int32), own_B)
+  filled = filled if own is None else dataclasses.replace(filled, adapters_BT=np.asarray(own, np.int32)[cache_rows])
+  return Packed(filled, cache_rows, last_B)
 
 
 def shards(bind) -> int:

@@ -129,6 +129,23 @@ def texts_program(bind: Any) -> Callable:
 
 
 @functools.lru_cache(maxsize=32)
+def repeat_program(bind: Any) -> Callable:
+  """`(cache, last_BD, from_R) -> (cache, last_RD)`: rows of prefilled prompts, taken by their numbers."""
+
+  def repeat(cache, last_BD, from_R):
+    def take(c):
+      if not _is_cache(c):
+        return c[from_R]
+      at = (slice(None), from_R)
+      return dataclasses.replace(c, k_LBKHS=c.k_LBKHS[at], v_LBKSH=c.v_LBKSH[at], positions_BS=c.positions_BS[from_R])
+
+    cache = jax.tree.map(take, cache, is_leaf=_is_cache)
+    return spread(cache, batch_lib.Ctx(None, None, mesh=bind.mesh, rules=bind.rules)), last_BD[from_R]
+
+  return jax.jit(repeat)
+
+
+@functools.lru_cache(maxsize=32)
 def admit_program(bind: Any) -> Callable:
   """`(params, rows, entering, sampling) -> rows` with prompts in the places of rows that were done, and the first token
   of each. The rows are donated."""

@@ -84,7 +84,8 @@ def test_sharded_decoding_gives_the_same_tokens(model):
   mesh = tiny.mesh(8, data=2, fsdp=2, tensor=2)
   there = tiny.attach(tiny.base(mesh), lora.Lora(rank=4), the_mesh=mesh)
   params = {n: jax.device_put(np.asarray(model.params[n]), v.sharding) for n, v in there.params.items()}
-  assert [o.tokens for o in run(there, PROMPTS, mesh=mesh, params=params)] == [o.tokens for o in run(model, PROMPTS)]
+  prompts = [*PROMPTS, PROMPTS[0]]
+  assert [o.tokens for o in run(there, prompts, mesh=mesh, params=params)] == [o.tokens for o in run(model, prompts)]
 
 
 def test_a_new_temperature_compiles_nothing(model):
@@ -155,3 +156,15 @@ def test_places_of_rows_that_ended_are_refilled(model):
   order = sorted(range(17), key=lambda i: len(prompts[i]))
   batches = sum(max(lengths[i] for i in order[at : at + 4]) for at in range(0, 17, 4))
   assert sum(loops) < 0.8 * batches, (sum(loops), batches)
+
+
+def test_equal_prompts_are_prefilled_once_and_sampled_apart(model, monkeypatch):
+  order, seen, real = (2, 0, 2, 2, 1, 0), [], decode_lib.pack_prompts
+  prompts = [PROMPTS[i] for i in order]
+  monkeypatch.setattr(decode_lib, "pack_prompts", lambda given, *more: seen.append(len(given)) or real(given, *more))
+  greedy = run(model, prompts, batch=8)
+  assert seen == [3]
+  alone = [out.tokens for out in run(model, PROMPTS[:3], batch=1)]
+  assert [out.tokens for out in greedy] == [alone[i] for i in order]
+  drawn = [tuple(out.tokens) for out in run(model, prompts, batch=8, temperature=1.0)]
+  assert len({drawn[i] for i in (0, 2, 3)}) == 3, "equal prompts have keys of their own"
