@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from itune_jax.core import check
 
 Dtype = Literal["float32", "bfloat16"]
-CHUNK = 256  # positions that are projected onto the vocabulary at a time
+CHUNK, WORDS = 256, 49_152  # positions that are projected onto a vocabulary of at most so many words at a time
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,18 +53,26 @@ def _sum_by_halves(x):
   return jnp.sum(x, axis=0)
 
 
+def chunk_for(vocab: int) -> int:
+  """Positions that are projected at a time unless said otherwise: fewer onto a larger vocabulary, so that memory does
+  not grow with it."""
+  return max(1, CHUNK * WORDS // max(vocab, WORDS))
+
+
 def span_of(B: int, T: int, chunk: int) -> int:
   """How many positions of each of B rows `chunked_losses` projects at a time."""
   return min(T, max(1, chunk // B))
 
 
-def chunked_losses(project: Callable, hidden_BTD, targets_BT, weights_BT, *, chunk: int = CHUNK, z_loss: float = 0.0):
+def chunked_losses(
+  project: Callable, hidden_BTD, targets_BT, weights_BT, *, chunk: int = 0, shards: int = 1, z_loss: float = 0.0
+):
   """Weighted cross-entropy of the positions that carry weight, a chunk of the vocabulary matmul at a time.
 
   Args:
     project: logits [..., V] of hidden states [..., D]. Differentiated through, closed-over weights included.
     hidden_BTD: final hidden states. targets_BT, weights_BT: next token and its weight.
-    chunk: positions projected at a time, over all rows.
+    chunk: positions projected at a time by each of `shards`, over its rows; 0 for `chunk_for` the vocabulary.
     z_loss: coefficient of (log-sum-exp)^2, weighted like the loss.
 
   Returns:
@@ -73,8 +81,9 @@ def chunked_losses(project: Callable, hidden_BTD, targets_BT, weights_BT, *, chu
     once and are never kept.
   """
   B, T = targets_BT.shape
-  span = span_of(B, T, chunk)
-  example = jax.ShapeDtypeStruct((B, span, hidden_BTD.shape[-1]), hidden_BTD.dtype)
+  shaped = lambda span: jax.ShapeDtypeStruct((B, span, hidden_BTD.shape[-1]), hidden_BTD.dtype)
+  span = span_of(B, T, (chunk or chunk_for(jax.eval_shape(project, shaped(1)).shape[-1])) * shards)
+  example = shaped(span)
   # Only closed-over weights that are being differentiated are hoisted: a frozen head costs no dW.
   project, weights_of_head = jax.closure_convert(project, example)
   run = _make_chunked(project, span, z_loss)

@@ -20,7 +20,8 @@ class Sft:
   normalise: "token" weighs every trained token alike; "example" every example alike, whatever its length.
   z_loss: coefficient of lse² (PaLM, Chowdhery et al. 2022). neftune_alpha: noise U(-1, 1)·α/√(L·D) on the
   embeddings, L the length of the segment and not of the packed row (Jain et al. 2023). chunk: positions projected onto
-  the vocabulary at a time, by each shard of the batch. router_balance: coefficient of the load-balance term of mixtures
+  the vocabulary at a time, by each shard of the batch; 0 is 256, and fewer where the vocabulary is larger than 49,152,
+  so that memory does not grow with it. router_balance: coefficient of the load-balance term of mixtures
   of experts (Fedus et al. 2021), meant over layers; router_balance_over: "segment" weighs each segment's own term by
   its trained tokens, and so is the same however a batch is cut; "batch" is one term over all tokens of a micro-batch
   and all layers, as transformers has it, and is not.
@@ -29,13 +30,13 @@ class Sft:
   normalise: Literal["token", "example"] = "token"
   z_loss: float = 0.0
   neftune_alpha: float = 0.0
-  chunk: int = 256
+  chunk: int = 0
   router_balance: float = 0.0
   router_balance_over: Literal["segment", "batch"] = "segment"
 
   def __post_init__(self):
     check.check_types(self)
-    check.require(self.chunk > 0, f"Sft.chunk = {self.chunk}; it must be positive")
+    check.require(self.chunk >= 0, f"Sft.chunk = {self.chunk}; it is a number of positions, or 0 for the default")
 
   def __call__(self, view: contracts.View, batch: batch_lib.Batch, key) -> contracts.Sums:
     """Sums over one micro-batch."""
@@ -44,9 +45,14 @@ class Sft:
     if self.neftune_alpha:
       ctx = ctx.replace(noise_BT=_neftune(batch.segments_BT, self.neftune_alpha))
     hidden_BTD, aux = view.hidden(batch.tokens_BT, ctx)
-    chunk = self.chunk * ctx.shards("loss_batch")
     loss, nll_BT, hit_BT = numerics.chunked_losses(
-      lambda h: view.project(h, ctx), hidden_BTD, batch.targets_BT, weights_BT, chunk=chunk, z_loss=self.z_loss
+      lambda h: view.project(h, ctx),
+      hidden_BTD,
+      batch.targets_BT,
+      weights_BT,
+      chunk=self.chunk,
+      shards=ctx.shards("loss_batch"),
+      z_loss=self.z_loss,
     )
     trained_BT = (weights_BT != 0).astype(jnp.float32)
     tokens = trained_BT.sum()

@@ -75,7 +75,9 @@ def activations(model: plan_programs.Model) -> dict[str, float]:
   taps = wide / mesh.shape["tensor"] + 2 * cfg.width
   saved = {"full": cfg.width, "taps": taps + cfg.width, "none": 2 * taps}[run.remat.policy]
   layer = tree.size({n: v for n, v in model.params.items() if n.startswith("blocks/")}) / cfg.depth
-  chunk = run.objective.chunk * cfg.vocab / model.shards("act_vocab") * 10  # logits, their float32, their gradient
+  chunk = (
+    plan_programs.chunk_of(model) * cfg.vocab / model.shards("act_vocab") * 10
+  )  # logits, their float32, their gradient
   return {
     "gradients": plan_programs.gib_a_chip(model.trainable),
     "saved_activations": cfg.depth * positions * saved * size / plan_programs.GIB,

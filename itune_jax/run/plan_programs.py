@@ -118,7 +118,7 @@ def train(model: Model) -> Step:
   useful = 6.0 * trained + 4.0 * frozen
   parts = {"trained": model.trainable, "optimizer": state.opt_state, "frozen": model.frozen}
   # As the objective does: its chunk is for each shard of the loss's rows.
-  turns = _loss_turns(batch.tokens_BT.shape, run.objective.chunk * model.shards("loss_batch"))
+  turns = _loss_turns(batch.tokens_BT.shape, chunk_of(model) * model.shards("loss_batch"))
   return _step(model, fn, (state, model.frozen, batch), parts, useful, turns)
 
 
@@ -126,7 +126,7 @@ def score(model: Model) -> Step:
   """Log-likelihoods of PACKING's rows."""
   packing = model.run.packing
   batch = _batch(model, (packing.rows, packing.row_length))
-  given, turns = (model.params, batch), _loss_turns(batch.tokens_BT.shape, numerics.CHUNK)
+  given, turns = (model.params, batch), _loss_turns(batch.tokens_BT.shape, numerics.chunk_for(model.cfg.vocab))
   return _step(model, score_lib.program(model.binder), given, {"weights": model.params}, _forward(model), turns)
 
 
@@ -177,6 +177,11 @@ def gib_a_chip(shapes: Any) -> float:
   """What arrays of these shapes and shardings take on one device."""
   sizes = [math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(shapes)]
   return sum(sizes) / GIB
+
+
+def chunk_of(model: Model) -> int:
+  """Positions that the objective projects onto the vocabulary at a time."""
+  return model.run.objective.chunk or numerics.chunk_for(model.cfg.vocab)
 
 
 def _loss_turns(shape: tuple[int, ...], chunk: int) -> int:
