@@ -63,3 +63,15 @@ def test_cost_is_linear_in_positions_and_activations_are_flat_in_segments_and_vo
   for by in ("segments", "vocabulary"):
     sizes = list(line[f"activations_gib_by_{by}"].values())
     assert max(sizes) <= 1.05 * min(sizes)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("method, limit", [("dora", 1.1), ("oft", 1.2), ("hira", 1.4), ("boft", 2.0)])
+def test_a_method_costs_no_more_than_it_should_beside_lora(method, limit, tmp_path):
+  file = tmp_path / "rows.jsonl"
+  file.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+  command = [sys.executable, "scripts/bench.py", "methods", "--data", str(file), "--steps=5", "--only", "lora", method]
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+  line = json.loads(done.stdout.splitlines()[-1])
+  print(line)
+  assert line[method]["over_lora"] <= limit
