@@ -122,10 +122,8 @@ def loader(args: argparse.Namespace) -> dict[str, Any]:
   """Batches a second of the feed alone, and the share of its positions that hold nothing."""
   model = specs.Model(base=args.model)
   source = mixture_lib.Source(name="data", path=args.data)
-  mixture, rendering = (
-    mixture_lib.Mixture(name="bench", sources=(source,)),
-    chat.Rendering(max_length=bench_lib.MAX_LENGTH),
-  )
+  mixture = mixture_lib.Mixture(name="bench", sources=(source,))
+  rendering = chat.Rendering(max_length=bench_lib.MAX_LENGTH)
   # Preparing imports TensorFlow (0.8 GiB), which no other job is to carry.
   importlib.import_module("itune_jax.run.prepare").prepare(model, mixture, rendering)
   renderer = runtime.open_renderer(model, rendering)

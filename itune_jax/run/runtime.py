@@ -261,12 +261,17 @@ def with_adapters(session: Session, adapters: Mapping[str, str]) -> Session:
   return dataclasses.replace(session.with_attached(both), labels=tuple(adapters))
 
 
-def _footprint(base: load_lib.Base, kind: str) -> str:
-  """What the packed kernels weigh."""
+def packed_weights(base: load_lib.Base) -> tuple[dict[str, Any], int]:
+  """The arrays of a base's packed kernels, and how many weights they stand for."""
   packed = {name: value for name, value in base.params.items() if "/kernel/" in name}
   names = {name.split("/kernel/")[0] for name in packed}
   nodes = {name: node for name, node in nn_tree.sites(base.module).items() if name in names}
-  values = sum(math.prod((*nn_tree.lead(name, base.cfg.stacks), *node.core_shape)) for name, node in nodes.items())
+  return packed, sum(math.prod((*nn_tree.lead(n, base.cfg.stacks), *node.core_shape)) for n, node in nodes.items())
+
+
+def _footprint(base: load_lib.Base, kind: str) -> str:
+  """What the packed kernels weigh."""
+  packed, values = packed_weights(base)
   bits = 8 * tree.nbytes(packed) / values
   return (
     f"{kind}: {values:,} weights of the frozen base in {tree.nbytes(packed) / 2**20:,.1f} MiB ({bits:.2f} bits each)"

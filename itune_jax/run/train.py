@@ -168,7 +168,8 @@ class Train:
     return Run(run_dir, metrics)
 
   def _clock(self, session) -> hooks.Clock:
-    trained, frozen = tree.size(session.trainable), tree.size(session.frozen)
+    packed, values = runtime.packed_weights(session.base)
+    trained, frozen = tree.size(session.trainable), tree.size(session.frozen) - tree.size(packed) + values
     positions = self.packing.rows * self.packing.row_length
     return hooks.Clock(positions * (6.0 * trained + 4.0 * frozen), chips.peak_flops(list(session.mesh.devices.flat)))
 
