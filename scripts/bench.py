@@ -18,6 +18,7 @@ import time
 
 import bench_costs
 import bench_lib
+import jax
 import numpy as np
 
 from itune_jax import api
@@ -36,16 +37,14 @@ from itune_jax.sampling import decode as decode_lib
 
 def sft(args) -> dict:
   """The job `sft`."""
-  one = bench_lib.ready(
-    specs.Model(base=args.model), lora.Lora(rank=16, alpha=32.0, dora=args.dora), args.steps, args.remat
-  )
+  one = bench_lib.ready(args, lora.Lora(rank=16, alpha=32.0, dora=args.dora), args.steps)
   packed = bench_lib.packed(args, one.session, args.steps)
   ends, losses = [time.perf_counter()], []
-  for members in packed:
-    losses.append(one(bench_lib.batch_of(members)))
+  for rows in packed:
+    losses.append(one(bench_lib.batch_of(rows)))
     ends.append(time.perf_counter())
     print(f"step {len(losses)}/{len(packed)} loss {losses[-1]:.3f} {ends[-1] - ends[-2]:.1f} s", file=sys.stderr)
-  counted = packed[bench_lib.WARMUP :]
+  counted = [members for rows in packed[bench_lib.WARMUP :] for members in rows]
   trained = sum(int((weights[1:] != 0).sum()) for members in counted for _, weights in members)
   used = sum(len(ids) - 1 for members in counted for ids, _ in members)
   seconds, rows = ends[-1] - ends[bench_lib.WARMUP], sum(map(len, counted))
@@ -57,6 +56,7 @@ def sft(args) -> dict:
     "rows": rows,
     "first_step_s": round(ends[1] - ends[0], 1),
     "peak_rss_gib": bench_lib.peak_rss_gib(),
+    **bench_lib.on_accelerator(one.session, one.trained, used / seconds),
     "positions_per_s": round(used / seconds, 1),
     "padding_share": round(1 - used / (len(counted) * bench_lib.POSITIONS), 4),
     "first_loss": losses[0],
@@ -81,7 +81,7 @@ def methods(args) -> dict:
   names = [name for name in METHODS if not args.only or name in args.only]
   ready, batch = {}, None
   for name in names:
-    ready[name] = bench_lib.ready(specs.Model(base=args.model), METHODS[name], args.steps, args.remat)
+    ready[name] = bench_lib.ready(args, METHODS[name], args.steps)
     batch = bench_lib.batch_of(bench_lib.packed(args, ready[name].session, 1)[0]) if batch is None else batch
   systems = {name: lambda one=one: one(batch) for name, one in ready.items()}
   seconds = {name: times[1:] for name, times in bench_lib.in_turn(systems, args.steps)[1].items()}
@@ -103,7 +103,7 @@ def generate(args) -> dict:
   With --rows the prompts are taken over and over, and each of them is cut at a length of its own (8, 16, … 64), as ends
   of answers cut them: the figure counts the tokens up to there. With --hf, transformers on the same, in turn.
   """
-  session = runtime.open_session(specs.Model(base=args.model))
+  session = runtime.open_session(specs.Model(base=args.model), precision=bench_lib.precision(args))
   renderer = chat.Renderer(session.tokenizer)
   with open(args.prompts, encoding="utf-8") as f:
     texts = [json.loads(line)["prompt"] for line in f if line.strip()]
@@ -114,7 +114,7 @@ def generate(args) -> dict:
   engine = dataclasses.replace(session.engine(), stop_ids=())
   systems = {"ours": lambda: [out.tokens for out in engine.generate(prompts, decode, limits=limits)]}
   if args.hf:
-    systems["transformers"] = _transformers(args.hf, prompts, limits, args.batch)
+    systems["transformers"] = _transformers(args, prompts, limits)
   found, seconds = bench_lib.in_turn(systems, args.turns)
   figures: dict = {"rows": len(prompts), "new_tokens": sum(limits), "prompt_tokens": sum(map(len, prompts))}
   figures |= {name: bench_lib.spread([sum(limits) / t for t in times[1:]]) for name, times in seconds.items()}
@@ -127,11 +127,12 @@ def generate(args) -> dict:
   return {**figures, "peak_rss_gib": bench_lib.peak_rss_gib()}
 
 
-def _transformers(folder: str, prompts, limits, batch: int):
-  """transformers on the same ids, float32, padded on the left, batch by batch in order of length; a batch goes on until
-  its longest text is done, as `generate` does."""
+def _transformers(args, prompts, limits):
+  """transformers on the same ids and device, padded on the left, batch by batch in order of length; a batch goes on
+  until its longest text is done, as `generate` does."""
   torch, transformers = importlib.import_module("torch"), importlib.import_module("transformers")
-  model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+  device, batch = "cuda" if jax.default_backend() == "gpu" else "cpu", args.batch
+  model = transformers.AutoModelForCausalLM.from_pretrained(args.hf, dtype=getattr(torch, args.dtype)).eval().to(device)
   order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
 
   def run():
@@ -139,8 +140,8 @@ def _transformers(folder: str, prompts, limits, batch: int):
     for at in range(0, len(order), batch):
       members = order[at : at + batch]
       width, most = max(len(prompts[i]) for i in members), max(limits[i] for i in members)
-      ids = torch.tensor([[0] * (width - len(prompts[i])) + list(prompts[i]) for i in members])
-      seen = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in members])
+      ids = torch.tensor([[0] * (width - len(prompts[i])) + list(prompts[i]) for i in members], device=device)
+      seen = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in members], device=device)
       with torch.no_grad():
         out = model.generate(
           input_ids=ids, attention_mask=seen, max_new_tokens=most, min_new_tokens=most, do_sample=False, pad_token_id=0
@@ -153,7 +154,7 @@ def _transformers(folder: str, prompts, limits, batch: int):
 
 def score(args) -> dict:
   """Log-likelihood of every row's answer given its prompt."""
-  session = runtime.open_session(specs.Model(base=args.model))
+  session = runtime.open_session(specs.Model(base=args.model), precision=bench_lib.precision(args))
   renderer = chat.Renderer(session.tokenizer)
   pairs = []
   for row in readers.read(args.data):
@@ -217,17 +218,20 @@ def main() -> None:
   """Parses flags, runs one job, prints its line."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--model", default="smollm2-135m-instruct", help="as for the itune commands")
+  parser.add_argument(
+    "--dtype", default="float32", choices=("float32", "bfloat16"), help="of the base and of activations"
+  )
   jobs = parser.add_subparsers(dest="job", required=True)
   one = jobs.add_parser("sft", help="LoRA fine-tuning")
   one.add_argument("--data", required=True, help="instruction data in any format that itune reads")
   one.add_argument("--steps", type=int, default=8)
-  one.add_argument("--remat", default="taps", choices=("none", "taps", "full"))
+  bench_costs.add_step(one)
   one.add_argument("--dora", action="store_true", help="DoRA in place of LoRA")
   one = jobs.add_parser("methods", help="step times of parameter-efficient methods against LoRA's, in turn")
   one.add_argument("--data", required=True)
   one.add_argument("--steps", type=int, default=5, help="turns (default: 5)")
   one.add_argument("--only", nargs="*", default=[], help="these methods; the first is what the others are divided by")
-  one.add_argument("--remat", default="taps", choices=("none", "taps", "full"))
+  bench_costs.add_step(one)
   one = jobs.add_parser("generate", help="greedy decoding")
   one.add_argument("--prompts", required=True, help="JSON lines with a field `prompt`")
   one.add_argument("--batch", type=int, default=8)

@@ -31,9 +31,9 @@ LORA = lora.Lora(rank=16, alpha=32.0)
 def matmuls(args: argparse.Namespace) -> dict[str, Any]:
   """A step, and its own matmuls alone, in turn: those of the projections and their adapters, forward, for inputs and
   for factors, and of the head at trained positions. Attention's products and what is made again are not among them."""
-  one = bench_lib.ready(specs.Model(base=args.model), LORA, args.steps, args.remat)
+  one = bench_lib.ready(args, LORA, args.steps)
   batch = bench_lib.batch_of(bench_lib.packed(args, one.session, 1)[0])
-  alone, given = _alone(one.session, int((batch.weights_BT != 0).sum()))
+  alone, given = _alone(args, one.session, int((batch.weights_BT != 0).sum()))
   systems = {"step": lambda: one(batch), "matmuls": lambda: alone(*given).block_until_ready()}
   _, seconds = bench_lib.in_turn(systems, args.steps)
   pairs = zip(seconds["step"][1:], seconds["matmuls"][1:], strict=True)
@@ -44,19 +44,19 @@ def matmuls(args: argparse.Namespace) -> dict[str, Any]:
   }
 
 
-def _alone(session: runtime.Session, trained: int):
+def _alone(args: argparse.Namespace, session: runtime.Session, trained: int):
   """A program of a step's matmuls, a scan over layers as in the step, and what it is given."""
-  T, key = bench_lib.POSITIONS, jax.random.key(0)
+  T, key = args.batch * bench_lib.POSITIONS, jax.random.key(0)
   arrays, rows, layers = session.attached.params, {}, {}
   for path, node in nn_tree.sites(session.attached.module).items():
     if isinstance(node, site.Proj) and path.startswith("blocks/"):
       ins, outs = (int(np.prod(part)) for part in (node.core_shape[: node.num_in], node.core_shape[node.num_in :]))
-      flat = lambda name, *shape, path=path: arrays[f"{path}/{name}"].reshape(-1, *shape)
+      flat = lambda name, *shape, path=path: arrays[f"{path}/{name}"].reshape(-1, *shape).astype(args.dtype)
       R = arrays[f"{path}/adapters/lora/a"].shape[-1]
       layers[path] = flat("kernel", ins, outs), flat("adapters/lora/a", ins, R), flat("adapters/lora/b", R, outs)
-      rows[path] = jax.random.normal(key, (T, ins)), jax.random.normal(key, (T, outs))
-  table = arrays["embed/table"]
-  hidden = jax.random.normal(key, (-(-trained // 256), 256, table.shape[1]))
+      rows[path] = jax.random.normal(key, (T, ins), args.dtype), jax.random.normal(key, (T, outs), args.dtype)
+  table = arrays["embed/table"].astype(args.dtype)
+  hidden = jax.random.normal(key, (-(-trained // 256), 256, table.shape[1]), args.dtype)
 
   return jax.jit(_products), (layers, rows, hidden, table)
 
@@ -85,7 +85,7 @@ def scaling(args: argparse.Namespace) -> dict[str, Any]:
   """Steps of more and more positions in turn, at one length of segments, and what the compiler sets aside for them."""
   base = load_lib.open_source(specs.resolve(args.model)).config()
   cfg = dataclasses.replace(base, depth=args.layers, max_length=max(args.positions))
-  one = bench_lib.ready(specs.Model(base=args.model, config=cfg), LORA, args.turns, args.remat)
+  one = bench_lib.ready(args, LORA, args.turns, cfg)
   batches = {n: _even(cfg.vocab, n, args.segment) for n in args.positions}
   systems = {str(n): lambda batch=batch: one(batch) for n, batch in batches.items()}
   _, seconds = bench_lib.in_turn(systems, args.turns)
@@ -94,7 +94,7 @@ def scaling(args: argparse.Namespace) -> dict[str, Any]:
   over = lambda n: [a / b for a, b in zip(each[n], each[least], strict=True)]
   gib = lambda one, batch: round(_temporary(one, batch) / 2**30, 3)
   wide = dataclasses.replace(cfg, vocab=4 * cfg.vocab)
-  other = bench_lib.ready(specs.Model(base=args.model, config=wide), LORA, args.turns, args.remat)
+  other = bench_lib.ready(args, LORA, args.turns, wide)
   return {
     "layers": args.layers,
     "segment": args.segment,
@@ -110,7 +110,7 @@ def _even(vocab: int, positions: int, segment: int):
   """A row of equal segments, trained on their second half."""
   ids = np.random.default_rng(0).integers(0, vocab, (positions // segment, segment + 1)).astype(np.int32)
   weights = (np.arange(segment + 1) > segment // 2).astype(np.float32)
-  return bench_lib.batch_of([(row, weights) for row in ids], positions)
+  return bench_lib.batch_of([[(row, weights) for row in ids]], positions)
 
 
 def _temporary(one: bench_lib.Ready, batch: Any) -> int:
@@ -172,12 +172,18 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
 JOBS = {"matmuls": matmuls, "scaling": scaling, "loader": loader, "compare": compare}
 
 
+def add_step(job: Any) -> None:
+  """The flags of jobs that train."""
+  job.add_argument("--batch", type=int, default=1, help=f"rows of {bench_lib.POSITIONS} positions a step (default: 1)")
+  job.add_argument("--remat", default="taps", choices=("none", "taps", "full"))
+
+
 def add(jobs: Any) -> None:
   """The flags of these jobs."""
   one = jobs.add_parser("matmuls", help="a step beside its own matmuls run alone")
   one.add_argument("--data", required=True)
   one.add_argument("--steps", type=int, default=5, help="turns (default: 5)")
-  one.add_argument("--remat", default="taps", choices=("none", "taps", "full"))
+  add_step(one)
   one = jobs.add_parser("scaling", help="time and memory of a step by positions, segments and vocabulary")
   one.add_argument("--positions", type=int, nargs="+", default=[2048, 4096, 8192, 16384])
   one.add_argument("--segment", type=int, default=256, help="positions of each example (default: 256)")

@@ -12,10 +12,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from itune_jax.core import numerics
 from itune_jax.core import pack
 from itune_jax.data import chat
 from itune_jax.data import example as example_lib
 from itune_jax.data import readers
+from itune_jax.dist import chips
 from itune_jax.nn import stack
 from itune_jax.objectives import sft as sft_lib
 from itune_jax.optim import adamw
@@ -35,6 +37,18 @@ def peak_rss_gib() -> float:
   )
 
 
+def on_accelerator(session: runtime.Session, trained: int, positions_per_s: float) -> dict[str, Any]:
+  """Device, its peak memory and model operations over its bfloat16 peak: 6 for each trained parameter and position, 4
+  for each frozen one. Nothing on CPU."""
+  devices = list(session.mesh.devices.flat)
+  if devices[0].platform == "cpu":
+    return {}
+  frozen = sum(v.size for v in session.frozen.values())
+  rate, peak = positions_per_s * (6.0 * trained + 4.0 * frozen), chips.peak_flops(devices)
+  found = {"device": devices[0].device_kind, "device_peak_gib": round(chips.memory_gib(devices), 2)}
+  return {**found, "tflops_per_s": round(rate / 1e12, 1), "mfu": round(rate / peak, 4) if peak else None}
+
+
 def rendered(path: str, renderer: chat.Renderer):
   """(ids, weights) of every row that renders, cut behind the last trained token."""
   for row in readers.read(path):
@@ -49,7 +63,7 @@ def rendered(path: str, renderer: chat.Renderer):
 
 
 def in_order(rows, steps: int):
-  """The first rows, in order, that best-fit decreasing packs into `steps` rows of POSITIONS; a short file repeats."""
+  """The first examples, in order, that best-fit decreasing packs into so many rows; a short file repeats."""
   taken, total = [], 0
   for row in itertools.cycle(rows):
     if total + len(row[0]) - 1 > steps * POSITIONS:
@@ -82,9 +96,15 @@ class Ready:
     return float(metrics["loss"])
 
 
-def ready(model: specs.Model, method: Any, steps: int, remat: str) -> Ready:
+def precision(args: argparse.Namespace) -> numerics.Precision:
+  """The base and what computes in --dtype; what trains in float32."""
+  return numerics.Precision(frozen=args.dtype, compute=args.dtype)
+
+
+def ready(args: argparse.Namespace, method: Any, steps: int, config: Any = None) -> Ready:
   """AdamW at 1e-4 on an adapter, as in all jobs that train."""
-  session = runtime.open_session(model, (method,), remat=stack.Remat(policy=remat))
+  model, remat = specs.Model(base=args.model, config=config), stack.Remat(policy=args.remat)
+  session = runtime.open_session(model, (method,), remat=remat, precision=precision(args))
   optimizer, rate = adamw.AdamW(schedule=schedule.Schedule(rate=1e-4, kind="constant", warmup=0.0)).make(
     steps, session.attached.trainable
   )
@@ -94,14 +114,15 @@ def ready(model: specs.Model, method: Any, steps: int, remat: str) -> Ready:
 
 
 def packed(args: argparse.Namespace, session: runtime.Session, steps: int) -> list[Any]:
-  """The members of the first rows of the job `sft`."""
+  """Each step's rows of the job `sft`, each row's members."""
   renderer = chat.Renderer(session.tokenizer, chat.Rendering(max_length=MAX_LENGTH))
-  return in_order(list(rendered(args.data, renderer)), steps)
+  rows = in_order(list(rendered(args.data, renderer)), steps * args.batch)
+  return [rows[at : at + args.batch] for at in range(0, steps * args.batch, args.batch)]
 
 
-def batch_of(members: Any, positions: int = POSITIONS) -> Any:
-  """One packed row as the only micro-batch."""
-  return jax.tree.map(lambda x: x[None], pack.fill([members], positions))
+def batch_of(rows: Any, positions: int = POSITIONS) -> Any:
+  """Packed rows as the only micro-batch."""
+  return jax.tree.map(lambda x: x[None], pack.fill(rows, positions))
 
 
 def in_turn(systems: Mapping[str, Callable[[], Any]], turns: int) -> tuple[dict[str, Any], dict[str, list[float]]]:

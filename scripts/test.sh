@@ -2,6 +2,7 @@
 # bash scripts/test.sh           the default tests: no torch, at most 12 minutes on 2 cores
 # bash scripts/test.sh parity    live against torch, transformers, peft, trl, lm-eval
 # bash scripts/test.sh full      benchmarks, kill tests and sweeps
+# bash scripts/test.sh gpu       the kernels of a GPU, on one
 # Real data is found through ITUNE_DATA; tests that need it skip without it, and say so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,5 +24,8 @@ case "$weight" in
     # A real model runs here: optimise, on one device.
     XLA_FLAGS="$one" .venv/bin/python -m pytest -rs -m parity tests/parity --ignore=tests/parity/families -s "$@" ;;
   full) install_env test; .venv/bin/python -m pytest -rs -m full -s "$@" ;;
-  *) echo "unknown weight $weight: default, parity or full" >&2; exit 2 ;;
+  gpu)
+    install_env test; install_env gpu
+    JAX_PLATFORMS=cuda,cpu .venv/bin/python -m pytest -W ignore::DeprecationWarning tests/nn/test_flash.py "$@" ;;
+  *) echo "unknown weight $weight: default, parity, full or gpu" >&2; exit 2 ;;
 esac

@@ -10,7 +10,7 @@ os.environ.setdefault(
   "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 "
   "--xla_cpu_collective_call_terminate_timeout_seconds=600 --xla_cpu_collective_timeout_seconds=600",
 )
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # `scripts/test.sh gpu` says otherwise
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 
@@ -36,8 +36,8 @@ runtime.several_cpu_devices = lambda: False
 _read = compilation_cache.get_executable_and_time
 
 
-def _read_of_one_device(key, options, backend, devices):
-  return (None, None) if len(devices) > 1 else _read(key, options, backend, devices)
+def _read_of_one_device(key, options, backend, devices, *more):
+  return (None, None) if len(devices) > 1 else _read(key, options, backend, devices, *more)
 
 
 compilation_cache.get_executable_and_time = _read_of_one_device

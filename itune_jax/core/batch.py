@@ -101,7 +101,8 @@ class Ctx:
   @property
   def platform(self) -> str:
     """What this call is compiled for: "cpu", "tpu", "gpu"."""
-    return jax.default_backend() if self.mesh is None else self.mesh.devices.flat[0].platform
+    name = jax.default_backend() if self.mesh is None else self.mesh.devices.flat[0].platform
+    return "gpu" if name in ("cuda", "rocm") else name
 
   def at_layer(self, layer) -> "Ctx":
     """The context of one layer of a stack: its own key, so that no two layers drop the same units."""

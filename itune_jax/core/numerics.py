@@ -19,14 +19,21 @@ class Precision:
 
   `frozen`: base weights that are not trained. `trained`: master weights (and so the optimizer's moments).
   `compute`: activations; weights are cast to it at use. Losses and norms accumulate in float32 always.
+  `matmul`: how a TPU or GPU multiplies float32 when `compute` is float32; left alone, JAX would round the operands to
+  10 bits of mantissa on a GPU and 7 on a TPU ("tensorfloat32", "bfloat16": faster, and no longer float32).
   """
 
   frozen: Dtype = "float32"
   trained: Dtype = "float32"
   compute: Dtype = "float32"
+  matmul: Literal["float32", "tensorfloat32", "bfloat16"] = "float32"
 
   def __post_init__(self):
     check.check_types(self)
+    check.require(
+      self.matmul == "float32" or self.compute == "float32",
+      f"Precision.matmul={self.matmul!r} says how float32 is multiplied, but Precision.compute is {self.compute!r}",
+    )
 
 
 def align(x, like):

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from itune_jax.core import axes as axes_lib
+from itune_jax.nn import flash
 from itune_jax.nn import mask
 from itune_jax.nn import splash
 
@@ -35,7 +36,7 @@ def packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, ctx=None, *, window=None, scale=
   """
   how = (scale or 1 / math.sqrt(q_BTNH.shape[-1]), softcap)
   window = None if window is None else jnp.asarray(window, jnp.int32)
-  local: Any = functools.partial(on_device, how, ctx is not None and ctx.platform == "tpu")
+  local: Any = functools.partial(on_device, how, "cpu" if ctx is None else ctx.platform)
   if ctx is None or ctx.mesh is None or ctx.mesh.size == 1:
     return local(q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
   whole_rows = dict(ctx.rules) | {"length": ()}
@@ -55,10 +56,12 @@ def on_mesh(local, mesh, rules, q_BTNH, k_BTKH, v_BTKH, segments_BT, window) -> 
   return run(q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
 
 
-def on_device(how, on_tpu, q_BTNH, k_BTKH, v_BTKH, segments_BT, window) -> Any:
+def on_device(how, platform: str, q_BTNH, k_BTKH, v_BTKH, segments_BT, window) -> Any:
   """The kernel of one device, by where it runs. how: (scale, softcap)."""
-  if on_tpu and splash.supports(q_BTNH, window):
+  if platform == "tpu" and splash.supports(q_BTNH, window):
     return splash.packed(how, q_BTNH, k_BTKH, v_BTKH, segments_BT)
+  if platform == "gpu":
+    return flash.packed(how, q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
   return _packed(how, q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
 
 
@@ -71,19 +74,22 @@ def cached(
   """
   B, T, N, H = q_BTNH.shape
   K = k_BKHS.shape[1]
-  q = q_BTNH.reshape(B, T, K, N // K, H).astype(jnp.float32) * (scale or 1 / math.sqrt(H))
+  q = q_BTNH.reshape(B, T, K, N // K, H)
   q_BKgH = q.transpose(0, 2, 3, 1, 4).reshape(B, K, -1, H)  # queries of a group: heads, then positions
   distance = q_positions_BT[:, :, None] - k_positions_BS[:, None, :]
   seen = (k_positions_BS[:, None, :] >= 0) & (distance >= 0)
   if window is not None:
     seen &= distance < window
-  scores = _cap(jax.lax.dot_general(q_BKgH, k_BKHS.astype(jnp.float32), (((3,), (2,)), ((0, 1), (0, 1)))), softcap)
+  product = functools.partial(
+    jax.lax.dot_general, dimension_numbers=(((3,), (2,)), ((0, 1), (0, 1))), preferred_element_type=jnp.float32
+  )
+  scores = _cap(product(q_BKgH, k_BKHS.astype(q.dtype)) * (scale or 1 / math.sqrt(H)), softcap)
   scores = scores.reshape(B, K, N // K, T, -1)
   if bias_BNTS is not None:
     scores += bias_BNTS.reshape(B, K, N // K, T, -1)
   p, lse = _softmax(scores, seen[:, None, None])
   p_BKgS = p.reshape(B, K, -1, p.shape[-1])
-  out = jax.lax.dot_general(p_BKgS, v_BKSH.astype(jnp.float32), (((3,), (2,)), ((0, 1), (0, 1))))
+  out = product(p_BKgS.astype(v_BKSH.dtype), v_BKSH)
   out = out.reshape(B, K, N // K, T, H).transpose(0, 3, 1, 2, 4)
   return out.reshape(B, T, N, H).astype(q_BTNH.dtype), lse.transpose(0, 3, 1, 2).reshape(B, T, N)
 

@@ -28,15 +28,15 @@ def packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, ctx, *, window=None, scale=None,
   rules = dict(ctx.rules)
   (axis,) = rules["length"]
   how = (scale or q_BTNH.shape[-1] ** -0.5, softcap)
-  local = functools.partial(_local, axis, ctx.mesh.shape[axis], how, ctx.platform == "tpu")
+  local = functools.partial(_local, axis, ctx.mesh.shape[axis], how, ctx.platform)
   window = None if window is None else jnp.asarray(window, jnp.int32)
   return kernels.on_mesh(local, ctx.mesh, rules, q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
 
 
-def _local(axis: str, count: int, how, on_tpu: bool, q_BTNH, k_BTKH, v_BTKH, segments_BT, window):
+def _local(axis: str, count: int, how, platform: str, q_BTNH, k_BTKH, v_BTKH, segments_BT, window):
   """One device's stretch of the rows."""
   here, T = jax.lax.axis_index(axis), q_BTNH.shape[1]
-  out, lse = kernels.on_device(how, on_tpu, q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
+  out, lse = kernels.on_device(how, platform, q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
   out, nothing = out.astype(jnp.float32), (jnp.zeros(out.shape, jnp.float32), jnp.full(lse.shape, kernels.NEG))
   visiting = (k_BTKH, v_BTKH, segments_BT)
   onwards = [(i, (i + 1) % count) for i in range(count)]

@@ -4,6 +4,7 @@ The kernels are called below their own transpose rule, so that the log-sum-exp i
 attention merges by it, and its cotangent enters the backward pass as a shift of Σ dO∘O.
 """
 
+import contextlib
 import functools
 from typing import Any
 
@@ -71,6 +72,19 @@ def _attend(static, q_NTH, k_KTH, v_KTH, segments_T):
   return _forward(static, q_NTH, k_KTH, v_KTH, segments_T)[0]
 
 
+def _in_own_dtype(run):
+  """bfloat16 is multiplied as it is, whatever JAX is told of float32: Mosaic refuses any other wish."""
+
+  @functools.wraps(run)
+  def wrapped(static, *given):
+    dtype = jax.tree.leaves(given)[0].dtype
+    with jax.default_matmul_precision("default") if dtype == jnp.bfloat16 else contextlib.nullcontext():
+      return run(static, *given)
+
+  return wrapped
+
+
+@_in_own_dtype
 def _forward(static, q, k, v, segments):
   softcap, interpret = static
   kernel = _kernel(q.shape[1], q.shape[0], softcap, interpret)
@@ -82,6 +96,7 @@ def _forward(static, q, k, v, segments):
   return (out, lse), (q, k, v, segments, out, lse)
 
 
+@_in_own_dtype
 def _backward(static, saved, cotangents):
   softcap, interpret = static
   q, k, v, segments, out, lse = saved

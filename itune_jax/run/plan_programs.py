@@ -77,6 +77,7 @@ class Step(NamedTuple):
 def open_model(run: train_lib.Train, devices: Any) -> Model:
   """The model of a run. Raises InputError when its shape is not known."""
   mesh, rules = run.mesh.make(devices), run.mesh.rules
+  runtime.multiply_as(run.precision)
   cfg = shape_of(run.model)
   base = load_lib.abstract(
     cfg,

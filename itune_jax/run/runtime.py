@@ -146,6 +146,12 @@ def configure_jax() -> None:
   jax.config.update("jax_raise_persistent_cache_errors", False)
 
 
+def multiply_as(precision: numerics.Precision) -> None:
+  """float32 is multiplied as float32 where it is what computes, not by the shorter operands of matrix units."""
+  if precision.compute == "float32":
+    jax.config.update("jax_default_matmul_precision", precision.matmul)
+
+
 def several_cpu_devices() -> bool:
   """Whether programs may span CPU devices, of this process or several."""
   return jax.default_backend() == "cpu" and jax.device_count() > 1
@@ -199,6 +205,7 @@ def open_session(
     adapter: a run directory, a checkpoint, or a PEFT folder; its methods replace `methods`.
   """
   devices = mesh.make()
+  multiply_as(precision)
   path = specs.resolve(model.base)
   tokenizer = tokenizer_lib.load(path, model.chat_template or None, model.special_tokens)
   pairs = None
