@@ -73,12 +73,13 @@ def packed(
   pad = lambda x: jnp.pad(x, ((0, 0), (0, T_all - T), (0, 0), (0, wide - H)))
   segments = jnp.pad(segments_BT, ((0, 0), (0, T_all - T)))
   reach = jnp.full((1,), T_all if window is None else window, jnp.int32)
-  out, lse = _attend(fixed, pad(q_BTNH), pad(k_BTKH), pad(v_BTKH), segments, reach)
+  attend: Any = _attend
+  out, lse = attend(fixed, pad(q_BTNH), pad(k_BTKH), pad(v_BTKH), segments, reach)
   return out[:, :T, :, :H], lse[:, :T]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _attend(how, q_BTNH, k_BTKH, v_BTKH, segments_BT, reach) -> tuple[Any, Any]:
+def _attend(how, q_BTNH, k_BTKH, v_BTKH, segments_BT, reach):
   return _forward(how, q_BTNH, k_BTKH, v_BTKH, segments_BT, reach)[0]
 
 

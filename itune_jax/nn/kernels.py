@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from itune_jax.core import axes as axes_lib
+from itune_jax.core import numerics
 from itune_jax.nn import flash
 from itune_jax.nn import mask
 from itune_jax.nn import splash
@@ -183,7 +184,7 @@ def _backward(how, saved, cotangents):
   block_q = lambda x: _to_blocks(x, k_BTKH, v_BTKH, segments_BT)[0]
   d_out, lse = block_q(d_out_BTNH), block_q(lse_BTN[..., None])[..., 0]
   # dS = P ∘ (dP - rowsum(dO ∘ O) + dlse)
-  drop = jnp.sum(d_out_BTNH.astype(jnp.float32) * out_BTNH.astype(jnp.float32), axis=-1) - d_lse_BTN
+  drop = numerics.dot_last(d_out_BTNH.astype(jnp.float32), out_BTNH.astype(jnp.float32)) - d_lse_BTN
   drop = block_q(drop[..., None])[..., 0]
   B, I, K, _, H = q.shape
   first = _first_block(segments, window)

@@ -21,7 +21,7 @@ class RMSNorm(nnx.Module):
   def __call__(self, x):
     """Normalises the last axis; keeps the dtype."""
     x32 = x.astype(jnp.float32)
-    x32 *= jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + self.eps)
+    x32 = numerics.scale_rows(x32, jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1) + self.eps))
     scale = numerics.align(self.scale[...].astype(jnp.float32), x32)
     return ((scale + 1 if self.offset else scale) * x32).astype(x.dtype)
 
@@ -38,7 +38,7 @@ class LayerNorm(nnx.Module):
     """Normalises the last axis; keeps the dtype."""
     x32 = x.astype(jnp.float32)
     x32 -= jnp.mean(x32, axis=-1, keepdims=True)
-    x32 *= jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + self.eps)
+    x32 = numerics.scale_rows(x32, jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1) + self.eps))
     weight, bias = (numerics.align(p[...].astype(jnp.float32), x32) for p in (self.scale, self.bias))
     return (weight * x32 + bias).astype(x.dtype)
 
