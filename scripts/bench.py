@@ -131,7 +131,7 @@ def _transformers(args, prompts, limits):
   """transformers on the same ids and device, padded on the left, batch by batch in order of length; a batch goes on
   until its longest text is done, as `generate` does."""
   torch, transformers = importlib.import_module("torch"), importlib.import_module("transformers")
-  device, batch = "cuda" if jax.default_backend() == "gpu" else "cpu", args.batch
+  device, batch = _torch_device(), args.batch
   model = transformers.AutoModelForCausalLM.from_pretrained(args.hf, dtype=getattr(torch, args.dtype)).eval().to(device)
   order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
 
@@ -150,6 +150,10 @@ def _transformers(args, prompts, limits):
     return [found[i] for i in range(len(prompts))]
 
   return run
+
+
+def _torch_device() -> str:
+  return "cuda" if jax.default_backend() == "gpu" else "cpu"
 
 
 def score(args) -> dict:
@@ -185,13 +189,13 @@ def choices(args) -> dict:
   """Every choice's log-likelihood behind its question; with --hf by lm-eval's HF backend too, in turn."""
   with open(args.data, encoding="utf-8") as f:
     rows = [json.loads(line) for line in f if line.strip()]
-  model = api.load(args.model)
+  model = api.load(args.model, dtype=args.dtype)
   several = lambda row: all(len(model.session.tokenizer.encode(" " + str(c))) > 1 for c in row["choices"])
   rows = [row for row in rows if several(row)][: args.rows]
   pairs = [(f"Question: {row['question']}\nAnswer:", f" {choice}") for row in rows for choice in row["choices"]]
   systems = {"ours": lambda: [lp for lp, _ in model.loglikelihood(pairs)]}
   if args.hf:
-    systems["lm_eval"] = _lm_eval(args.hf, pairs, args.batch)
+    systems["lm_eval"] = _lm_eval(args, pairs)
   found, seconds = bench_lib.in_turn(systems, args.turns)
   figures: dict = {"contexts": len(rows), "continuations": len(pairs)}
   figures |= {f"{name}_s": bench_lib.spread(times[1:]) for name, times in seconds.items()}
@@ -202,11 +206,12 @@ def choices(args) -> dict:
   return {**figures, "peak_rss_gib": bench_lib.peak_rss_gib()}
 
 
-def _lm_eval(folder: str, pairs, batch: int):
-  """lm-evaluation-harness on a Hugging Face folder, float32 (in the parity environment)."""
+def _lm_eval(args, pairs):
+  """lm-evaluation-harness on a Hugging Face folder, on the same device (in the parity environment)."""
   huggingface = importlib.import_module("lm_eval.models.huggingface")
   instance = importlib.import_module("lm_eval.api.instance")
-  model = huggingface.HFLM(pretrained=folder, dtype="float32", device="cpu", batch_size=batch)
+  device = _torch_device()
+  model = huggingface.HFLM(pretrained=args.hf, dtype=args.dtype, device=device, batch_size=args.batch)
   requests = [instance.Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(pairs)]
   return lambda: [lp for lp, _ in model.loglikelihood(requests, disable_tqdm=True)]
 

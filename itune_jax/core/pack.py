@@ -40,6 +40,14 @@ def best_fit_decreasing(lengths: Sequence[int], row_length: int) -> list[list[in
   return rows
 
 
+def shortest(lengths: Sequence[int], rows: int, step: int) -> int:
+  """The shortest rows, a multiple of `step`, so many of which hold these examples."""
+  row_length = max(-(-max(max(lengths, default=0), -(-sum(lengths) // rows)) // step), 1) * step
+  while len(best_fit_decreasing(lengths, row_length)) > rows:
+    row_length += step
+  return row_length
+
+
 def image_slots(counts: Sequence[int]) -> int:
   """Places for images that every row gets: a power of two, so that few shapes are compiled; 0 for text alone."""
   most = max(counts, default=0)

@@ -47,14 +47,15 @@ def score(
   """Scores every continuation of every group, in the order given."""
   shards = decode.shards(bind)
   found: dict[int, list[Found]] = {}
-  for at in _batches(groups, TOKENS * shards, ROWS * shards):
+  batches = list(_batches(groups, TOKENS * shards, ROWS * shards))
+  for at, size in zip(batches, _sizes([[groups[i] for i in at] for at in batches], shards), strict=True):
     members = [groups[i] for i in at]
-    rows = decode.rows_for(len(members), shards)
     own = None if members[0].adapter is None else [g.adapter for g in members]
-    packed = decode.pack_prompts([g.context for g in members], [None] * len(members), own, rows, shards, BUCKET)
-    slots = rows_lib.slots_for(max(len(g.context) for g in members))
-    cache, last_GD = decode.prefill_program(bind)(params, packed.batch, packed.cache_rows_RT, packed.last_B, slots)
-    first, behind = _first(members, rows), _behind(members, rows, shards, own)
+    contexts, none = [g.context for g in members], [None] * len(members)
+    packed = decode.pack_prompts(contexts, none, own, size.rows, shards, size.tokens)
+    given = packed.batch, packed.cache_rows_RT, packed.last_B, size.slots
+    cache, last_GD = decode.prefill_program(bind)(params, *given)
+    first, behind = _first(members, size), _behind(members, size, shards, own)
     batch, places_GT = behind or (None, None)
     nll, hit = jax.device_get(program(bind)(params, cache, last_GD, first, batch, places_GT))
     for row, i in enumerate(at):
@@ -77,6 +78,41 @@ def _batches(groups, tokens: int, rows: int):
   yield members
 
 
+class Size(NamedTuple):
+  """What a batch is padded to: rows of contexts, their slots in the cache, positions of a packed row of contexts;
+  continuations of a context, positions of a packed row of continuations, and places behind a context."""
+
+  rows: int
+  slots: int
+  tokens: int
+  first: int
+  behind: int
+  places: int
+
+
+def _sizes(batches: Sequence[Sequence[Group]], shards: int) -> list[Size]:
+  """Batches of as many rows get one size, the largest of theirs: one prefill and one scorer are compiled for each, of
+  which there are at most six on a data shard."""
+  own = [_size(members, shards) for members in batches]
+  of = lambda rows: Size(*map(max, zip(*(size for size in own if size.rows == rows), strict=True)))
+  shared = {rows: of(rows) for rows in {size.rows for size in own}}
+  return [shared[size.rows] for size in own]
+
+
+def _size(members: Sequence[Group], shards: int) -> Size:
+  contexts = [len(g.context) for g in members]
+  lengths = [len(c) - 1 for g in members for c in g.continuations if len(c) > 1]
+  longest = max(sum(len(c) - 1 for c in g.continuations) for g in members)
+  return Size(
+    decode.rows_for(len(members), shards),
+    rows_lib.slots_for(max(contexts)),
+    pack.shortest(contexts, shards, BUCKET),
+    max(len(g.continuations) for g in members),
+    pack.shortest(lengths, shards, BUCKET) if lengths else 0,
+    -(-longest // STEP) * STEP,
+  )
+
+
 class _First(NamedTuple):
   """First tokens [G, C] of continuations, and which there are."""
 
@@ -84,27 +120,24 @@ class _First(NamedTuple):
   weights_GC: np.ndarray
 
 
-def _first(members, rows: int) -> _First:
-  most = max(len(g.continuations) for g in members)
-  first = _First(np.zeros((rows, most), np.int32), np.zeros((rows, most), np.float32))
+def _first(members, size: Size) -> _First:
+  first = _First(np.zeros((size.rows, size.first), np.int32), np.zeros((size.rows, size.first), np.float32))
   for row, group in enumerate(members):
     for c, continuation in enumerate(group.continuations):
       first.targets_GC[row, c], first.weights_GC[row, c] = continuation[0], 1
   return first
 
 
-def _behind(members, rows: int, shards: int, own) -> tuple[batch_lib.Batch, np.ndarray] | None:
+def _behind(members, size: Size, shards: int, own) -> tuple[batch_lib.Batch, np.ndarray] | None:
   """All tokens but the first, which those before them predict: a segment each; and the places [G, T] in the flattened
   rows of what continues each context, one continuation behind the other. None where there is nothing."""
-  items = [(row, c[:-1], c[1:]) for row, g in enumerate(members) for c in g.continuations if len(c) > 1]
-  if not items:
+  if not size.behind:
     return None
-  lengths = [len(tokens) for _, tokens, _ in items]
-  T = max(-(-sum(lengths) // shards // BUCKET), -(-max(lengths) // BUCKET)) * BUCKET
+  items = [(row, c[:-1], c[1:]) for row, g in enumerate(members) for c in g.continuations if len(c) > 1]
+  lengths, T = [len(tokens) for _, tokens, _ in items], size.behind
   while len(packed := pack.best_fit_decreasing(lengths, T)) > shards:
-    T += BUCKET
-  longest = max(sum(len(c) - 1 for c in g.continuations) for g in members)
-  places_GT = np.full((rows, -(-longest // STEP) * STEP), shards * T, np.int32)
+    T += BUCKET  # longer rows hold no less, but for odd cases of best fit
+  places_GT = np.full((size.rows, size.places), shards * T, np.int32)
   zeros = lambda dtype=np.int32: np.zeros((shards, T), dtype)
   batch = batch_lib.Batch(zeros(), zeros(), zeros(np.float32), zeros(), zeros(), zeros())
   own_BT = None if own is None else zeros()
@@ -121,7 +154,7 @@ def _behind(members, rows: int, shards: int, own) -> tuple[batch_lib.Batch, np.n
         own_BT[here] = own[g]
       starts[i] = b * T + at
       at += len(tokens)
-  filled = [0] * rows
+  filled = [0] * size.rows
   for i, (g, tokens, _) in enumerate(items):  # in the order of the continuations, as `_read` expects
     places_GT[g, filled[g] : filled[g] + len(tokens)] = starts[i] + np.arange(len(tokens))
     filled[g] += len(tokens)

@@ -130,16 +130,18 @@ class _Given:
     places: dict[Any, int] = {}
     froms = [places.setdefault(self._what(i), len(places)) for i in members]
     firsts = [members[froms.index(place)] for place in range(len(places))]
+    # As many rows as enter at a time or more: fewer would be other shapes to compile, and hold nothing large.
+    count = lambda members: rows_for(max(len(members), self.decode.batch // REFILL), shards(self.bind))
     packed = pack_prompts(
       [self.prompts[i] for i in firsts],
       [self.images[i] if self.images else None for i in firsts],
       self._own(firsts, len(firsts)),
-      rows_for(len(firsts), shards(self.bind)),
+      count(firsts),
       shards(self.bind),
     )
     slots = rows_lib.slots_for(max(len(self.prompts[i]) for i in members))
     cache, last_BD = prefill_program(self.bind)(self.params, packed.batch, packed.cache_rows_RT, packed.last_B, slots)
-    few = rows_for(len(members), shards(self.bind))
+    few = count(members)
     fill = lambda values, value: np.asarray([*values, *[value] * (few - len(members))], np.int32)
     if len(firsts) < len(members):
       cache, last_BD = rows_lib.repeat_program(self.bind)(cache, last_BD, fill(froms, 0))
@@ -167,13 +169,13 @@ class Packed(NamedTuple):
   last_B: np.ndarray  # where each prompt's last token stands, in the flattened rows
 
 
-def pack_prompts(prompts, images, own, batch: int, shards: int, bucket: int = 0) -> Packed:
-  """Prompts in `shards` packed rows. Their length is a multiple of `bucket`, or grows by half from bucket to bucket, to
-  compile few shapes."""
+def pack_prompts(prompts, images, own, batch: int, shards: int, row_length: int = 0) -> Packed:
+  """Prompts in `shards` packed rows of this length, or twice as long as often as it takes: few shapes to compile. It
+  begins at 32 positions for each of `batch` prompts, unless said otherwise."""
   lengths = list(map(len, prompts))
-  row_length = -(-max(max(lengths), -(-sum(lengths) // shards)) // bucket) * bucket if bucket else PREFILL_BUCKET
+  row_length = row_length or max(PREFILL_BUCKET, 32 * batch // shards)
   while row_length < max(lengths) or len(rows := pack.best_fit_decreasing(lengths, row_length)) > shards:
-    row_length += bucket or row_length // 2
+    row_length *= 2
   rows += [[]] * (shards - len(rows))
   # A prompt of n tokens is n positions: pad the shifted target that fill() expects.
   item = lambda i: pack.Item(np.asarray([*prompts[i], 0], np.int32), np.zeros(lengths[i] + 1, np.float32), images[i])

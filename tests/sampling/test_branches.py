@@ -99,6 +99,34 @@ def test_a_context_runs_once(monkeypatch):
   assert sum(seen) == 30
 
 
+@pytest.mark.parametrize("shards", [1, 4])
+def test_a_thousand_contexts_need_few_sizes(shards):
+  """A size is a prefill and a scorer to compile; what it pads is less than what it holds."""
+  rs = np.random.RandomState(1)
+  of = lambda n: [0] * int(n)
+  group = lambda: branches.Group(of(rs.gamma(3, 60) + 5), [of(rs.randint(1, 20)) for _ in range(4)])
+  groups = [group() for _ in range(1000)]
+  batches = list(branches._batches(groups, branches.TOKENS * shards, branches.ROWS * shards))
+  assert sorted(i for members in batches for i in members) == list(range(1000))
+  sizes = branches._sizes([[groups[i] for i in members] for members in batches], shards)
+  assert len(set(sizes)) <= 6
+  held = sum(len(g.context) + sum(len(c) - 1 for c in g.continuations) for g in groups)
+  assert sum(shards * (size.tokens + size.behind) for size in sizes) < 1.5 * held
+
+
+def test_every_size_compiles_once():
+  model = tiny.base()
+  bind = tiny.binder(model.module)
+  pairs = [(ids(n), ids(k)) for n in range(3, 60, 2) for k in (2, 5)]
+  pairs = [(pairs[2 * (i // 2)][0], c) for i, (_, c) in enumerate(pairs)]
+  programs = branches.program(bind), decode_lib.prefill_program(bind)
+  before = [p._cache_size() for p in programs]
+  for _ in range(2):
+    score.loglikelihood(bind, model.params, pairs, max_length=128)
+  added = [p._cache_size() - b for p, b in zip(programs, before, strict=True)]
+  assert 1 <= added[0] == added[1] <= 2
+
+
 def test_models_whose_keys_depend_on_what_comes_behind_take_the_other_way():
   build = lambda cfg: tiny.binder(tiny.base(cfg=cfg).module)(tiny.base(cfg=cfg).params).can_branch
   assert build(tiny.CONFIG)
