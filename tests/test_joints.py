@@ -28,7 +28,7 @@ GROUPS = {
   "products": ("vera", "loha", "lokr", "hira", "delora", "gralora", "randlora"),
   "rotations": ("oft", "road_1", "hra", "boft", "miss", "c3a", "boft twice", "miss bat"),
   "sparse": ("ia3", "shira", "vblora", "mora", "fourierft", "adalora", "miss mini", "routed"),
-  "activations": ("houlsby", "loreft", "direft", "parallel", "mode"),
+  "activations": ("houlsby", "loreft", "direft", "parallel", "mode", "mixlora"),
   "in front": ("prompt", "prefix mlp"),
 }
 

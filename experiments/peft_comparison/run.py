@@ -33,7 +33,7 @@ PARTS = pathlib.Path(__file__).parents[2] / "gin_configs" / "peft"
 FIRST = "lora dora rslora pissa ia3 vera hira oft miss delora prefix full"
 MORE = (
   "olora adalora boft bitfit norms prompt houlsby pfeiffer parallel mam loha lokr reft"
-  " mode randlora fourierft vblora c3a shira gralora hra road mora eva lora_ga routed"
+  " mode randlora fourierft vblora c3a shira gralora hra road mora eva lora_ga routed mixlora"
 )
 METHODS = tuple(f"{FIRST} {MORE}".split())
 

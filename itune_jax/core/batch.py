@@ -62,6 +62,7 @@ class Batch:
     "layer",
     "lead",
     "branches_GT",
+    "aux",
   ),
   meta_fields=("mesh", "rules", "dtype"),
 )
@@ -75,7 +76,8 @@ class Ctx:
   batch. `layer` is the number of the layer inside a stack. `lead` are keys [L, K, H, P] and values [L, K, P, H] of
   learned tokens in front that every segment sees. `branches_GT` is set where segments continue rows of a cache side by
   side and leave it as it is: of every row G of the cache, the places in the flattened batch of what continues it
-  (behind the last place where there is no more). `mesh` and `rules` are static.
+  (behind the last place where there is no more). `aux` is where adapters of a layer leave sums beside the layer's own,
+  None where nobody asks for them. `mesh` and `rules` are static.
   """
 
   positions_BT: Any
@@ -90,6 +92,7 @@ class Ctx:
   layer: Any = None
   lead: Any = None
   branches_GT: Any = None
+  aux: dict[str, Any] | None = None
   mesh: Mesh | None = None
   rules: tuple[tuple[str, tuple[str, ...]], ...] = tuple(axes_lib.DEFAULT_RULES.items())
   dtype: Any = jnp.float32
@@ -107,7 +110,12 @@ class Ctx:
   def at_layer(self, layer) -> "Ctx":
     """The context of one layer of a stack: its own key, so that no two layers drop the same units."""
     key = None if self.key is None else jax.random.fold_in(self.key, layer)
-    return self.replace(key=key, layer=layer)
+    return self.replace(key=key, layer=layer, aux=None if self.aux is None else {})
+
+  def leave(self, sums) -> None:
+    """Adds these sums to those that the layer's adapters have left."""
+    assert self.aux is not None
+    self.aux.update({name: self.aux.get(name, 0) + value for name, value in sums.items()})
 
   def shards(self, axis: str) -> int:
     """Over how many devices a logical axis is laid."""

@@ -35,11 +35,13 @@ class Gated(nnx.Module):
     self.down = site.Proj("...F,FD->...D", (mlp, width), ("mlp", "embed"), k_down, **make)
     self.tap_gate = site.Tap("mlp_gate", ("batch", "length", "act_mlp"))
     self.tap_up = site.Tap("mlp_up", ("batch", "length", "act_mlp"))
+    self.mix = site.Tap("mlp_mix", width={"embed": width, "mlp": mlp})
 
   def __call__(self, x_BTD, ctx):
     """Applies the block; [B, T, D] in and out."""
-    gate = self.tap_gate(self.gate(x_BTD, ctx), ctx)
-    return self.down(ACTIVATIONS[self.activation](gate) * self.tap_up(self.up(x_BTD, ctx), ctx), ctx)
+    gate_BTF = self.tap_gate(self.gate(x_BTD, ctx), ctx)
+    up_BTF = self.tap_up(self.up(x_BTD, ctx), ctx)
+    return _finish(self, x_BTD, gate_BTF, up_BTF, ctx)
 
 
 class GatedFused(nnx.Module):
@@ -54,11 +56,21 @@ class GatedFused(nnx.Module):
     self.gate_up = site.Proj("...D,DCF->...CF", (width, 2, mlp), axes, k_in, bias=bias, dtype=dtype)
     self.down = site.Proj("...F,FD->...D", (mlp, width), ("mlp", "embed"), k_down, bias=bias, dtype=dtype)
     self.tap = site.Tap("mlp_gate", ("batch", "length", None, "act_mlp"))
+    self.mix = site.Tap("mlp_mix", width={"embed": width, "mlp": mlp})
 
   def __call__(self, x_BTD, ctx):
     """Applies the block; [B, T, D] in and out."""
     both = self.tap(self.gate_up(x_BTD, ctx), ctx)
-    return self.down(ACTIVATIONS[self.activation](both[..., 0, :]) * both[..., 1, :], ctx)
+    return _finish(self, x_BTD, both[..., 0, :], both[..., 1, :], ctx)
+
+
+def _finish(block, x_BTD, gate_BTF, up_BTF, ctx):
+  """down(act(gate) · up). The tap `mix` sees it all before the last projection: an adapter may put another input of it
+  in, and something beside its output."""
+  activation = ACTIVATIONS[block.activation]
+  h_BTF, beside_BTD = block.mix((activation(gate_BTF) * up_BTF, None), ctx, x=(x_BTD, gate_BTF, up_BTF, activation))
+  y_BTD = block.down(h_BTF, ctx)
+  return y_BTD if beside_BTD is None else y_BTD + beside_BTD
 
 
 class Plain(nnx.Module):

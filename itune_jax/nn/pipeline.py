@@ -43,7 +43,7 @@ def run(layers: Any, x_BTD, ctx, make_args: Callable[[Any], tuple], *, per_layer
 
   def stage(state, given, x_bTD, rows, m, s):
     key = None if ctx.key is None else jax.random.fold_in(jax.random.fold_in(ctx.key, m), s)
-    own = dataclasses.replace(ctx, key=key, noise_BT=None, images=None, **rows)
+    own = dataclasses.replace(ctx, key=key, noise_BT=None, images=None, aux=None, **rows)
     y_bTD, _, aux = stack.run(nnx.merge(graph, state), x_bTD, own, *make_args(own), per_layer=given, remat=remat)
     if jax.tree.leaves(aux):
       raise errors.InputError("MeshSpec.stage: mixtures of experts do not run in stages; use MeshSpec.expert")

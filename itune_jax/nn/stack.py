@@ -70,8 +70,8 @@ def run(layers: Any, x, ctx, *args, per_layer: Any = None, cache: Any = None, re
   """Runs x through the stack. A layer is `layer(x, ctx, *args, cache=, layer=[, given=]) -> (x, cache, aux)`.
 
   `per_layer` holds arrays [L, ...] that are data and no parameters (a window, which rotary table); a layer gets
-  its own as `given`. Returns (x, cache, aux), aux summed over the layers. The cache rides in the carry,
-  updated in place. Layers taken `apart` run without a scan.
+  its own as `given`. Returns (x, cache, aux), aux summed over the layers, with what adapters leave in `ctx.aux`. The
+  cache rides in the carry, updated in place. Layers taken `apart` run without a scan.
   """
   if is_apart(layers):
     return _one_by_one(layers, x, ctx, args, per_layer, cache)
@@ -82,8 +82,9 @@ def run(layers: Any, x, ctx, *args, per_layer: Any = None, cache: Any = None, re
     x, cache = carry
     state, index, given = scanned
     more = {} if given is None else {"given": given}
-    x, cache, aux = nnx.merge(graph, state)(x, ctx.at_layer(index), *args, cache=cache, layer=index, **more)
-    return (x, cache), aux
+    own = ctx.at_layer(index)
+    x, cache, aux = nnx.merge(graph, state)(x, own, *args, cache=cache, layer=index, **more)
+    return (x, cache), {**aux, **(own.aux or {})}
 
   (x, cache), aux = jax.lax.scan(remat.wrap(body, layers), (x, cache), (state, jnp.arange(depth), per_layer))
   return x, cache, jax.tree.map(lambda per_layer: per_layer.sum(0), aux)

@@ -44,6 +44,8 @@ class Sft:
     ctx = view.context(batch, rng.named(key, "sft"))
     if self.neftune_alpha:
       ctx = ctx.replace(noise_BT=_neftune(batch.segments_BT, self.neftune_alpha))
+    if self.router_balance:
+      ctx = ctx.replace(aux={})
     hidden_BTD, aux = view.hidden(batch.tokens_BT, ctx)
     loss, nll_BT, hit_BT = numerics.chunked_losses(
       lambda h: view.project(h, ctx),
@@ -68,7 +70,11 @@ class Sft:
 
   def _balance(self, aux, weights_BT):
     """Σ w · load-balance term; 1 a token where the experts share evenly, times the experts of a token."""
-    check.require("router_layers" in aux, "Sft.router_balance is set, but the model is no mixture of experts")
+    check.require(
+      "router_layers" in aux,
+      "Sft.router_balance is set, but nothing routes here: the model is no mixture of experts, and no method is one"
+      " (or layers run in stages)",
+    )
     if self.router_balance_over == "segment":
       return jnp.sum(weights_BT * aux["router_balance_BT"]) / aux["router_layers"]
     sent_E, probs_E = aux["router_sent_E"], aux["router_probs_E"]

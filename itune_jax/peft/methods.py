@@ -20,6 +20,7 @@ from itune_jax.peft import loha
 from itune_jax.peft import lokr
 from itune_jax.peft import lora
 from itune_jax.peft import miss
+from itune_jax.peft import mixlora
 from itune_jax.peft import mode
 from itune_jax.peft import mora
 from itune_jax.peft import oft
@@ -50,6 +51,7 @@ METHODS = {
   "Lokr": lokr.Lokr,
   "Lora": lora.Lora,
   "Miss": miss.Miss,
+  "MixLora": mixlora.MixLora,
   "Mode": mode.Mode,
   "Mora": mora.Mora,
   "Oft": oft.Oft,

@@ -31,6 +31,9 @@ class OnRows(site_lib.Adapter):
   def _choose(self, new, old, ctx):
     if ctx.adapters_BT is None:
       return old
+    if isinstance(new, tuple):  # of a tap on several activations; one that nobody gave before is nothing
+      pairs = zip(new, old, strict=True)
+      return tuple(self._choose(n, jnp.zeros_like(n) if o is None else o, ctx) for n, o in pairs)
     here_BT = ctx.adapters_BT == self.number[...]
     if old.shape[: here_BT.ndim] != here_BT.shape:
       raise ValueError(f"an activation {old.shape} has no place for one adapter a row {here_BT.shape}")

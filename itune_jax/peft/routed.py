@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from itune_jax.core import check
+from itune_jax.nn import moe
 from itune_jax.nn import site
 from itune_jax.peft import ranks
 from itune_jax.peft import weight
@@ -34,18 +35,36 @@ class RoutedAdapter(site.Adapter):
     self.top, self.num_in = method.top, len(spec.in_shape)
 
   def post(self, x, y, w, ctx):
-    gates = self._gates(x)
+    logits = site.contract(x.astype(jnp.float32), self.router[...].astype(jnp.float32), self.num_in)
+    gates = route(logits, self.top, ctx)
     u = site.contract(x, self.a[...].astype(x.dtype), self.num_in)
     u = u.reshape(*gates.shape, -1) * (gates * self.scale[...]).astype(x.dtype)[..., None]
     return y + site.contract(u.reshape(*gates.shape[:-1], -1), self.b[...].astype(x.dtype), 1)
 
-  def _gates(self, x):
-    """[..., K] in float32."""
-    logits = site.contract(x.astype(jnp.float32), self.router[...].astype(jnp.float32), self.num_in)
-    if self.top:
-      least = jax.lax.top_k(logits, self.top)[0][..., -1:]
-      logits = jnp.where(logits >= least, logits, -jnp.inf)
-    return jax.nn.softmax(logits, axis=-1)
+
+def route(logits_BTE, top: int, ctx):
+  """Gates [B, T, E] that sum to one, of all or of the `top` best; the balance of experts is left in `ctx`.
+
+  Not from inside the experts of a model, where tokens have no rows.
+  """
+  E = logits_BTE.shape[-1]
+  _, chosen_BTk = jax.lax.top_k(logits_BTE, top or E)
+  if ctx.aux is not None and logits_BTE.shape[:-1] == ctx.segments_BT.shape:
+    ctx.leave(moe.balance(jax.nn.softmax(logits_BTE, axis=-1), chosen_BTk, ctx.segments_BT))
+  if top:
+    taken = jnp.sum(jax.nn.one_hot(chosen_BTk, E), axis=-2) > 0
+    logits_BTE = jnp.where(taken, logits_BTE, -jnp.inf)
+  return jax.nn.softmax(logits_BTE, axis=-1)
+
+
+def check_experts(method) -> None:
+  """Raises InputError unless a method's `experts`, `rank` and `top` can be."""
+  name, most = type(method).__name__, method.experts
+  check.require(most > 1 and method.rank > 0, f"{name}(experts={most}, rank={method.rank}): > 1 and > 0")
+  check.require(
+    method.top == 0 or 2 <= method.top <= most,
+    f"{name}.top = {method.top}: 0 for all, or 2 to {most} (the gate of one alone is 1, and would not learn)",
+  )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,11 +80,7 @@ class Routed:
 
   def __post_init__(self):
     check.check_types(self)
-    check.require(self.experts > 1 and self.rank > 0, f"Routed(experts={self.experts}, rank={self.rank}): > 1 and > 0")
-    check.require(
-      self.top == 0 or 2 <= self.top <= self.experts,
-      f"Routed.top = {self.top}: 0 for all, or 2 to {self.experts} (the gate of one alone is 1, and would not learn)",
-    )
+    check_experts(self)
 
   def make(self, spec: site.SiteSpec, key, w=None) -> RoutedAdapter:
     """The adapter of one layer; every B is zero, so the model is unchanged at first."""

@@ -21,6 +21,7 @@ from itune_jax.peft import loha
 from itune_jax.peft import lokr
 from itune_jax.peft import lora
 from itune_jax.peft import miss
+from itune_jax.peft import mixlora
 from itune_jax.peft import mode
 from itune_jax.peft import mora
 from itune_jax.peft import oft
@@ -113,6 +114,9 @@ TABLE = {
   "road_4": Row(road.Road(variant="road_4", group=8, sites=S), 2 * 4 * OUT),
   "routed": Row(routed.Routed(experts=3, rank=2, sites=S), 2 * (3 * 2 * (IN + OUT) + 3 * IN), merges=False),
   "routed all": Row(routed.Routed(experts=2, rank=2, top=0, sites=S), 2 * (2 * 2 * (IN + OUT) + 2 * IN), merges=False),
+  "mixlora": Row(
+    mixlora.MixLora(experts=3, rank=2), 2 * (16 * 3 + 2 * (16 * 6 + 6 * 32) + 32 * 6 + 6 * 16), 2e-6, merges=False
+  ),
   "delora": Row(delora.Delora(rank=R, sites=S), 2 * (R * (IN + OUT) + 3)),
   "gralora": Row(gralora.Gralora(rank=R, hybrid=2, sites=S), 2 * (R + 2) * (IN + OUT)),
   "vblora": Row(vblora.VbLora(rank=R, vectors=16, length=8, sites=S), 2 * R * (IN + OUT) // 8 * 16 + 16 * 8, None),
