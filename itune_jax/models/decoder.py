@@ -186,6 +186,11 @@ class Decoder(nnx.Module):
     """Whether a context's keys are the same whatever comes behind it."""
     return not self.cfg.attention.prefix_lm and (self.cfg.positions == "learned" or not self.cfg.rope.depends_on_length)
 
+  @property
+  def can_share(self) -> bool:
+    """Whether the keys of what prompts begin with may stand in front of all rows, once (`Cache.lead`)."""
+    return self.can_branch and not self.lead.adapters and not self.positions.adapters
+
   def hidden(self, tokens_BT, ctx, cache: cache_lib.Cache | None = None) -> tuple[Any, Any, dict[str, Any]]:
     """Final hidden states [B, T, D] after the last norm, the cache, and sums over the layers."""
     ctx = ctx.replace(bank=self.bank, positions_BT=self.positions(ctx.positions_BT, ctx))
@@ -193,6 +198,8 @@ class Decoder(nnx.Module):
       cache = cache.mark(ctx.positions_BT, ctx.segments_BT != 0, ctx.cache_rows_BT)
     if self.lead.adapters:
       ctx, cache = self._led(ctx, cache, tokens_BT)
+    elif cache is not None and cache.lead is not None:
+      ctx = ctx.replace(lead=cache.lead)
     x_BTD = self.stream(tokens_BT, ctx)
     x_BTD = ctx.constrain(x_BTD.astype(ctx.dtype), ("batch", "length", "act_embed"))
     per_layer = self._per_layer()

@@ -44,6 +44,11 @@ class BoundModel:
     """Whether several continuations may share their context's keys and values."""
     return getattr(self.module, "can_branch", False)
 
+  @property
+  def can_share(self) -> bool:
+    """Whether what prompts begin with may be kept once for all rows."""
+    return getattr(self.module, "can_share", False)
+
   def branch(self, tokens_BT, ctx, cache):
     """Hidden states [B, T, D] of segments that each continue a row of the cache (`ctx.branches_GT`), which stays."""
     return self.module.hidden(tokens_BT, ctx, cache)[0]

@@ -100,7 +100,12 @@ class Attention(nnx.Module):
       out, lse = kernels.cached(q, k_BKHS, v_BKSH, ctx.positions_BT, cache.positions_BS, window=window, **how)
     if cache is not None and ctx.branches_GT is not None:
       out, lse = kernels.merge(out, lse, *_before(q, ctx, cache, layer, window=window, **how))
-    out, _ = self.mix((out, lse), ctx, x=(q, {**how, "window": window}))
+    how["window"] = window
+    if ctx.lead is not None:
+      k_KHP, v_KPH = (jax.lax.dynamic_index_in_dim(store, ctx.layer, keepdims=False) for store in ctx.lead)
+      front = kernels.in_front(q, k_KHP, v_KPH, ctx.positions_BT, **how)
+      out, lse = kernels.merge(out, lse, front[0], front[1])
+    out, _ = self.mix((out, lse), ctx, x=(q, how))
     return self.o(out, ctx), cache
 
   def _project(self, x_BTD, ctx) -> tuple[Any, Any, Any]:

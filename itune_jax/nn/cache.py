@@ -21,7 +21,8 @@ class Cache:
   """Keys and values of all layers, as one array each or (`by_layer`) as one for each layer.
 
   `positions_BS` is shared by the layers: they advance together. `lead` holds keys [L, K, H, P] and values [L, K, P, H]
-  of learned tokens that all rows see, where there are any: made with the prompts, read with every token.
+  of tokens in front that all rows see, where there are any (learned ones, or what all prompts begin with): made once,
+  read with every token.
   """
 
   k_LBKHS: jax.Array | tuple[jax.Array, ...]
@@ -39,6 +40,26 @@ class Cache:
   def by_layer(self) -> "Cache":
     """The same with arrays of each layer's own, for layers that run one by one: none is cut out of a larger one."""
     return dataclasses.replace(self, k_LBKHS=tuple(self.k_LBKHS), v_LBKSH=tuple(self.v_LBKSH))
+
+  def widened(self, slots: int) -> "Cache":
+    """The same in more slots. A position's slot is the position mod their number, and positions need not begin at 0
+    (behind `lead` they do not): all rows are turned by where the first of them begin."""
+    if slots == self.slots:
+      return self
+    first = jnp.min(jnp.where(self.positions_BS < 0, jnp.iinfo(jnp.int32).max, self.positions_BS))
+    first = jnp.where(jnp.any(self.positions_BS >= 0), first, 0)
+
+    def wide(x, axis, fill=0):
+      x = jnp.roll(x, -(first % self.slots), axis)
+      x = jnp.pad(x, [(0, slots - self.slots if i == axis else 0) for i in range(x.ndim)], constant_values=fill)
+      return jnp.roll(x, first % slots, axis)
+
+    return dataclasses.replace(
+      self,
+      k_LBKHS=jax.tree.map(lambda x: wide(x, x.ndim - 1), self.k_LBKHS),
+      v_LBKSH=jax.tree.map(lambda x: wide(x, x.ndim - 2), self.v_LBKSH),
+      positions_BS=wide(self.positions_BS, 1, -1),
+    )
 
   @property
   def slots(self) -> int:

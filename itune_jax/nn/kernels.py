@@ -123,6 +123,15 @@ def merge(out_a, lse_a, out_b, lse_b):
   return out_a * share + out_b * (1 - share), lse
 
 
+def in_front(q_BTNH, k_KHP, v_KPH, positions_BT, **how):
+  """Attention of all rows over the same P keys in front of them (positions 0 to P - 1): one product for all queries."""
+  B, T, N, H = q_BTNH.shape
+  one_row = lambda x: x.reshape(1, B * T, *x.shape[2:])
+  front_1P = jnp.arange(v_KPH.shape[1], dtype=jnp.int32)[None]
+  out, lse = cached(one_row(q_BTNH), k_KHP[None], v_KPH[None], one_row(positions_BT), front_1P, **how)
+  return out.reshape(B, T, N, H), lse.reshape(B, T, N)
+
+
 def _cap(scores, softcap):
   return softcap * jnp.tanh(scores / softcap) if softcap else scores
 

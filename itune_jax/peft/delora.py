@@ -50,9 +50,10 @@ class DeloraAdapter(site.Adapter):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Delora(ranks.Ranks):
-  """The method. bound: λ at first."""
+  """The method. bound: λ at first. peft's default is 15, with which the first step, whose length does not depend on the
+  learning rate, breaks a model (docs/results.md)."""
 
-  bound: float = 15.0
+  bound: float = 1.0
   name: str = "delora"
   needs_weight = True
   peft_type = "DELORA"

@@ -29,16 +29,6 @@ class Shift(site.Adapter):
     return y + self.count
 
 
-def seen_too(y, x, ctx, k_KHP, v_KPH):
-  """Attention y = (out, lse) of queries x, joined with that over keys and values in front, as far as a window sees."""
-  q_BTNH, how = x
-  B = q_BTNH.shape[0]
-  rows = lambda a: jnp.broadcast_to(a[None], (B, *a.shape))
-  front_BP = rows(jnp.arange(v_KPH.shape[1], dtype=jnp.int32))
-  out, lse = kernels.cached(q_BTNH, rows(k_KHP), rows(v_KPH), ctx.positions_BT, front_BP, **how)
-  return kernels.merge(y[0], y[1], out, lse)
-
-
 class PrefixAdapter(site.Adapter):
   """Keys and values [P, K, H] of one layer, or what makes them of the bank's hidden vectors [P, hidden] (prefix
   tuning's MLP): w [hidden, 2, K, H] and b [2, K, H]."""
@@ -56,7 +46,9 @@ class PrefixAdapter(site.Adapter):
 
   def post(self, x, y, w, ctx):
     k, v = self.pair(ctx.bank)
-    return seen_too(y, x, ctx, jnp.transpose(k, (1, 2, 0)), jnp.swapaxes(v, 0, 1))
+    q_BTNH, how = x
+    front = kernels.in_front(q_BTNH, jnp.transpose(k, (1, 2, 0)), jnp.swapaxes(v, 0, 1), ctx.positions_BT, **how)
+    return kernels.merge(y[0], y[1], front[0], front[1])
 
   def pair(self, bank):
     """Keys and values [P, K, H]."""

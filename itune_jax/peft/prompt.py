@@ -45,14 +45,6 @@ class LeadAdapter(site.Adapter):
     return x
 
 
-class Seen(site.Adapter):
-  """Attention sees the learned tokens too."""
-
-  def post(self, x, y, w, ctx):
-    pick = lambda store: jax.lax.dynamic_index_in_dim(store, ctx.layer, keepdims=False)
-    return y if ctx.lead is None else prefix.seen_too(y, x, ctx, *map(pick, ctx.lead))
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prompt:
   """The method: `count` learned tokens. hidden: width of P-tuning's encoder, 0 for none. scale: of the random start;
@@ -62,7 +54,7 @@ class Prompt:
   hidden: int = 0
   scale: float = 0.02
   name: str = "prompt"
-  sites: str = r"positions|lead|blocks/\d+/attn/mix"
+  sites: str = r"positions|lead"
   kinds = ("tap",)
   peft_type = "PROMPT_TUNING"
 
@@ -73,10 +65,10 @@ class Prompt:
     )
 
   def make(self, spec: site.SiteSpec, key, w=None) -> site.Adapter:
-    """The learned tokens, the shift of the positions, or what makes a layer see them."""
+    """The learned tokens, or the shift of the positions behind them."""
     if spec.name == "positions":
       return prefix.Shift(self.count)
-    return LeadAdapter(spec, key, self.count, self.hidden, self.scale) if spec.name == "lead" else Seen()
+    return LeadAdapter(spec, key, self.count, self.hidden, self.scale)
 
   def peft_whole(self, adapters: Mapping[str, Any], bank, cfg) -> tuple[codec.Arrays, dict[str, Any]]:
     """[P, D]; those that an encoder makes, as it makes them."""

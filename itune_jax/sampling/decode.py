@@ -2,8 +2,9 @@
 
 A batch is a number of rows of a cache. The loop runs until enough rows have ended; their texts are taken out, waiting
 prompts are prefilled into their places, and it goes on (continuous batching, Yu et al. 2022): no row waits for a slower
-one. Prompts are prefilled packed, as training rows are: no position is spent on padding to the longest. Every row has
-its own cursor and keys, so its text is the same in any company.
+one. Prompts are prefilled packed, as training rows are: no position is spent on padding to the longest. What all of
+them begin with runs once and is kept once, in front of all rows. Every row has its own cursor and keys, so its text is
+the same in any company.
 """
 
 import collections
@@ -25,6 +26,7 @@ from itune_jax.sampling import rows as rows_lib
 
 PREFILL_BUCKET = 128  # the shortest packed row of prompts
 REFILL = 4  # rows are refilled when a quarter of them has ended
+SHARED = 64  # tokens that all prompts begin with are shared by so many: a multiple, to compile few shapes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,9 @@ def generate(
       raise errors.InputError(f"prompt {i} has {len(prompt)} tokens; the model takes 1 to {max_length - 1}")
   room = [min(decode.max_new_tokens, max_length - len(p)) for p in prompts]
   room = room if limits is None else list(map(min, room, limits))
-  given = _Given(bind, params, prompts, decode, images, adapters, room)
+  front = 0 if images or adapters is not None or not bind(params).can_share else _in_common(prompts)
+  given = _Given(bind, params, [p[front:] for p in prompts], decode, images, adapters, room, front)
+  lead = _lead(bind, params, prompts[0][:front]) if front else None
   loop_bind, loop_params = one_token or for_one_token(bind, params)
   loop, admit = rows_lib.loop_program(loop_bind), rows_lib.admit_program(loop_bind)
   stops = jnp.asarray(sorted(set(stop_ids)) or [-1], jnp.int32)
@@ -95,10 +99,10 @@ def generate(
     free = [row for row, holder in enumerate(holders) if holder is None][: len(waiting)]
     if free:
       members = [waiting.popleft() for _ in free]
-      slots = rows_lib.slots_for(max(len(prompts[i]) for i in members) + decode.max_new_tokens)
+      slots = rows_lib.slots_for(max(len(given.prompts[i]) for i in members) + decode.max_new_tokens)
       size = (decode.batch, decode.max_new_tokens, adapters is not None)
-      state = rows_lib.with_room(loop_bind, loop_params, state, slots, *size)
-      state = admit(loop_params, state, given.prefilled(members, free), how)
+      state = rows_lib.with_room(loop_bind, loop_params, state, slots, *size, lead)
+      state = admit(loop_params, state, given.prefilled(members, free, lead), how)
       for row, i in zip(free, members, strict=True):
         holders[row] = i
     enough = holders.count(None) + max(1, decode.batch // REFILL) if waiting else decode.batch
@@ -115,7 +119,7 @@ def generate(
 
 @dataclasses.dataclass(frozen=True)
 class _Given:
-  """What is to be continued."""
+  """What is to be continued: prompts without the `front` tokens that all of them begin with."""
 
   bind: Any
   params: Any
@@ -124,8 +128,9 @@ class _Given:
   images: Sequence[Any]
   adapters: Sequence[int] | None
   limits: Sequence[int]
+  front: int = 0
 
-  def prefilled(self, members: Sequence[int], rows: Sequence[int]) -> rows_lib.Entering:
+  def prefilled(self, members: Sequence[int], rows: Sequence[int], lead: Any = None) -> rows_lib.Entering:
     """Prompts that enter these rows. Of equal ones the first is prefilled, for all of them."""
     places: dict[Any, int] = {}
     froms = [places.setdefault(self._what(i), len(places)) for i in members]
@@ -139,8 +144,10 @@ class _Given:
       count(firsts),
       shards(self.bind),
     )
+    batch = dataclasses.replace(packed.batch, positions_BT=packed.batch.positions_BT + np.int32(self.front))
     slots = rows_lib.slots_for(max(len(self.prompts[i]) for i in members))
-    cache, last_BD = prefill_program(self.bind)(self.params, packed.batch, packed.cache_rows_RT, packed.last_B, slots)
+    given = batch, packed.cache_rows_RT, packed.last_B, slots, lead
+    cache, last_BD = prefill_program(self.bind)(self.params, *given)
     few = count(members)
     fill = lambda values, value: np.asarray([*values, *[value] * (few - len(members))], np.int32)
     if len(firsts) < len(members):
@@ -148,7 +155,8 @@ class _Given:
     key = rng.named(rng.root(self.decode.seed), "sample")
     keys = jnp.stack([rng.named(key, i) for i in [*members, *members[-1:] * (few - len(members))]])
     rows_R = fill(rows, self.decode.batch)  # those behind are dropped
-    lengths_R, limits_R = fill((len(self.prompts[i]) for i in members), 1), fill((self.limits[i] for i in members), 1)
+    lengths_R = fill((self.front + len(self.prompts[i]) for i in members), 1)
+    limits_R = fill((self.limits[i] for i in members), 1)
     return rows_lib.Entering(cache, last_BD, rows_R, lengths_R, limits_R, keys, self._own(members, few))
 
   def _what(self, i: int) -> Any:
@@ -159,6 +167,24 @@ class _Given:
     if self.adapters is None:
       return None
     return np.asarray([*(self.adapters[i] for i in members), *[0] * (count - len(members))], np.int32)
+
+
+def _in_common(prompts: Sequence[Sequence[int]]) -> int:
+  """How many first tokens all of several prompts share, in whole SHAREDs, each keeping one of its own."""
+  if len(prompts) < 2:
+    return 0
+  low, high = min(prompts), max(prompts)  # in the order of words: what these share, all do
+  most = min(map(len, prompts)) - 1
+  same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), most)
+  return min(same, most) // SHARED * SHARED
+
+
+def _lead(bind: Any, params: Any, tokens: Sequence[int]) -> Any:
+  """Keys [L, K, H, P] and values [L, K, P, H] of what stands in front of all rows."""
+  P, n = len(tokens), shards(bind)
+  packed = pack_prompts([tokens], [None], None, n, n, P)
+  cache, _ = prefill_program(bind)(params, packed.batch, packed.cache_rows_RT, packed.last_B, P)
+  return rows_lib.lead_program(bind)(cache)
 
 
 class Packed(NamedTuple):
@@ -214,10 +240,10 @@ def prefill_program(bind: Any) -> Callable:
   """The compiled prefill of one binder; jit adds one version per shape."""
 
   @functools.partial(jax.jit, static_argnums=4)
-  def prefill(params, batch, cache_rows_RT, last_B, slots):
+  def prefill(params, batch, cache_rows_RT, last_B, slots, lead=None):
     model = bind(params)
     ctx = model.context(batch, cache_rows_BT=cache_rows_RT)
-    cache = rows_lib.spread(model.empty_cache(last_B.shape[0], slots), ctx)
+    cache = rows_lib.spread(rows_lib.behind(model.empty_cache(last_B.shape[0], slots), lead), ctx)
     hidden_RTD, cache = model.decode(batch.tokens_BT, ctx, cache)
     return rows_lib.spread(cache, ctx), hidden_RTD.reshape(-1, hidden_RTD.shape[-1])[last_B]
 

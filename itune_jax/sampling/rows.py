@@ -76,21 +76,23 @@ def spread(cache, ctx):
   return jax.tree.map(lambda x: ctx.constrain(x, cache_axes(x)), cache)
 
 
-def with_room(bind: Any, params: Any, state: Rows | None, slots: int, batch: int, new: int, mixed: bool) -> Rows:
+def with_room(
+  bind: Any, params: Any, state: Rows | None, slots: int, batch: int, new: int, mixed: bool, lead: Any = None
+) -> Rows:
   """Rows whose cache has at least so many slots: free ones, these, or these in a larger cache."""
   if state is None:
-    return empty_program(bind)(params, batch, slots, new, mixed)
+    return empty_program(bind)(params, batch, slots, new, mixed, lead)
   there = min(c.slots for c in jax.tree.leaves(state.cache, is_leaf=_is_cache) if _is_cache(c))
   return state if there >= slots else grow_program(bind)(state, max(slots, slots_for(there * 3 // 2)))
 
 
 @functools.lru_cache(maxsize=32)
 def empty_program(bind: Any) -> Callable:
-  """`(params, batch, slots, new, mixed) -> rows`, all free."""
+  """`(params, batch, slots, new, mixed, lead) -> rows`, all free."""
 
-  def empty(params, B, slots, new, mixed):
+  def empty(params, B, slots, new, mixed, lead):
     model = bind(params)
-    cache = model.empty_cache(B, slots)
+    cache = behind(model.empty_cache(B, slots), lead)
     cache = _each(lambda c: c.by_layer(), cache) if model.is_apart else cache
     zeros = lambda *shape, dtype=jnp.int32: jnp.zeros((B, *shape), dtype)
     texts = Texts(zeros(new), zeros(new, dtype=jnp.float32), zeros(), ~zeros(dtype=bool), zeros(dtype=bool))
@@ -100,24 +102,23 @@ def empty_program(bind: Any) -> Callable:
   return jax.jit(empty, static_argnums=(1, 2, 3, 4))
 
 
+def behind(cache: Any, lead: Any) -> Any:
+  """A cache whose rows stand behind these keys and values, if there are any."""
+  return cache if lead is None else dataclasses.replace(cache, lead=lead)
+
+
+@functools.lru_cache(maxsize=32)
+def lead_program(bind: Any) -> Callable:
+  """`cache -> lead`: keys and values of its first row, for all rows of another, on every device."""
+  return jax.jit(lambda cache: shard.everywhere((cache.k_LBKHS[:, 0], cache.v_LBKSH[:, 0]), bind.mesh))
+
+
 @functools.lru_cache(maxsize=32)
 def grow_program(bind: Any) -> Callable:
   """`(rows, slots) -> rows` with a larger cache."""
 
-  def larger(cache, slots):
-    def pad(x, axis, fill=0):
-      more = slots - cache.slots
-      return jnp.pad(x, [(0, more if i == axis else 0) for i in range(x.ndim)], constant_values=fill)
-
-    return dataclasses.replace(
-      cache,
-      k_LBKHS=jax.tree.map(lambda x: pad(x, x.ndim - 1), cache.k_LBKHS),
-      v_LBKSH=jax.tree.map(lambda x: pad(x, x.ndim - 2), cache.v_LBKSH),
-      positions_BS=pad(cache.positions_BS, 1, -1),
-    )
-
   def grow(state, slots):
-    return state._replace(cache=_each(lambda cache: larger(cache, slots), state.cache))
+    return state._replace(cache=_each(lambda cache: cache.widened(slots), state.cache))
 
   return jax.jit(grow, static_argnums=1)
 
@@ -232,19 +233,18 @@ def _entered(cache: Any, new: Any, rows_R) -> Any:
 
 
 def _placed(cache: cache_lib.Cache, new: cache_lib.Cache, rows_R) -> cache_lib.Cache:
-  """The slots of the smaller cache are the first of the rows'; those behind are empty."""
-  S = new.slots
-  positions = jnp.pad(new.positions_BS, ((0, 0), (0, cache.slots - S)), constant_values=-1)
+  """A cache with the rows of one of no more slots in places of its own."""
+  new = new.widened(cache.slots)
 
-  def layers(old, value, where):
+  def layers(old, value):
     if not isinstance(old, tuple):
-      return old.at[(slice(None), rows_R, *where)].set(value.astype(old.dtype), mode="drop")
-    return tuple(x.at[(rows_R, *where)].set(value[i].astype(x.dtype), mode="drop") for i, x in enumerate(old))
+      return old.at[:, rows_R].set(value.astype(old.dtype), mode="drop")
+    return tuple(x.at[rows_R].set(value[i].astype(x.dtype), mode="drop") for i, x in enumerate(old))
 
   return dataclasses.replace(
     cache,
-    k_LBKHS=layers(cache.k_LBKHS, new.k_LBKHS, (slice(None), slice(None), slice(S))),
-    v_LBKSH=layers(cache.v_LBKSH, new.v_LBKSH, (slice(None), slice(S))),
-    positions_BS=cache.positions_BS.at[rows_R].set(positions, mode="drop"),
+    k_LBKHS=layers(cache.k_LBKHS, new.k_LBKHS),
+    v_LBKSH=layers(cache.v_LBKSH, new.v_LBKSH),
+    positions_BS=cache.positions_BS.at[rows_R].set(new.positions_BS, mode="drop"),
     lead=new.lead,
   )

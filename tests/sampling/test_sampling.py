@@ -50,6 +50,46 @@ METHODS = {
 }
 
 
+def is_greedy(model, prompt, out):
+  """Every token is the likeliest behind those before it, with its log-probability."""
+  ids = np.asarray(prompt + out.tokens + [0], np.int32)
+  batch = tiny.unpacked([(ids, np.zeros(len(ids), np.float32))], 128)
+  logp = np.asarray(jax.nn.log_softmax(tiny.logits(model, batch)[0]))[len(prompt) - 1 : len(ids) - 2]
+  np.testing.assert_allclose(out.logprobs, logp[np.arange(len(out.tokens)), out.tokens], atol=1e-4)
+  return out.tokens == logp.argmax(-1).tolist()
+
+
+def test_learned_tokens_in_front_are_not_overwritten_where_a_cache_is_larger_than_the_prompts():
+  """Positions begin behind the learned tokens, so slots do too: 60 + 20 positions wrap in the 64 slots of a prefill."""
+  model = tiny.randomise(tiny.attach(tiny.base(), prompt_lib.Prompt(count=20, scale=1.0)), scale=0.3)
+  prompts = [np.random.RandomState(1).randint(0, 60, 60).tolist(), PROMPTS[4][:5]]
+  for prompt, out in zip(prompts, run(model, prompts, max_new_tokens=60, batch=1), strict=True):
+    assert len(out.tokens) == 60 and is_greedy(model, prompt, out)
+
+
+@pytest.mark.parametrize("mesh", [None, dict(data=2, fsdp=2, tensor=2)])
+def test_what_all_prompts_begin_with_runs_once_and_changes_nothing(mesh, model, monkeypatch):
+  front = [int(t) for t in np.random.RandomState(0).randint(0, 60, 70)]
+  prompts = [front + p[: 2 + 3 * i] for i, p in enumerate(PROMPTS)] + [front + [1]] * 2
+  seen = []
+  pack = decode_lib.pack_prompts
+  count = lambda given, *rest: (seen.append(sum(map(len, given))), pack(given, *rest))[1]
+  monkeypatch.setattr(decode_lib, "pack_prompts", count)
+  made, there = None, {}
+  if mesh:
+    made = tiny.mesh(8, **mesh)
+    put = lambda x: jax.device_put(np.asarray(x), jax.NamedSharding(made, jax.P()))
+    there = {"params": {n: put(v) for n, v in model.params.items()}}
+  found = run(model, prompts, mesh=made, max_new_tokens=20, batch=4, **there)
+  assert sum(seen) == 64 + sum(len(set_) - 64 for set_ in prompts[:-1])  # equal prompts enter together, once
+  for prompt, out in zip(prompts, found, strict=True):
+    assert is_greedy(model, prompt, out)
+  monkeypatch.setattr(decode_lib, "SHARED", 1000)
+  alone = run(model, prompts, mesh=made, max_new_tokens=20, batch=4, **there)
+  assert [out.tokens for out in alone] == [out.tokens for out in found]
+  np.testing.assert_allclose(found[0].logprobs, alone[0].logprobs, atol=1e-5)
+
+
 @pytest.mark.parametrize("methods", METHODS)
 def test_greedy_equals_teacher_forcing_with_log_probabilities(methods):
   model = tiny.randomise(tiny.attach(tiny.base(), *METHODS[methods]), scale=0.3)
