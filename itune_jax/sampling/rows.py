@@ -72,8 +72,16 @@ def cache_axes(x: Any) -> tuple[str | None, ...]:
 
 
 def spread(cache, ctx):
-  """The cache on its mesh."""
-  return jax.tree.map(lambda x: ctx.constrain(x, cache_axes(x)), cache)
+  """The cache on its mesh; what stands in front of all rows on every shard of rows."""
+
+  def own(x):
+    if not _is_cache(x):
+      return ctx.constrain(x, cache_axes(x))
+    rows = jax.tree.map(lambda a: ctx.constrain(a, cache_axes(a)), dataclasses.replace(x, lead=None))
+    front = jax.tree.map(lambda a: ctx.constrain(a, (None, "kv_heads", None, None)), x.lead)
+    return dataclasses.replace(rows, lead=front)
+
+  return jax.tree.map(own, cache, is_leaf=_is_cache)
 
 
 def with_room(
