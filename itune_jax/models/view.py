@@ -47,7 +47,8 @@ class BoundModel:
   @property
   def can_share(self) -> bool:
     """Whether what prompts begin with may be kept once for all rows."""
-    return getattr(self.module, "can_share", False)
+    adapters = (adapter for node in nn_tree.sites(self.module).values() for adapter in site.in_order(node))
+    return getattr(self.module, "can_share", False) and not any(adapter.sees_ends for adapter in adapters)
 
   def branch(self, tokens_BT, ctx, cache):
     """Hidden states [B, T, D] of segments that each continue a row of the cache (`ctx.branches_GT`), which stays."""

@@ -103,7 +103,7 @@ class Attention(nnx.Module):
     how["window"] = window
     if ctx.lead is not None:
       k_KHP, v_KPH = (jax.lax.dynamic_index_in_dim(store, ctx.layer, keepdims=False) for store in ctx.lead)
-      front = kernels.in_front(q, k_KHP, v_KPH, ctx.positions_BT, **how)
+      front = kernels.in_front(q, k_KHP, v_KPH, ctx, **how)
       out, lse = kernels.merge(out, lse, front[0], front[1])
     out, _ = self.mix((out, lse), ctx, x=(q, how))
     return self.o(out, ctx), cache

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from itune_jax.nn import mask
 
-NEG = -1e30
+NEG, PRECISION = -1e30, "jax_default_matmul_precision"
 LEAST = 16  # rows and columns of the smallest matrix product
 
 
@@ -225,7 +225,8 @@ def _gradient(how, q, k, v, q_at, k_at, reach, d_out, lse, drop):
 
 
 def _dot(a, b, on_a, on_b):
-  precision = jax.lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
+  shorter = getattr(jax.config, PRECISION) in ("tensorfloat32", "bfloat16")  # asked for
+  precision = jax.lax.Precision.HIGHEST if a.dtype == jnp.float32 and not shorter else None
   return jax.lax.dot_general(
     a, b, (((on_a,), (on_b,)), ((), ())), precision=precision, preferred_element_type=jnp.float32
   )

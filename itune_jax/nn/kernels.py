@@ -20,6 +20,7 @@ from itune_jax.nn import mask
 from itune_jax.nn import splash
 
 BLOCK = 64
+FRONT_BLOCK, FRONT_SCORES = 512, 1 << 20  # queries of a block over keys in front, and scores a head that want blocks
 NEG = -1e30  # finite, so that a row that sees nothing gives zeros and no NaN
 
 
@@ -123,12 +124,24 @@ def merge(out_a, lse_a, out_b, lse_b):
   return out_a * share + out_b * (1 - share), lse
 
 
-def in_front(q_BTNH, k_KHP, v_KPH, positions_BT, **how):
-  """Attention of all rows over the same P keys in front of them (positions 0 to P - 1): one product for all queries."""
-  B, T, N, H = q_BTNH.shape
-  one_row = lambda x: x.reshape(1, B * T, *x.shape[2:])
-  front_1P = jnp.arange(v_KPH.shape[1], dtype=jnp.int32)[None]
-  out, lse = cached(one_row(q_BTNH), k_KHP[None], v_KPH[None], one_row(positions_BT), front_1P, **how)
+def in_front(q_BTNH, k_KHP, v_KPH, ctx, **how):
+  """Attention of all rows over the same P keys in front of them (positions 0 to P - 1). On one device one product for
+  all queries, a block of them at a time where the scores would be large."""
+  (B, T, N, H), P = q_BTNH.shape, v_KPH.shape[1]
+  front_1P = jnp.arange(P, dtype=jnp.int32)[None]
+  if ctx.mesh is not None and ctx.mesh.size > 1:  # rows and positions stay where they are
+    rows = lambda a: jnp.broadcast_to(a, (B, *a.shape[1:]))
+    return cached(q_BTNH, rows(k_KHP[None]), rows(v_KPH[None]), ctx.positions_BT, rows(front_1P), **how)
+  block = FRONT_BLOCK if B * T % FRONT_BLOCK == 0 and B * T * P > FRONT_SCORES else B * T
+  cut = lambda x: x.reshape(-1, 1, block, *x.shape[2:])
+  given = cut(q_BTNH), cut(ctx.positions_BT)
+
+  @jax.checkpoint  # backwards, too, the scores of one block exist at a time
+  def one(given):
+    return cached(given[0], k_KHP[None], v_KPH[None], given[1], front_1P, **how)
+
+  single = block == B * T
+  out, lse = one(jax.tree.map(lambda x: x[0], given)) if single else jax.lax.map(one, given)
   return out.reshape(B, T, N, H), lse.reshape(B, T, N)
 
 

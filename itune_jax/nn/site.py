@@ -89,9 +89,11 @@ class Adapter(nnx.Module):
 
   Array leaves only (a Python number would recompile when it changes) and no Rngs: randomness is `ctx.key`,
   None outside training. keeps_output: what `post` returns is kept for the backward pass under the name "adapter_out".
+  sees_ends: what it does to a token depends on where its prompt ends, so no part of a prompt may run by itself.
   """
 
   keeps_output = False
+  sees_ends = False
 
   def pre(self, x, ctx):
     """Changes the input of the site."""

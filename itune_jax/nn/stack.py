@@ -94,6 +94,7 @@ def _one_by_one(layers, x, ctx, args, per_layer, cache):
   sums = []
   for i, layer in enumerate(layers):
     more = {} if per_layer is None else {"given": jax.tree.map(lambda a: a[i], per_layer)}
-    x, cache, aux = layer(x, ctx.at_layer(i), *args, cache=cache, layer=i, **more)
-    sums.append(aux)
+    own = ctx.at_layer(i)
+    x, cache, aux = layer(x, own, *args, cache=cache, layer=i, **more)
+    sums.append({**aux, **(own.aux or {})})
   return x, cache, jax.tree.map(lambda *each: sum(each), *sums)

@@ -69,15 +69,20 @@ class Sft:
     return contracts.Sums(loss, weights_BT.sum(), metrics)
 
   def _balance(self, aux, weights_BT):
-    """Σ w · load-balance term; 1 a token where the experts share evenly, times the experts of a token."""
+    """Σ w · load-balance term; 1 a token where the experts share evenly, times the experts of a token. The terms of the
+    model's own experts and of adapters', of each number of experts, add up."""
+    kinds = sorted(name.removesuffix("_layers") for name in aux if name.endswith("_layers"))
     check.require(
-      "router_layers" in aux,
+      kinds,
       "Sft.router_balance is set, but nothing routes here: the model is no mixture of experts, and no method is one"
       " (or layers run in stages)",
     )
+    return sum(self._balance_of(kind, aux, weights_BT) for kind in kinds)
+
+  def _balance_of(self, kind: str, aux, weights_BT):
     if self.router_balance_over == "segment":
-      return jnp.sum(weights_BT * aux["router_balance_BT"]) / aux["router_layers"]
-    sent_E, probs_E = aux["router_sent_E"], aux["router_probs_E"]
+      return jnp.sum(weights_BT * aux[f"{kind}_balance_BT"]) / aux[f"{kind}_layers"]
+    sent_E, probs_E = aux[f"{kind}_sent_E"], aux[f"{kind}_probs_E"]
     routed = jnp.maximum(jnp.sum(probs_E), 1)
     return weights_BT.sum() * probs_E.shape[0] * jnp.sum(sent_E * probs_E) / routed**2
 

@@ -58,8 +58,14 @@ class Gated(site_lib.Adapter):
     self.inner = inner
     self.active = site_lib.AdapterParam(active, axes=(), trainable=False)
 
+  @property
+  def sees_ends(self) -> bool:
+    return self.inner.sees_ends
+
   def _choose(self, new, old):
-    return jax.tree.map(lambda n, o: jnp.where(self.active[...], n, o), new, old)
+    if isinstance(new, tuple):  # of a tap on several activations; one that nobody gave before is nothing
+      return tuple(n if n is o else self._choose(n, 0 if o is None else o) for n, o in zip(new, old, strict=True))
+    return jnp.where(self.active[...], new, old)
 
   def pre(self, x, ctx):
     return self._choose(self.inner.pre(x, ctx), x)
@@ -69,7 +75,11 @@ class Gated(site_lib.Adapter):
     return w if new is w else site_lib.Weight(lambda: self._choose(new.value, w.value), w.shape)
 
   def post(self, x, y, w, ctx):
-    return self._choose(self.inner.post(x, y, w, ctx), y)
+    own = ctx if ctx.aux is None else ctx.replace(aux={})
+    new = self.inner.post(x, y, w, own)
+    if own.aux:
+      ctx.leave({name: value * self.active[...].astype(jnp.float32) for name, value in own.aux.items()})
+    return self._choose(new, y)
 
   def bias(self, bias):
     new = self.inner.bias(bias)

@@ -28,6 +28,10 @@ class OnRows(site_lib.Adapter):
     self.inner = inner
     self.number = site_lib.AdapterParam(number, axes=(), trainable=False)
 
+  @property
+  def sees_ends(self) -> bool:
+    return self.inner.sees_ends
+
   def _choose(self, new, old, ctx):
     if ctx.adapters_BT is None:
       return old
@@ -44,7 +48,7 @@ class OnRows(site_lib.Adapter):
     return x if new is x else self._choose(new, x, ctx)
 
   def post(self, x, y, w, ctx):
-    new = self.inner.post(x, y, w, ctx)
+    new = self.inner.post(x, y, w, ctx.replace(aux=None))  # of a part of the rows no sum is meant
     return y if new is y else self._choose(new, y, ctx)
 
 

@@ -47,7 +47,7 @@ class PrefixAdapter(site.Adapter):
   def post(self, x, y, w, ctx):
     k, v = self.pair(ctx.bank)
     q_BTNH, how = x
-    front = kernels.in_front(q_BTNH, jnp.transpose(k, (1, 2, 0)), jnp.swapaxes(v, 0, 1), ctx.positions_BT, **how)
+    front = kernels.in_front(q_BTNH, jnp.transpose(k, (1, 2, 0)), jnp.swapaxes(v, 0, 1), ctx, **how)
     return kernels.merge(y[0], y[1], front[0], front[1])
 
   def pair(self, bank):

@@ -68,6 +68,8 @@ class Prompt:
     """The learned tokens, or the shift of the positions behind them."""
     if spec.name == "positions":
       return prefix.Shift(self.count)
+    if spec.name.endswith("/mix"):  # a site of runs from before attention saw these tokens by itself
+      return site.Adapter()
     return LeadAdapter(spec, key, self.count, self.hidden, self.scale)
 
   def peft_whole(self, adapters: Mapping[str, Any], bank, cfg) -> tuple[codec.Arrays, dict[str, Any]]:

@@ -27,6 +27,7 @@ class ReftAdapter(site.Adapter):
     w = jnp.zeros((D, R)) if method.direct else basis
     self.w, self.b = site.AdapterParam(w, axes=(d, None)), site.AdapterParam(jnp.zeros(R), axes=(None,))
     self.direct, self.first, self.last = method.direct, method.first, method.last
+    self.sees_ends = method.last > 0
 
   def post(self, x, y, w, ctx):
     h = y.astype(jnp.float32)

@@ -50,7 +50,9 @@ def route(logits_BTE, top: int, ctx):
   E = logits_BTE.shape[-1]
   _, chosen_BTk = jax.lax.top_k(logits_BTE, top or E)
   if ctx.aux is not None and logits_BTE.shape[:-1] == ctx.segments_BT.shape:
-    ctx.leave(moe.balance(jax.nn.softmax(logits_BTE, axis=-1), chosen_BTk, ctx.segments_BT))
+    sums = moe.balance(jax.nn.softmax(logits_BTE, axis=-1), chosen_BTk, ctx.segments_BT)
+    # Under names of their own: a model may have experts itself, and methods may differ in number.
+    ctx.leave({name.replace("router", f"routed{E}"): value for name, value in sums.items()})
   if top:
     taken = jnp.sum(jax.nn.one_hot(chosen_BTk, E), axis=-2) > 0
     logits_BTE = jnp.where(taken, logits_BTE, -jnp.inf)

@@ -147,7 +147,8 @@ def configure_jax() -> None:
 
 
 def multiply_as(precision: numerics.Precision) -> None:
-  """float32 is multiplied as float32 where it is what computes, not by the shorter operands of matrix units."""
+  """float32 is multiplied as float32 where it is what computes, not by the shorter operands of matrix units. It holds
+  for the process: of sessions in float32 the last one decides."""
   if precision.compute == "float32":
     jax.config.update("jax_default_matmul_precision", precision.matmul)
 

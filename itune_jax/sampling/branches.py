@@ -91,12 +91,13 @@ class Size(NamedTuple):
 
 
 def _sizes(batches: Sequence[Sequence[Group]], shards: int) -> list[Size]:
-  """Batches of as many rows get one size, the largest of theirs: one prefill and one scorer are compiled for each, of
-  which there are at most six on a data shard."""
+  """Batches of as many rows, and of about as many positions (within a factor of two), get one size, the largest of
+  theirs: one prefill and one scorer are compiled for each."""
   own = [_size(members, shards) for members in batches]
-  of = lambda rows: Size(*map(max, zip(*(size for size in own if size.rows == rows), strict=True)))
-  shared = {rows: of(rows) for rows in {size.rows for size in own}}
-  return [shared[size.rows] for size in own]
+  alike = lambda size: (size.rows, (size.tokens - 1).bit_length(), max(size.behind - 1, 0).bit_length())
+  of = lambda kind: Size(*map(max, zip(*(size for size in own if alike(size) == kind), strict=True)))
+  shared = {kind: of(kind) for kind in set(map(alike, own))}
+  return [shared[alike(size)] for size in own]
 
 
 def _size(members: Sequence[Group], shards: int) -> Size:

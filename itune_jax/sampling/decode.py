@@ -84,7 +84,8 @@ def generate(
       raise errors.InputError(f"prompt {i} has {len(prompt)} tokens; the model takes 1 to {max_length - 1}")
   room = [min(decode.max_new_tokens, max_length - len(p)) for p in prompts]
   room = room if limits is None else list(map(min, room, limits))
-  front = 0 if images or adapters is not None or not bind(params).can_share else _in_common(prompts)
+  whole = any(x is not None for x in images) or adapters is not None or not bind(params).can_share
+  front = 0 if whole else _in_common(prompts)
   given = _Given(bind, params, [p[front:] for p in prompts], decode, images, adapters, room, front)
   lead = _lead(bind, params, prompts[0][:front]) if front else None
   loop_bind, loop_params = one_token or for_one_token(bind, params)

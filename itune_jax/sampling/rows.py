@@ -98,7 +98,7 @@ def with_room(
 def empty_program(bind: Any) -> Callable:
   """`(params, batch, slots, new, mixed, lead) -> rows`, all free."""
 
-  def empty(params, B, slots, new, mixed, lead):
+  def empty(params, B, slots, new, mixed, lead=None):
     model = bind(params)
     cache = behind(model.empty_cache(B, slots), lead)
     cache = _each(lambda c: c.by_layer(), cache) if model.is_apart else cache

@@ -9,6 +9,7 @@ import pytest
 
 from itune_jax.core import batch as batch_lib
 from itune_jax.nn import mlp
+from itune_jax.nn import moe
 from itune_jax.nn import site
 from itune_jax.objectives import sft
 from itune_jax.peft import lora
@@ -81,8 +82,34 @@ def test_the_balance_of_a_layer_is_that_of_its_router():
   attached = tiny.randomise(tiny.attach(tiny.base(), mixlora.MixLora(experts=3, rank=2)), scale=0.3)
   view = tiny.binder(attached.module)(attached.params)
   _, aux = view.hidden(BATCH.tokens_BT, view.context(BATCH).replace(aux={}))
-  assert float(aux["router_layers"]) == 2
-  assert float(aux["router_sent_E"].sum()) == 2 * 2 * int((np.asarray(BATCH.segments_BT) != 0).sum())
+  assert float(aux["routed3_layers"]) == 2
+  assert float(aux["routed3_sent_E"].sum()) == 2 * 2 * int((np.asarray(BATCH.segments_BT) != 0).sum())
+
+
+@pytest.mark.parametrize("kind", ["mixlora", "routed"])
+def test_a_layer_that_is_off_counts_for_nothing(kind):
+  made = {
+    "mixlora": lambda layers: mixlora.MixLora(experts=3, rank=2, sites=rf"blocks/{layers}/mlp/mix"),
+    "routed": lambda layers: routed.Routed(experts=3, rank=2, sites=rf"blocks/{layers}/attn/q"),
+  }[kind]
+  attached = tiny.randomise(tiny.attach(tiny.base(), made("1")), scale=0.3)
+  trained = {n: attached.params[n] for n in attached.trainable}
+  run = jax.jit(jax.grad(lambda *given: loss(attached, sft.Sft(router_balance=1.0), *given)[0]))
+  router = next(g for n, g in run(trained, BATCH).items() if n.endswith("router"))
+  assert np.abs(router[1]).max() > 0 and np.abs(router[0]).max() == 0
+  view = tiny.binder(attached.module)(attached.params)
+  _, aux = view.hidden(BATCH.tokens_BT, view.context(BATCH).replace(aux={}))
+  assert float(aux["routed3_layers"]) == 1
+
+
+def test_the_balance_of_adapters_stands_beside_that_of_the_models_own_experts():
+  cfg = dataclasses.replace(tiny.CONFIG, moe=moe.MoeSpec(experts=4, top_k=2))
+  own, adapters = tiny.base(cfg=cfg), routed.Routed(experts=3, rank=2, sites=r"blocks/\d+/attn/q")
+  objective, batch = sft.Sft(router_balance=1.0), jax.tree.map(jnp.asarray, BATCH)
+  figure = lambda attached: float(loss(attached, objective, {}, batch)[1]["router_balance"][0])
+  both, alone = tiny.attach(own, adapters), tiny.attach(own, lora.Lora(rank=2))
+  beside = figure(tiny.attach(tiny.base(), adapters))
+  assert figure(both) > figure(alone) + 0.5 * beside  # before, the one took the place of the other
 
 
 def test_rows_of_one_batch_take_their_own_experts():

@@ -106,12 +106,16 @@ def test_a_thousand_contexts_need_few_sizes(shards):
   of = lambda n: [0] * int(n)
   group = lambda: branches.Group(of(rs.gamma(3, 60) + 5), [of(rs.randint(1, 20)) for _ in range(4)])
   groups = [group() for _ in range(1000)]
+  groups += [branches.Group(of(rs.randint(700, 3000)), [of(3), of(9)]) for _ in range(100)] + [
+    branches.Group(of(8000), [of(3), of(9)])
+  ]
   batches = list(branches._batches(groups, branches.TOKENS * shards, branches.ROWS * shards))
-  assert sorted(i for members in batches for i in members) == list(range(1000))
+  assert sorted(i for members in batches for i in members) == list(range(1101))
   sizes = branches._sizes([[groups[i] for i in members] for members in batches], shards)
-  assert len(set(sizes)) <= 6
+  print(len(set(sizes)), "sizes")
+  assert len(set(sizes)) <= 20
   held = sum(len(g.context) + sum(len(c) - 1 for c in g.continuations) for g in groups)
-  assert sum(shards * (size.tokens + size.behind) for size in sizes) < 1.5 * held
+  assert sum(shards * (size.tokens + size.behind) for size in sizes) < 2 * held
 
 
 def test_every_size_compiles_once():

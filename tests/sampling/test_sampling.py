@@ -31,7 +31,9 @@ def model():
 
 def run(model, prompts, stops=(), mesh=None, params=None, **settings):
   decode = decode_lib.Decode(**{"max_new_tokens": 12, "batch": 4, **settings})
-  return decode_lib.generate(tiny.binder(model.module, mesh), params or model.params, prompts, decode, stops, 128)
+  images = [None] * len(prompts)  # as commands give them
+  bind = tiny.binder(model.module, mesh)
+  return decode_lib.generate(bind, params or model.params, prompts, decode, stops, 128, images=images)
 
 
 METHODS = {
@@ -88,6 +90,16 @@ def test_what_all_prompts_begin_with_runs_once_and_changes_nothing(mesh, model, 
   alone = run(model, prompts, mesh=made, max_new_tokens=20, batch=4, **there)
   assert [out.tokens for out in alone] == [out.tokens for out in found]
   np.testing.assert_allclose(found[0].logprobs, alone[0].logprobs, atol=1e-5)
+
+
+def test_no_part_of_a_prompt_runs_alone_where_an_adapter_looks_at_its_end(monkeypatch):
+  front = [int(t) for t in np.random.RandomState(0).randint(0, 60, 70)]
+  prompts = [front + p[:2] for p in PROMPTS]
+  ends = tiny.randomise(tiny.attach(tiny.base(), reft.Reft(rank=4, last=4, sites=r"blocks/0/tap_out")), scale=0.5)
+  found = run(ends, prompts, batch=2)
+  monkeypatch.setattr(decode_lib, "SHARED", 1000)
+  same = [(a.tokens, np.round(a.logprobs, 3).tolist()) for a in found]
+  assert same == [(a.tokens, np.round(a.logprobs, 3).tolist()) for a in run(ends, prompts, batch=2)]
 
 
 @pytest.mark.parametrize("methods", METHODS)
