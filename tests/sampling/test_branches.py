@@ -101,7 +101,7 @@ def test_a_context_runs_once(monkeypatch):
 
 @pytest.mark.parametrize("shards", [1, 4])
 def test_a_thousand_contexts_need_few_sizes(shards):
-  """A size is a prefill and a scorer to compile; what it pads is less than what it holds."""
+  """A size is a prefill and a scorer to compile; no batch is padded to twice its own."""
   rs = np.random.RandomState(1)
   of = lambda n: [0] * int(n)
   group = lambda: branches.Group(of(rs.gamma(3, 60) + 5), [of(rs.randint(1, 20)) for _ in range(4)])
@@ -114,8 +114,10 @@ def test_a_thousand_contexts_need_few_sizes(shards):
   sizes = branches._sizes([[groups[i] for i in members] for members in batches], shards)
   print(len(set(sizes)), "sizes")
   assert len(set(sizes)) <= 20
-  held = sum(len(g.context) + sum(len(c) - 1 for c in g.continuations) for g in groups)
-  assert sum(shards * (size.tokens + size.behind) for size in sizes) < 2 * held
+  own = [branches._size([groups[i] for i in members], shards) for members in batches]
+  for size, least in zip(sizes, own, strict=True):
+    assert size.rows == least.rows and least.tokens <= size.tokens < 2 * least.tokens
+    assert least.behind <= size.behind < 2 * max(least.behind, 1)
 
 
 def test_every_size_compiles_once():
