@@ -56,7 +56,7 @@ def sft(args) -> dict:
     "rows": rows,
     "first_step_s": round(ends[1] - ends[0], 1),
     "peak_rss_gib": bench_lib.peak_rss_gib(),
-    **bench_lib.on_accelerator(one.session, one.trained, used / seconds),
+    **bench_lib.on_accelerator(one.session, used / seconds),
     "positions_per_s": round(used / seconds, 1),
     "padding_share": round(1 - used / (len(counted) * bench_lib.POSITIONS), 4),
     "first_loss": losses[0],

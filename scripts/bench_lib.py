@@ -24,6 +24,7 @@ from itune_jax.optim import adamw
 from itune_jax.optim import schedule
 from itune_jax.run import runtime
 from itune_jax.run import specs
+from itune_jax.run import train
 from itune_jax.train import state as state_lib
 from itune_jax.train import step as step_lib
 
@@ -37,14 +38,12 @@ def peak_rss_gib() -> float:
   )
 
 
-def on_accelerator(session: runtime.Session, trained: int, positions_per_s: float) -> dict[str, Any]:
-  """Device, its peak memory and model operations over its bfloat16 peak: 6 for each trained parameter and position, 4
-  for each frozen one. Nothing on CPU."""
+def on_accelerator(session: runtime.Session, positions_per_s: float) -> dict[str, Any]:
+  """Device, its peak memory, and the operations that positions need over its bfloat16 peak. Nothing on CPU."""
   devices = list(session.mesh.devices.flat)
   if devices[0].platform == "cpu":
     return {}
-  frozen = sum(v.size for v in session.frozen.values())
-  rate, peak = positions_per_s * (6.0 * trained + 4.0 * frozen), chips.peak_flops(devices)
+  rate, peak = positions_per_s * train.operations(session), chips.peak_flops(devices)
   found = {"device": devices[0].device_kind, "device_peak_gib": round(chips.memory_gib(devices), 2)}
   return {**found, "tflops_per_s": round(rate / 1e12, 1), "mfu": round(rate / peak, 4) if peak else None}
 

@@ -49,17 +49,22 @@ class Cache:
     first = jnp.min(jnp.where(self.positions_BS < 0, jnp.iinfo(jnp.int32).max, self.positions_BS))
     first = jnp.where(jnp.any(self.positions_BS >= 0), first, 0)
 
-    def wide(x, axis, fill=0):
-      x = jnp.roll(x, -(first % self.slots), axis)
+    def wide(x, axis, fill=0, turned=True):
+      turn = (lambda x, by: jnp.roll(x, by, axis)) if turned else (lambda x, by: x)
+      x = turn(x, -(first % self.slots))
       x = jnp.pad(x, [(0, slots - self.slots if i == axis else 0) for i in range(x.ndim)], constant_values=fill)
-      return jnp.roll(x, first % slots, axis)
+      return turn(x, first % slots)
 
-    return dataclasses.replace(
-      self,
-      k_LBKHS=jax.tree.map(lambda x: wide(x, x.ndim - 1), self.k_LBKHS),
-      v_LBKSH=jax.tree.map(lambda x: wide(x, x.ndim - 2), self.v_LBKSH),
-      positions_BS=wide(self.positions_BS, 1, -1),
-    )
+    def widen(cache, turned):
+      return dataclasses.replace(
+        cache,
+        k_LBKHS=jax.tree.map(lambda x: wide(x, x.ndim - 1, turned=turned), cache.k_LBKHS),
+        v_LBKSH=jax.tree.map(lambda x: wide(x, x.ndim - 2, turned=turned), cache.v_LBKSH),
+        positions_BS=wide(cache.positions_BS, 1, -1, turned),
+      )
+
+    # Mostly positions begin at 0, and four copies of every array are spared.
+    return jax.lax.cond(first == 0, lambda c: widen(c, False), lambda c: widen(c, True), self)
 
   @property
   def slots(self) -> int:

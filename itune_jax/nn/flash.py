@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from itune_jax.nn import mask
 
-NEG, PRECISION = -1e30, "jax_default_matmul_precision"
+PRECISION = "jax_default_matmul_precision"
 LEAST = 16  # rows and columns of the smallest matrix product
 
 
@@ -155,11 +155,11 @@ def _forward_kernel(how, first_ref, reach_ref, q_ref, k_ref, v_ref, ids_ref, out
     return out, new_top, total * fade + jnp.sum(p, axis=1)
 
   rows = q.shape[0]
-  start = (jnp.zeros(q.shape, jnp.float32), jnp.full((rows,), NEG, jnp.float32), jnp.zeros((rows,), jnp.float32))
+  start = (jnp.zeros(q.shape, jnp.float32), jnp.full((rows,), mask.NEG, jnp.float32), jnp.zeros((rows,), jnp.float32))
   out, top, total = jax.lax.fori_loop(first_ref[0], stop, step, start)
   some = jnp.maximum(total, 1e-37)
   out_ref[...] = (out / some[:, None]).astype(out_ref.dtype)
-  lse_ref[...] = jnp.where(total > 0, top + jnp.log(some), NEG)
+  lse_ref[...] = jnp.where(total > 0, top + jnp.log(some), mask.NEG)
 
 
 def _query_kernel(how, first_ref, reach_ref, q_ref, k_ref, v_ref, ids_ref, d_ref, lse_ref, drop_ref, d_q_ref):
@@ -214,7 +214,7 @@ def _scores(how, q, k, q_at, k_at, reach):
     bent = jnp.tanh(scores / how.softcap)
     scores, slope = how.softcap * bent, 1 - bent * bent
   seen = mask.visible(q_at[0], k_at[0], q_at[1], k_at[1], reach)
-  return jnp.where(seen, scores, NEG), seen, slope
+  return jnp.where(seen, scores, mask.NEG), seen, slope
 
 
 def _gradient(how, q, k, v, q_at, k_at, reach, d_out, lse, drop):

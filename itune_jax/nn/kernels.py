@@ -21,7 +21,7 @@ from itune_jax.nn import splash
 
 BLOCK = 64
 FRONT_BLOCK, FRONT_SCORES = 512, 1 << 20  # queries of a block over keys in front, and scores a head that want blocks
-NEG = -1e30  # finite, so that a row that sees nothing gives zeros and no NaN
+NEG = mask.NEG
 
 
 def packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, ctx=None, *, window=None, scale=None, softcap=0.0) -> tuple[Any, Any]:

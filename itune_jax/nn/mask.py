@@ -1,5 +1,7 @@
 """Who may see whom: equality of segments and order of positions, as a value and not as an array constant."""
 
+NEG = -1e30  # a score that is not seen: finite, so that a row that sees nothing gives zeros and no NaN
+
 
 def visible(q_segments, k_segments, q_index, k_index, window=None):
   """Causal attention inside a segment: [..., T, S] bool. Segment 0 (padding) sees nothing and is seen by nothing.

@@ -14,8 +14,9 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ke
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as splash_mask
 import jax.numpy as jnp
 
+from itune_jax.nn import mask
+
 LANES = 128
-NEG = -1e30
 
 
 def supports(q_BTNH, window) -> bool:
@@ -42,7 +43,7 @@ def packed(how: tuple[float, float], q_BTNH, k_BTKH, v_BTKH, segments_BT, interp
   out_BNTH, lse_BNT = jax.vmap(run)(q_BNTH, heads_first(k_BTKH), heads_first(v_BTKH), segments_BT)
   real_BT1 = (segments_BT != 0)[..., None]
   out_BTNH = jnp.where(real_BT1[..., None], out_BNTH.transpose(0, 2, 1, 3)[..., :H], 0)
-  return out_BTNH, jnp.where(real_BT1, lse_BNT.transpose(0, 2, 1), NEG)
+  return out_BTNH, jnp.where(real_BT1, lse_BNT.transpose(0, 2, 1), mask.NEG)
 
 
 def _tile(T: int) -> int:

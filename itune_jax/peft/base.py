@@ -19,7 +19,7 @@ A method is a frozen value with a `name`. It either sits on sites (`sites`, `mak
 Base parameter paths never change by attaching.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import re
 from typing import Any
@@ -51,6 +51,14 @@ class Attached:
   constants: frozenset[str] = frozenset()  # adapters' arrays that do not train and cannot be made again
 
 
+def each(choose: Callable[[Any, Any], Any], new, old):
+  """choose(new, old); of a tap on several activations, of each that changed, where None before is zero."""
+  if not isinstance(new, tuple):
+    return choose(new, old)
+  pairs = zip(new, old, strict=True)
+  return tuple(n if n is o else choose(n, jnp.zeros_like(n) if o is None else o) for n, o in pairs)
+
+
 class Gated(site_lib.Adapter):
   """An adapter that is off in some layers of a stack: exact identity there, and no gradient."""
 
@@ -63,9 +71,7 @@ class Gated(site_lib.Adapter):
     return self.inner.sees_ends
 
   def _choose(self, new, old):
-    if isinstance(new, tuple):  # of a tap on several activations; one that nobody gave before is nothing
-      return tuple(n if n is o else self._choose(n, 0 if o is None else o) for n, o in zip(new, old, strict=True))
-    return jnp.where(self.active[...], new, old)
+    return each(lambda n, o: jnp.where(self.active[...], n, o), new, old)
 
   def pre(self, x, ctx):
     return self._choose(self.inner.pre(x, ctx), x)

@@ -35,13 +35,14 @@ class OnRows(site_lib.Adapter):
   def _choose(self, new, old, ctx):
     if ctx.adapters_BT is None:
       return old
-    if isinstance(new, tuple):  # of a tap on several activations; one that nobody gave before is nothing
-      pairs = zip(new, old, strict=True)
-      return tuple(self._choose(n, jnp.zeros_like(n) if o is None else o, ctx) for n, o in pairs)
     here_BT = ctx.adapters_BT == self.number[...]
-    if old.shape[: here_BT.ndim] != here_BT.shape:
-      raise ValueError(f"an activation {old.shape} has no place for one adapter a row {here_BT.shape}")
-    return jnp.where(here_BT.reshape(here_BT.shape + (1,) * (old.ndim - here_BT.ndim)), new, old)
+
+    def here(new, old):
+      if old.shape[: here_BT.ndim] != here_BT.shape:
+        raise ValueError(f"an activation {old.shape} has no place for one adapter a row {here_BT.shape}")
+      return jnp.where(here_BT.reshape(here_BT.shape + (1,) * (old.ndim - here_BT.ndim)), new, old)
+
+    return base_lib.each(here, new, old)
 
   def pre(self, x, ctx):
     new = self.inner.pre(x, ctx)

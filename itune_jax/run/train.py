@@ -168,10 +168,8 @@ class Train:
     return Run(run_dir, metrics)
 
   def _clock(self, session) -> hooks.Clock:
-    packed, values = runtime.packed_weights(session.base)
-    trained, frozen = tree.size(session.trainable), tree.size(session.frozen) - tree.size(packed) + values
     positions = self.packing.rows * self.packing.row_length
-    return hooks.Clock(positions * (6.0 * trained + 4.0 * frozen), chips.peak_flops(list(session.mesh.devices.flat)))
+    return hooks.Clock(positions * operations(session), chips.peak_flops(list(session.mesh.devices.flat)))
 
   def _hooks(self, run_dir, path, done) -> list[contracts.Hook]:
     if not log.is_lead():
@@ -215,6 +213,13 @@ class _FirstStep:
       return out
 
     return timed
+
+
+def operations(session: runtime.Session) -> float:
+  """What a position of a training step needs: 6 for each trained parameter and 4 for each frozen one, packed or not."""
+  packed, values = runtime.packed_weights(session.base)
+  trained, frozen = tree.size(session.trainable), tree.size(session.frozen) - tree.size(packed) + values
+  return 6.0 * trained + 4.0 * frozen
 
 
 def _put(session, micro_batches, rows):

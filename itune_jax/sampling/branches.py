@@ -135,9 +135,9 @@ def _behind(members, size: Size, shards: int, own) -> tuple[batch_lib.Batch, np.
   if not size.behind:
     return None
   items = [(row, c[:-1], c[1:]) for row, g in enumerate(members) for c in g.continuations if len(c) > 1]
-  lengths, T = [len(tokens) for _, tokens, _ in items], size.behind
-  while len(packed := pack.best_fit_decreasing(lengths, T)) > shards:
-    T += BUCKET  # longer rows hold no less, but for odd cases of best fit
+  lengths = [len(tokens) for _, tokens, _ in items]
+  T = pack.shortest(lengths, shards, size.behind)  # that itself, but for odd cases of best fit
+  packed = pack.best_fit_decreasing(lengths, T)
   places_GT = np.full((size.rows, size.places), shards * T, np.int32)
   zeros = lambda dtype=np.int32: np.zeros((shards, T), dtype)
   batch = batch_lib.Batch(zeros(), zeros(), zeros(np.float32), zeros(), zeros(), zeros())

@@ -86,8 +86,8 @@ def generate(
   room = room if limits is None else list(map(min, room, limits))
   whole = any(x is not None for x in images) or adapters is not None or not bind(params).can_share
   front = 0 if whole else _in_common(prompts)
-  given = _Given(bind, params, [p[front:] for p in prompts], decode, images, adapters, room, front)
   lead = _lead(bind, params, prompts[0][:front]) if front else None
+  given = _Given(bind, params, [p[front:] for p in prompts], decode, images, adapters, room, lead)
   loop_bind, loop_params = one_token or for_one_token(bind, params)
   loop, admit = rows_lib.loop_program(loop_bind), rows_lib.admit_program(loop_bind)
   stops = jnp.asarray(sorted(set(stop_ids)) or [-1], jnp.int32)
@@ -103,7 +103,7 @@ def generate(
       slots = rows_lib.slots_for(max(len(given.prompts[i]) for i in members) + decode.max_new_tokens)
       size = (decode.batch, decode.max_new_tokens, adapters is not None)
       state = rows_lib.with_room(loop_bind, loop_params, state, slots, *size, lead)
-      state = admit(loop_params, state, given.prefilled(members, free, lead), how)
+      state = admit(loop_params, state, given.prefilled(members, free), how)
       for row, i in zip(free, members, strict=True):
         holders[row] = i
     enough = holders.count(None) + max(1, decode.batch // REFILL) if waiting else decode.batch
@@ -120,7 +120,7 @@ def generate(
 
 @dataclasses.dataclass(frozen=True)
 class _Given:
-  """What is to be continued: prompts without the `front` tokens that all of them begin with."""
+  """What is to be continued: prompts without what all of them begin with, whose keys and values are `lead`."""
 
   bind: Any
   params: Any
@@ -129,9 +129,14 @@ class _Given:
   images: Sequence[Any]
   adapters: Sequence[int] | None
   limits: Sequence[int]
-  front: int = 0
+  lead: tuple[Any, Any] | None
 
-  def prefilled(self, members: Sequence[int], rows: Sequence[int], lead: Any = None) -> rows_lib.Entering:
+  @property
+  def front(self) -> int:
+    """How many tokens stand in front of all rows."""
+    return 0 if self.lead is None else self.lead[0].shape[-1]
+
+  def prefilled(self, members: Sequence[int], rows: Sequence[int]) -> rows_lib.Entering:
     """Prompts that enter these rows. Of equal ones the first is prefilled, for all of them."""
     places: dict[Any, int] = {}
     froms = [places.setdefault(self._what(i), len(places)) for i in members]
@@ -147,7 +152,7 @@ class _Given:
     )
     batch = dataclasses.replace(packed.batch, positions_BT=packed.batch.positions_BT + np.int32(self.front))
     slots = rows_lib.slots_for(max(len(self.prompts[i]) for i in members))
-    given = batch, packed.cache_rows_RT, packed.last_B, slots, lead
+    given = batch, packed.cache_rows_RT, packed.last_B, slots, self.lead
     cache, last_BD = prefill_program(self.bind)(self.params, *given)
     few = count(members)
     fill = lambda values, value: np.asarray([*values, *[value] * (few - len(members))], np.int32)
