@@ -51,7 +51,7 @@ class DeloraAdapter(site.Adapter):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Delora(ranks.Ranks):
   """The method. bound: λ at first. peft's default is 15, with which the first step, whose length does not depend on the
-  learning rate, breaks a model (docs/results.md)."""
+  learning rate, broke the model of docs/results.md."""
 
   bound: float = 1.0
   name: str = "delora"
