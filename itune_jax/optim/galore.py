@@ -70,7 +70,7 @@ def scale_by_galore(
   def update(updates, state, params=None):
     del params
     find = lambda g, old: jax.lax.cond(
-      state.count % every == 0, lambda: whole(lambda g: _directions(g, leaf.num_in, rank))(g), lambda: old
+      state.count % every == 0, lambda: whole(lambda g, old: _directions(g, old, leaf.num_in))(g, old), lambda: old
     )
     directions = jax.tree.map(find, updates, state.directions)
     low = jax.tree.map(whole(lambda g, p: _down(g, p, leaf.num_in)), updates, directions)
@@ -97,13 +97,18 @@ def _shapes(shape, leaf, rank):
   return (*lead, fan_out, r), (*lead, *core[: leaf.num_in], r)
 
 
-def _directions(g, num_in, rank):
-  """The first singular vectors of the smaller side, as eigenvectors of its Gram matrix."""
+def _directions(g, old, num_in):
+  """The first singular vectors of the smaller side, as eigenvectors of its Gram matrix.
+
+  Their signs, which are anybody's choice, are those nearer to the `old` ones [k, r]: the moments stay when directions
+  are taken anew, and would meet another sign where gradients differ by a rounding, as on another mesh.
+  """
   fan_in, fan_out = _sides(g.shape, num_in)
   g = g.reshape(fan_in, fan_out)
   g = g if fan_in <= fan_out else g.T
   _, vectors = linalg.eigh(jnp.matmul(g, g.T, precision=jax.lax.Precision.HIGHEST))
-  return vectors[:, ::-1][:, : min(rank, fan_in, fan_out)]
+  first = vectors[:, ::-1][:, : old.shape[1]]
+  return jnp.where(jnp.sum(first * old, axis=0, keepdims=True) < 0, -first, first)
 
 
 def _down(g, directions, num_in):

@@ -206,7 +206,8 @@ def open_session(
     adapter: a run directory, a checkpoint, or a PEFT folder; its methods replace `methods`.
   """
   devices = mesh.make()
-  multiply_as(precision)
+  if jax.default_backend() != "cpu":  # a CPU knows no other way
+    multiply_as(precision)
   path = specs.resolve(model.base)
   tokenizer = tokenizer_lib.load(path, model.chat_template or None, model.special_tokens)
   pairs = None
