@@ -208,6 +208,10 @@ class Decoder(nnx.Module):
       return self.norm(pipeline.run(self.blocks, x_BTD, ctx, tables, per_layer=per_layer, remat=self.remat)), None, {}
     tables = self._tables(ctx, cached=cache is not None and tokens_BT.shape[1] == 1)
     x_BTD, cache, aux = stack.run(self.blocks, x_BTD, ctx, tables, per_layer=per_layer, cache=cache, remat=self.remat)
+    if (
+      cache is not None and ctx.branches_GT is not None and ctx.cache_rows_BT is not None
+    ):  # until now no layer was to see them there
+      cache = cache.mark(ctx.positions_BT, ctx.segments_BT != 0, ctx.cache_rows_BT)
     return self.norm(x_BTD), cache, aux
 
   def _led(self, ctx, cache: Any, tokens_BT) -> tuple[Any, Any]:

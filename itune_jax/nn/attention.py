@@ -88,7 +88,7 @@ class Attention(nnx.Module):
       q, k = rope_lib.rotate(q, tables), rope_lib.rotate(k, tables)
     q, k, v = self.tap_q(q, ctx), self.tap_k(k, ctx), self.tap_v(v, ctx)
     how = dict(scale=self.spec.scale or self.spec.head_dim**-0.5, softcap=self.spec.softcap)
-    if cache is not None and ctx.branches_GT is None:
+    if cache is not None and (ctx.branches_GT is None or ctx.cache_rows_BT is not None):
       cache = cache.write(layer, k, v, ctx.positions_BT, ctx.segments_BT != 0, ctx.cache_rows_BT)
     if self.spec.prefix_lm and ctx.prefix_BT is not None:
       out, lse = kernels.dense(q, k, v, _prefix_sees(ctx, window), **how)
@@ -129,7 +129,8 @@ def _before(q_BTNH, ctx, cache, layer, **how):
   """Attention of branches over their rows of the cache: queries are laid out row by row for it, and back."""
   k_GKHS, v_GKSH = cache.read(layer)
   spread = lambda x, fill: jnp.take(x.reshape(-1, *x.shape[2:]), ctx.branches_GT, axis=0, mode="fill", fill_value=fill)
-  out, lse = kernels.cached(spread(q_BTNH, 0), k_GKHS, v_GKSH, spread(ctx.positions_BT, -1), cache.positions_BS, **how)
+  at_GT = spread(ctx.positions_BT, -1)
+  out, lse = kernels.in_blocks(spread(q_BTNH, 0), k_GKHS, v_GKSH, at_GT, cache.positions_BS, **how)
   places = ctx.branches_GT.reshape(-1)
   back = lambda x, fill: (
     jnp.full((q_BTNH.shape[0] * q_BTNH.shape[1], *x.shape[2:]), fill, x.dtype)

@@ -20,7 +20,7 @@ from itune_jax.nn import mask
 from itune_jax.nn import splash
 
 BLOCK = 64
-FRONT_BLOCK, FRONT_SCORES = 512, 1 << 20  # queries of a block over keys in front, and scores a head that want blocks
+QUERY_BLOCK, SCORES = 512, 1 << 20  # queries of a block over a cache, and scores a head that want blocks
 NEG = mask.NEG
 
 
@@ -126,23 +126,31 @@ def merge(out_a, lse_a, out_b, lse_b):
 
 def in_front(q_BTNH, k_KHP, v_KPH, ctx, **how):
   """Attention of all rows over the same P keys in front of them (positions 0 to P - 1). On one device one product for
-  all queries, a block of them at a time where the scores would be large."""
+  all queries."""
   (B, T, N, H), P = q_BTNH.shape, v_KPH.shape[1]
   front_1P = jnp.arange(P, dtype=jnp.int32)[None]
   if ctx.mesh is not None and ctx.mesh.size > 1:  # rows and positions stay where they are
     rows = lambda a: jnp.broadcast_to(a, (B, *a.shape[1:]))
-    return cached(q_BTNH, rows(k_KHP[None]), rows(v_KPH[None]), ctx.positions_BT, rows(front_1P), **how)
-  block = FRONT_BLOCK if B * T % FRONT_BLOCK == 0 and B * T * P > FRONT_SCORES else B * T
-  cut = lambda x: x.reshape(-1, 1, block, *x.shape[2:])
-  given = cut(q_BTNH), cut(ctx.positions_BT)
+    return in_blocks(q_BTNH, rows(k_KHP[None]), rows(v_KPH[None]), ctx.positions_BT, rows(front_1P), **how)
+  flat = lambda x: x.reshape(1, B * T, *x.shape[2:])
+  out, lse = in_blocks(flat(q_BTNH), k_KHP[None], v_KPH[None], flat(ctx.positions_BT), front_1P, **how)
+  return out.reshape(B, T, N, H), lse.reshape(B, T, N)
+
+
+def in_blocks(q_BTNH, k_BKHS, v_BKSH, q_positions_BT, k_positions_BS, **how):
+  """As `cached`, a block of queries at a time where the scores would be large."""
+  (B, T), S = q_BTNH.shape[:2], v_BKSH.shape[2]
+  if T % QUERY_BLOCK or T == QUERY_BLOCK or B * T * S <= SCORES:
+    return cached(q_BTNH, k_BKHS, v_BKSH, q_positions_BT, k_positions_BS, **how)
 
   @jax.checkpoint  # backwards, too, the scores of one block exist at a time
   def one(given):
-    return cached(given[0], k_KHP[None], v_KPH[None], given[1], front_1P, **how)
+    return cached(given[0], k_BKHS, v_BKSH, given[1], k_positions_BS, **how)
 
-  single = block == B * T
-  out, lse = one(jax.tree.map(lambda x: x[0], given)) if single else jax.lax.map(one, given)
-  return out.reshape(B, T, N, H), lse.reshape(B, T, N)
+  cut = lambda x: jnp.moveaxis(x.reshape(B, -1, QUERY_BLOCK, *x.shape[2:]), 1, 0)
+  out, lse = jax.lax.map(one, (cut(q_BTNH), cut(q_positions_BT)))
+  whole = lambda x: jnp.moveaxis(x, 0, 1).reshape(B, T, *x.shape[3:])
+  return whole(out), whole(lse)
 
 
 def _cap(scores, softcap):

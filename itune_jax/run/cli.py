@@ -263,7 +263,7 @@ def _plan(p):
   p.add_argument("--slices", type=int, default=1, help="how many such slices, joined by the network (default: 1)")
   p.add_argument(
     "--program",
-    choices=("train", "score", "prefill", "decode"),
+    choices=("train", "score", "choices", "prefill", "prefill_next", "decode"),
     default="train",
     help="an optimizer step, or a program of the evaluators on as many rows as PACKING has (default: train)",
   )

@@ -23,13 +23,15 @@ from itune_jax.peft import base as peft_base
 from itune_jax.run import runtime
 from itune_jax.run import specs
 from itune_jax.run import train as train_lib
-from itune_jax.sampling import decode as decode_lib
+from itune_jax.sampling import branches as branches_lib
+from itune_jax.sampling import prefill as prefill_lib
 from itune_jax.sampling import rows as rows_lib
 from itune_jax.sampling import score as score_lib
 from itune_jax.train import state as state_lib
 from itune_jax.train import step as step_lib
 
 GIB = 2**30
+CHOICES = 4, 16  # continuations of a context, and tokens of each, that `choices` is planned for
 
 
 class Model(NamedTuple):
@@ -134,9 +136,33 @@ def score(model: Model) -> Step:
 def prefill(model: Model) -> Step:
   """The prompts of PACKING's rows, one to a row, into a cache of their length."""
   shape = (model.run.packing.rows, model.run.packing.row_length)
-  rows, last_B = model.shaped(jnp.int32, shape, "batch", "length"), model.shaped(jnp.int32, shape[:1], None)
-  fn, given = decode_lib.prefill_program(model.binder), (model.params, _batch(model, shape), rows, last_B, shape[1])
+  fn, given = prefill_lib.program(model.binder), _prompts(model, shape)
   return _step(model, fn, given, {"weights": model.params}, _forward(model, "head/", "embed/"), 1)  # no logits
+
+
+def prefill_next(model: Model) -> Step:
+  """The next piece of PACKING's rows, prompts as long as they are, behind their own keys."""
+  rows, length = model.run.packing.rows, min(prefill_lib.CHUNK, model.run.packing.row_length)
+  before = _prefilled(model)
+  given = (model.params, before, _batch(model, (rows, length)), model.shaped(jnp.int32, (rows,), None))
+  parts = {"weights": model.params, "cache": before.cache}
+  step = _step(model, prefill_lib.next_program(model.binder), given, parts, _forward(model, "head/", "embed/"), 1)
+  return step._replace(facts=step.facts | {"positions_per_step": rows * length})
+
+
+def choices(model: Model) -> Step:
+  """CHOICES continuations behind each of PACKING's rows, contexts whose keys are kept."""
+  rows, shards = model.run.packing.rows, prefill_lib.shards(model.binder)
+  each, tokens = CHOICES
+  before, number = _prefilled(model), lambda dtype, *shape: model.shaped(dtype, shape, "batch", None)
+  first = branches_lib.First(number(jnp.int32, rows, each), number(jnp.float32, rows, each))
+  length = -(-rows * each * tokens // shards)
+  behind = _batch(model, (shards, length)), number(jnp.int32, rows, each * tokens)
+  given = (model.params, before.cache, before.last_BD, first, *behind)
+  parts = {"weights": model.params, "cache": before.cache}
+  turns = _loss_turns((shards, length), numerics.chunk_for(model.cfg.vocab))
+  step = _step(model, branches_lib.program(model.binder), given, parts, _forward(model), turns)
+  return step._replace(facts=step.facts | {"positions_per_step": rows * each * tokens})
 
 
 def decode(model: Model) -> Step:
@@ -144,7 +170,7 @@ def decode(model: Model) -> Step:
   packing, params = model.run.packing, model.params
   shapes = rows_lib.empty_program(model.binder).eval_shape(params, packing.rows, packing.row_length, 2, False)
   whole = lambda x: model.shaped(x.dtype, x.shape, *[None] * len(x.shape))
-  cache = jax.tree.map(lambda x: model.shaped(x.dtype, x.shape, *rows_lib.cache_axes(x)), shapes.cache)
+  cache = _laid_out(model, shapes.cache)
   state = jax.tree.map(whole, shapes._replace(cache=None, keys_B=None))._replace(cache=cache, keys_B=shapes.keys_B)
   number = lambda dtype, *shape: model.shaped(dtype, shape, *[None] * len(shape))
   sampling = rows_lib.Sampling(number(jnp.float32), number(jnp.float32), number(jnp.int32, 2))
@@ -154,7 +180,33 @@ def decode(model: Model) -> Step:
   return step._replace(facts=step.facts | {"positions_per_step": packing.rows})
 
 
-PROGRAMS = {"train": train, "score": score, "prefill": prefill, "decode": decode}
+PROGRAMS = {
+  "train": train,
+  "score": score,
+  "choices": choices,
+  "prefill": prefill,
+  "prefill_next": prefill_next,
+  "decode": decode,
+}
+
+
+def _prompts(model: Model, shape: tuple[int, int]) -> tuple[Any, ...]:
+  """What `prefill.program` is given for prompts of this length, one to a row."""
+  rows, last_B = model.shaped(jnp.int32, shape, "batch", "length"), model.shaped(jnp.int32, shape[:1], None)
+  return model.params, _batch(model, shape), rows, last_B, shape[1]
+
+
+def _prefilled(model: Model) -> prefill_lib.Prefilled:
+  """The cache of PACKING's rows, one prompt each."""
+  packing = model.run.packing
+  made = prefill_lib.program(model.binder).eval_shape(*_prompts(model, (packing.rows, packing.row_length)))
+  last_BD = model.shaped(made.last_BD.dtype, made.last_BD.shape, None, None)
+  return prefill_lib.Prefilled(_laid_out(model, made.cache), last_BD)
+
+
+def _laid_out(model: Model, cache: Any) -> Any:
+  """A cache's shapes with their places on the mesh."""
+  return jax.tree.map(lambda x: model.shaped(x.dtype, x.shape, *rows_lib.cache_axes(x)), cache)
 
 
 def _step(model: Model, fn, given, parts, useful: float, turns: int) -> Step:

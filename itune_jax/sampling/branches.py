@@ -18,7 +18,7 @@ from itune_jax.core import batch as batch_lib
 from itune_jax.core import numerics
 from itune_jax.core import pack
 from itune_jax.dist import shard
-from itune_jax.sampling import decode
+from itune_jax.sampling import prefill
 from itune_jax.sampling import rows as rows_lib
 
 BUCKET = 64  # rows of continuations are a multiple of it
@@ -45,16 +45,13 @@ def score(
   bind: Callable, params: Any, groups: Sequence[Group], progress: Callable[[int], None] = lambda n: None
 ) -> list[list[Found]]:
   """Scores every continuation of every group, in the order given."""
-  shards = decode.shards(bind)
+  shards = prefill.shards(bind)
   found: dict[int, list[Found]] = {}
   batches = list(_batches(groups, TOKENS * shards, ROWS * shards))
   for at, size in zip(batches, _sizes([[groups[i] for i in at] for at in batches], shards), strict=True):
     members = [groups[i] for i in at]
     own = None if members[0].adapter is None else [g.adapter for g in members]
-    contexts, none = [g.context for g in members], [None] * len(members)
-    packed = decode.pack_prompts(contexts, none, own, size.rows, shards, size.tokens)
-    given = packed.batch, packed.cache_rows_RT, packed.last_B, size.slots
-    cache, last_GD = decode.prefill_program(bind)(params, *given)
+    cache, last_GD = _contexts(bind, params, [g.context for g in members], own, size, shards)
     first, behind = _first(members, size), _behind(members, size, shards, own)
     batch, places_GT = behind or (None, None)
     nll, hit = jax.device_get(program(bind)(params, cache, last_GD, first, batch, places_GT))
@@ -62,6 +59,13 @@ def score(
       found[i] = list(_read(groups[i], row, first, behind, nll, hit))
     progress(sum(len(g.continuations) for g in members))
   return [found[i] for i in range(len(groups))]
+
+
+def _contexts(bind, params, contexts, own, size: "Size", shards: int) -> prefill.Prefilled:
+  if max(map(len, contexts)) > prefill.CHUNK and bind(params).can_share:
+    return prefill.in_pieces(bind, params, contexts, own, size.rows, size.slots)
+  packed = prefill.pack_prompts(contexts, [None] * len(contexts), own, size.rows, shards, size.tokens)
+  return prefill.whole(bind, params, packed, size.slots)
 
 
 def _batches(groups, tokens: int, rows: int):
@@ -105,7 +109,7 @@ def _size(members: Sequence[Group], shards: int) -> Size:
   lengths = [len(c) - 1 for g in members for c in g.continuations if len(c) > 1]
   longest = max(sum(len(c) - 1 for c in g.continuations) for g in members)
   return Size(
-    decode.rows_for(len(members), shards),
+    prefill.rows_for(len(members), shards),
     rows_lib.slots_for(max(contexts)),
     pack.shortest(contexts, shards, BUCKET),
     max(len(g.continuations) for g in members),
@@ -114,15 +118,15 @@ def _size(members: Sequence[Group], shards: int) -> Size:
   )
 
 
-class _First(NamedTuple):
+class First(NamedTuple):
   """First tokens [G, C] of continuations, and which there are."""
 
   targets_GC: np.ndarray
   weights_GC: np.ndarray
 
 
-def _first(members, size: Size) -> _First:
-  first = _First(np.zeros((size.rows, size.first), np.int32), np.zeros((size.rows, size.first), np.float32))
+def _first(members, size: Size) -> First:
+  first = First(np.zeros((size.rows, size.first), np.int32), np.zeros((size.rows, size.first), np.float32))
   for row, group in enumerate(members):
     for c, continuation in enumerate(group.continuations):
       first.targets_GC[row, c], first.weights_GC[row, c] = continuation[0], 1
@@ -162,7 +166,7 @@ def _behind(members, size: Size, shards: int, own) -> tuple[batch_lib.Batch, np.
   return dataclasses.replace(batch, adapters_BT=own_BT), places_GT
 
 
-def _read(group: Group, row: int, first: _First, behind, nll, hit):
+def _read(group: Group, row: int, first: First, behind, nll, hit):
   """The figures of a group's continuations out of those of a batch: (nll, hit) of first tokens and of all others."""
   at = 0
   for c, continuation in enumerate(group.continuations):

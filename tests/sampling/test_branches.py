@@ -10,7 +10,7 @@ from itune_jax.nn import rope
 from itune_jax.peft import lora
 from itune_jax.peft import mixed
 from itune_jax.sampling import branches
-from itune_jax.sampling import decode as decode_lib
+from itune_jax.sampling import prefill
 from itune_jax.sampling import score
 from tests import tiny
 from tests.sampling import test_sampling
@@ -76,7 +76,7 @@ def test_on_a_mesh_and_with_adapters_by_row():
 def test_a_context_runs_once(monkeypatch):
   """Positions that are computed, counted at the two programs' doors."""
   seen = []
-  pack, behind = decode_lib.pack_prompts, branches._behind
+  pack, behind = prefill.pack_prompts, branches._behind
 
   def counted(prompts, *rest):
     seen.append(sum(map(len, prompts)))
@@ -87,7 +87,7 @@ def test_a_context_runs_once(monkeypatch):
     seen.append(0 if found is None else int((found[0].segments_BT != 0).sum()))
     return found
 
-  monkeypatch.setattr(decode_lib, "pack_prompts", counted)
+  monkeypatch.setattr(prefill, "pack_prompts", counted)
   monkeypatch.setattr(branches, "_behind", counted_behind)
   context = ids(30)
   model = tiny.base()
@@ -125,7 +125,7 @@ def test_every_size_compiles_once():
   bind = tiny.binder(model.module)
   pairs = [(ids(n), ids(k)) for n in range(3, 60, 2) for k in (2, 5)]
   pairs = [(pairs[2 * (i // 2)][0], c) for i, (_, c) in enumerate(pairs)]
-  programs = branches.program(bind), decode_lib.prefill_program(bind)
+  programs = branches.program(bind), prefill.program(bind)
   before = [p._cache_size() for p in programs]
   for _ in range(2):
     score.loglikelihood(bind, model.params, pairs, max_length=128)

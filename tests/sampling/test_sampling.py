@@ -17,6 +17,7 @@ from itune_jax.peft import reft
 from itune_jax.peft import vera
 from itune_jax.sampling import decode as decode_lib
 from itune_jax.sampling import policy
+from itune_jax.sampling import prefill
 from itune_jax.sampling import rows as rows_lib
 from itune_jax.sampling import score
 from tests import tiny
@@ -74,9 +75,9 @@ def test_what_all_prompts_begin_with_runs_once_and_changes_nothing(mesh, model, 
   front = [int(t) for t in np.random.RandomState(0).randint(0, 60, 70)]
   prompts = [front + p[: 2 + 3 * i] for i, p in enumerate(PROMPTS)] + [front + [1]] * 2
   seen = []
-  pack = decode_lib.pack_prompts
+  pack = prefill.pack_prompts
   count = lambda given, *rest: (seen.append(sum(map(len, given))), pack(given, *rest))[1]
-  monkeypatch.setattr(decode_lib, "pack_prompts", count)
+  monkeypatch.setattr(prefill, "pack_prompts", count)
   made, there = None, {}
   if mesh:
     made = tiny.mesh(8, **mesh)
@@ -211,9 +212,9 @@ def test_places_of_rows_that_ended_are_refilled(model):
 
 
 def test_equal_prompts_are_prefilled_once_and_sampled_apart(model, monkeypatch):
-  order, seen, real = (2, 0, 2, 2, 1, 0), [], decode_lib.pack_prompts
+  order, seen, real = (2, 0, 2, 2, 1, 0), [], prefill.pack_prompts
   prompts = [PROMPTS[i] for i in order]
-  monkeypatch.setattr(decode_lib, "pack_prompts", lambda given, *more: seen.append(len(given)) or real(given, *more))
+  monkeypatch.setattr(prefill, "pack_prompts", lambda given, *more: seen.append(len(given)) or real(given, *more))
   greedy = run(model, prompts, batch=8)
   assert seen == [3]
   alone = [out.tokens for out in run(model, PROMPTS[:3], batch=1)]

@@ -1,0 +1,140 @@
+"""Prompts into a cache: packed rows of whole prompts, and longer ones a piece at a time.
+
+Prompts are packed as training rows are: no position is spent on padding to the longest. One longer than `CHUNK` runs
+in pieces behind its own keys (chunked prefill, Agrawal et al. 2023), so that activations never grow with its length.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from itune_jax.core import batch as batch_lib
+from itune_jax.core import pack
+from itune_jax.sampling import rows as rows_lib
+
+BUCKET = 128  # the shortest packed row of prompts
+CHUNK = 2048  # positions that run together on each data shard, about: a longer prompt is cut
+
+
+class Prefilled(NamedTuple):
+  """A cache with a row for each prompt, and the hidden state of each one's last token."""
+
+  cache: Any
+  last_BD: Any
+
+
+class Packed(NamedTuple):
+  """Prompts as rows, and where they go."""
+
+  batch: batch_lib.Batch
+  cache_rows_RT: np.ndarray
+  last_B: np.ndarray  # where each prompt's last token stands, in the flattened rows
+
+
+def pack_prompts(prompts, images, own, batch: int, shards: int, row_length: int = 0) -> Packed:
+  """Prompts in `shards` packed rows of this length, or twice as long as often as it takes: few shapes to compile. It
+  begins at 32 positions for each of `batch` prompts, at `CHUNK` at most, unless said otherwise."""
+  lengths = list(map(len, prompts))
+  row_length = row_length or max(BUCKET, min(CHUNK, 32 * batch // shards))
+  while row_length < max(lengths) or len(rows := pack.best_fit_decreasing(lengths, row_length)) > shards:
+    row_length *= 2
+  rows += [[]] * (shards - len(rows))
+  # A prompt of n tokens is n positions: pad the shifted target that fill() expects.
+  item = lambda i: pack.Item(np.asarray([*prompts[i], 0], np.int32), np.zeros(lengths[i] + 1, np.float32), images[i])
+  filled = pack.fill([[item(i) for i in row] for row in rows], row_length)
+  cache_rows, last_B = np.zeros(filled.tokens_BT.shape, np.int32), np.zeros(batch, np.int32)
+  for r, row in enumerate(rows):
+    at = 0
+    for i in row:
+      cache_rows[r, at : at + lengths[i]] = i
+      at += lengths[i]
+      last_B[i] = r * row_length + at - 1
+  filled = filled if own is None else dataclasses.replace(filled, adapters_BT=np.asarray(own, np.int32)[cache_rows])
+  return Packed(filled, cache_rows, last_B)
+
+
+def whole(bind: Any, params: Any, packed: Packed, slots: int, lead: Any = None) -> Prefilled:
+  """Runs packed prompts, behind `lead` (keys and values in front of all rows) where there is one."""
+  batch = dataclasses.replace(packed.batch, positions_BT=packed.batch.positions_BT + np.int32(_front(lead)))
+  return program(bind)(params, batch, packed.cache_rows_RT, packed.last_B, slots, lead)
+
+
+def in_pieces(bind, params, prompts: Sequence[Sequence[int]], own, rows: int, slots: int, lead=None) -> Prefilled:
+  """The same for long prompts, a row each: what is over a multiple of `CHUNK`, then so much at a time."""
+  over = [(len(p) - 1) % CHUNK + 1 for p in prompts]
+  length = max(BUCKET, 1 << (max(over) - 1).bit_length())
+  pieces = [_piece(prompts, [0] * len(prompts), over, own, rows, length, _front(lead))]
+  for begins in range(0, max(n - first for n, first in zip(map(len, prompts), over, strict=True)), CHUNK):
+    starts = [first + begins for first in over]
+    pieces.append(_piece(prompts, starts, [s + CHUNK for s in starts], own, rows, CHUNK, _front(lead)))
+  first = pieces[0]
+  done = program(bind)(params, first.batch, first.cache_rows_RT, first.last_B, slots, lead)
+  for piece in pieces[1:]:
+    done = next_program(bind)(params, done, piece.batch, piece.last_B)
+  return done
+
+
+def _piece(prompts, starts, ends, own, rows: int, length: int, front: int) -> Packed:
+  """Tokens from start to end of each prompt, one to a row; `last_B` is -1 where a row has none."""
+  batch = pack.fill([[]] * rows, length)
+  rows_BT = np.broadcast_to(np.arange(rows, dtype=np.int32)[:, None], (rows, length))
+  last_B = np.full(rows, -1, np.int32)
+  for b, (prompt, start, end) in enumerate(zip(prompts, starts, ends, strict=True)):
+    tokens = prompt[start:end]
+    batch.tokens_BT[b, : len(tokens)], batch.segments_BT[b, : len(tokens)] = tokens, 1
+    batch.positions_BT[b, : len(tokens)] = front + start + np.arange(len(tokens))
+    last_B[b] = b * length + len(tokens) - 1 if tokens else -1
+  own_B = None if own is None else np.asarray([*own, *[0] * (rows - len(own))], np.int32)
+  return Packed(batch if own_B is None else dataclasses.replace(batch, adapters_BT=own_B[rows_BT]), rows_BT, last_B)
+
+
+def _front(lead: Any) -> int:
+  """How many tokens stand in front of all rows."""
+  return 0 if lead is None else lead[0].shape[-1]
+
+
+def shards(bind) -> int:
+  """Over how many devices rows are laid."""
+  return bind.mesh.shape.get("data", 1) * bind.mesh.shape.get("fsdp", 1)
+
+
+def rows_for(count: int, shards: int) -> int:
+  """Rows of a batch for so many: a power of two on each shard, to compile few shapes."""
+  return shards << (-(-count // shards) - 1).bit_length()
+
+
+@functools.lru_cache(maxsize=32)
+def program(bind: Any) -> Callable:
+  """`(params, batch, cache_rows_RT, last_B, slots, lead) -> Prefilled`, of one binder; jit adds a version per shape."""
+
+  @functools.partial(jax.jit, static_argnums=4)
+  def prefill(params, batch, cache_rows_RT, last_B, slots, lead=None):
+    model = bind(params)
+    ctx = model.context(batch, cache_rows_BT=cache_rows_RT)
+    cache = rows_lib.spread(rows_lib.behind(model.empty_cache(last_B.shape[0], slots), lead), ctx)
+    hidden_RTD, cache = model.decode(batch.tokens_BT, ctx, cache)
+    return Prefilled(rows_lib.spread(cache, ctx), hidden_RTD.reshape(-1, hidden_RTD.shape[-1])[last_B])
+
+  return prefill
+
+
+@functools.lru_cache(maxsize=32)
+def next_program(bind: Any) -> Callable:
+  """`(params, prefilled, batch, last_B) -> Prefilled`: the next piece of every row; one at -1 has ended. What there was
+  is donated."""
+
+  @functools.partial(jax.jit, donate_argnums=1)
+  def go_on(params, before, batch, last_B):
+    B, T = batch.tokens_BT.shape
+    model, places_BT = bind(params), jnp.arange(B * T, dtype=jnp.int32).reshape(B, T)
+    ctx = model.context(batch, cache_rows_BT=places_BT // T, branches_GT=places_BT)
+    hidden_BTD, cache = model.decode(batch.tokens_BT, ctx, before.cache)
+    last_BD = hidden_BTD.reshape(B * T, -1)[last_B].astype(before.last_BD.dtype)
+    return Prefilled(rows_lib.spread(cache, ctx), jnp.where(last_B[:, None] < 0, before.last_BD, last_BD))
+
+  return go_on
