@@ -58,8 +58,8 @@ def close(a, b, tolerance=1e-5):
     assert np.linalg.norm(x - y) <= tolerance * max(np.linalg.norm(x), 1e-6), name
 
 
-# Three of the groups by default: hooks before, around and behind the kernel, taps, and what stands in front.
-OFTEN = ("lora", "activations", "in front")
+# Two of the groups by default: hooks of a kernel, and what stands in front, which touches most.
+OFTEN = ("lora", "in front")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in OFTEN else pytest.mark.full) for n in GROUPS])

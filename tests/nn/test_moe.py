@@ -54,7 +54,11 @@ def test_dispatches_agree():
 
 @pytest.mark.parametrize(
   "sizes,dispatch",
-  [({"fsdp": 2, "expert": 4}, "sorted"), ({"fsdp": 4, "expert": 2}, "dense"), ({"fsdp": 4}, "sorted")],
+  [
+    ({"fsdp": 2, "expert": 4}, "sorted"),
+    ({"fsdp": 4, "expert": 2}, "dense"),
+    pytest.param({"fsdp": 4}, "sorted", marks=pytest.mark.full),
+  ],
   ids=str,
 )
 def test_experts_shard(sizes, dispatch):

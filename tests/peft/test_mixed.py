@@ -72,7 +72,7 @@ def test_packed_rows_of_all_adapters_equal_each_alone(models):
 
 
 @pytest.mark.parametrize(
-  "sizes", [pytest.param({}, marks=pytest.mark.full), {"data": 2, "fsdp": 2, "tensor": 2}], ids=["one", "sharded"]
+  "sizes", [{}, pytest.param({"data": 2, "fsdp": 2, "tensor": 2}, marks=pytest.mark.full)], ids=["one", "sharded"]
 )
 def test_decoded_and_scored_rows_equal_each_alone(models, sizes):
   base, alone, both = models

@@ -60,7 +60,7 @@ def straight(prepared, tmp_path_factory):
   return run
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.full)])
 def test_stopped_and_resumed_equals_straight_through(straight, tmp_path, how):
   run = tmp_path / "killed"
   process = start(run)
