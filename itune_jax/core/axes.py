@@ -22,6 +22,7 @@ MESH_AXES = ("data", "fsdp", "tensor", "sequence", "expert", "stage")
 
 LOGICAL_AXES = (
   "batch",
+  "rows",
   "length",
   "embed",
   "heads",
@@ -42,16 +43,17 @@ LOGICAL_AXES = (
 )
 
 # These choose their mesh axes first, wherever they stand.
-_FIRST = ("vocab_out", "act_vocab")
+_FIRST = ("vocab_out", "act_vocab", "heads", "kv_heads", "mlp")
 
 Rules = Mapping[str, tuple[str, ...]]
 
 # Parameters: fsdp along embed, tensor along the wide axis. Activations: batch over both data axes.
 # The adapter rank is never sharded: it is small, and both factors contract over it. `vocab_out` is the vocabulary of
 # the output projection, `loss_batch` and `act_vocab` lay out its logits: a table that gives `vocab_out` an axis of the
-# batch gathers hidden states instead of the projection.
+# batch gathers hidden states instead of the projection. `rows` are those of a cache.
 DEFAULT_RULES: Rules = {
   "batch": ("data", "fsdp"),
+  "rows": ("data", "fsdp"),
   "length": ("sequence",),
   "embed": ("fsdp",),
   "heads": ("tensor",),
@@ -73,7 +75,7 @@ def partition_spec(axes: Sequence[str | None], shape: Sequence[int], rules: Rule
   """The spec of an array whose trailing dimensions are named by `axes`.
 
   A dimension that its mesh axes do not divide stays replicated (3 key-value heads on 2 tensor shards), and a
-  mesh axis is used once: by `vocab_out` or `act_vocab`, else by the leftmost dimension that asks for it.
+  mesh axis is used once: by the wide dimension of a kernel or of logits, else by the leftmost that asks for it.
   """
   names = ("layers",) * (len(shape) - len(axes)) + tuple(axes)
   taken: set[str] = set()

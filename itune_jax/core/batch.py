@@ -123,6 +123,11 @@ class Ctx:
     sizes = {} if self.mesh is None else self.mesh.shape
     return math.prod(sizes.get(name, 1) for name in dict(self.rules).get(axis, ()))
 
+  @property
+  def logit_shards(self) -> tuple[int, int]:
+    """Over how many devices the rows and the vocabulary of logits are laid."""
+    return self.shards("loss_batch"), self.shards("act_vocab")
+
   def constrain(self, x, axes):
     """Pins the sharding of an activation; a no-op on one device."""
     if self.mesh is None or self.mesh.size == 1:

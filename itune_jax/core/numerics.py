@@ -101,20 +101,34 @@ def chunk_for(vocab: int) -> int:
   return max(1, CHUNK * WORDS // max(vocab, WORDS))
 
 
+def chunk_over(vocab: int, shards: tuple[int, int], chunk: int = 0) -> int:
+  """Positions projected at a time on all devices, over so many shards of the rows and of the vocabulary: each holds
+  no more logits than one alone would."""
+  return (chunk or chunk_for(vocab) * shards[1]) * shards[0]
+
+
 def span_of(B: int, T: int, chunk: int) -> int:
   """How many positions of each of B rows `chunked_losses` projects at a time."""
   return min(T, max(1, chunk // B))
 
 
 def chunked_losses(
-  project: Callable, hidden_BTD, targets_BT, weights_BT, *, chunk: int = 0, shards: int = 1, z_loss: float = 0.0
+  project: Callable,
+  hidden_BTD,
+  targets_BT,
+  weights_BT,
+  *,
+  chunk: int = 0,
+  shards: tuple[int, int] = (1, 1),
+  z_loss: float = 0.0,
 ):
   """Weighted cross-entropy of the positions that carry weight, a chunk of the vocabulary matmul at a time.
 
   Args:
     project: logits [..., V] of hidden states [..., D]. Differentiated through, closed-over weights included.
     hidden_BTD: final hidden states. targets_BT, weights_BT: next token and its weight.
-    chunk: positions projected at a time by each of `shards`, over its rows; 0 for `chunk_for` the vocabulary.
+    chunk: positions projected at a time by each shard of the rows; 0 for `chunk_for` the vocabulary.
+    shards: of the rows, and of the vocabulary: `Ctx.logit_shards`.
     z_loss: coefficient of (log-sum-exp)^2, weighted like the loss.
 
   Returns:
@@ -124,7 +138,7 @@ def chunked_losses(
   """
   B, T = targets_BT.shape
   shaped = lambda span: jax.ShapeDtypeStruct((B, span, hidden_BTD.shape[-1]), hidden_BTD.dtype)
-  span = span_of(B, T, (chunk or chunk_for(jax.eval_shape(project, shaped(1)).shape[-1])) * shards)
+  span = span_of(B, T, chunk_over(jax.eval_shape(project, shaped(1)).shape[-1], shards, chunk))
   example = shaped(span)
   # Only closed-over weights that are being differentiated are hoisted: a frozen head costs no dW.
   project, weights_of_head = jax.closure_convert(project, example)

@@ -27,6 +27,9 @@ _FREE = {
   *("send", "send-done", "recv", "recv-done"),
 }
 
+# Written in place: which operand holds what is new.
+_UPDATES = {"dynamic-update-slice": 1, "scatter": 2}
+
 
 class Array(NamedTuple):
   """A typed shape; `fast` when it lies in on-chip memory, not in HBM."""
@@ -181,8 +184,8 @@ class Program:
       made = line.arrays[:1] if line.op != "slice-start" else line.arrays[1:2] or line.arrays[:1]
       size = sum(a.nbytes for a in made)
       return size * (not (read[0] and read[0][0].fast)) + hbm(made)
-    if line.op == "dynamic-update-slice":
-      return 2 * hbm(read[1])
+    if line.op in _UPDATES:
+      return 2 * hbm(read[_UPDATES[line.op]])
     if line.op == "fusion":
       called = _CALLS.findall(line.rest)[0]
       reads, written = self._uses(called)
@@ -195,26 +198,31 @@ class Program:
     reads: dict[int, float] = {}
     lines = self._by_name[body]
     for line in lines.values():
-      if line.op != "parameter":
-        continue
-      users, names = [], {line.name}
-      for other in self._bodies[body]:
-        if names & set(other.operands):
-          if other.op == "bitcast":
+      if line.op == "parameter":
+        names, read = {line.name}, []
+        for other in self._bodies[body]:
+          places = [i for i, name in enumerate(other.operands) if name in names]
+          if places and other.op == "bitcast":
             names.add(other.name)
-          else:
-            users.append((other, names & set(other.operands[:1])))
-      slices = [user for user, first in users if user.op in ("dynamic-slice", "slice", "gather") and first]
-      updates = [user for user, first in users if user.op == "dynamic-update-slice" and first]
-      if users and len(slices) + len(updates) == len(users):
-        reads[int(line.rest)] = sum(user.arrays[0].nbytes for user in slices)
-    written = math.inf
+          elif places:
+            read.append(self._read_by(other, places))
+        if read:
+          reads[int(line.rest)] = sum(read)
     root = lines[self._roots[body]]
     while root.op == "bitcast":
       root = lines[root.operands[0]]
-    if root.op == "dynamic-update-slice":
-      written = sum(a.nbytes for a in self._arrays(body, root.operands[1]))
-    return reads, written
+    if root.op in _UPDATES:
+      return reads, sum(a.nbytes for a in self._arrays(body, root.operands[_UPDATES[root.op]]))
+    return reads, self._uses(_CALLS.findall(root.rest)[0])[1] if root.op == "fusion" else math.inf
+
+  def _read_by(self, line: Instruction, places: list[int]) -> float:
+    """Bytes that an instruction reads of an operand that stands at these places."""
+    if line.op == "fusion":
+      inside, _ = self._uses(_CALLS.findall(line.rest)[0])
+      return sum(inside.get(place, math.inf) for place in places)
+    if places == [0] and line.op in ("dynamic-slice", "slice", "gather"):
+      return line.arrays[0].nbytes
+    return 0.0 if places == [0] and line.op in _UPDATES else math.inf
 
   def _note(self, found, body: str, line: Instruction, turns: float, fused: bool) -> None:
     """Books a collective once, though its start, middle and end repeat it."""

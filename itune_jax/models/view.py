@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from itune_jax.core import axes as axes_lib
 from itune_jax.core import batch as batch_lib
+from itune_jax.dist import shard
 from itune_jax.nn import site
 from itune_jax.nn import stack
 from itune_jax.nn import tree as nn_tree
@@ -89,6 +90,15 @@ class Binder:
 
   def __call__(self, params) -> BoundModel:
     return BoundModel(self.skeleton.build(params), self)
+
+  def under(self, rules: axes_lib.Rules) -> "Binder":
+    """The binder of the same model laid out by other rules."""
+    return dataclasses.replace(self, rules=tuple((k, tuple(v)) for k, v in rules.items()))
+
+  def shardings(self, params) -> dict[str, Any]:
+    """Where every parameter lies by these rules; arrays or shapes in."""
+    axes = {name: found["axes"] for name, found in nn_tree.metadata(self.skeleton.build(params)).items()}
+    return shard.shardings(params, axes, dict(self.rules), self.mesh)
 
   def apart(self, params) -> tuple["Binder", dict[str, Any]]:
     """A binder and parameters of the same model whose layers run without a scan, each on arrays of its own."""

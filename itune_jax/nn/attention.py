@@ -89,6 +89,8 @@ class Attention(nnx.Module):
     q, k, v = self.tap_q(q, ctx), self.tap_k(k, ctx), self.tap_v(v, ctx)
     how = dict(scale=self.spec.scale or self.spec.head_dim**-0.5, softcap=self.spec.softcap)
     if cache is not None and (ctx.branches_GT is None or ctx.cache_rows_BT is not None):
+      if x_BTD.shape[1] == 1:  # what enters the cache lies as its rows do
+        k, v = (ctx.constrain(x, ("rows", None, "kv_heads", None)) for x in (k, v))
       cache = cache.write(layer, k, v, ctx.positions_BT, ctx.segments_BT != 0, ctx.cache_rows_BT)
     if self.spec.prefix_lm and ctx.prefix_BT is not None:
       out, lse = kernels.dense(q, k, v, _prefix_sees(ctx, window), **how)
@@ -96,8 +98,7 @@ class Attention(nnx.Module):
       attend = ring.packed if ring.applies(ctx, x_BTD.shape[1]) else kernels.packed
       out, lse = attend(q, k, v, ctx.segments_BT, ctx, window=window, **how)
     else:
-      k_BKHS, v_BKSH = cache.read(layer)
-      out, lse = kernels.cached(q, k_BKHS, v_BKSH, ctx.positions_BT, cache.positions_BS, window=window, **how)
+      out, lse = _over_cache(q, ctx, cache, layer, window=window, **how)
     if cache is not None and ctx.branches_GT is not None:
       out, lse = kernels.merge(out, lse, *_before(q, ctx, cache, layer, window=window, **how))
     how["window"] = window
@@ -123,6 +124,14 @@ class Attention(nnx.Module):
       return q, k, v
     flat = (lambda x: x) if self.spec.qk_norm == "head" else (lambda x: x.reshape(*x.shape[:2], -1))
     return self.q_norm(flat(q)).reshape(q.shape), self.k_norm(flat(k)).reshape(k.shape), v
+
+
+def _over_cache(q_BTNH, ctx, cache, layer, **how):
+  """Attention of one token a row: queries go to where the rows of the cache lie, and results come back."""
+  k_BKHS, v_BKSH = cache.read(layer)
+  q_BTNH = ctx.constrain(q_BTNH, ("rows", None, "act_heads", None))
+  out, lse = kernels.cached(q_BTNH, k_BKHS, v_BKSH, ctx.positions_BT, cache.positions_BS, **how)
+  return ctx.constrain(out, ("batch", None, "act_heads", None)), ctx.constrain(lse, ("batch", None, "act_heads"))
 
 
 def _before(q_BTNH, ctx, cache, layer, **how):

@@ -53,7 +53,7 @@ class Sft:
       batch.targets_BT,
       weights_BT,
       chunk=self.chunk,
-      shards=ctx.shards("loss_batch"),
+      shards=ctx.logit_shards,
       z_loss=self.z_loss,
     )
     trained_BT = (weights_BT != 0).astype(jnp.float32)

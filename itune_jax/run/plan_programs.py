@@ -24,6 +24,7 @@ from itune_jax.run import runtime
 from itune_jax.run import specs
 from itune_jax.run import train as train_lib
 from itune_jax.sampling import branches as branches_lib
+from itune_jax.sampling import one_token
 from itune_jax.sampling import prefill as prefill_lib
 from itune_jax.sampling import rows as rows_lib
 from itune_jax.sampling import score as score_lib
@@ -32,6 +33,7 @@ from itune_jax.train import step as step_lib
 
 GIB = 2**30
 CHOICES = 4, 16  # continuations of a context, and tokens of each, that `choices` is planned for
+ROUND = 64  # tokens of a row between two refills, for `decode`
 
 
 class Model(NamedTuple):
@@ -120,8 +122,7 @@ def train(model: Model) -> Step:
   # Forward, the gradient of inputs, and of trained weights: two operations each.
   useful = 6.0 * trained + 4.0 * frozen
   parts = {"trained": model.trainable, "optimizer": state.opt_state, "frozen": model.frozen}
-  # As the objective does: its chunk is for each shard of the loss's rows.
-  turns = _loss_turns(batch.tokens_BT.shape, chunk_of(model) * model.shards("loss_batch"))
+  turns = _loss_turns(model, batch.tokens_BT.shape, run.objective.chunk)
   return _step(model, fn, (state, model.frozen, batch), parts, useful, turns)
 
 
@@ -129,7 +130,7 @@ def score(model: Model) -> Step:
   """Log-likelihoods of PACKING's rows."""
   packing = model.run.packing
   batch = _batch(model, (packing.rows, packing.row_length))
-  given, turns = (model.params, batch), _loss_turns(batch.tokens_BT.shape, numerics.chunk_for(model.cfg.vocab))
+  given, turns = (model.params, batch), _loss_turns(model, batch.tokens_BT.shape)
   return _step(model, score_lib.program(model.binder), given, {"weights": model.params}, _forward(model), turns)
 
 
@@ -160,24 +161,26 @@ def choices(model: Model) -> Step:
   behind = _batch(model, (shards, length)), number(jnp.int32, rows, each * tokens)
   given = (model.params, before.cache, before.last_BD, first, *behind)
   parts = {"weights": model.params, "cache": before.cache}
-  turns = _loss_turns((shards, length), numerics.chunk_for(model.cfg.vocab))
+  turns = _loss_turns(model, (shards, length))
   step = _step(model, branches_lib.program(model.binder), given, parts, _forward(model), turns)
   return step._replace(facts=step.facts | {"positions_per_step": rows * each * tokens})
 
 
 def decode(model: Model) -> Step:
-  """One new token for each of PACKING's rows behind a cache of their length."""
-  packing, params = model.run.packing, model.params
-  shapes = rows_lib.empty_program(model.binder).eval_shape(params, packing.rows, packing.row_length, 2, False)
+  """A round of ROUND tokens for each of PACKING's rows behind a cache of their length."""
+  packing, binder = model.run.packing, one_token.laid_out(model.binder, model.params)
+  where = binder.shardings(model.params)
+  params = {n: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where[n]) for n, x in model.params.items()}
+  shapes = rows_lib.empty_program(binder).eval_shape(params, packing.rows, packing.row_length, 2, False)
   whole = lambda x: model.shaped(x.dtype, x.shape, *[None] * len(x.shape))
   cache = _laid_out(model, shapes.cache)
   state = jax.tree.map(whole, shapes._replace(cache=None, keys_B=None))._replace(cache=cache, keys_B=shapes.keys_B)
   number = lambda dtype, *shape: model.shaped(dtype, shape, *[None] * len(shape))
   sampling = rows_lib.Sampling(number(jnp.float32), number(jnp.float32), number(jnp.int32, 2))
   given = (params, state, number(jnp.int32), sampling)
-  loop = rows_lib.loop_program(model.binder)
-  step = _step(model, loop, given, {"weights": params, "cache": cache}, _forward(model), 1)
-  return step._replace(facts=step.facts | {"positions_per_step": packing.rows})
+  loop = rows_lib.loop_program(binder)
+  step = _step(model, loop, given, {"weights": params, "cache": cache}, _forward(model), ROUND)
+  return step._replace(facts=step.facts | {"positions_per_step": packing.rows * ROUND})
 
 
 PROGRAMS = {
@@ -233,14 +236,15 @@ def gib_a_chip(shapes: Any) -> float:
 
 
 def chunk_of(model: Model) -> int:
-  """Positions that the objective projects onto the vocabulary at a time."""
-  return model.run.objective.chunk or numerics.chunk_for(model.cfg.vocab)
+  """Positions that the objective projects onto the vocabulary at a time, for each shard of the rows."""
+  return numerics.chunk_over(model.cfg.vocab, (1, model.shards("act_vocab")), model.run.objective.chunk)
 
 
-def _loss_turns(shape: tuple[int, ...], chunk: int) -> int:
+def _loss_turns(model: Model, shape: tuple[int, ...], chunk: int = 0) -> int:
   """Turns of the loop over chunks of the vocabulary matmul, when every position counts."""
   *_, rows, length = shape
-  return -(-length // numerics.span_of(rows, length, chunk))
+  shards = model.shards("loss_batch"), model.shards("act_vocab")
+  return -(-length // numerics.span_of(rows, length, numerics.chunk_over(model.cfg.vocab, shards, chunk)))
 
 
 def _batch(model: Model, shape: tuple[int, ...], stacked: bool = False) -> batch_lib.Batch:

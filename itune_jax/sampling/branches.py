@@ -189,9 +189,11 @@ def program(bind: Any) -> Callable:
     model = bind(params)
 
     def losses(hidden, targets, weights, ctx=None):
-      _, nll, hit = numerics.chunked_losses(lambda h: model.project(h, ctx), hidden, targets, weights)
+      own = functools.partial(model.project, ctx=ctx)
+      _, nll, hit = numerics.chunked_losses(own, hidden, targets, weights, shards=at.logit_shards)
       return nll, hit
 
+    at = batch_lib.Ctx(None, None, mesh=bind.mesh, rules=bind.rules)
     targets_GC = jnp.asarray(first.targets_GC)
     last_GCD = jnp.broadcast_to(last_GD[:, None], (*targets_GC.shape, last_GD.shape[-1]))
     found = [losses(last_GCD, targets_GC, jnp.asarray(first.weights_GC))]

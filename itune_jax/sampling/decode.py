@@ -18,6 +18,7 @@ import numpy as np
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import rng
+from itune_jax.sampling import one_token as one_token_lib
 from itune_jax.sampling import prefill
 from itune_jax.sampling import rows as rows_lib
 
@@ -71,7 +72,7 @@ def generate(
   adapters: the number of each prompt's adapter, where several ride on one base (`peft.mixed`). limits: of each prompt's
   new tokens, below `max_new_tokens`.
 
-  one_token: what `for_one_token` gave for these parameters, where it is kept from call to call.
+  one_token: what `one_token.prepare` gave for these parameters, where it is kept from call to call.
 
   Raises InputError when a prompt leaves no room for a new token in `max_length` positions, or is empty.
   """
@@ -84,7 +85,7 @@ def generate(
   front = _in_common(prompts) if cuts and adapters is None else 0
   lead = _lead(bind, params, prompts[0][:front]) if front else None
   given = _Given(bind, params, [p[front:] for p in prompts], decode, images, adapters, room, lead, cuts)
-  loop_bind, loop_params = one_token or for_one_token(bind, params)
+  loop_bind, loop_params = one_token or one_token_lib.prepare(bind, params)
   loop, admit = rows_lib.loop_program(loop_bind), rows_lib.admit_program(loop_bind)
   stops = jnp.asarray(sorted(set(stop_ids)) or [-1], jnp.int32)
   how = rows_lib.Sampling(jnp.float32(decode.temperature), jnp.float32(decode.top_p), stops)
@@ -219,11 +220,3 @@ def _lead(bind: Any, params: Any, tokens: Sequence[int]) -> Any:
   else:
     cache, _ = prefill.whole(bind, params, prefill.pack_prompts([tokens], [None], None, n, n, P), P)
   return rows_lib.lead_program(bind)(cache)
-
-
-def for_one_token(bind: Any, params: Any) -> tuple[Any, Any]:
-  """The binder and parameters that `loop_program` is fastest on. On CPU they are a second copy of the layers.
-
-  There, cutting a layer out of a stack takes as long as using it for one token. Prompts do not mind.
-  """
-  return bind.apart(params) if bind.mesh.devices.flat[0].platform == "cpu" else (bind, params)

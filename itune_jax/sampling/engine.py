@@ -8,6 +8,7 @@ from typing import Any
 from itune_jax.core import axes as axes_lib
 from itune_jax.dist import shard
 from itune_jax.sampling import decode as decode_lib
+from itune_jax.sampling import one_token
 from itune_jax.sampling import score
 
 
@@ -23,7 +24,7 @@ class Engine:
 
   @functools.cached_property
   def _one_token(self) -> tuple[Any, Any]:
-    return decode_lib.for_one_token(self.bind, self.params)
+    return one_token.prepare(self.bind, self.params)
 
   def with_params(self, params: Any) -> "Engine":
     """The same functions on other arrays."""

@@ -68,7 +68,7 @@ def slots_for(length: int) -> int:
 
 def cache_axes(x: Any) -> tuple[str | None, ...]:
   """How an array of a cache lies on the mesh: keys and values, or positions."""
-  return ("batch", "kv_heads", None, None) if x.ndim >= 4 else ("batch", None)
+  return ("rows", "kv_heads", None, None) if x.ndim >= 4 else ("rows", None)
 
 
 def spread(cache, ctx):

@@ -140,7 +140,11 @@ def program(bind: Any) -> Callable:
     ctx = model.context(batch)
     hidden_BTD, _ = model.hidden(batch.tokens_BT, ctx)
     _, nll_BT, hit_BT = numerics.chunked_losses(
-      lambda h: model.project(h, ctx), hidden_BTD, batch.targets_BT, batch.weights_BT.astype(jnp.float32)
+      lambda h: model.project(h, ctx),
+      hidden_BTD,
+      batch.targets_BT,
+      batch.weights_BT.astype(jnp.float32),
+      shards=ctx.logit_shards,
     )
     return shard.everywhere((nll_BT, hit_BT), bind.mesh)
 

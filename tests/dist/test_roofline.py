@@ -54,6 +54,53 @@ def test_a_scan_counts_as_its_unrolled_loop_and_as_the_formula(where):
     assert counts[0].hbm_bytes < 3 * programs[1].cost_analysis()["bytes accessed"]
 
 
+NESTED = """HloModule m
+
+%slice (p0: f32[32,8,8], p1: s32[]) -> f32[8,8] {
+  %p0 = f32[32,8,8]{2,1,0} parameter(0)
+  %p1 = s32[] parameter(1)
+  %c = s32[] constant(0)
+  %ds = f32[1,8,8]{2,1,0} dynamic-slice(%p0, %p1, %c, %c), dynamic_slice_sizes={1,8,8}
+  ROOT %b = f32[8,8]{1,0} bitcast(%ds)
+}
+
+%product (q0: f32[32,8,8], q1: s32[], q2: f32[4,8]) -> f32[4,8] {
+  %q0 = f32[32,8,8]{2,1,0} parameter(0)
+  %q1 = s32[] parameter(1)
+  %q2 = f32[4,8]{1,0} parameter(2)
+  %w = f32[8,8]{1,0} fusion(%q0, %q1), kind=kLoop, calls=%slice
+  ROOT %dot = f32[4,8]{1,0} dot(%q2, %w), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+
+%put (a: f32[64,8], b: f32[64,8]) -> f32[64,8] {
+  ROOT %b = f32[64,8]{1,0} parameter(1)
+}
+
+%enter (r0: f32[64,8], r1: s32[4,1], r2: f32[4,8]) -> f32[64,8] {
+  %r0 = f32[64,8]{1,0} parameter(0)
+  %r1 = s32[4,1]{1,0} parameter(1)
+  %r2 = f32[4,8]{1,0} parameter(2)
+  ROOT %sc = f32[64,8]{1,0} scatter(%r0, %r1, %r2), to_apply=%put
+}
+
+ENTRY %main (w: f32[32,8,8], i: s32[], x: f32[4,8], store: f32[64,8], at: s32[4,1]) -> f32[64,8] {
+  %w = f32[32,8,8]{2,1,0} parameter(0)
+  %i = s32[] parameter(1)
+  %x = f32[4,8]{1,0} parameter(2)
+  %store = f32[64,8]{1,0} parameter(3)
+  %at = s32[4,1]{1,0} parameter(4)
+  %y = f32[4,8]{1,0} fusion(%w, %i, %x), kind=kOutput, calls=%product
+  ROOT %out = f32[64,8]{1,0} fusion(%store, %at, %y), kind=kCustom, calls=%enter
+}
+"""
+
+
+def test_what_is_sliced_or_written_in_place_inside_fusions_counts_as_that_part():
+  sliced = 8 * 8 * 4 + 4 + 2 * 4 * 8 * 4  # a layer of the stack, its number, x and y
+  written = 4 * 4 + 2 * 4 * 8 * 4  # places, and rows read and written
+  assert hlo.Program(NESTED).counts().hbm_bytes == sliced + written
+
+
 def test_groups_are_read_however_they_are_written():
   mesh_form = "mesh['axis_0'=4,'axis_1'=2] {'axis_0'}"
   turned = "mesh['axis_0'=2,'axis_1'=4], device_ids=([4,2]T(1,0)) {'axis_1'}"

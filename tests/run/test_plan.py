@@ -54,7 +54,7 @@ def test_programs_of_the_evaluators_compile(program, capsys):
   recipe = ("--gin_file=recipes/llama_tiny.gin", "--gin_file=mesh/v5e_16.gin", "--gin.feed.Packing.rows=8")
   found = plan(capsys, *recipe, "--topology=v5e:2x2", f"--program={program}")
   assert found["program"] == program and found["fits"] and found["step_s"] > 0 and found["gib_per_chip"]["weights"] > 0
-  assert found["positions_per_step"] == {"decode": 8, "choices": 8 * 4 * 16}.get(program, 8 * 256)
+  assert found["positions_per_step"] == {"decode": 8 * 64, "choices": 8 * 4 * 16}.get(program, 8 * 256)
 
 
 @pytest.fixture

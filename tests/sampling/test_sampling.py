@@ -16,6 +16,7 @@ from itune_jax.peft import prompt as prompt_lib
 from itune_jax.peft import reft
 from itune_jax.peft import vera
 from itune_jax.sampling import decode as decode_lib
+from itune_jax.sampling import one_token
 from itune_jax.sampling import policy
 from itune_jax.sampling import prefill
 from itune_jax.sampling import rows as rows_lib
@@ -141,9 +142,26 @@ def test_sharded_decoding_gives_the_same_tokens(model):
   assert [o.tokens for o in run(there, prompts, mesh=mesh, params=params)] == [o.tokens for o in run(model, prompts)]
 
 
+@pytest.mark.parametrize("share", [2**30, 0], ids=["copies", "parts"])
+def test_decoding_is_laid_out_for_one_token_a_row(share, model, monkeypatch):
+  """Small models lie whole where training sharded them over the batch's axes; of others, wide axes are cut."""
+  monkeypatch.setattr(one_token, "SHARE", share)
+  mesh = tiny.mesh(8, data=2, fsdp=2, tensor=2)
+  there = tiny.attach(tiny.base(mesh), lora.Lora(rank=4), the_mesh=mesh)
+  params = {n: jax.device_put(np.asarray(model.params[n]), v.sharding) for n, v in there.params.items()}
+  bind = one_token.laid_out(tiny.binder(there.module, mesh), params)
+  where = bind.shardings(params)
+  up, value = where["blocks/mlp/up/kernel"].spec, where["blocks/attn/v/kernel"].spec
+  wide = ("tensor", "fsdp") if share == 0 else ("tensor",)
+  assert up == jax.P(None, None, wide) and dict(bind.rules)["batch"] == (("data",) if share == 0 else ("data", "fsdp"))
+  assert value[2] in ("tensor", ("tensor",)), "key-value heads stay with the cache's"
+  prompts = [*PROMPTS, PROMPTS[0]]
+  assert [o.tokens for o in run(there, prompts, mesh=mesh, params=params)] == [o.tokens for o in run(model, prompts)]
+
+
 def test_a_new_temperature_compiles_nothing(model):
   run(model, PROMPTS[:4], temperature=0.5)
-  loop = rows_lib.loop_program(decode_lib.for_one_token(tiny.binder(model.module), model.params)[0])
+  loop = rows_lib.loop_program(one_token.prepare(tiny.binder(model.module), model.params)[0])
   before = loop._cache_size()
   run(model, PROMPTS[:4], temperature=0.9, top_p=0.7, seed=3)
   assert loop._cache_size() == before
