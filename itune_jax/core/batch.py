@@ -64,7 +64,7 @@ class Batch:
     "branches_GT",
     "aux",
   ),
-  meta_fields=("mesh", "rules", "dtype"),
+  meta_fields=("goes_on", "mesh", "rules", "dtype"),
 )
 @dataclasses.dataclass(frozen=True)
 class Ctx:
@@ -74,9 +74,9 @@ class Ctx:
   embeddings (NEFTune). `bank` holds arrays that adapters of all layers share. `cache_rows_BT` is set by a
   packed prefill: the row of the cache that each position belongs to. `images` and `adapters_BT` are those of the
   batch. `layer` is the number of the layer inside a stack. `lead` are keys [L, K, H, P] and values [L, K, P, H] of
-  learned tokens in front that every segment sees. `branches_GT` is set where segments continue rows of a cache: of
-  every row G of the cache, the places in the flattened batch of what continues it (behind the last place where there
-  is no more). They stand side by side and leave the cache as it is, unless `cache_rows_BT` says where they enter it.
+  learned tokens in front that every segment sees. `branches_GT` is set where segments continue rows of a cache side
+  by side and leave it as it is: of every row G of the cache, the places in the flattened batch of what continues it
+  (behind the last place where there is no more). With `goes_on` each row of the batch continues its row of the cache.
   `aux` is where adapters of a layer leave sums beside the layer's own, None where nobody asks for them. `mesh` and
   `rules` are static.
   """
@@ -94,6 +94,7 @@ class Ctx:
   lead: Any = None
   branches_GT: Any = None
   aux: dict[str, Any] | None = None
+  goes_on: bool = False
   mesh: Mesh | None = None
   rules: tuple[tuple[str, tuple[str, ...]], ...] = tuple(axes_lib.DEFAULT_RULES.items())
   dtype: Any = jnp.float32
@@ -107,6 +108,11 @@ class Ctx:
     """What this call is compiled for: "cpu", "tpu", "gpu"."""
     name = jax.default_backend() if self.mesh is None else self.mesh.devices.flat[0].platform
     return "gpu" if name in ("cuda", "rocm") else name
+
+  @property
+  def is_behind(self) -> bool:
+    """Whether what runs, several tokens of a row, stands behind what rows of a cache hold."""
+    return self.goes_on or self.branches_GT is not None
 
   def at_layer(self, layer) -> "Ctx":
     """The context of one layer of a stack: its own key, so that no two layers drop the same units."""

@@ -194,7 +194,7 @@ class Decoder(nnx.Module):
   def hidden(self, tokens_BT, ctx, cache: cache_lib.Cache | None = None) -> tuple[Any, Any, dict[str, Any]]:
     """Final hidden states [B, T, D] after the last norm, the cache, and sums over the layers."""
     ctx = ctx.replace(bank=self.bank, positions_BT=self.positions(ctx.positions_BT, ctx))
-    if cache is not None and ctx.branches_GT is None:
+    if cache is not None and not ctx.is_behind:
       cache = cache.mark(ctx.positions_BT, ctx.segments_BT != 0, ctx.cache_rows_BT)
     if self.lead.adapters:
       ctx, cache = self._led(ctx, cache, tokens_BT)
@@ -208,10 +208,8 @@ class Decoder(nnx.Module):
       return self.norm(pipeline.run(self.blocks, x_BTD, ctx, tables, per_layer=per_layer, remat=self.remat)), None, {}
     tables = self._tables(ctx, cached=cache is not None and tokens_BT.shape[1] == 1)
     x_BTD, cache, aux = stack.run(self.blocks, x_BTD, ctx, tables, per_layer=per_layer, cache=cache, remat=self.remat)
-    if (
-      cache is not None and ctx.branches_GT is not None and ctx.cache_rows_BT is not None
-    ):  # until now no layer was to see them there
-      cache = cache.mark(ctx.positions_BT, ctx.segments_BT != 0, ctx.cache_rows_BT)
+    if cache is not None and ctx.goes_on:  # until now no layer was to see them there
+      cache = cache.mark(ctx.positions_BT, ctx.segments_BT != 0)
     return self.norm(x_BTD), cache, aux
 
   def _led(self, ctx, cache: Any, tokens_BT) -> tuple[Any, Any]:
@@ -219,7 +217,7 @@ class Decoder(nnx.Module):
     they see nothing but themselves."""
     if pipeline.applies(ctx, cache, tokens_BT.shape[0]):
       raise errors.InputError("learned tokens in front of the input do not run on a mesh with a stage axis")
-    if cache is not None and (tokens_BT.shape[1] == 1 or ctx.branches_GT is not None):
+    if cache is not None and (tokens_BT.shape[1] == 1 or ctx.is_behind):
       return ctx.replace(lead=cache.lead), cache
     x_1PD = jnp.asarray(self.lead(None, ctx))[None].astype(ctx.dtype)
     at_1P = jnp.arange(x_1PD.shape[1], dtype=jnp.int32)[None]

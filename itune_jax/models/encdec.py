@@ -140,15 +140,15 @@ class DecoderBlock(nnx.Module):
       parts, rows = given.parts, ctx.cache_rows_BT
       cache = dataclasses.replace(
         cache,
-        target=cache.target.write(layer, *target, parts.target_positions_BT, parts.target_segments_BT != 0, rows),
-        source=cache.source.write(layer, *source, given.positions_BT, parts.source_segments_BT != 0, rows),
+        target=cache.target.write(layer, *target, parts.target_positions_BT, parts.target_segments_BT != 0, rows, ctx),
+        source=cache.source.write(layer, *source, given.positions_BT, parts.source_segments_BT != 0, rows, ctx),
       )
     return x_BTD + y_BTD, cache
 
   def _next(self, x_BTD, ctx, given, cache, layer):
     h_BTD = self.attn_norm(x_BTD)
     k, v = self.attn.k(h_BTD, ctx), self.attn.v(h_BTD, ctx)
-    target = cache.target.write(layer, k, v, given.positions_BT, ctx.segments_BT != 0)
+    target = cache.target.write(layer, k, v, given.positions_BT, ctx.segments_BT != 0, ctx=ctx)
     x_BTD += self.attn.cached(h_BTD, ctx, target, layer, given.positions_BT, given.bias_BNTS)
     anywhere_BT = jnp.full_like(given.positions_BT, 2**30)  # a target sees all of its source
     x_BTD += self.cross.cached(self.cross_norm(x_BTD), ctx, cache.source, layer, anywhere_BT)

@@ -78,8 +78,8 @@ class Attention(nnx.Module):
     self.mix = site.Tap("attn_mix", width={"kv_heads": K, "head_dim": H})
 
   def __call__(self, x_BTD, ctx, tables, cache=None, layer=None, window=None):
-    """Returns (y_BTD, cache). With a cache, T > 1 are prompts that start empty rows of it (or continue them:
-    `ctx.branches_GT`), T = 1 continues each row.
+    """Returns (y_BTD, cache). With a cache, T > 1 are prompts that start empty rows of it (or stand behind
+    them: `ctx.is_behind`), T = 1 continues each row.
 
     tables: of the rotation, or None. window: how many positions a query sees, itself included; None for all.
     """
@@ -88,19 +88,20 @@ class Attention(nnx.Module):
       q, k = rope_lib.rotate(q, tables), rope_lib.rotate(k, tables)
     q, k, v = self.tap_q(q, ctx), self.tap_k(k, ctx), self.tap_v(v, ctx)
     how = dict(scale=self.spec.scale or self.spec.head_dim**-0.5, softcap=self.spec.softcap)
-    if cache is not None and (ctx.branches_GT is None or ctx.cache_rows_BT is not None):
+    if cache is not None and ctx.branches_GT is None:
       if x_BTD.shape[1] == 1:  # what enters the cache lies as its rows do
         k, v = (ctx.constrain(x, ("rows", None, "kv_heads", None)) for x in (k, v))
-      cache = cache.write(layer, k, v, ctx.positions_BT, ctx.segments_BT != 0, ctx.cache_rows_BT)
+      cache = cache.write(layer, k, v, ctx.positions_BT, ctx.segments_BT != 0, ctx.cache_rows_BT, ctx)
     if self.spec.prefix_lm and ctx.prefix_BT is not None:
       out, lse = kernels.dense(q, k, v, _prefix_sees(ctx, window), **how)
-    elif cache is None or x_BTD.shape[1] > 1 or ctx.branches_GT is not None:
+    elif cache is None or x_BTD.shape[1] > 1 or ctx.is_behind:
       attend = ring.packed if ring.applies(ctx, x_BTD.shape[1]) else kernels.packed
       out, lse = attend(q, k, v, ctx.segments_BT, ctx, window=window, **how)
     else:
       out, lse = _over_cache(q, ctx, cache, layer, window=window, **how)
-    if cache is not None and ctx.branches_GT is not None:
-      out, lse = kernels.merge(out, lse, *_before(q, ctx, cache, layer, window=window, **how))
+    if cache is not None and ctx.is_behind:
+      before = _before if ctx.goes_on else _before_branches
+      out, lse = kernels.merge(out, lse, *before(q, ctx, cache, layer, window=window, **how))
     how["window"] = window
     if ctx.lead is not None:
       k_KHP, v_KPH = (jax.lax.dynamic_index_in_dim(store, ctx.layer, keepdims=False) for store in ctx.lead)
@@ -135,6 +136,12 @@ def _over_cache(q_BTNH, ctx, cache, layer, **how):
 
 
 def _before(q_BTNH, ctx, cache, layer, **how):
+  """Attention of rows over what their rows of the cache hold. Their own keys are there too, but not marked yet."""
+  k_BKHS, v_BKSH = cache.read(layer)
+  return kernels.in_blocks(q_BTNH, k_BKHS, v_BKSH, ctx.positions_BT, cache.positions_BS, **how)
+
+
+def _before_branches(q_BTNH, ctx, cache, layer, **how):
   """Attention of branches over their rows of the cache: queries are laid out row by row for it, and back."""
   k_GKHS, v_GKSH = cache.read(layer)
   spread = lambda x, fill: jnp.take(x.reshape(-1, *x.shape[2:]), ctx.branches_GT, axis=0, mode="fill", fill_value=fill)

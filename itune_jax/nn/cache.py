@@ -6,11 +6,17 @@ so prompts of different length need no left padding. Keys are stored transposed:
 reads them where they are.
 """
 
+from collections.abc import Callable
 import dataclasses
 import functools
+import math
+from typing import Any
 
 import jax
+from jax.sharding import PartitionSpec
 import jax.numpy as jnp
+
+from itune_jax.core import axes as axes_lib
 
 
 @functools.partial(
@@ -80,19 +86,30 @@ class Cache:
     slots = jnp.where(valid_BT, positions_BT % self.slots, self.slots)
     return dataclasses.replace(self, positions_BS=self.positions_BS.at[rows, slots].set(positions_BT, mode="drop"))
 
-  def write(self, layer, k_BTKH, v_BTKH, positions_BT, valid_BT, rows_BT=None) -> "Cache":
-    """Stores keys and values of one layer; positions that are not valid are dropped."""
-    rows = jnp.arange(positions_BT.shape[0])[:, None] if rows_BT is None else rows_BT
+  def write(self, layer, k_BTKH, v_BTKH, positions_BT, valid_BT, rows_BT=None, ctx=None) -> "Cache":
+    """Stores keys and values of one layer; positions that are not valid are dropped.
+
+    ctx: of a mesh where rows of the batch lie with the rows of the cache that they fill: each device writes its own.
+    """
+    here = jnp.arange(positions_BT.shape[0])[:, None] if rows_BT is None else rows_BT
+    rows = jnp.broadcast_to(here, positions_BT.shape)
     slots = jnp.where(valid_BT, positions_BT % self.slots, self.slots)
-    if isinstance(self.k_LBKHS, tuple):
-      set_k = lambda store, x: _swapped(store, layer, store[layer].at[rows, :, :, slots].set(x, mode="drop"))
-      set_v = lambda store, x: _swapped(store, layer, store[layer].at[rows, :, slots].set(x, mode="drop"))
-    else:
-      set_k = lambda store, x: store.at[layer, rows, :, :, slots].set(x, mode="drop")
-      set_v = lambda store, x: store.at[layer, rows, :, slots].set(x, mode="drop")
-    dtype = jax.tree.leaves(self.k_LBKHS)[0].dtype
-    k_LBKHS, v_LBKSH = set_k(self.k_LBKHS, k_BTKH.astype(dtype)), set_v(self.v_LBKSH, v_BTKH.astype(dtype))
-    return dataclasses.replace(self, k_LBKHS=k_LBKHS, v_LBKSH=v_LBKSH)
+    apart = isinstance(self.k_LBKHS, tuple)
+    all_k: Any = self.k_LBKHS
+    all_v: Any = self.v_LBKSH
+    stores = (all_k[layer], all_v[layer]) if apart else (all_k, all_v)
+    new = tuple(x.astype(store.dtype) for x, store in zip((k_BTKH, v_BTKH), stores, strict=True))
+
+    def put(stores, new, rows, slots, lead):
+      every = slice(None)
+      k = stores[0].at[(*lead, rows, every, every, slots)].set(new[0], mode="drop")
+      return k, stores[1].at[(*lead, rows, every, slots)].set(new[1], mode="drop")
+
+    lead = () if apart else (jnp.asarray(layer),)
+    k, v = _by_rows(put, ctx, stores, new, ("rows", None, "kv_heads", None), rows, slots, lead)
+    if apart:
+      k, v = _swapped(all_k, layer, k), _swapped(all_v, layer, v)
+    return dataclasses.replace(self, k_LBKHS=k, v_LBKSH=v)
 
   def read(self, layer):
     """(k_BKHS, v_BKSH) of one layer, a Python number when the layers have arrays of their own."""
@@ -101,15 +118,46 @@ class Cache:
     pick = lambda store: jax.lax.dynamic_index_in_dim(store, layer, keepdims=False)
     return pick(self.k_LBKHS), pick(self.v_LBKSH)
 
-  def insert(self, row, other: "Cache") -> "Cache":
-    """Replaces one row by the only row of a cache of the same size (a refilled slot of a batch)."""
-    put = lambda store, x, axis: jax.lax.dynamic_update_slice_in_dim(store, x.astype(store.dtype), row, axis)
-    return Cache(
-      put(self.k_LBKHS, other.k_LBKHS, 1),
-      put(self.v_LBKSH, other.v_LBKSH, 1),
-      put(self.positions_BS, other.positions_BS, 0),
-      other.lead,
-    )
+  def entered(self, new: "Cache", rows_R, ctx=None) -> "Cache":
+    """Rows replaced by those of a cache of no more slots; a number behind the last drops one.
+
+    ctx: of a mesh where rows lie with those that they replace.
+    """
+    new = new.widened(self.slots)
+    apart = isinstance(self.k_LBKHS, tuple)
+    of = lambda cache: tuple(tuple(c) if apart else c for c in (cache.k_LBKHS, cache.v_LBKSH))
+    lead = () if apart else (slice(None),)
+
+    def put(stores, new, rows_R):
+      return jax.tree.map(lambda old, x: old.at[(*lead, rows_R)].set(x.astype(old.dtype), mode="drop"), stores, new)
+
+    k, v = _by_rows(put, ctx, of(self), of(new), ("rows", "kv_heads", None, None), jnp.asarray(rows_R))
+    return Cache(k, v, self.positions_BS.at[rows_R].set(new.positions_BS, mode="drop"), new.lead)
+
+
+def _by_rows(put: Callable, ctx: Any, stores, new, new_axes, rows, *more) -> Any:
+  """`put(stores, new, rows, *more)`. On a mesh that cuts rows every device does it for its own, and holds what goes
+  there: left to itself, the partitioner would bring everything everywhere. more: cut like rows, scalars excepted."""
+  if ctx is None or ctx.mesh is None or ctx.mesh.size == 1:
+    return put(stores, new, rows, *more)
+  mesh, rules = ctx.mesh, dict(ctx.rules)
+  spec = lambda axes: lambda x: axes_lib.partition_spec(axes, x.shape, rules, mesh)
+  where, of_new = jax.tree.map(spec(("rows", "kv_heads", None, None)), stores), jax.tree.map(spec(new_axes), new)
+  by_row = lambda x: PartitionSpec(axes) if x.ndim else PartitionSpec()
+  axes = tuple(a for a in rules["rows"] if mesh.shape.get(a, 1) > 1)
+  store, value = jax.tree.leaves(stores)[0], jax.tree.leaves(new)[0]
+  shards, at = math.prod(mesh.shape[a] for a in axes), store.ndim - 4
+  staged = at and jax.tree.leaves(where)[0][0] is not None  # layers on several stages: their numbers are not local
+  if not axes or staged or store.shape[at] % shards or value.shape[value.ndim - 4] % shards:
+    return put(stores, new, rows, *more)
+
+  def local(stores, new, rows, *more):
+    held = jax.tree.leaves(stores)[0].shape[at]
+    own = rows - jax.lax.axis_index(axes) * held
+    return put(stores, new, jnp.where((own >= 0) & (own < held), own, held), *more)  # behind the last: dropped
+
+  specs = (where, of_new, by_row(rows), *jax.tree.map(by_row, more))
+  return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=where, check_vma=False)(stores, new, rows, *more)
 
 
 def _swapped(arrays: tuple[jax.Array, ...], i: int, new: jax.Array) -> tuple[jax.Array, ...]:

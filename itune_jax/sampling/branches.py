@@ -51,21 +51,28 @@ def score(
   for at, size in zip(batches, _sizes([[groups[i] for i in at] for at in batches], shards), strict=True):
     members = [groups[i] for i in at]
     own = None if members[0].adapter is None else [g.adapter for g in members]
-    cache, last_GD = _contexts(bind, params, [g.context for g in members], own, size, shards)
-    first, behind = _first(members, size), _behind(members, size, shards, own)
+    (cache, last_GD), rows = _contexts(bind, params, [g.context for g in members], own, size, shards)
+    first, behind = _first(members, rows, size), _behind(members, rows, size, shards, own)
     batch, places_GT = behind or (None, None)
     nll, hit = jax.device_get(program(bind)(params, cache, last_GD, first, batch, places_GT))
-    for row, i in enumerate(at):
-      found[i] = list(_read(groups[i], row, first, behind, nll, hit))
+    for k, i in enumerate(at):
+      found[i] = list(_read(groups[i], rows[k], first, behind, nll, hit))
     progress(sum(len(g.continuations) for g in members))
   return [found[i] for i in range(len(groups))]
 
 
-def _contexts(bind, params, contexts, own, size: "Size", shards: int) -> prefill.Prefilled:
+def _contexts(bind, params, contexts, own, size: "Size", shards: int) -> tuple[prefill.Prefilled, dict[int, int]]:
+  """The cache of these contexts, and the row of each."""
+  held = _held(list(map(len, contexts)), size.rows, shards)
+  rows = prefill.places(held, size.rows)
   if max(map(len, contexts)) > prefill.CHUNK and bind(params).can_share:
-    return prefill.in_pieces(bind, params, contexts, own, size.rows, size.slots)
-  packed = prefill.pack_prompts(contexts, [None] * len(contexts), own, size.rows, shards, size.tokens)
-  return prefill.whole(bind, params, packed, size.slots)
+    return prefill.in_pieces(bind, params, contexts, own, held, size.rows, size.slots), rows
+  packed = prefill.pack_prompts(contexts, [None] * len(contexts), own, held, size.rows, size.tokens)
+  return prefill.whole(bind, params, packed, size.slots), rows
+
+
+def _held(lengths: Sequence[int], rows: int, shards: int) -> list[list[int]]:
+  return prefill.spread_out(lengths, [rows // shards] * shards)
 
 
 def _batches(groups, tokens: int, rows: int):
@@ -108,10 +115,12 @@ def _size(members: Sequence[Group], shards: int) -> Size:
   contexts = [len(g.context) for g in members]
   lengths = [len(c) - 1 for g in members for c in g.continuations if len(c) > 1]
   longest = max(sum(len(c) - 1 for c in g.continuations) for g in members)
+  rows = prefill.rows_for(len(members), shards)
+  tokens = prefill.longest(contexts, _held(contexts, rows, shards))
   return Size(
-    prefill.rows_for(len(members), shards),
+    rows,
     rows_lib.slots_for(max(contexts)),
-    pack.shortest(contexts, shards, BUCKET),
+    -(-tokens // BUCKET) * BUCKET,
     max(len(g.continuations) for g in members),
     pack.shortest(lengths, shards, BUCKET) if lengths else 0,
     -(-longest // STEP) * STEP,
@@ -125,15 +134,15 @@ class First(NamedTuple):
   weights_GC: np.ndarray
 
 
-def _first(members, size: Size) -> First:
+def _first(members, rows: dict[int, int], size: Size) -> First:
   first = First(np.zeros((size.rows, size.first), np.int32), np.zeros((size.rows, size.first), np.float32))
-  for row, group in enumerate(members):
+  for k, group in enumerate(members):
     for c, continuation in enumerate(group.continuations):
-      first.targets_GC[row, c], first.weights_GC[row, c] = continuation[0], 1
+      first.targets_GC[rows[k], c], first.weights_GC[rows[k], c] = continuation[0], 1
   return first
 
 
-def _behind(members, size: Size, shards: int, own) -> tuple[batch_lib.Batch, np.ndarray] | None:
+def _behind(members, rows: dict[int, int], size: Size, shards: int, own) -> tuple[batch_lib.Batch, np.ndarray] | None:
   """All tokens but the first, which those before them predict: a segment each; and the places [G, T] in the flattened
   rows of what continues each context, one continuation behind the other. None where there is nothing."""
   if not size.behind:
@@ -161,7 +170,7 @@ def _behind(members, size: Size, shards: int, own) -> tuple[batch_lib.Batch, np.
       at += len(tokens)
   filled = [0] * size.rows
   for i, (g, tokens, _) in enumerate(items):  # in the order of the continuations, as `_read` expects
-    places_GT[g, filled[g] : filled[g] + len(tokens)] = starts[i] + np.arange(len(tokens))
+    places_GT[rows[g], filled[g] : filled[g] + len(tokens)] = starts[i] + np.arange(len(tokens))
     filled[g] += len(tokens)
   return dataclasses.replace(batch, adapters_BT=own_BT), places_GT
 

@@ -9,6 +9,7 @@ keys, so its text is the same in any company.
 import collections
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -101,9 +102,10 @@ def generate(
       size = (decode.batch, decode.max_new_tokens, adapters is not None)
       state = rows_lib.with_room(loop_bind, loop_params, state, slots, *size, lead)
       for group in given.groups(members):
-        rows, free = free[: len(group)], free[len(group) :]
-        state = admit(loop_params, state, given.prefilled(group, rows), how)
-        holders = [group[rows.index(row)] if row in rows else i for row, i in enumerate(holders)]
+        entering, rows = given.entering(group, [row for row, holder in enumerate(holders) if holder is None])
+        state = admit(loop_params, state, entering, how)
+        for row, i in zip(rows, group, strict=True):
+          holders[row] = i
     enough = holders.count(None) + max(1, decode.batch // REFILL) if waiting else decode.batch
     state = loop(loop_params, state, min(enough, decode.batch), how)
     texts = jax.device_get(rows_lib.texts_program(loop_bind)(state))
@@ -158,48 +160,75 @@ class _Given:
   def _is_long(self, i: int) -> bool:
     return self.cuts and len(self.prompts[i]) > prefill.CHUNK
 
-  def prefilled(self, members: Sequence[int], rows: Sequence[int]) -> rows_lib.Entering:
-    """Prompts that enter these rows. Of equal ones the first is prefilled, for all of them."""
-    places: dict[Any, int] = {}
-    froms = [places.setdefault(self._what(i), len(places)) for i in members]
-    firsts = [members[froms.index(place)] for place in range(len(places))]
-    cache, last_BD = self._run(firsts)
-    few = last_BD.shape[0]
-    fill = lambda values, value: np.asarray([*values, *[value] * (few - len(members))], np.int32)
-    if len(firsts) < len(members):
-      few = self._count(members)
-      cache, last_BD = rows_lib.repeat_program(self.bind)(cache, last_BD, fill(froms, 0))
+  def entering(self, members: Sequence[int], free: Sequence[int]) -> tuple[rows_lib.Entering, list[int]]:
+    """Prompts that enter free rows, and which. Of equal ones the first is prefilled, for all of them."""
+    firsts = {self._what(i): i for i in reversed(members)}
+    unique = [i for i in members if firsts[self._what(i)] == i]
+    by_shard = self._by_shard(free)
+    once = len(unique) == len(members)
+    rooms = [len(rows) if once else len(unique) for rows in by_shard]
+    held = prefill.spread_out([len(self.prompts[i]) for i in unique], rooms)
+    (cache, last_BD), at = self._run(unique, held)
+    if not once:
+      place, held = {i: at[k] for k, i in enumerate(unique)}, self._in_turn(free[: len(members)], by_shard)
+      at = prefill.places(held, self._count(held))
+      froms_R = self._by_row(at, [place[firsts[self._what(i)]] for i in members], self._count(held), 0)
+      cache, last_BD = rows_lib.repeat_program(self.bind)(cache, last_BD, froms_R)
+    rows = {i: by_shard[shard][k] for shard, row in enumerate(held) for k, i in enumerate(row)}
+    fill = functools.partial(self._by_row, at, count=last_BD.shape[0])
     key = rng.named(rng.root(self.decode.seed), "sample")
-    keys = jnp.stack([rng.named(key, i) for i in [*members, *members[-1:] * (few - len(members))]])
-    rows_R = fill(rows, self.decode.batch)  # those behind are dropped
-    lengths_R = fill((self.front + len(self.prompts[i]) for i in members), 1)
-    limits_R = fill((self.limits[i] for i in members), 1)
-    return rows_lib.Entering(cache, last_BD, rows_R, lengths_R, limits_R, keys, self._own(members, few))
+    keys = jnp.stack([rng.named(key, int(i)) for i in fill(members, value=0)])
+    entering = rows_lib.Entering(
+      cache,
+      last_BD,
+      fill([rows[k] for k in range(len(members))], value=self.decode.batch),  # a row behind the last is dropped
+      fill([self.front + len(self.prompts[i]) for i in members], value=1),
+      fill([self.limits[i] for i in members], value=1),
+      keys,
+      None if self.adapters is None else fill([self.adapters[i] for i in members], value=0),
+    )
+    return entering, [rows[k] for k in range(len(members))]
 
-  def _run(self, members: Sequence[int]) -> prefill.Prefilled:
-    """The cache of these prompts, all of them different."""
-    bind, prompts = self.bind, [self.prompts[i] for i in members]
-    shards, slots = prefill.shards(bind), rows_lib.slots_for(max(map(len, prompts)))
+  def _run(self, members: Sequence[int], held: Sequence[Sequence[int]]) -> tuple[prefill.Prefilled, dict[int, int]]:
+    """The cache of these prompts, all of them different, and the row of each."""
+    bind, prompts, count = self.bind, [self.prompts[i] for i in members], self._count(held)
+    slots = rows_lib.slots_for(max(map(len, prompts)))
+    own = None if self.adapters is None else [self.adapters[i] for i in members]
+    at = prefill.places(held, count)
     if self._is_long(members[0]):
-      rows = prefill.rows_for(len(members), shards)
-      return prefill.in_pieces(bind, self.params, prompts, self._own(members, rows), rows, slots, self.lead)
+      count = prefill.rows_for(max(map(len, held)) * len(held), len(held))
+      at = prefill.places(held, count)
+      return prefill.in_pieces(bind, self.params, prompts, own, held, count, slots, self.lead), at
     images = [self.images[i] if self.images else None for i in members]
-    packed = prefill.pack_prompts(prompts, images, self._own(members, len(members)), self._count(members), shards)
-    return prefill.whole(bind, self.params, packed, slots, self.lead)
+    return prefill.whole(
+      bind, self.params, prefill.pack_prompts(prompts, images, own, held, count), slots, self.lead
+    ), at
 
-  def _count(self, members: Sequence[int]) -> int:
+  def _by_shard(self, free: Sequence[int]) -> list[list[int]]:
+    """Free rows by the shard that they lie on; where rows are on none of their own, an even part for each."""
+    shards = prefill.shards(self.bind)
+    each, rest = divmod(self.decode.batch, shards)
+    on = lambda k, row: k % shards if rest else row // each
+    return [[row for k, row in enumerate(free) if on(k, row) == shard] for shard in range(shards)]
+
+  def _in_turn(self, rows: Sequence[int], by_shard: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Numbers of members by shard, where each takes the next of these rows."""
+    return [[k for k, row in enumerate(rows) if row in own] for own in by_shard]
+
+  def _by_row(self, at: dict[int, int], values: Sequence[int], count: int, value: int) -> np.ndarray:
+    """Members' values [R] by the rows of the cache that they fill; `value` where there is none."""
+    found = np.full(count, value, np.int32)
+    found[[at[k] for k in range(len(values))]] = values
+    return found
+
+  def _count(self, held: Sequence[Sequence[int]]) -> int:
     """Rows for so many: those that enter at a time, or more. Fewer would be other shapes to compile, and hold nothing
     large."""
-    return prefill.rows_for(max(len(members), self.decode.batch // REFILL), prefill.shards(self.bind))
+    return prefill.rows_for(max(max(map(len, held)) * len(held), self.decode.batch // REFILL), len(held))
 
   def _what(self, i: int) -> Any:
     """All that the prefill of a prompt depends on."""
     return tuple(self.prompts[i]), id(self.images[i]) if self.images else None, self.adapters and self.adapters[i]
-
-  def _own(self, members: Sequence[int], count: int) -> np.ndarray | None:
-    if self.adapters is None:
-      return None
-    return np.asarray([*(self.adapters[i] for i in members), *[0] * (count - len(members))], np.int32)
 
 
 def _in_common(prompts: Sequence[Sequence[int]]) -> int:
@@ -215,8 +244,9 @@ def _in_common(prompts: Sequence[Sequence[int]]) -> int:
 def _lead(bind: Any, params: Any, tokens: Sequence[int]) -> Any:
   """Keys [L, K, H, P] and values [L, K, P, H] of what stands in front of all rows."""
   P, n = len(tokens), prefill.shards(bind)
+  held = [[0], *[[] for _ in range(n - 1)]]
   if P > prefill.CHUNK:
-    cache, _ = prefill.in_pieces(bind, params, [tokens], None, n, P)
+    cache, _ = prefill.in_pieces(bind, params, [tokens], None, held, n, P)
   else:
-    cache, _ = prefill.whole(bind, params, prefill.pack_prompts([tokens], [None], None, n, n, P), P)
+    cache, _ = prefill.whole(bind, params, prefill.pack_prompts([tokens], [None], None, held, n, P), P)
   return rows_lib.lead_program(bind)(cache)

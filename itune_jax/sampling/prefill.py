@@ -1,6 +1,7 @@
 """Prompts into a cache: packed rows of whole prompts, and longer ones a piece at a time.
 
-Prompts are packed as training rows are: no position is spent on padding to the longest. One longer than `CHUNK` runs
+Prompts are packed as training rows are: no position is spent on padding to the longest. Each runs on the shard that
+its row of the cache lies on, so that keys and values are written where they are made. One longer than `CHUNK` runs
 in pieces behind its own keys (chunked prefill, Agrawal et al. 2023), so that activations never grow with its length.
 """
 
@@ -33,29 +34,52 @@ class Packed(NamedTuple):
 
   batch: batch_lib.Batch
   cache_rows_RT: np.ndarray
-  last_B: np.ndarray  # where each prompt's last token stands, in the flattened rows
+  last_B: np.ndarray  # where the last token of each row of the cache stands, in the flattened rows; -1 for none
 
 
-def pack_prompts(prompts, images, own, batch: int, shards: int, row_length: int = 0) -> Packed:
-  """Prompts in `shards` packed rows of this length, or twice as long as often as it takes: few shapes to compile. It
-  begins at 32 positions for each of `batch` prompts, at `CHUNK` at most, unless said otherwise."""
+def spread_out(lengths: Sequence[int], rooms: Sequence[int]) -> list[list[int]]:
+  """Numbers of prompts by shard, which has room for so many: longest first, each to where the fewest positions are."""
+  held: list[list[int]] = [[] for _ in rooms]
+  load = [0] * len(rooms)
+  for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+    shard = min((s for s, room in enumerate(rooms) if len(held[s]) < room), key=lambda s: load[s])
+    held[shard].append(i)
+    load[shard] += lengths[i]
+  return held
+
+
+def longest(lengths: Sequence[int], held: Sequence[Sequence[int]]) -> int:
+  """Positions of the fullest shard."""
+  return max(sum(lengths[i] for i in row) for row in held)
+
+
+def places(held: Sequence[Sequence[int]], rows: int) -> dict[int, int]:
+  """The row of a cache of `rows` that each prompt fills: one that lies on the prompt's shard."""
+  each = rows // len(held)
+  return {i: shard * each + k for shard, row in enumerate(held) for k, i in enumerate(row)}
+
+
+def pack_prompts(prompts, images, own, held: Sequence[Sequence[int]], rows: int, row_length: int = 0) -> Packed:
+  """Prompts in a packed row for each shard, of this length or twice as long as often as it takes: few shapes to
+  compile. It begins at 32 positions for each of the cache's `rows`, at `CHUNK` at most, unless said otherwise."""
   lengths = list(map(len, prompts))
-  row_length = row_length or max(BUCKET, min(CHUNK, 32 * batch // shards))
-  while row_length < max(lengths) or len(rows := pack.best_fit_decreasing(lengths, row_length)) > shards:
+  row_length = row_length or max(BUCKET, min(CHUNK, 32 * rows // len(held)))
+  while row_length < longest(lengths, held):
     row_length *= 2
-  rows += [[]] * (shards - len(rows))
   # A prompt of n tokens is n positions: pad the shifted target that fill() expects.
   item = lambda i: pack.Item(np.asarray([*prompts[i], 0], np.int32), np.zeros(lengths[i] + 1, np.float32), images[i])
-  filled = pack.fill([[item(i) for i in row] for row in rows], row_length)
-  cache_rows, last_B = np.zeros(filled.tokens_BT.shape, np.int32), np.zeros(batch, np.int32)
-  for r, row in enumerate(rows):
+  batch = pack.fill([[item(i) for i in row] for row in held], row_length)
+  cache_rows, last_B = np.zeros(batch.tokens_BT.shape, np.int32), np.full(rows, -1, np.int32)
+  numbers, place = np.zeros(batch.tokens_BT.shape, np.int32), places(held, rows)
+  for r, row in enumerate(held):
+    cache_rows[r] = r * (rows // len(held))
     at = 0
     for i in row:
-      cache_rows[r, at : at + lengths[i]] = i
+      here = slice(at, at + lengths[i])
+      cache_rows[r, here], numbers[r, here] = place[i], 0 if own is None else own[i]
       at += lengths[i]
-      last_B[i] = r * row_length + at - 1
-  filled = filled if own is None else dataclasses.replace(filled, adapters_BT=np.asarray(own, np.int32)[cache_rows])
-  return Packed(filled, cache_rows, last_B)
+      last_B[place[i]] = r * row_length + at - 1
+  return Packed(batch if own is None else dataclasses.replace(batch, adapters_BT=numbers), cache_rows, last_B)
 
 
 def whole(bind: Any, params: Any, packed: Packed, slots: int, lead: Any = None) -> Prefilled:
@@ -64,32 +88,33 @@ def whole(bind: Any, params: Any, packed: Packed, slots: int, lead: Any = None) 
   return program(bind)(params, batch, packed.cache_rows_RT, packed.last_B, slots, lead)
 
 
-def in_pieces(bind, params, prompts: Sequence[Sequence[int]], own, rows: int, slots: int, lead=None) -> Prefilled:
+def in_pieces(bind, params, prompts: Sequence[Sequence[int]], own, held, rows: int, slots: int, lead=None) -> Prefilled:
   """The same for long prompts, a row each: what is over a multiple of `CHUNK`, then so much at a time."""
-  over = [(len(p) - 1) % CHUNK + 1 for p in prompts]
+  place, lengths = places(held, rows), list(map(len, prompts))
+  over = [(n - 1) % CHUNK + 1 for n in lengths]
   length = max(BUCKET, 1 << (max(over) - 1).bit_length())
-  pieces = [_piece(prompts, [0] * len(prompts), over, own, rows, length, _front(lead))]
-  for begins in range(0, max(n - first for n, first in zip(map(len, prompts), over, strict=True)), CHUNK):
-    starts = [first + begins for first in over]
-    pieces.append(_piece(prompts, starts, [s + CHUNK for s in starts], own, rows, CHUNK, _front(lead)))
-  first = pieces[0]
+  own_B = None if own is None else np.zeros(rows, np.int32)
+  if own_B is not None:
+    own_B[[place[i] for i in range(len(prompts))]] = own
+  piece = functools.partial(_piece, prompts, place, own_B, rows, _front(lead))
+  first = piece([0] * len(prompts), over, length)
   done = program(bind)(params, first.batch, first.cache_rows_RT, first.last_B, slots, lead)
-  for piece in pieces[1:]:
-    done = next_program(bind)(params, done, piece.batch, piece.last_B)
+  for begins in range(0, max(n - first for n, first in zip(lengths, over, strict=True)), CHUNK):
+    more = piece([n + begins for n in over], [n + begins + CHUNK for n in over], CHUNK)
+    done = next_program(bind)(params, done, more.batch, more.last_B)
   return done
 
 
-def _piece(prompts, starts, ends, own, rows: int, length: int, front: int) -> Packed:
+def _piece(prompts, place, own_B, rows: int, front: int, starts, ends, length: int) -> Packed:
   """Tokens from start to end of each prompt, one to a row; `last_B` is -1 where a row has none."""
   batch = pack.fill([[]] * rows, length)
   rows_BT = np.broadcast_to(np.arange(rows, dtype=np.int32)[:, None], (rows, length))
   last_B = np.full(rows, -1, np.int32)
-  for b, (prompt, start, end) in enumerate(zip(prompts, starts, ends, strict=True)):
-    tokens = prompt[start:end]
+  for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+    tokens, b = prompts[i][start:end], place[i]
     batch.tokens_BT[b, : len(tokens)], batch.segments_BT[b, : len(tokens)] = tokens, 1
     batch.positions_BT[b, : len(tokens)] = front + start + np.arange(len(tokens))
     last_B[b] = b * length + len(tokens) - 1 if tokens else -1
-  own_B = None if own is None else np.asarray([*own, *[0] * (rows - len(own))], np.int32)
   return Packed(batch if own_B is None else dataclasses.replace(batch, adapters_BT=own_B[rows_BT]), rows_BT, last_B)
 
 
@@ -130,10 +155,8 @@ def next_program(bind: Any) -> Callable:
 
   @functools.partial(jax.jit, donate_argnums=1)
   def go_on(params, before, batch, last_B):
-    B, T = batch.tokens_BT.shape
-    model, places_BT = bind(params), jnp.arange(B * T, dtype=jnp.int32).reshape(B, T)
-    ctx = model.context(batch, cache_rows_BT=places_BT // T, branches_GT=places_BT)
-    hidden_BTD, cache = model.decode(batch.tokens_BT, ctx, before.cache)
+    model, (B, T) = bind(params), batch.tokens_BT.shape
+    hidden_BTD, cache = model.decode(batch.tokens_BT, ctx := model.context(batch, goes_on=True), before.cache)
     last_BD = hidden_BTD.reshape(B * T, -1)[last_B].astype(before.last_BD.dtype)
     return Prefilled(rows_lib.spread(cache, ctx), jnp.where(last_B[:, None] < 0, before.last_BD, last_BD))
 

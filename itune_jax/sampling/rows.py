@@ -165,7 +165,7 @@ def admit_program(bind: Any) -> Callable:
     said = Texts(*(jnp.zeros((at.shape[0], *x.shape[1:]), x.dtype) for x in texts))
     token_R, said = _say(model, new.last_RD, new.keys_R, new.limits_R, said, sampling)
     return Rows(
-      spread(_entered(state.cache, new.cache, at), _context(model)),
+      spread(_entered(state.cache, new.cache, at, ctx := _context(model)), ctx),
       put(state.token_B, token_R),
       put(state.lengths_B, new.lengths_R),
       put(state.limits_B, new.limits_R),
@@ -231,28 +231,10 @@ def _each(fn: Callable, cache: Any) -> Any:
   return jax.tree.map(lambda x: fn(x) if _is_cache(x) else x, cache, is_leaf=_is_cache)
 
 
-def _entered(cache: Any, new: Any, rows_R) -> Any:
+def _entered(cache: Any, new: Any, rows_R, ctx) -> Any:
   """Caches, and what else a model keeps by row, with some rows replaced by those of smaller ones."""
 
   def enter(old, value):
-    return _placed(old, value, rows_R) if _is_cache(old) else old.at[rows_R].set(value, mode="drop")
+    return old.entered(value, rows_R, ctx) if _is_cache(old) else old.at[rows_R].set(value, mode="drop")
 
   return jax.tree.map(enter, cache, new, is_leaf=_is_cache)
-
-
-def _placed(cache: cache_lib.Cache, new: cache_lib.Cache, rows_R) -> cache_lib.Cache:
-  """A cache with the rows of one of no more slots in places of its own."""
-  new = new.widened(cache.slots)
-
-  def layers(old, value):
-    if not isinstance(old, tuple):
-      return old.at[:, rows_R].set(value.astype(old.dtype), mode="drop")
-    return tuple(x.at[rows_R].set(value[i].astype(x.dtype), mode="drop") for i, x in enumerate(old))
-
-  return dataclasses.replace(
-    cache,
-    k_LBKHS=layers(cache.k_LBKHS, new.k_LBKHS),
-    v_LBKSH=layers(cache.v_LBKSH, new.v_LBKSH),
-    positions_BS=cache.positions_BS.at[rows_R].set(new.positions_BS, mode="drop"),
-    lead=new.lead,
-  )
