@@ -131,8 +131,10 @@ class Ctx:
 
   @property
   def logit_shards(self) -> tuple[int, int]:
-    """Over how many devices the rows and the vocabulary of logits are laid."""
-    return self.shards("loss_batch"), self.shards("act_vocab")
+    """Over how many devices the rows and the vocabulary of logits are laid; an axis of both is the vocabulary's."""
+    both = set(dict(self.rules).get("loss_batch", ())) & set(dict(self.rules).get("act_vocab", ()))
+    again = math.prod((self.mesh.shape if self.mesh else {}).get(axis, 1) for axis in both)
+    return self.shards("loss_batch") // again, self.shards("act_vocab")
 
   def constrain(self, x, axes):
     """Pins the sharding of an activation; a no-op on one device."""

@@ -103,8 +103,8 @@ def chunk_for(vocab: int) -> int:
 
 def chunk_over(vocab: int, shards: tuple[int, int], chunk: int = 0) -> int:
   """Positions projected at a time on all devices, over so many shards of the rows and of the vocabulary: each holds
-  no more logits than one alone would."""
-  return (chunk or chunk_for(vocab) * shards[1]) * shards[0]
+  no more logits than one alone would. A vocabulary that its shards do not divide lies whole on each."""
+  return (chunk or chunk_for(vocab) * (shards[1] if vocab % shards[1] == 0 else 1)) * shards[0]
 
 
 def span_of(B: int, T: int, chunk: int) -> int:

@@ -27,8 +27,8 @@ _FREE = {
   *("send", "send-done", "recv", "recv-done"),
 }
 
-# Written in place: which operand holds what is new.
-_UPDATES = {"dynamic-update-slice": 1, "scatter": 2}
+# Written in place: where what is new begins among so many operands.
+_UPDATES = {"dynamic-update-slice": lambda n: slice(1, 2), "scatter": lambda n: slice(n // 2 + 1, n)}
 
 
 class Array(NamedTuple):
@@ -185,7 +185,7 @@ class Program:
       size = sum(a.nbytes for a in made)
       return size * (not (read[0] and read[0][0].fast)) + hbm(made)
     if line.op in _UPDATES:
-      return 2 * hbm(read[_UPDATES[line.op]])
+      return 2 * sum(map(hbm, read[_UPDATES[line.op](len(read))]))
     if line.op == "fusion":
       called = _CALLS.findall(line.rest)[0]
       reads, written = self._uses(called)
@@ -212,7 +212,8 @@ class Program:
     while root.op == "bitcast":
       root = lines[root.operands[0]]
     if root.op in _UPDATES:
-      return reads, sum(a.nbytes for a in self._arrays(body, root.operands[_UPDATES[root.op]]))
+      new = root.operands[_UPDATES[root.op](len(root.operands))]
+      return reads, sum(a.nbytes for name in new for a in self._arrays(body, name))
     return reads, self._uses(_CALLS.findall(root.rest)[0])[1] if root.op == "fusion" else math.inf
 
   def _read_by(self, line: Instruction, places: list[int]) -> float:

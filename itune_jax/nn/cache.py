@@ -118,46 +118,54 @@ class Cache:
     pick = lambda store: jax.lax.dynamic_index_in_dim(store, layer, keepdims=False)
     return pick(self.k_LBKHS), pick(self.v_LBKSH)
 
-  def entered(self, new: "Cache", rows_R, ctx=None) -> "Cache":
-    """Rows replaced by those of a cache of no more slots; a number behind the last drops one.
+  def entered(self, new: "Cache", from_R, rows_R, ctx=None) -> "Cache":
+    """Rows replaced by some of a cache of no more slots; a number behind the last drops one.
 
-    ctx: of a mesh where rows lie with those that they replace.
+    ctx: of a mesh where both rows lie together, and their numbers with them.
     """
     new = new.widened(self.slots)
     apart = isinstance(self.k_LBKHS, tuple)
     of = lambda cache: tuple(tuple(c) if apart else c for c in (cache.k_LBKHS, cache.v_LBKSH))
     lead = () if apart else (slice(None),)
 
-    def put(stores, new, rows_R):
-      return jax.tree.map(lambda old, x: old.at[(*lead, rows_R)].set(x.astype(old.dtype), mode="drop"), stores, new)
+    def put(stores, new, rows_R, from_R):
+      put_one = lambda old, x: old.at[(*lead, rows_R)].set(x[(*lead, from_R)].astype(old.dtype), mode="drop")
+      return jax.tree.map(put_one, stores, new)
 
-    k, v = _by_rows(put, ctx, of(self), of(new), ("rows", "kv_heads", None, None), jnp.asarray(rows_R))
-    return Cache(k, v, self.positions_BS.at[rows_R].set(new.positions_BS, mode="drop"), new.lead)
+    k, v = _by_rows(put, ctx, of(self), of(new), ("rows", "kv_heads", None, None), jnp.asarray(rows_R), from_R=from_R)
+    positions_BS = self.positions_BS.at[rows_R].set(new.positions_BS[from_R], mode="drop")
+    return Cache(k, v, positions_BS, new.lead)
 
 
-def _by_rows(put: Callable, ctx: Any, stores, new, new_axes, rows, *more) -> Any:
+def _by_rows(put: Callable, ctx: Any, stores, new, new_axes, rows, *more, from_R=None) -> Any:
   """`put(stores, new, rows, *more)`. On a mesh that cuts rows every device does it for its own, and holds what goes
-  there: left to itself, the partitioner would bring everything everywhere. more: cut like rows, scalars excepted."""
+  there: left to itself, the partitioner would bring everything everywhere. more: cut like rows, scalars excepted.
+  from_R: rows of what is new, handed on behind the others."""
+  froms = () if from_R is None else (jnp.asarray(from_R),)
   if ctx is None or ctx.mesh is None or ctx.mesh.size == 1:
-    return put(stores, new, rows, *more)
+    return put(stores, new, rows, *more, *froms)
   mesh, rules = ctx.mesh, dict(ctx.rules)
   spec = lambda axes: lambda x: axes_lib.partition_spec(axes, x.shape, rules, mesh)
   where, of_new = jax.tree.map(spec(("rows", "kv_heads", None, None)), stores), jax.tree.map(spec(new_axes), new)
-  by_row = lambda x: PartitionSpec(axes) if x.ndim else PartitionSpec()
   axes = tuple(a for a in rules["rows"] if mesh.shape.get(a, 1) > 1)
-  store, value = jax.tree.leaves(stores)[0], jax.tree.leaves(new)[0]
-  shards, at = math.prod(mesh.shape[a] for a in axes), store.ndim - 4
-  staged = at and jax.tree.leaves(where)[0][0] is not None  # layers on several stages: their numbers are not local
-  if not axes or staged or store.shape[at] % shards or value.shape[value.ndim - 4] % shards:
-    return put(stores, new, rows, *more)
+  along = lambda entry: (entry,) if isinstance(entry, str) else entry or ()
+  # Cut by all axes of rows, and no stages of layers: else numbers are not local.
+  cut = lambda spec: along(spec[len(spec) - 4]) == axes and not any(spec[: len(spec) - 4])
+  shards = math.prod(mesh.shape[a] for a in axes)
+  if not axes or not all(map(cut, jax.tree.leaves((where, of_new)))) or len(rows) % shards:
+    return put(stores, new, rows, *more, *froms)
 
-  def local(stores, new, rows, *more):
-    held = jax.tree.leaves(stores)[0].shape[at]
-    own = rows - jax.lax.axis_index(axes) * held
-    return put(stores, new, jnp.where((own >= 0) & (own < held), own, held), *more)  # behind the last: dropped
+  def local(stores, new, rows, froms, *more):
+    at = jax.lax.axis_index(axes)
+    mine = lambda numbers, of: numbers - at * jax.tree.leaves(of)[0].shape[-4]
+    own, held = mine(rows, stores), jax.tree.leaves(stores)[0].shape[-4]
+    own = jnp.where((own >= 0) & (own < held), own, held)  # behind the last: dropped
+    return put(stores, new, own, *more, *(mine(x, new) for x in froms))
 
-  specs = (where, of_new, by_row(rows), *jax.tree.map(by_row, more))
-  return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=where, check_vma=False)(stores, new, rows, *more)
+  by_row = lambda x: PartitionSpec(axes) if x.ndim else PartitionSpec()
+  in_specs = (where, of_new, by_row(rows), jax.tree.map(by_row, froms), *jax.tree.map(by_row, more))
+  run = jax.shard_map(local, mesh=mesh, in_specs=in_specs, out_specs=where, check_vma=False)
+  return run(stores, new, rows, froms, *more)
 
 
 def _swapped(arrays: tuple[jax.Array, ...], i: int, new: jax.Array) -> tuple[jax.Array, ...]:

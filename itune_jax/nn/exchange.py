@@ -23,8 +23,8 @@ def applies(ctx, experts: int, tokens: int) -> bool:
   size = lambda axis: 1 if ctx.mesh is None else ctx.mesh.shape.get(axis, 1)
   if ctx.mesh is None or AXIS not in ctx.mesh.shape or ctx.mesh.size == 1:
     return False
-  # Inside, weights are whole along the other axes: without experts to spread, a tensor axis is worth more.
-  if size(AXIS) == 1 and size("tensor") > 1:
+  # Inside, weights are whole along the other axes: without experts to spread, cutting each is worth more.
+  if size(AXIS) == 1 and ctx.shards("act_mlp") > 1:
     return False
   return experts % size(AXIS) == 0 and tokens % _shards(ctx) == 0
 

@@ -140,13 +140,13 @@ def in_front(q_BTNH, k_KHP, v_KPH, ctx, **how):
 def in_blocks(q_BTNH, k_BKHS, v_BKSH, q_positions_BT, k_positions_BS, **how):
   """As `cached`, a block of queries at a time where the scores would be large."""
   (B, T), S = q_BTNH.shape[:2], v_BKSH.shape[2]
-  if T % QUERY_BLOCK or T == QUERY_BLOCK or B * T * S <= SCORES:
-    return cached(q_BTNH, k_BKHS, v_BKSH, q_positions_BT, k_positions_BS, **how)
 
   @jax.checkpoint  # backwards, too, the scores of one block exist at a time
   def one(given):
     return cached(given[0], k_BKHS, v_BKSH, given[1], k_positions_BS, **how)
 
+  if T % QUERY_BLOCK or T == QUERY_BLOCK or B * T * S <= SCORES:
+    return one((q_BTNH, q_positions_BT))
   cut = lambda x: jnp.moveaxis(x.reshape(B, -1, QUERY_BLOCK, *x.shape[2:]), 1, 0)
   out, lse = jax.lax.map(one, (cut(q_BTNH), cut(q_positions_BT)))
   whole = lambda x: jnp.moveaxis(x, 0, 1).reshape(B, T, *x.shape[3:])

@@ -173,7 +173,7 @@ def decode(model: Model) -> Step:
   params = {n: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where[n]) for n, x in model.params.items()}
   shapes = rows_lib.empty_program(binder).eval_shape(params, packing.rows, packing.row_length, 2, False)
   whole = lambda x: model.shaped(x.dtype, x.shape, *[None] * len(x.shape))
-  cache = _laid_out(model, shapes.cache)
+  cache = _laid_out(shapes.cache, binder)
   state = jax.tree.map(whole, shapes._replace(cache=None, keys_B=None))._replace(cache=cache, keys_B=shapes.keys_B)
   number = lambda dtype, *shape: model.shaped(dtype, shape, *[None] * len(shape))
   sampling = rows_lib.Sampling(number(jnp.float32), number(jnp.float32), number(jnp.int32, 2))
@@ -204,12 +204,15 @@ def _prefilled(model: Model) -> prefill_lib.Prefilled:
   packing = model.run.packing
   made = prefill_lib.program(model.binder).eval_shape(*_prompts(model, (packing.rows, packing.row_length)))
   last_BD = model.shaped(made.last_BD.dtype, made.last_BD.shape, None, None)
-  return prefill_lib.Prefilled(_laid_out(model, made.cache), last_BD)
+  return prefill_lib.Prefilled(_laid_out(made.cache, model.binder), last_BD)
 
 
-def _laid_out(model: Model, cache: Any) -> Any:
+def _laid_out(cache: Any, binder: view.Binder) -> Any:
   """A cache's shapes with their places on the mesh."""
-  return jax.tree.map(lambda x: model.shaped(x.dtype, x.shape, *rows_lib.cache_axes(x)), cache)
+  axes = rows_lib.axes_of(cache)
+  spec = lambda x, axes: axes_lib.partition_spec(axes, x.shape, dict(binder.rules), binder.mesh)
+  shaped = lambda x, axes: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(binder.mesh, spec(x, axes)))
+  return jax.tree.map(shaped, cache, axes)
 
 
 def _step(model: Model, fn, given, parts, useful: float, turns: int) -> Step:

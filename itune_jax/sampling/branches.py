@@ -47,7 +47,7 @@ def score(
   """Scores every continuation of every group, in the order given."""
   shards = prefill.shards(bind)
   found: dict[int, list[Found]] = {}
-  batches = list(_batches(groups, TOKENS * shards, ROWS * shards))
+  batches = list(_batches(groups, shards))
   for at, size in zip(batches, _sizes([[groups[i] for i in at] for at in batches], shards), strict=True):
     members = [groups[i] for i in at]
     own = None if members[0].adapter is None else [g.adapter for g in members]
@@ -75,17 +75,20 @@ def _held(lengths: Sequence[int], rows: int, shards: int) -> list[list[int]]:
   return prefill.spread_out(lengths, [rows // shards] * shards)
 
 
-def _batches(groups, tokens: int, rows: int):
+def _batches(groups, shards: int):
   """Numbers of groups, short contexts first, of at most so many context tokens and rows together."""
+  tokens, rows = TOKENS * shards, ROWS * shards
   members: list[int] = []
-  total = 0
+  total, was_long = 0, False
   for i in sorted(range(len(groups)), key=lambda i: len(groups[i].context)):
     n = len(groups[i].context)
-    if members and (total + n > tokens or len(members) == rows):
+    is_long = n > prefill.CHUNK  # runs in pieces, and those beside it as many: only alike, one to a shard
+    starts = is_long and (not was_long or len(members) == shards)
+    if members and (total + n > tokens or len(members) == rows or starts):
       yield members
       members, total = [], 0
     members.append(i)
-    total += n
+    total, was_long = total + n, is_long
   yield members
 
 
@@ -197,7 +200,7 @@ def program(bind: Any) -> Callable:
   def run(params, cache, last_GD, first, batch, places_GT):
     model = bind(params)
 
-    def losses(hidden, targets, weights, ctx=None):
+    def losses(hidden, targets, weights, ctx):
       own = functools.partial(model.project, ctx=ctx)
       _, nll, hit = numerics.chunked_losses(own, hidden, targets, weights, shards=at.logit_shards)
       return nll, hit
@@ -205,7 +208,7 @@ def program(bind: Any) -> Callable:
     at = batch_lib.Ctx(None, None, mesh=bind.mesh, rules=bind.rules)
     targets_GC = jnp.asarray(first.targets_GC)
     last_GCD = jnp.broadcast_to(last_GD[:, None], (*targets_GC.shape, last_GD.shape[-1]))
-    found = [losses(last_GCD, targets_GC, jnp.asarray(first.weights_GC))]
+    found = [losses(last_GCD, targets_GC, jnp.asarray(first.weights_GC), at)]
     if batch is not None:
       ctx = model.context(batch, branches_GT=places_GT)
       found.append(losses(model.branch(batch.tokens_BT, ctx, cache), batch.targets_BT, batch.weights_BT, ctx))

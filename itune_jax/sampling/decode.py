@@ -9,7 +9,6 @@ keys, so its text is the same in any company.
 import collections
 from collections.abc import Callable, Sequence
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -22,6 +21,7 @@ from itune_jax.core import rng
 from itune_jax.sampling import one_token as one_token_lib
 from itune_jax.sampling import prefill
 from itune_jax.sampling import rows as rows_lib
+from itune_jax.sampling import turns as turns_lib
 
 REFILL = 4  # rows are refilled when a quarter of them has ended
 SHARED = 64  # tokens that all prompts begin with are shared by so many: a multiple, to compile few shapes
@@ -95,17 +95,16 @@ def generate(
   found: dict[int, Generation] = {}
   state = None
   while len(found) < len(prompts):
-    free = [row for row, holder in enumerate(holders) if holder is None][: len(waiting)]
-    if free:
-      members = [waiting.popleft() for _ in free]
+    free = [row for row, holder in enumerate(holders) if holder is None]
+    if members := [waiting.popleft() for _ in free[: len(waiting)]]:
       slots = rows_lib.slots_for(max(len(given.prompts[i]) for i in members) + decode.max_new_tokens)
       size = (decode.batch, decode.max_new_tokens, adapters is not None)
       state = rows_lib.with_room(loop_bind, loop_params, state, slots, *size, lead)
-      for group in given.groups(members):
-        entering, rows = given.entering(group, [row for row, holder in enumerate(holders) if holder is None])
-        state = admit(loop_params, state, entering, how)
-        for row, i in zip(rows, group, strict=True):
-          holders[row] = i
+      for turn in given.turns(members, free):
+        state = admit(loop_params, state, given.entering(turn), how)
+        for unit in (unit for units in turn.units for unit in units):
+          for row, i in zip(unit.rows, unit.members, strict=True):
+            holders[row] = i
     enough = holders.count(None) + max(1, decode.batch // REFILL) if waiting else decode.batch
     state = loop(loop_params, state, min(enough, decode.batch), how)
     texts = jax.device_get(rows_lib.texts_program(loop_bind)(state))
@@ -137,94 +136,63 @@ class _Given:
     """How many tokens stand in front of all rows."""
     return 0 if self.lead is None else self.lead[0].shape[-1]
 
-  def groups(self, members: Sequence[int]) -> list[list[int]]:
-    """Prompts that run together: as many as make `prefill.CHUNK` positions on each shard, equal ones counted once;
-    those that are longer, one to a shard."""
-    shards = prefill.shards(self.bind)
+  def turns(self, members: Sequence[int], free: Sequence[int]) -> list[turns_lib.Turn]:
+    """What runs after what until all these prompts are in free rows."""
     equal: dict[Any, list[int]] = {}
     for i in members:
       equal.setdefault(self._what(i), []).append(i)
-    long = [same for same in equal.values() if self._is_long(same[0])]
-    groups = [sum(long[at : at + shards], []) for at in range(0, len(long), shards)]
-    room = 0
-    for same in equal.values():
-      n = len(self.prompts[same[0]])
-      if not self._is_long(same[0]):
-        if n > room:
-          groups.append([])
-          room = prefill.CHUNK * shards
-        groups[-1] += same
-        room -= n
-    return groups
-
-  def _is_long(self, i: int) -> bool:
-    return self.cuts and len(self.prompts[i]) > prefill.CHUNK
-
-  def entering(self, members: Sequence[int], free: Sequence[int]) -> tuple[rows_lib.Entering, list[int]]:
-    """Prompts that enter free rows, and which. Of equal ones the first is prefilled, for all of them."""
-    firsts = {self._what(i): i for i in reversed(members)}
-    unique = [i for i in members if firsts[self._what(i)] == i]
-    by_shard = self._by_shard(free)
-    once = len(unique) == len(members)
-    rooms = [len(rows) if once else len(unique) for rows in by_shard]
-    held = prefill.spread_out([len(self.prompts[i]) for i in unique], rooms)
-    (cache, last_BD), at = self._run(unique, held)
-    if not once:
-      place, held = {i: at[k] for k, i in enumerate(unique)}, self._in_turn(free[: len(members)], by_shard)
-      at = prefill.places(held, self._count(held))
-      froms_R = self._by_row(at, [place[firsts[self._what(i)]] for i in members], self._count(held), 0)
-      cache, last_BD = rows_lib.repeat_program(self.bind)(cache, last_BD, froms_R)
-    rows = {i: by_shard[shard][k] for shard, row in enumerate(held) for k, i in enumerate(row)}
-    fill = functools.partial(self._by_row, at, count=last_BD.shape[0])
-    key = rng.named(rng.root(self.decode.seed), "sample")
-    keys = jnp.stack([rng.named(key, int(i)) for i in fill(members, value=0)])
-    entering = rows_lib.Entering(
-      cache,
-      last_BD,
-      fill([rows[k] for k in range(len(members))], value=self.decode.batch),  # a row behind the last is dropped
-      fill([self.front + len(self.prompts[i]) for i in members], value=1),
-      fill([self.limits[i] for i in members], value=1),
-      keys,
-      None if self.adapters is None else fill([self.adapters[i] for i in members], value=0),
-    )
-    return entering, [rows[k] for k in range(len(members))]
-
-  def _run(self, members: Sequence[int], held: Sequence[Sequence[int]]) -> tuple[prefill.Prefilled, dict[int, int]]:
-    """The cache of these prompts, all of them different, and the row of each."""
-    bind, prompts, count = self.bind, [self.prompts[i] for i in members], self._count(held)
-    slots = rows_lib.slots_for(max(map(len, prompts)))
-    own = None if self.adapters is None else [self.adapters[i] for i in members]
-    at = prefill.places(held, count)
-    if self._is_long(members[0]):
-      count = prefill.rows_for(max(map(len, held)) * len(held), len(held))
-      at = prefill.places(held, count)
-      return prefill.in_pieces(bind, self.params, prompts, own, held, count, slots, self.lead), at
-    images = [self.images[i] if self.images else None for i in members]
-    return prefill.whole(
-      bind, self.params, prefill.pack_prompts(prompts, images, own, held, count), slots, self.lead
-    ), at
-
-  def _by_shard(self, free: Sequence[int]) -> list[list[int]]:
-    """Free rows by the shard that they lie on; where rows are on none of their own, an even part for each."""
     shards = prefill.shards(self.bind)
     each, rest = divmod(self.decode.batch, shards)
-    on = lambda k, row: k % shards if rest else row // each
-    return [[row for k, row in enumerate(free) if on(k, row) == shard] for shard in range(shards)]
+    on = lambda k, row: k % shards if rest else row // each  # where rows are on no shard of their own, in turn
+    by_shard = [[row for k, row in enumerate(free) if on(k, row) == shard] for shard in range(shards)]
+    return turns_lib.plan(list(equal.values()), list(map(len, self.prompts)), by_shard, prefill.CHUNK, self.cuts)
 
-  def _in_turn(self, rows: Sequence[int], by_shard: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Numbers of members by shard, where each takes the next of these rows."""
-    return [[k for k, row in enumerate(rows) if row in own] for own in by_shard]
+  def entering(self, turn: turns_lib.Turn) -> rows_lib.Entering:
+    """The prompts of a turn, run, and where they go: from which row of its cache into which one."""
+    cache, last_BD = self._run(turn)
+    most = max(len(unit.members) for units in turn.units for unit in units)
+    ran = last_BD.shape[0] // len(turn.units)
+    count = ran if most == 1 else self._count(max(sum(len(u.members) for u in units) for units in turn.units), turn)
+    fill = lambda value: np.full((len(turn.units), count), value, np.int32)
+    froms, rows, members = fill(0), fill(self.decode.batch), fill(-1)  # a row behind the last is dropped
+    for shard, units in enumerate(turn.units):
+      froms[shard] = shard * ran
+      at = 0
+      for k, unit in enumerate(units):
+        here = (shard, slice(at, at + len(unit.members)))
+        froms[here], rows[here], members[here] = shard * ran + k, unit.rows, unit.members
+        at += len(unit.members)
+    of = lambda values, none: np.asarray([none if i < 0 else values(i) for i in members.ravel()], np.int32)
+    key = rng.named(rng.root(self.decode.seed), "sample")
+    return rows_lib.Entering(
+      cache,
+      last_BD,
+      froms.ravel(),
+      rows.ravel(),
+      of(lambda i: self.front + len(self.prompts[i]), 1),
+      of(lambda i: self.limits[i], 1),
+      jnp.stack([rng.named(key, max(int(i), 0)) for i in members.ravel()]),
+      None if (adapters := self.adapters) is None else of(lambda i: adapters[i], 0),
+    )
 
-  def _by_row(self, at: dict[int, int], values: Sequence[int], count: int, value: int) -> np.ndarray:
-    """Members' values [R] by the rows of the cache that they fill; `value` where there is none."""
-    found = np.full(count, value, np.int32)
-    found[[at[k] for k in range(len(values))]] = values
-    return found
+  def _run(self, turn: turns_lib.Turn) -> prefill.Prefilled:
+    """The cache of the prompts of a turn, all of them different."""
+    bind, firsts, held = self.bind, turn.firsts, turn.held
+    prompts = [self.prompts[i] for i in firsts]
+    slots, count = rows_lib.slots_for(max(map(len, prompts))), max(map(len, held))
+    own = None if self.adapters is None else [self.adapters[i] for i in firsts]
+    if turn.is_long:
+      rows = prefill.rows_for(count * len(held), len(held))
+      return prefill.in_pieces(bind, self.params, prompts, own, held, rows, slots, self.lead)
+    images = [self.images[i] if self.images else None for i in firsts]
+    packed = prefill.pack_prompts(prompts, images, own, held, self._count(count, turn) * len(held))
+    return prefill.whole(bind, self.params, packed, slots, self.lead)
 
-  def _count(self, held: Sequence[Sequence[int]]) -> int:
-    """Rows for so many: those that enter at a time, or more. Fewer would be other shapes to compile, and hold nothing
-    large."""
-    return prefill.rows_for(max(max(map(len, held)) * len(held), self.decode.batch // REFILL), len(held))
+  def _count(self, most: int, turn: turns_lib.Turn) -> int:
+    """Rows on each shard for so many: those that enter at a time, or more. Fewer would be other shapes to compile, and
+    hold nothing large."""
+    shards = len(turn.units)
+    return prefill.rows_for(max(most * shards, self.decode.batch // REFILL), shards) // shards
 
   def _what(self, i: int) -> Any:
     """All that the prefill of a prompt depends on."""

@@ -8,6 +8,7 @@ in pieces behind its own keys (chunked prefill, Agrawal et al. 2023), so that ac
 from collections.abc import Callable, Sequence
 import dataclasses
 import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -92,7 +93,7 @@ def in_pieces(bind, params, prompts: Sequence[Sequence[int]], own, held, rows: i
   """The same for long prompts, a row each: what is over a multiple of `CHUNK`, then so much at a time."""
   place, lengths = places(held, rows), list(map(len, prompts))
   over = [(n - 1) % CHUNK + 1 for n in lengths]
-  length = max(BUCKET, 1 << (max(over) - 1).bit_length())
+  length = max(BUCKET, CHUNK // 4, 1 << (max(over) - 1).bit_length())
   own_B = None if own is None else np.zeros(rows, np.int32)
   if own_B is not None:
     own_B[[place[i] for i in range(len(prompts))]] = own
@@ -114,7 +115,8 @@ def _piece(prompts, place, own_B, rows: int, front: int, starts, ends, length: i
     tokens, b = prompts[i][start:end], place[i]
     batch.tokens_BT[b, : len(tokens)], batch.segments_BT[b, : len(tokens)] = tokens, 1
     batch.positions_BT[b, : len(tokens)] = front + start + np.arange(len(tokens))
-    last_B[b] = b * length + len(tokens) - 1 if tokens else -1
+    batch.prefix_BT[b, : len(tokens)] = 1
+    last_B[b] = b * length + len(tokens) - 1 if len(tokens) else -1
   return Packed(batch if own_B is None else dataclasses.replace(batch, adapters_BT=own_B[rows_BT]), rows_BT, last_B)
 
 
@@ -124,8 +126,8 @@ def _front(lead: Any) -> int:
 
 
 def shards(bind) -> int:
-  """Over how many devices rows are laid."""
-  return bind.mesh.shape.get("data", 1) * bind.mesh.shape.get("fsdp", 1)
+  """Over how many devices rows of a cache are laid."""
+  return math.prod(bind.mesh.shape.get(axis, 1) for axis in dict(bind.rules)["rows"])
 
 
 def rows_for(count: int, shards: int) -> int:

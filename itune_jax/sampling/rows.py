@@ -16,7 +16,7 @@ from itune_jax.dist import shard
 from itune_jax.nn import cache as cache_lib
 from itune_jax.sampling import policy
 
-BUCKET = 64  # cache slots are a multiple of it
+BUCKET = 64  # cache slots are a multiple of it, or of more
 
 
 class Texts(NamedTuple):
@@ -50,10 +50,11 @@ class Sampling(NamedTuple):
 
 
 class Entering(NamedTuple):
-  """Prefilled prompts, and the rows that they enter; a row behind the last is none."""
+  """Prefilled prompts, and which of them enter which rows; a row behind the last is none."""
 
   cache: cache_lib.Cache
-  last_RD: Any
+  last_BD: Any
+  from_R: Any
   rows_R: Any
   lengths_R: Any
   limits_R: Any
@@ -62,26 +63,28 @@ class Entering(NamedTuple):
 
 
 def slots_for(length: int) -> int:
-  """Slots of a cache for so many positions."""
-  return -(-length // BUCKET) * BUCKET
+  """Slots of a cache for so many positions: eight sizes from one power of two to the next, to compile few shapes."""
+  step = max(BUCKET, 1 << max(0, (length - 1).bit_length() - 4))
+  return -(-length // step) * step
 
 
-def cache_axes(x: Any) -> tuple[str | None, ...]:
-  """How an array of a cache lies on the mesh: keys and values, or positions."""
-  return ("rows", "kv_heads", None, None) if x.ndim >= 4 else ("rows", None)
-
-
-def spread(cache, ctx):
-  """The cache on its mesh; what stands in front of all rows on every shard of rows."""
+def axes_of(cache: Any) -> Any:
+  """How every array of a cache lies on the mesh: keys, values and positions; what stands in front of all rows lies on
+  every shard of rows."""
+  of_rows = lambda x: ("rows", "kv_heads", None, None) if x.ndim >= 4 else ("rows",) + (None,) * (x.ndim - 1)
 
   def own(x):
     if not _is_cache(x):
-      return ctx.constrain(x, cache_axes(x))
-    rows = jax.tree.map(lambda a: ctx.constrain(a, cache_axes(a)), dataclasses.replace(x, lead=None))
-    front = jax.tree.map(lambda a: ctx.constrain(a, (None, "kv_heads", None, None)), x.lead)
-    return dataclasses.replace(rows, lead=front)
+      return of_rows(x)
+    front = jax.tree.map(lambda _: (None, "kv_heads", None, None), x.lead)
+    return dataclasses.replace(jax.tree.map(of_rows, dataclasses.replace(x, lead=None)), lead=front)
 
   return jax.tree.map(own, cache, is_leaf=_is_cache)
+
+
+def spread(cache, ctx):
+  """The cache on its mesh."""
+  return jax.tree.map(ctx.constrain, cache, axes_of(cache))
 
 
 def with_room(
@@ -138,23 +141,6 @@ def texts_program(bind: Any) -> Callable:
 
 
 @functools.lru_cache(maxsize=32)
-def repeat_program(bind: Any) -> Callable:
-  """`(cache, last_BD, from_R) -> (cache, last_RD)`: rows of prefilled prompts, taken by their numbers."""
-
-  def repeat(cache, last_BD, from_R):
-    def take(c):
-      if not _is_cache(c):
-        return c[from_R]
-      at = (slice(None), from_R)
-      return dataclasses.replace(c, k_LBKHS=c.k_LBKHS[at], v_LBKSH=c.v_LBKSH[at], positions_BS=c.positions_BS[from_R])
-
-    cache = jax.tree.map(take, cache, is_leaf=_is_cache)
-    return spread(cache, batch_lib.Ctx(None, None, mesh=bind.mesh, rules=bind.rules)), last_BD[from_R]
-
-  return jax.jit(repeat)
-
-
-@functools.lru_cache(maxsize=32)
 def admit_program(bind: Any) -> Callable:
   """`(params, rows, entering, sampling) -> rows` with prompts in the places of rows that were done, and the first token
   of each. The rows are donated."""
@@ -163,9 +149,9 @@ def admit_program(bind: Any) -> Callable:
     model, at, texts = bind(params), new.rows_R, state.texts
     put = lambda old, value: old.at[at].set(value, mode="drop")
     said = Texts(*(jnp.zeros((at.shape[0], *x.shape[1:]), x.dtype) for x in texts))
-    token_R, said = _say(model, new.last_RD, new.keys_R, new.limits_R, said, sampling)
+    token_R, said = _say(model, new.last_BD[new.from_R], new.keys_R, new.limits_R, said, sampling)
     return Rows(
-      spread(_entered(state.cache, new.cache, at, ctx := _context(model)), ctx),
+      spread(_entered(state.cache, new, ctx := _context(model)), ctx),
       put(state.token_B, token_R),
       put(state.lengths_B, new.lengths_R),
       put(state.limits_B, new.limits_R),
@@ -231,10 +217,12 @@ def _each(fn: Callable, cache: Any) -> Any:
   return jax.tree.map(lambda x: fn(x) if _is_cache(x) else x, cache, is_leaf=_is_cache)
 
 
-def _entered(cache: Any, new: Any, rows_R, ctx) -> Any:
+def _entered(cache: Any, new: Entering, ctx) -> Any:
   """Caches, and what else a model keeps by row, with some rows replaced by those of smaller ones."""
 
   def enter(old, value):
-    return old.entered(value, rows_R, ctx) if _is_cache(old) else old.at[rows_R].set(value, mode="drop")
+    if _is_cache(old):
+      return old.entered(value, new.from_R, new.rows_R, ctx)
+    return old.at[new.rows_R].set(value[new.from_R], mode="drop")
 
-  return jax.tree.map(enter, cache, new, is_leaf=_is_cache)
+  return jax.tree.map(enter, cache, new.cache, is_leaf=_is_cache)

@@ -50,7 +50,7 @@ def test_ring_cache_keeps_the_last_window(by_layer):
 
 def test_insert_replaces_one_row():
   one = cache_lib.Cache(jnp.ones((2, 1, 1, 2, 4)), jnp.ones((2, 1, 1, 4, 2)), jnp.arange(4)[None])
-  filled = cache_lib.Cache.empty(2, 3, 4, 1, 2).entered(one, np.asarray([1]))
+  filled = cache_lib.Cache.empty(2, 3, 4, 1, 2).entered(one, np.asarray([0]), np.asarray([1]))
   assert np.asarray(filled.k_LBKHS).sum(axis=(0, 2, 3, 4)).tolist() == [0, 16, 0]
   assert np.asarray(filled.positions_BS).tolist() == [[-1] * 4, [0, 1, 2, 3], [-1] * 4]
 

@@ -109,7 +109,7 @@ def test_a_thousand_contexts_need_few_sizes(shards):
   groups += [branches.Group(of(rs.randint(700, 3000)), [of(3), of(9)]) for _ in range(100)] + [
     branches.Group(of(8000), [of(3), of(9)])
   ]
-  batches = list(branches._batches(groups, branches.TOKENS * shards, branches.ROWS * shards))
+  batches = list(branches._batches(groups, shards))
   assert sorted(i for members in batches for i in members) == list(range(1101))
   sizes = branches._sizes([[groups[i] for i in members] for members in batches], shards)
   print(len(set(sizes)), "sizes")
@@ -118,6 +118,9 @@ def test_a_thousand_contexts_need_few_sizes(shards):
   for size, least in zip(sizes, own, strict=True):
     assert size.rows == least.rows and least.tokens <= size.tokens < 2 * least.tokens
     assert least.behind <= size.behind < 2 * max(least.behind, 1)
+  # Where one runs in pieces all beside it do, a row each: as many as there are shards.
+  long = [[len(groups[i].context) > prefill.CHUNK for i in members] for members in batches]
+  assert all(all(of) and len(of) <= shards for of in long if any(of)) and sum(map(sum, long)) > 20
 
 
 def test_every_size_compiles_once():

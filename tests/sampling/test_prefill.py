@@ -10,6 +10,7 @@ from itune_jax.nn import kernels
 from itune_jax.peft import lora
 from itune_jax.peft import mixed
 from itune_jax.peft import prompt as prompt_lib
+from itune_jax.peft import reft
 from itune_jax.sampling import branches
 from itune_jax.sampling import decode as decode_lib
 from itune_jax.sampling import prefill
@@ -99,6 +100,15 @@ def test_equal_long_prompts_run_once(shapes):
   assert all(out.tokens == found[0].tokens for out in found) and test_sampling.is_greedy(model, PROMPTS[0], found[0])
 
 
+def test_adapters_that_know_where_a_prompt_begins_see_all_of_it(shapes):
+  model = tuned(tiny.CONFIG, reft.Reft(rank=4, first=20, sites=r"blocks/0/tap_out"))
+  prompts = [PROMPTS[0], PROMPTS[2]]
+  found = run(model, prompts)
+  for prompt, out in zip(prompts, found, strict=True):
+    assert test_sampling.is_greedy(model, prompt, out)
+  assert max(length for _, length in shapes) <= 128 and (1, CHUNK) in shapes
+
+
 @pytest.mark.full
 def test_learned_tokens_in_front_are_not_cut_off(shapes):
   model = tuned(tiny.CONFIG, prompt_lib.Prompt(count=3, scale=1.0))
@@ -111,5 +121,6 @@ def test_learned_tokens_in_front_are_not_cut_off(shapes):
 def test_long_contexts_score_as_each_alone(shapes, monkeypatch):
   monkeypatch.setattr(branches, "TOKENS", CHUNK)
   model = tuned()
-  test_branches.same(test_branches.scored(model), test_branches.alone(model))
+  arrays = [(np.asarray(context), continuation) for context, continuation in test_branches.PAIRS]
+  test_branches.same(test_branches.scored(model, pairs=arrays), test_branches.alone(model))
   assert (1, CHUNK) in shapes
