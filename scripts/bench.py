@@ -102,6 +102,7 @@ def generate(args) -> dict:
 
   With --rows the prompts are taken over and over, and each of them is cut at a length of its own (8, 16, … 64), as ends
   of answers cut them: the figure counts the tokens up to there. With --hf, transformers on the same, in turn.
+  Where texts differ from a peer's, or from those of prompts decoded one by one, so do two tokens that were nearly even.
   """
   session = runtime.open_session(specs.Model(base=args.model), precision=bench_lib.precision(args))
   renderer = chat.Renderer(session.tokenizer)
@@ -121,10 +122,26 @@ def generate(args) -> dict:
   if args.hf:
     pairs = zip(seconds["ours"][1:], seconds["transformers"][1:], strict=True)
     figures["ours_over_transformers"] = bench_lib.spread([theirs / ours for ours, theirs in pairs])
-    same = [a == b[: len(a)] for a, b in zip(found["ours"], found["transformers"], strict=True)]
-    figures["texts_that_differ"] = len(same) - sum(same)
+    figures["differ"] = _differences(engine, prompts, found["ours"], found["transformers"])
+  if args.alone:
+    one = dataclasses.replace(decode, batch=1)
+    alone = [out.tokens for out in engine.generate(prompts, one, limits=limits)]
+    figures["differ_alone"] = _differences(engine, prompts, found["ours"], alone)
   figures |= {"new_tokens_per_s": figures["ours"]["max"], "first_call_s": round(seconds["ours"][0], 1)}
   return {**figures, "peak_rss_gib": bench_lib.peak_rss_gib()}
+
+
+def _differences(engine, prompts, ours, theirs) -> dict:
+  """Texts that differ, and how near to each other the two tokens were where they part: the logit of ours less that of
+  theirs, at most."""
+  pairs = []
+  for prompt, a, b in zip(prompts, ours, theirs, strict=True):
+    at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), None)
+    if at is not None:
+      pairs += [([*prompt, *a[:at]], [token]) for token in (a[at], b[at])]
+  scores = [one.logprob for one in engine.score(pairs)] if pairs else []
+  margins = [abs(a - b) for a, b in zip(scores[::2], scores[1::2], strict=True)]
+  return {"texts": len(margins), "largest_margin": round(max(margins, default=0.0), 6)}
 
 
 def _transformers(args, prompts, limits):
@@ -133,6 +150,7 @@ def _transformers(args, prompts, limits):
   torch, transformers = importlib.import_module("torch"), importlib.import_module("transformers")
   device, batch = _torch_device(), args.batch
   model = transformers.AutoModelForCausalLM.from_pretrained(args.hf, dtype=getattr(torch, args.dtype)).eval().to(device)
+  model.generation_config.eos_token_id = None  # an end token is a token like all others, as it is to ours
   order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
 
   def run():
@@ -143,9 +161,7 @@ def _transformers(args, prompts, limits):
       ids = torch.tensor([[0] * (width - len(prompts[i])) + list(prompts[i]) for i in members], device=device)
       seen = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in members], device=device)
       with torch.no_grad():
-        out = model.generate(
-          input_ids=ids, attention_mask=seen, max_new_tokens=most, min_new_tokens=most, do_sample=False, pad_token_id=0
-        )
+        out = model.generate(input_ids=ids, attention_mask=seen, max_new_tokens=most, do_sample=False, pad_token_id=0)
       found |= {i: row[width : width + limits[i]].tolist() for i, row in zip(members, out, strict=True)}
     return [found[i] for i in range(len(prompts))]
 
@@ -243,6 +259,7 @@ def main() -> None:
   one.add_argument("--rows", type=int, default=0, help="so many prompts, each with a length of its own")
   one.add_argument("--hf", default="", metavar="FOLDER", help="the same model for transformers, in turn")
   one.add_argument("--turns", type=int, default=2, help="after a warm-up (default: 2)")
+  one.add_argument("--alone", action="store_true", help="then each prompt by itself: the same tokens?")
   one = jobs.add_parser("score", help="log-likelihoods of answers")
   one.add_argument("--data", required=True)
   one.add_argument("--rows", type=int, default=64)

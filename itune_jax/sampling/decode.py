@@ -23,7 +23,7 @@ from itune_jax.sampling import prefill
 from itune_jax.sampling import rows as rows_lib
 from itune_jax.sampling import turns as turns_lib
 
-REFILL = 4  # rows are refilled when a quarter of them has ended
+REFILL = 8  # rows are refilled when an eighth of them has ended
 SHARED = 64  # tokens that all prompts begin with are shared by so many: a multiple, to compile few shapes
 
 
