@@ -23,6 +23,7 @@ from itune_jax.nn import site
 from itune_jax.peft import calibrate
 from itune_jax.peft import codec
 from itune_jax.peft import inits
+from itune_jax.peft import low_rank
 from itune_jax.peft import ranks
 
 
@@ -53,6 +54,16 @@ class LoraAdapter(site.Adapter):
 
   def post(self, x, y, w, ctx):
     return y + self._added(self._dropped(x, ctx))
+
+  def fused(self, x, w, ctx):
+    drops = self.has_dropout and ctx.key is not None
+    if drops or not low_rank.pays(x, w, self.num_in):
+      return None
+    a, b = self._factors(x.dtype)
+    return low_rank.contract(x, w, a * numerics.align(self._scales(), a), b, self.num_in, self._ratio(w.value))
+
+  def _ratio(self, w):
+    """What outputs [*out] are multiplied by; None for 1."""
 
   def bias(self, bias):
     if self.out_bias is None:
