@@ -1,6 +1,7 @@
 """`itune plan`: the real step compiled by the TPU compiler, on a machine without one."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -55,6 +56,9 @@ def test_programs_of_the_evaluators_compile(program, capsys):
   found = plan(capsys, *recipe, "--topology=v5e:2x2", f"--program={program}")
   assert found["program"] == program and found["fits"] and found["step_s"] > 0 and found["gib_per_chip"]["weights"] > 0
   assert found["positions_per_step"] == {"decode": 8 * 64, "choices": 8 * 4 * 16}.get(program, 8 * 256)
+  # No keys or values travel, and no kernels for one token: bytes that a chip receives.
+  limit = {"prefill": 2e5, "prefill_next": 2e5, "decode": 2e4}.get(program, math.inf)
+  assert sum(found["collective_bytes_per_chip"].values()) < limit
 
 
 @pytest.fixture
