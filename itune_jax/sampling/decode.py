@@ -131,11 +131,6 @@ class _Given:
   lead: tuple[Any, Any] | None
   cuts: bool  # whether a prompt may run in pieces
 
-  @property
-  def front(self) -> int:
-    """How many tokens stand in front of all rows."""
-    return 0 if self.lead is None else self.lead[0].shape[-1]
-
   def turns(self, members: Sequence[int], free: Sequence[int]) -> list[turns_lib.Turn]:
     """What runs after what until all these prompts are in free rows."""
     equal: dict[Any, list[int]] = {}
@@ -169,7 +164,7 @@ class _Given:
       last_BD,
       froms.ravel(),
       rows.ravel(),
-      of(lambda i: self.front + len(self.prompts[i]), 1),
+      of(lambda i: prefill.front(self.lead) + len(self.prompts[i]), 1),
       of(lambda i: self.limits[i], 1),
       jnp.stack([rng.named(key, max(int(i), 0)) for i in members.ravel()]),
       None if (adapters := self.adapters) is None else of(lambda i: adapters[i], 0),

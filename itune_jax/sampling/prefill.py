@@ -85,7 +85,7 @@ def pack_prompts(prompts, images, own, held: Sequence[Sequence[int]], rows: int,
 
 def whole(bind: Any, params: Any, packed: Packed, slots: int, lead: Any = None) -> Prefilled:
   """Runs packed prompts, behind `lead` (keys and values in front of all rows) where there is one."""
-  batch = dataclasses.replace(packed.batch, positions_BT=packed.batch.positions_BT + np.int32(_front(lead)))
+  batch = dataclasses.replace(packed.batch, positions_BT=packed.batch.positions_BT + np.int32(front(lead)))
   return program(bind)(params, batch, packed.cache_rows_RT, packed.last_B, slots, lead)
 
 
@@ -97,7 +97,7 @@ def in_pieces(bind, params, prompts: Sequence[Sequence[int]], own, held, rows: i
   own_B = None if own is None else np.zeros(rows, np.int32)
   if own_B is not None:
     own_B[[place[i] for i in range(len(prompts))]] = own
-  piece = functools.partial(_piece, prompts, place, own_B, rows, _front(lead))
+  piece = functools.partial(_piece, prompts, place, own_B, rows, front(lead))
   first = piece([0] * len(prompts), over, length)
   done = program(bind)(params, first.batch, first.cache_rows_RT, first.last_B, slots, lead)
   for begins in range(0, max(n - first for n, first in zip(lengths, over, strict=True)), CHUNK):
@@ -120,7 +120,7 @@ def _piece(prompts, place, own_B, rows: int, front: int, starts, ends, length: i
   return Packed(batch if own_B is None else dataclasses.replace(batch, adapters_BT=own_B[rows_BT]), rows_BT, last_B)
 
 
-def _front(lead: Any) -> int:
+def front(lead: Any) -> int:
   """How many tokens stand in front of all rows."""
   return 0 if lead is None else lead[0].shape[-1]
 
