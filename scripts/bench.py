@@ -30,6 +30,7 @@ from itune_jax.peft import hira
 from itune_jax.peft import lora
 from itune_jax.peft import miss
 from itune_jax.peft import oft
+from itune_jax.run import memory
 from itune_jax.run import runtime
 from itune_jax.run import specs
 from itune_jax.sampling import decode as decode_lib
@@ -84,7 +85,7 @@ def methods(args) -> dict:
     ready[name] = bench_lib.ready(args, METHODS[name], args.steps)
     batch = bench_lib.batch_of(bench_lib.packed(args, ready[name].session, 1)[0]) if batch is None else batch
   systems = {name: lambda one=one: one(batch) for name, one in ready.items()}
-  seconds = {name: times[1:] for name, times in bench_lib.in_turn(systems, args.steps)[1].items()}
+  seconds = {name: times[1:] for name, times in bench_lib.in_turn(systems, args.steps, settled=True)[1].items()}
   # Pairs of one turn: what else the machine did is in both.
   over = lambda name: float(np.median([a / b for a, b in zip(seconds[name], seconds[names[0]], strict=True)]))
   return {
@@ -271,6 +272,7 @@ def main() -> None:
   one.add_argument("--turns", type=int, default=3)
   bench_costs.add(jobs)
   args = parser.parse_args()
+  memory.in_huge_pages()
   print(json.dumps({"system": "itune_jax", "job": args.job, **JOBS[args.job](args)}))
 
 

@@ -35,7 +35,7 @@ def matmuls(args: argparse.Namespace) -> dict[str, Any]:
   batch = bench_lib.batch_of(bench_lib.packed(args, one.session, 1)[0])
   alone, given = _alone(args, one.session, int((batch.weights_BT != 0).sum()))
   systems = {"step": lambda: one(batch), "matmuls": lambda: alone(*given).block_until_ready()}
-  _, seconds = bench_lib.in_turn(systems, args.steps)
+  _, seconds = bench_lib.in_turn(systems, args.steps, settled=True)
   pairs = zip(seconds["step"][1:], seconds["matmuls"][1:], strict=True)
   return {
     "step_s": bench_lib.spread(seconds["step"][1:]),
@@ -88,7 +88,7 @@ def scaling(args: argparse.Namespace) -> dict[str, Any]:
   one = bench_lib.ready(args, LORA, args.turns, cfg)
   batches = {n: _even(cfg.vocab, n, args.segment) for n in args.positions}
   systems = {str(n): lambda batch=batch: one(batch) for n, batch in batches.items()}
-  _, seconds = bench_lib.in_turn(systems, args.turns)
+  _, seconds = bench_lib.in_turn(systems, args.turns, settled=True)
   least = min(args.positions)
   each = {n: [t / n for t in seconds[str(n)][1:]] for n in args.positions}
   over = lambda n: [a / b for a, b in zip(each[n], each[least], strict=True)]

@@ -124,12 +124,17 @@ def batch_of(rows: Any, positions: int = POSITIONS) -> Any:
   return jax.tree.map(lambda x: x[None], pack.fill(rows, positions))
 
 
-def in_turn(systems: Mapping[str, Callable[[], Any]], turns: int) -> tuple[dict[str, Any], dict[str, list[float]]]:
+def in_turn(
+  systems: Mapping[str, Callable[[], Any]], turns: int, settled: bool = False
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
   """What each system gave at last, and the seconds of all its runs, the first of which compiles; one after the other in
-  every turn."""
+  every turn. settled: each runs twice in a turn and the second counts, as a step of training follows one of its own:
+  what runs behind another system pays for memory that the other did not need."""
   found, seconds = {}, {name: [] for name in systems}
   for turn in range(1 + turns):
     for name, run in systems.items():
+      if settled:
+        run()
       start = time.perf_counter()
       found[name] = run()
       seconds[name].append(time.perf_counter() - start)

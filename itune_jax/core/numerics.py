@@ -48,16 +48,16 @@ def first_largest(x):
   return jnp.min(jnp.where(x == jnp.max(x, axis=-1, keepdims=True), place, x.shape[-1] - 1), axis=-1)
 
 
-def sum_rows(x_TO):
-  """Sums [T, O] over rows. On CPU half is added to half: XLA's reduction along columns takes three times as long."""
-  return jax.lax.platform_dependent(x_TO, cpu=_sum_by_halves, default=lambda x: jnp.sum(x, axis=0))
+def made(x):
+  """x, made once for all that use it. On CPU XLA makes cheap sums and products again wherever they are met, as part of
+  loops that are slow for it; elsewhere such loops are what saves memory, and x is left to the compiler."""
+  return jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
 
 
-def _sum_by_halves(x):
-  while x.shape[0] % 2 == 0:
-    half = x.shape[0] // 2
-    x = x[:half] + x[half:]
-  return jnp.sum(x, axis=0)
+def dot_rows(x_TO, y_TO):
+  """Σ_T x·y [O]. On CPU as dot products, as `dot_last`; give it what is `made`."""
+  product = lambda x, y: jnp.einsum("TO,TO->O", x, y)
+  return jax.lax.platform_dependent(x_TO, y_TO, cpu=product, default=lambda x, y: jnp.sum(x * y, axis=0))
 
 
 def dot_last(x, y):

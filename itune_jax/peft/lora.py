@@ -320,9 +320,9 @@ def _times_forward(z, ratio):
 
 
 def _times_backward(saved, d_out):
-  out, ratio = saved
-  rows = (d_out.astype(jnp.float32) * out.astype(jnp.float32)).reshape(-1, ratio.size)
-  total = numerics.sum_rows(rows).reshape(ratio.shape)
+  (out, ratio), d_out = saved, numerics.made(d_out)
+  flat = lambda x: x.astype(jnp.float32).reshape(-1, ratio.size)
+  total = numerics.dot_rows(flat(out), flat(d_out)).reshape(ratio.shape)
   d_ratio = jnp.where(ratio == 0, 0, total / ratio.astype(jnp.float32))
   return d_out * numerics.align(ratio, d_out), d_ratio.astype(ratio.dtype)
 

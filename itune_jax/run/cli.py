@@ -10,6 +10,7 @@ import sys
 import traceback
 
 from itune_jax.core import errors
+from itune_jax.run import memory
 
 COMMANDS = {
   "prepare": ("prepare", "render, tokenise and cache the training data of a recipe"),
@@ -32,7 +33,7 @@ _HOSTS = "itune_jax.dist.hosts"
 
 
 def main(argv: list[str] | None = None) -> int:
-  """Runs a command; returns the exit code: 0, 1 for a failed run, 2 for bad input.
+  """Runs a command, that of the process without `argv`; returns the exit code: 0, 1 for a failed run, 2 for bad input.
 
   One of several processes does not return from a failure: it ends at once, so that no other waits for it.
   """
@@ -54,6 +55,7 @@ def _among_others() -> bool:
 
 
 def _run(argv: list[str] | None) -> int:
+  own = argv is None
   argv = list(sys.argv[1:] if argv is None else argv)
   parser = _parser()
   if not argv or argv[0] in ("-h", "--help"):
@@ -65,6 +67,8 @@ def _run(argv: list[str] | None) -> int:
   debug = "--debug" in argv
   try:
     args = _parse(argv)
+    if own:
+      memory.in_huge_pages()
     # Nothing on the way to here needs JAX; `itune COMMAND --help` stays quick.
     module = importlib.import_module(f"itune_jax.run.{COMMANDS[argv[0]][0]}")
     module.main(args)
