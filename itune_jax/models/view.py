@@ -110,10 +110,5 @@ class Binder:
 @functools.partial(jax.jit, static_argnums=0)
 def _apart(skeleton, params):
   module = skeleton.build(params)
-  layers = stack.apart(getattr(module, module.cached))
-  for layer in layers:
-    for one in nn_tree.sites(layer).values():
-      if isinstance(one, site.Proj):
-        site.turn(one)
-  setattr(module, module.cached, layers)
+  setattr(module, module.cached, stack.apart(getattr(module, module.cached)))
   return module

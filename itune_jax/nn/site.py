@@ -33,10 +33,6 @@ class AdapterParam(nnx.Param):
   """
 
 
-class Turned(nnx.Param):
-  """A kernel that is stored as one [out, in] matrix: its contracted axis is contiguous (`turn`)."""
-
-
 class Weight:
   """A lazy handle on a kernel, so that nothing is dequantised or merged that no adapter asks for."""
 
@@ -240,17 +236,9 @@ SITES = (Proj, Embed, Tap)
 
 def read_kernel(store, shape, dtype):
   """The kernel [*in, *out] of this shape behind a Param or a quantised store."""
-  if isinstance(store, Turned):
-    return store[...].T.reshape(shape).astype(dtype)
   if isinstance(store, nnx.Param):
     return store[...].astype(dtype)
   return quant.dequantise(store.layout(), store.packed(), dtype)
-
-
-def turn(proj: Proj) -> None:
-  """Stores a whole, unstacked kernel as [out, in]: on CPU a few rows meet it faster."""
-  if isinstance(proj.kernel, nnx.Param) and proj.kernel.shape == proj.core_shape:
-    proj.kernel = Turned(proj.kernel[...].reshape(math.prod(proj.core_shape[: proj.num_in]), -1).T)
 
 
 def quantise(proj: Proj, how: quant.Quant, lead: int) -> None:
