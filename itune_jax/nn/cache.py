@@ -118,6 +118,15 @@ class Cache:
     pick = lambda store: jax.lax.dynamic_index_in_dim(store, layer, keepdims=False)
     return pick(self.k_LBKHS), pick(self.v_LBKSH)
 
+  def picked(self, from_R) -> "Cache":
+    """These rows alone."""
+    stores = self.k_LBKHS, self.v_LBKSH
+    if isinstance(self.k_LBKHS, tuple):
+      k, v = _rows(stores, from_R)
+    else:
+      k, v = jax.tree.map(lambda x: x[:, from_R], stores)
+    return Cache(k, v, self.positions_BS[from_R], self.lead)
+
   def entered(self, new: "Cache", from_R, rows_R, ctx=None) -> "Cache":
     """Rows replaced by some of a cache of no more slots; a number behind the last drops one.
 
@@ -125,14 +134,15 @@ class Cache:
     """
     new = new.widened(self.slots)
     apart = isinstance(self.k_LBKHS, tuple)
-    of = lambda cache: tuple(tuple(c) if apart else c for c in (cache.k_LBKHS, cache.v_LBKSH))
-    lead = () if apart else (slice(None),)
 
     def put(stores, new, rows_R, from_R):
-      put_one = lambda old, x: old.at[(*lead, rows_R)].set(x[(*lead, from_R)].astype(old.dtype), mode="drop")
+      if apart:
+        return _copied(stores, new, rows_R, from_R)
+      put_one = lambda old, x: old.at[:, rows_R].set(x[:, from_R].astype(old.dtype), mode="drop")
       return jax.tree.map(put_one, stores, new)
 
-    k, v = _by_rows(put, ctx, of(self), of(new), ("rows", "kv_heads", None, None), jnp.asarray(rows_R), from_R=from_R)
+    stores, new_stores = (self.k_LBKHS, self.v_LBKSH), (new.k_LBKHS, new.v_LBKSH)
+    k, v = _by_rows(put, ctx, stores, new_stores, ("rows", "kv_heads", None, None), jnp.asarray(rows_R), from_R=from_R)
     positions_BS = self.positions_BS.at[rows_R].set(new.positions_BS[from_R], mode="drop")
     return Cache(k, v, positions_BS, new.lead)
 
@@ -166,6 +176,32 @@ def _by_rows(put: Callable, ctx: Any, stores, new, new_axes, rows, *more, from_R
   in_specs = (where, of_new, by_row(rows), jax.tree.map(by_row, froms), *jax.tree.map(by_row, more))
   run = jax.shard_map(local, mesh=mesh, in_specs=in_specs, out_specs=where, check_vma=False)
   return run(stores, new, rows, froms, *more)
+
+
+def _rows(arrays: Any, from_R) -> Any:
+  """These rows of all arrays [B, ...], one by one: XLA on CPU gathers number by number, far slower than it copies."""
+  return jax.lax.map(lambda i: jax.tree.map(lambda x: _row(x, i), arrays), from_R)
+
+
+def _copied(stores: Any, new: Any, rows_R, from_R) -> Any:
+  """Rows of new [L, R, ...] in place of those of each layer's own store, without anything between; see `_rows`."""
+
+  def one(i, stores):
+    row, source = rows_R[i], from_R[i]
+
+    def put(old, layer):
+      there = (row >= 0) & (row < old.shape[0])
+      x = jnp.where(there, layer.astype(old.dtype), _row(old, row))
+      return jax.lax.dynamic_update_index_in_dim(old, x, row, 0)
+
+    into = lambda layers, x: tuple(put(old, _row(x[at], source)) for at, old in enumerate(layers))
+    return tuple(map(into, stores, new))
+
+  return jax.lax.fori_loop(0, rows_R.shape[0], one, stores)
+
+
+def _row(x, i):
+  return jax.lax.dynamic_index_in_dim(x, i, keepdims=False)
 
 
 def _swapped(arrays: tuple[jax.Array, ...], i: int, new: jax.Array) -> tuple[jax.Array, ...]:

@@ -71,9 +71,8 @@ def generate(
   """Continues prompts of token ids, in the order given. images: pixels [I, H, W, 3] of each prompt or None.
 
   adapters: the number of each prompt's adapter, where several ride on one base (`peft.mixed`). limits: of each prompt's
-  new tokens, below `max_new_tokens`.
-
-  one_token: what `one_token.prepare` gave for these parameters, where it is kept from call to call.
+  new tokens, below `max_new_tokens`. one_token: what `one_token.prepare` gave for these parameters, where it is kept
+  from call to call.
 
   Raises InputError when a prompt leaves no room for a new token in `max_length` positions, or is empty.
   """
@@ -88,8 +87,7 @@ def generate(
   given = _Given(bind, params, [p[front:] for p in prompts], decode, images, adapters, room, lead, cuts)
   loop_bind, loop_params = one_token or one_token_lib.prepare(bind, params)
   loop, admit = rows_lib.loop_program(loop_bind), rows_lib.admit_program(loop_bind)
-  stops = jnp.asarray(sorted(set(stop_ids)) or [-1], jnp.int32)
-  how = rows_lib.Sampling(jnp.float32(decode.temperature), jnp.float32(decode.top_p), stops)
+  how = _sampling(decode, stop_ids)
   waiting = collections.deque(sorted(range(len(prompts)), key=lambda i: len(prompts[i])))
   holders: list[int | None] = [None] * decode.batch
   found: dict[int, Generation] = {}
@@ -105,14 +103,16 @@ def generate(
         for unit in (unit for units in turn.units for unit in units):
           for row, i in zip(unit.rows, unit.members, strict=True):
             holders[row] = i
-    enough = holders.count(None) + max(1, decode.batch // REFILL) if waiting else decode.batch
-    state = loop(loop_params, state, min(enough, decode.batch), how)
+    half = None if waiting else rows_lib.enough_to_halve(loop_bind, len(holders))
+    if half and holders.count(None) >= half:
+      state, holders = rows_lib.halved(loop_bind, state, holders)
+      continue
+    enough = holders.count(None) + max(1, decode.batch // REFILL) if waiting else half or len(holders)
+    state = loop(loop_params, state, min(enough, len(holders)), how)
     texts = jax.device_get(rows_lib.texts_program(loop_bind)(state))
     for row, i in enumerate(holders):
       if i is not None and texts.done_B[row]:
-        n = int(texts.count_B[row])
-        out = (texts.out_BS[row, :n].tolist(), texts.logprob_BS[row, :n].tolist(), bool(texts.stopped_B[row]))
-        found[i], holders[row] = Generation(*out), None
+        found[i], holders[row] = _generation(texts, row), None
         progress(1)
   return [found[i] for i in range(len(prompts))]
 
@@ -192,6 +192,16 @@ class _Given:
   def _what(self, i: int) -> Any:
     """All that the prefill of a prompt depends on."""
     return tuple(self.prompts[i]), id(self.images[i]) if self.images else None, self.adapters and self.adapters[i]
+
+
+def _sampling(decode: Decode, stop_ids: Sequence[int]) -> rows_lib.Sampling:
+  stops = jnp.asarray(sorted(set(stop_ids)) or [-1], jnp.int32)
+  return rows_lib.Sampling(jnp.float32(decode.temperature), jnp.float32(decode.top_p), stops)
+
+
+def _generation(texts: rows_lib.Texts, row: int) -> Generation:
+  n = int(texts.count_B[row])
+  return Generation(texts.out_BS[row, :n].tolist(), texts.logprob_BS[row, :n].tolist(), bool(texts.stopped_B[row]))
 
 
 def _in_common(prompts: Sequence[Sequence[int]]) -> int:

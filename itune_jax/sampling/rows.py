@@ -17,6 +17,7 @@ from itune_jax.nn import cache as cache_lib
 from itune_jax.sampling import policy
 
 BUCKET = 64  # cache slots are a multiple of it, or of more
+FEW = 16  # rows; a token of fewer takes a CPU hardly less time
 
 
 class Texts(NamedTuple):
@@ -132,6 +133,32 @@ def grow_program(bind: Any) -> Callable:
     return state._replace(cache=_each(lambda cache: cache.widened(slots), state.cache))
 
   return jax.jit(grow, static_argnums=1)
+
+
+def enough_to_halve(bind: Any, held: int) -> int | None:
+  """How many of so many rows have to be free for half of them to be left out; None where fewer rows are no quicker.
+
+  An accelerator reads all weights for every token, however many rows there are; a CPU multiplies."""
+  mesh = bind.mesh
+  pays = mesh.size == 1 and mesh.devices.flat[0].platform == "cpu" and held % 2 == 0 and held >= 2 * FEW
+  return held // 2 if pays else None
+
+
+def halved(bind: Any, state: Rows, holders: list[int | None]) -> tuple[Rows, list[int | None]]:
+  """Half of the rows, with all those that are held."""
+  rows = sorted(range(len(holders)), key=lambda row: holders[row] is None)[: len(holders) // 2]
+  return pick_program(bind)(state, jnp.asarray(rows)), [holders[row] for row in rows]
+
+
+@functools.lru_cache(maxsize=32)
+def pick_program(bind: Any) -> Callable:
+  """`(rows, from_R) -> rows`: only these."""
+
+  def pick(state, from_R):
+    take = lambda x: x.picked(from_R) if _is_cache(x) else x[from_R]
+    return jax.tree.map(take, state, is_leaf=_is_cache)
+
+  return jax.jit(pick)
 
 
 @functools.lru_cache(maxsize=32)

@@ -230,6 +230,25 @@ def test_places_of_rows_that_ended_are_refilled(model):
   assert sum(loops) < 0.8 * batches, (sum(loops), batches)
 
 
+def test_the_last_rows_move_together_into_fewer(model, monkeypatch):
+  prompts = [[int(t) for t in ids] for ids, _ in tiny.examples(11, seed=4, longest=60)]
+  limits, sizes, build = [1 + 2 * i for i in range(11)], [], rows_lib.loop_program
+  bind, decode = tiny.binder(model.module), decode_lib.Decode(batch=8, max_new_tokens=24)
+  go = lambda: decode_lib.generate(bind, model.params, prompts, decode, (), 128, limits=limits)
+  whole = go()
+  monkeypatch.setattr(rows_lib, "FEW", 2)
+  counted = lambda bind: lambda params, state, *more: (
+    sizes.append(len(state.token_B)),
+    build(bind)(params, state, *more),
+  )[1]
+  monkeypatch.setattr(rows_lib, "loop_program", counted)
+  found = go()
+  assert sizes[0] == 8 and sizes[-2:] == [4, 2], sizes
+  assert [o.tokens for o in found] == [o.tokens for o in whole] and [len(o.tokens) for o in found] == limits
+  for one, other in zip(found, whole, strict=True):
+    np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-5)
+
+
 def test_equal_prompts_are_prefilled_once_and_sampled_apart(model, monkeypatch):
   order, seen, real = (2, 0, 2, 2, 1, 0), [], prefill.pack_prompts
   prompts = [PROMPTS[i] for i in order]
