@@ -12,9 +12,10 @@ def in_huge_pages() -> None:
   XLA on CPU takes gibibytes at every step and gives them back: the kernel has 400,000 pages of 4 KB to clear then.
   The C library reads this setting only as a process starts, so call it first of all. Other C libraries do not know it.
   """
-  if _VARIABLE in os.environ or not sys.platform.startswith("linux") or not sys.orig_argv[1:]:
+  known = sys.platform.startswith("linux") and sys.executable and sys.orig_argv[1:]
+  if _VARIABLE in os.environ or not known:
     return
   os.environ[_VARIABLE] = _HUGE
   sys.stdout.flush()
   sys.stderr.flush()
-  os.execv(sys.executable, sys.orig_argv)
+  os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
