@@ -272,7 +272,8 @@ def main() -> None:
   one.add_argument("--turns", type=int, default=3)
   bench_costs.add(jobs)
   args = parser.parse_args()
-  memory.in_huge_pages()
+  if args.job in ("sft", "methods", "matmuls", "scaling", "compare"):  # as `itune train` does
+    memory.in_huge_pages()
   print(json.dumps({"system": "itune_jax", "job": args.job, **JOBS[args.job](args)}))
 
 

@@ -67,7 +67,7 @@ def _run(argv: list[str] | None) -> int:
   debug = "--debug" in argv
   try:
     args = _parse(argv)
-    if own:
+    if own and argv[0] == "train":  # what runs for seconds only gains less than it pays for clearing large pages
       memory.in_huge_pages()
     # Nothing on the way to here needs JAX; `itune COMMAND --help` stays quick.
     module = importlib.import_module(f"itune_jax.run.{COMMANDS[argv[0]][0]}")
