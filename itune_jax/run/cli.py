@@ -271,6 +271,11 @@ def _plan(p):
     default="train",
     help="an optimizer step, or a program of the evaluators on as many rows as PACKING has (default: train)",
   )
+  p.add_argument(
+    "--choose_remat",
+    action="store_true",
+    help="compile the step with more and more activations kept, and say which choice that fits is fastest",
+  )
   p.add_argument("--dry_run", action="store_true", help="build and trace the program, compile nothing")
   p.add_argument("--html", default="", metavar="FILE", help="write the table as a page too")
 

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 from jax.experimental import topologies
 
+from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import log
 from itune_jax.dist import chips
@@ -21,6 +22,7 @@ from itune_jax.dist import roofline
 from itune_jax.run import gin_setup
 from itune_jax.run import plan_gpu
 from itune_jax.run import plan_programs
+from itune_jax.run import plan_remat
 from itune_jax.run import plan_view
 from itune_jax.run import runtime
 from itune_jax.run import train as train_lib
@@ -34,11 +36,7 @@ def plan(
   Raises InputError when there is no such topology, no TPU compiler, or no known shape of the model.
   """
   gpu = plan_gpu.is_gpu(topology)
-  if gpu and (program, slices) != ("train", 1):
-    raise errors.InputError(
-      f"--topology={topology}: for GPUs only the training step is estimated, and --slices is TPUs'"
-    )
-  chip, devices = plan_gpu.devices_of(topology) if gpu else _slice(topology, slices)
+  chip, devices = _chips(topology, program, slices)
   model = plan_programs.open_model(run, devices)
   step = plan_programs.PROGRAMS[program](model)
   found = {
@@ -65,6 +63,16 @@ def plan(
   else:
     found |= ({"estimate": True} if gpu else {}) | _figures(step, sizes, counts, chip)
   return found | {"compile_s": round(time.perf_counter() - started, 1)}
+
+
+def _chips(topology: str, program: str, slices: int) -> tuple[chips.Chip, Any]:
+  if not plan_gpu.is_gpu(topology):
+    return _slice(topology, slices)
+  check.require(
+    (program, slices) == ("train", 1),
+    f"--topology={topology}: for GPUs only the training step is estimated, and --slices is TPUs'",
+  )
+  return plan_gpu.devices_of(topology)
 
 
 def _slice(topology: str, slices: int) -> tuple[chips.Chip, Any]:
@@ -138,6 +146,15 @@ def devices_of(topology: str, slices: int = 1) -> Any:
 def main(args) -> None:
   """Runs the command; the last line of stdout is one JSON object."""
   gin_setup.parse("train", args.gin_file, args.overrides)
-  found = plan(gin_setup.call(train_lib.Train), args.topology, args.program, args.slices, args.dry_run)
+  run = gin_setup.call(train_lib.Train)
+  if args.choose_remat:
+    check.require(
+      args.program == "train" and not args.dry_run,
+      "--choose_remat compiles the training step: leave out --program and --dry_run",
+    )
+    _chips(args.topology, args.program, args.slices)  # before the first line is printed, with which JAX starts
+    found = plan_remat.choose(run, lambda run: plan(run, args.topology, slices=args.slices))
+  else:
+    found = plan(run, args.topology, args.program, args.slices, args.dry_run)
   plan_view.show(found, args.html)
   print(json.dumps(found))

@@ -14,6 +14,7 @@ from itune_jax.core import errors
 from itune_jax.core import tree
 from itune_jax.dist import chips
 from itune_jax.dist import hlo
+from itune_jax.nn import stack
 from itune_jax.run import plan_programs
 
 
@@ -50,16 +51,45 @@ def estimate(step: plan_programs.Step, model: plan_programs.Model, lowered: Any)
 def arithmetic(model: plan_programs.Model, useful: float) -> float:
   """Operations of one position of a training step: those that count, the layers' second forward pass, and attention.
 
-  The second pass makes all but what the last projection of a layer gives, which nothing needs. An embedding that is not
-  also the head is looked up, and multiplied by nothing. Attention is causal: half of the products.
+  The second pass makes what is not kept, and never what the last projection of a layer gives, which nothing needs. An
+  embedding that is not also the head is looked up, and multiplied by nothing. Attention is causal: half of the
+  products.
   """
   run, cfg = model.run, model.cfg
-  again = run.remat.policy == "full"
-  size = lambda *parts: tree.size({n: v for n, v in model.params.items() if all(part in n for part in parts)})
-  repeated = 2.0 * (size("blocks/") - size("blocks/", "/down/")) if again else 0.0
-  looked_up = 0.0 if cfg.tied else useful * size("embed/") / tree.size(model.params)
+  looked_up = 0.0 if cfg.tied else useful * _size(model, "embed/") / tree.size(model.params)
   attention = 2.0 * 2.0 * cfg.depth * cfg.heads * cfg.head_dim * run.packing.row_length / 2
-  return useful - looked_up + repeated + attention * (3 + again)
+  again = "attn_out" not in _kept(run.remat)
+  return useful - looked_up + 2.0 * _made_again(model) + attention * (3 + again)
+
+
+# Behind which projections a tap lies.
+PROJECTIONS = {
+  "attn_q": ("/q/", "/qkv/"),
+  "attn_k": ("/k/",),
+  "attn_v": ("/v/",),
+  "residual": ("/o/",),
+  "mlp_gate": ("/gate/", "/gate_up/"),
+  "mlp_up": ("/up/",),
+}
+
+
+def _kept(remat: stack.Remat) -> tuple[str, ...]:
+  """The taps whose values the backward pass finds."""
+  return {"full": (), "taps": remat.names, "none": stack.TAPS}[remat.policy]
+
+
+def _size(model: plan_programs.Model, begin: str, *parts: str) -> int:
+  """Parameters whose names begin so and have one of these parts, if there are any."""
+  has = lambda name: not parts or any(part in name for part in parts)
+  return tree.size({n: v for n, v in model.params.items() if n.startswith(begin) and has(n)})
+
+
+def _made_again(model: plan_programs.Model) -> int:
+  """Parameters of the layers that the second forward pass multiplies by."""
+  if model.run.remat.policy == "none":
+    return 0
+  parts = [part for name in _kept(model.run.remat) for part in PROJECTIONS.get(name, ())]
+  return _size(model, "blocks/") - _size(model, "blocks/", "/down/", *parts)
 
 
 def activations(model: plan_programs.Model) -> dict[str, float]:
@@ -71,10 +101,14 @@ def activations(model: plan_programs.Model) -> dict[str, float]:
   size = jax.numpy.dtype(run.precision.compute).itemsize
   shards = model.shards("batch") * model.shards("length")
   positions = run.packing.rows // run.micro_batches * run.packing.row_length / shards
-  wide = (2 * cfg.heads + 2 * cfg.kv_heads) * cfg.head_dim + 2 * cfg.mlp
-  taps = wide / mesh.shape["tensor"] + 2 * cfg.width
-  saved = {"full": cfg.width, "taps": taps + cfg.width, "none": 2 * taps}[run.remat.policy]
-  layer = tree.size({n: v for n, v in model.params.items() if n.startswith("blocks/")}) / cfg.depth
+  heads, kv_heads = cfg.heads * cfg.head_dim, cfg.kv_heads * cfg.head_dim
+  wide = {"attn_q": heads, "attn_k": kv_heads, "attn_v": kv_heads, "attn_out": heads}
+  wide |= {"mlp_gate": cfg.mlp, "mlp_up": cfg.mlp}
+  taps = sum(wide.values()) / mesh.shape["tensor"] + 2 * cfg.width
+  some = sum(wide.get(name, 0) for name in _kept(run.remat)) / mesh.shape["tensor"]
+  residual = cfg.width * ("residual" in _kept(run.remat))
+  saved = 2 * taps if run.remat.policy == "none" else some + residual + cfg.width
+  layer = _size(model, "blocks/") / cfg.depth
   chunk = (
     plan_programs.chunk_of(model) * cfg.vocab / model.shards("act_vocab") * 10
   )  # logits, their float32, their gradient
@@ -90,7 +124,7 @@ def traffic(model: plan_programs.Model, sizes: dict[str, float]) -> float:
   """Bytes of memory that a step reads and writes at least: weights for each pass, state once, activations twice."""
   run = model.run
   size = jax.numpy.dtype(run.precision.compute).itemsize
-  passes = 3 + (run.remat.policy == "full")
+  passes = 3 + _made_again(model) / _size(model, "blocks/")
   weights = passes * run.micro_batches * tree.size(model.params) / model.mesh.shape["tensor"] * size
   kept = 2 * (sizes["trained"] + sizes["optimizer"] + sizes["gradients"])
   return weights + (kept + 2 * run.micro_batches * sizes["saved_activations"]) * plan_programs.GIB

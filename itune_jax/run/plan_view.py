@@ -8,20 +8,25 @@ import rich.console
 import rich.table
 
 from itune_jax.core import files
+from itune_jax.nn import stack
+from itune_jax.run import plan_remat
 
 
 def show(found: Mapping[str, Any], html: str = "") -> None:
   """Prints the table on stderr, and writes it as a page where a file is named."""
-  table, hints = _table(found), advice(found)
-  screen = rich.console.Console(stderr=True)
-  screen.print(table)
-  for hint in hints:
-    screen.print(f"· {hint}", highlight=False)
+  parts = [_tried(found), _table(found)] if "tried" in found else [_table(found)]
+  hints = advice(found)
+
+  def fill(console):
+    for part in parts:
+      console.print(part)
+    for hint in hints:
+      console.print(f"· {hint}", highlight=False, soft_wrap=True)
+
+  fill(rich.console.Console(stderr=True))
   if html:
     page = rich.console.Console(record=True, file=io.StringIO(), width=110)
-    page.print(table)
-    for hint in hints:
-      page.print(f"· {hint}", highlight=False)
+    fill(page)
     files.write_text(html, page.export_html(inline_styles=True))
 
 
@@ -30,6 +35,8 @@ def advice(found: Mapping[str, Any]) -> list[str]:
   if "fits" not in found:
     return []
   hints, sizes = [], found["gib_per_chip"]
+  if "tried" in found and found["fits"]:
+    hints.append(f"The shortest step that fits: {plan_remat.flags(stack.Remat(**found['remat']))}")
   if "reason" in found and sum(sizes.values()) < found["hbm_gib_per_chip"]:
     sizes = sizes | {"activations_and_buffers": found["hbm_gib_per_chip"]}
   if not found["fits"]:
@@ -50,6 +57,17 @@ def advice(found: Mapping[str, Any]) -> list[str]:
   if found["exposed_collectives_s"] > 0.2 * found["step_s"]:
     hints.append("More than a fifth of the step waits for collectives that nothing overlaps.")
   return hints
+
+
+def _tried(found: Mapping[str, Any]) -> rich.table.Table:
+  """The policies of rematerialisation that were compiled, the chosen one marked."""
+  table = rich.table.Table("", "kept for the backward pass", "GiB a chip", "step", title="rematerialisation")
+  for one in found["tried"]:
+    chosen = found["fits"] and one["remat"] == found["remat"]
+    peak = f"{one['peak_gib_per_chip']:.3f}" if "peak_gib_per_chip" in one else "too much"
+    step = f"{one['step_s']:.4g} s" if one["fits"] else "does not fit"
+    table.add_row("→" if chosen else "", plan_remat.in_words(stack.Remat(**one["remat"])), peak, step)
+  return table
 
 
 def _where(found: Mapping[str, Any]) -> str:
