@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import jax.numpy as jnp
 
 from itune_jax.core import axes as axes_lib
@@ -140,5 +140,14 @@ class Ctx:
     """Pins the sharding of an activation; a no-op on one device."""
     if self.mesh is None or self.mesh.size == 1:
       return x
-    spec = axes_lib.partition_spec(axes, x.shape, dict(self.rules), self.mesh)
-    return jax.lax.with_sharding_constraint(x, NamedSharding(self.mesh, spec))
+    return jax.lax.with_sharding_constraint(x, NamedSharding(self.mesh, self.spec(axes, x.shape)))
+
+  def spec(self, axes, shape) -> PartitionSpec:
+    """How an array of these axes lies on the mesh."""
+    return PartitionSpec() if self.mesh is None else axes_lib.partition_spec(axes, shape, dict(self.rules), self.mesh)
+
+  def without_rows(self, axes) -> tuple[str | None, ...]:
+    """The axes of a weight as a matmul wants it: those that rows are laid over too are whole (fsdp's gather)."""
+    rules = dict(self.rules)
+    of_rows = set(rules.get("batch", ()))
+    return tuple(None if of_rows & set(rules.get(name or "", ())) else name for name in axes)

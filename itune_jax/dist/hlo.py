@@ -28,6 +28,7 @@ _FREE = {
 }
 
 # Written in place: where what is new begins among so many operands.
+_IN_PLACE = "output_to_operand_aliasing={{}: (0, {})}"  # inside a fusion: the same bytes under another tiling
 _UPDATES = {"dynamic-update-slice": lambda n: slice(1, 2), "scatter": lambda n: slice(n // 2 + 1, n)}
 
 
@@ -202,7 +203,7 @@ class Program:
         names, read = {line.name}, []
         for other in self._bodies[body]:
           places = [i for i, name in enumerate(other.operands) if name in names]
-          if places and other.op == "bitcast":
+          if places and (other.op == "bitcast" or _IN_PLACE in other.rest):
             names.add(other.name)
           elif places:
             read.append(self._read_by(other, places))

@@ -54,12 +54,12 @@ class Weight:
 class PackedWeight(Weight):
   """A handle on a quantised kernel, which is contracted as it lies."""
 
-  def __init__(self, store, shape: tuple[int, ...], dtype):
+  def __init__(self, store, shape: tuple[int, ...], dtype, ctx):
     super().__init__(lambda: read_kernel(store, shape, dtype), shape)
-    self._store = store
+    self._store, self._ctx = store, ctx
 
   def contract(self, x, num_in: int):
-    return quant.contract(x, self._store, num_in)
+    return quant.contract(x, self._store, num_in, self._ctx)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Proj(nnx.Module):
 
   def __call__(self, x, ctx):
     """Applies to x [..., *in]; returns [..., *out] in x's dtype."""
-    adapters, w = in_order(self), self._weight(x.dtype)
+    adapters, w = in_order(self), self._weight(x.dtype, ctx)
     y = adapters[0].fused(x, w, ctx) if len(adapters) == 1 else None
     y = self._step_by_step(x, w, adapters, ctx) if y is None else y
     bias = None if self.bias is None else self.bias[...]
@@ -169,11 +169,11 @@ class Proj(nnx.Module):
       y = adapter.post(x, y, w, ctx)
     return y
 
-  def _weight(self, dtype) -> Weight:
+  def _weight(self, dtype, ctx) -> Weight:
     store, shape = self.kernel, self.core_shape
     if isinstance(store, nnx.Param):
       return Weight(lambda: read_kernel(store, shape, dtype), shape)
-    return PackedWeight(store, shape, dtype)
+    return PackedWeight(store, shape, dtype, ctx)
 
 
 class Embed(nnx.Module):
@@ -238,7 +238,7 @@ def read_kernel(store, shape, dtype):
   """The kernel [*in, *out] of this shape behind a Param or a quantised store."""
   if isinstance(store, nnx.Param):
     return store[...].astype(dtype)
-  return quant.dequantise(store.layout(), store.packed(), dtype)
+  return quant.dequantise(store.layout(), quant.packed(store), dtype)
 
 
 def quantise(proj: Proj, how: quant.Quant, lead: int) -> None:

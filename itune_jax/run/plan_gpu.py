@@ -11,7 +11,6 @@ from typing import Any
 import jax
 
 from itune_jax.core import errors
-from itune_jax.core import tree
 from itune_jax.dist import chips
 from itune_jax.dist import hlo
 from itune_jax.nn import stack
@@ -56,7 +55,7 @@ def arithmetic(model: plan_programs.Model, useful: float) -> float:
   products.
   """
   run, cfg = model.run, model.cfg
-  looked_up = 0.0 if cfg.tied else useful * _size(model, "embed/") / tree.size(model.params)
+  looked_up = 0.0 if cfg.tied else useful * _size(model, "embed/") / plan_programs.numbers(model.params)
   attention = 2.0 * 2.0 * cfg.depth * cfg.heads * cfg.head_dim * run.packing.row_length / 2
   again = "attn_out" not in _kept(run.remat)
   return useful - looked_up + 2.0 * _made_again(model) + attention * (3 + again)
@@ -81,7 +80,7 @@ def _kept(remat: stack.Remat) -> tuple[str, ...]:
 def _size(model: plan_programs.Model, begin: str, *parts: str) -> int:
   """Parameters whose names begin so and have one of these parts, if there are any."""
   has = lambda name: not parts or any(part in name for part in parts)
-  return tree.size({n: v for n, v in model.params.items() if n.startswith(begin) and has(n)})
+  return plan_programs.numbers({n: v for n, v in model.params.items() if n.startswith(begin) and has(n)})
 
 
 def _made_again(model: plan_programs.Model) -> int:
@@ -125,6 +124,6 @@ def traffic(model: plan_programs.Model, sizes: dict[str, float]) -> float:
   run = model.run
   size = jax.numpy.dtype(run.precision.compute).itemsize
   passes = 3 + _made_again(model) / _size(model, "blocks/")
-  weights = passes * run.micro_batches * tree.size(model.params) / model.mesh.shape["tensor"] * size
+  weights = passes * run.micro_batches * plan_programs.numbers(model.params) / model.mesh.shape["tensor"] * size
   kept = 2 * (sizes["trained"] + sizes["optimizer"] + sizes["gradients"])
   return weights + (kept + 2 * run.micro_batches * sizes["saved_activations"]) * plan_programs.GIB

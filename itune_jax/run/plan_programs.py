@@ -1,5 +1,6 @@
 """The programs that `itune plan` compiles: those of training, scoring, prefill and decoding, made of shapes alone."""
 
+from collections.abc import Mapping
 import math
 from typing import Any, NamedTuple
 
@@ -118,7 +119,7 @@ def train(model: Model) -> Step:
   where = {name: value.sharding for name, value in model.trainable.items()}
   fn = step_lib.make_step(model.binder, run.objective, transform, rate, where, peft_base.penalty_of(run.peft))
   batch = _batch(model, (run.micro_batches, run.packing.rows // run.micro_batches, run.packing.row_length), True)
-  trained, frozen = tree.size(model.trainable), tree.size(model.frozen)
+  trained, frozen = tree.size(model.trainable), numbers(model.frozen)
   # Forward, the gradient of inputs, and of trained weights: two operations each.
   useful = 6.0 * trained + 4.0 * frozen
   parts = {"trained": model.trainable, "optimizer": state.opt_state, "frozen": model.frozen}
@@ -218,7 +219,7 @@ def _laid_out(cache: Any, binder: view.Binder) -> Any:
 def _step(model: Model, fn, given, parts, useful: float, turns: int) -> Step:
   packing, trained = model.run.packing, tree.size(model.trainable)
   facts = {
-    "parameters": trained + tree.size(model.frozen),
+    "parameters": trained + numbers(model.frozen),
     "trainable_parameters": trained,
     "positions_per_step": packing.rows * packing.row_length,
   }
@@ -229,7 +230,13 @@ def _forward(model: Model, *without: str) -> float:
   """Operations of one position: an input table of its own is only looked up."""
   untied = any(name.startswith("head/") for name in model.params)
   without = (*without, "embed/") if untied else without
-  return 2.0 * tree.size({n: v for n, v in model.params.items() if not without or not n.startswith(without)})
+  return 2.0 * numbers({n: v for n, v in model.params.items() if not without or not n.startswith(without)})
+
+
+def numbers(params: Mapping[str, Any]) -> int:
+  """How many weights parameters stand for: two for a byte of 4-bit codes, none for the scales of packed kernels."""
+  kernels = {n: v for n, v in params.items() if not n.rpartition("/")[0].endswith("/kernel") or n.endswith("/codes")}
+  return sum(math.prod(v.shape) * (2 if v.dtype == jnp.uint8 else 1) for v in kernels.values())
 
 
 def gib_a_chip(shapes: Any) -> float:

@@ -110,6 +110,22 @@ def test_memory_and_speed_of_a_chip(recipe, topology, limit, mfu, capsys):
   assert plan_gpu.arithmetic(model, step.useful) * chip_positions == pytest.approx(found["flops_per_chip"], rel=0.1)
 
 
+@pytest.mark.full
+def test_a_packed_base_travels_and_is_read_packed(capsys):
+  """Bytes that a chip receives in a training step, and moves to and from its memory in a round of decoding."""
+  recipe, rows = "--gin_file=recipes/llama3_8b_lora_qv.gin", "--gin.feed.Packing.rows=64"
+  packed = "--gin_file=overlays/qlora.gin"
+  compiled = lambda *flags: plan(capsys, recipe, "--topology=v5e:4x4", "--gin.DATA='any.jsonl'", *flags)
+  plain, ours = compiled(), compiled(packed)
+  received = [sum(found["collective_bytes_per_chip"].values()) for found in (plain, ours)]
+  rounds = [compiled(rows, "--program=decode", *more)["bytes_per_chip"] for more in ((), (packed,))]
+  with capsys.disabled():
+    print(f"received {received[1] / received[0]:.2f} of bfloat16's; a step {ours['step_s'] / plain['step_s']:.2f}")
+    print(f"a round of decoding reads and writes {rounds[1] / rounds[0]:.2f}")
+  assert ours["parameters"] == plain["parameters"]
+  assert received[1] < 0.3 * received[0] and ours["step_s"] < plain["step_s"] and rounds[1] < rounds[0]
+
+
 @pytest.mark.parametrize("recipe,topology", [("llama3_8b_lora_h100", "h100:8"), ("llama3_8b_full_h100", "h100:64")])
 def test_gpus_are_an_estimate(recipe, topology):
   command = [
