@@ -26,11 +26,13 @@ SITES = ("attn/q", "attn/k", "attn/v", "attn/o", "mlp/gate", "mlp/up", "mlp/down
 GROUPS = {
   "lora": ("dropout", "dora", "lora bias", "pissa", "patterns", "rslora", "olora"),
   "products": ("vera", "loha", "lokr", "hira", "delora", "gralora", "randlora"),
-  "rotations": ("oft", "road_1", "hra", "boft", "miss", "c3a", "boft twice", "miss bat"),
-  "sparse": ("ia3", "shira", "vblora", "mora", "fourierft", "adalora", "miss mini", "routed"),
+  "rotations": ("oft", "road_1", "hra", "boft", "boft twice"),
+  "tiles": ("miss", "miss bat", "miss mini", "c3a", "fourierft"),
+  "sparse": ("ia3", "shira", "vblora", "mora", "adalora", "routed"),
   "activations": ("houlsby", "loreft", "direft", "parallel", "mode", "mixlora"),
   "in front": ("prompt", "prefix mlp"),
 }
+assert all(len(rows) <= len(SITES) for rows in GROUPS.values()), "a site for each"
 
 
 def group(name: str):

@@ -15,6 +15,7 @@ from itune_jax.core import axes as axes_lib
 from itune_jax.core import errors
 from itune_jax.dist import shard
 
+JOIN_S = 300  # so long a process waits for the others to come
 HEARTBEAT_S = 30  # a process that is silent for so long is lost
 GRACE_S = 3  # what the process that holds JAX's service leaves to the others, when all end for the same reason
 _holds_service = threading.Event()
@@ -38,7 +39,7 @@ def connect(cluster: str) -> None:
     except ValueError:
       raise errors.InputError(f"--cluster={cluster}: write auto, or HOST:PORT,PROCESSES,INDEX") from None
   try:
-    jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_S, **given)
+    jax.distributed.initialize(initialization_timeout=JOIN_S, heartbeat_timeout_seconds=HEARTBEAT_S, **given)
     if jax.process_index() == 0:  # this waits until all have joined, so that none ends before the others are there
       _holds_service.set()
   except (RuntimeError, ValueError) as e:

@@ -39,10 +39,17 @@ class Roofline(NamedTuple):
 
 
 def kernel_flops(name: str, operands: tuple[hlo.Array, ...]) -> float:
-  """Arithmetic of one call of a causal splash kernel over a row: half of the score matrix. 0 for other kernels."""
-  products = next((n for part, n in _SPLASH.items() if part in name and name.startswith("splash")), 0)
+  """Arithmetic of one call of a kernel of ours; 0 for others."""
+  if name.startswith("nf4_matmul"):
+    rows, codes = operands[0].shape[0], next(a.shape for a in operands if a.kind == "u8")
+    return 2.0 * rows * 2 * math.prod(codes)  # a byte stands for two values
+  if not name.startswith("splash"):
+    return 0.0
+  products = next((n for part, n in _SPLASH.items() if part in name), 0)
   q = next((a.shape for a in operands if a.kind in ("bf16", "f32") and len(a.shape) >= 3), ())
-  return products * float(math.prod(q)) * q[-2] if q else 0.0
+  # Causal over a row, half of the score matrix: such a kernel is given places beside the segments of both sides.
+  causal = sum(a.kind == "s32" for a in operands) > 2
+  return products * float(math.prod(q)) * q[-2] * (1 if causal else 2) if q else 0.0
 
 
 def predict(counts: hlo.Counts, chip: chips.Chip, mesh: Mesh) -> Roofline:

@@ -142,7 +142,9 @@ def _kernel(low_ref, high_ref, codes_ref, absmax_ref, y_ref):
 
   codes, scale = codes_ref[...].astype(jnp.int32), absmax_ref[...][:, None, :]
   kernel = lambda half: (looked_up(half) * scale).astype(low_ref.dtype).reshape(-1, codes.shape[2])
-  dot = lambda x, w: jax.lax.dot_general(x, w, (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32)
+  # Mosaic refuses to be asked for more than bfloat16 holds.
+  precision = "highest" if low_ref.dtype == jnp.float32 else "default"
+  dot = lambda x, w: jax.lax.dot(x, w, precision=precision, preferred_element_type=jnp.float32)
   y_ref[...] += dot(low_ref[...], kernel(codes & 15)) + dot(high_ref[...], kernel(codes >> 4))
 
 

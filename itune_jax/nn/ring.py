@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from itune_jax.nn import kernels
 from itune_jax.nn import mask
+from itune_jax.nn import splash
 
 BLOCK = 256  # queries whose scores against a visiting stretch exist at a time
 
@@ -44,15 +45,18 @@ def _local(axis: str, count: int, how, platform: str, q_BTNH, k_BTKH, v_BTKH, se
     visiting = jax.tree.map(lambda x: jax.lax.ppermute(x, axis, onwards), visiting)
     # A stretch before ours that ends in the segment in which ours begins; any other shows us nothing.
     before = (here >= turn) & jnp.any((visiting[2][:, -1] == segments_BT[:, 0]) & (segments_BT[:, 0] != 0))
-    seen = functools.partial(_partial, how, turn * T)
+    seen = functools.partial(_partial, how, platform, turn * T)
     other = jax.lax.cond(before, seen, lambda *_: nothing, q_BTNH, segments_BT, *visiting, window)
     out, lse = kernels.merge(out, lse, *other)
   return out.astype(q_BTNH.dtype), lse
 
 
-def _partial(how, ahead: int, q_BTNH, q_segments_BT, k_BTKH, v_BTKH, k_segments_BT, window):
-  """Attention to a stretch that begins `ahead` positions before ours, a block of queries at a time."""
+def _partial(how, platform: str, ahead: int, q_BTNH, q_segments_BT, k_BTKH, v_BTKH, k_segments_BT, window):
+  """Attention to a stretch that begins `ahead` positions before ours: on TPU by a kernel, else by blocks of queries."""
   B, T, N, H = q_BTNH.shape
+  if platform == "tpu" and splash.supports(q_BTNH, window):
+    out, lse = splash.in_front(how, q_BTNH, k_BTKH, v_BTKH, q_segments_BT, k_segments_BT)
+    return out.astype(jnp.float32), lse
   block = BLOCK if T % BLOCK == 0 else T
   cut = lambda x: jnp.moveaxis(x.reshape(B, T // block, block, *x.shape[2:]), 1, 0)
   index = jnp.arange(T)[None]

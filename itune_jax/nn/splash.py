@@ -34,16 +34,29 @@ def packed(how: tuple[float, float], q_BTNH, k_BTKH, v_BTKH, segments_BT, interp
   Returns:
     out [B, T, N, H] in q's dtype, log-sum-exp [B, T, N] float32.
   """
+  return _run((True, interpret), how, q_BTNH, k_BTKH, v_BTKH, segments_BT, segments_BT, segments_BT != 0)
+
+
+def in_front(how, q_BTNH, k_BTKH, v_BTKH, segments_BT, k_segments_BT, interpret: bool = False) -> tuple[Any, Any]:
+  """As `packed`, over keys that all lie before the queries of their row: a stretch of equal length in front of them."""
+  # Segments do not come back: what the last key belongs to is all that a query behind can share with the stretch.
+  sees_BT = (segments_BT != 0) & (segments_BT == k_segments_BT[:, -1:])
+  return _run((False, interpret), how, q_BTNH, k_BTKH, v_BTKH, segments_BT, k_segments_BT, sees_BT)
+
+
+def _run(static, how, q_BTNH, k_BTKH, v_BTKH, segments_BT, k_segments_BT, sees_BT):
+  """static: (causal, interpret)."""
   scale, softcap = how
   H = q_BTNH.shape[-1]
   pad = lambda x: jnp.pad(x, [(0, 0)] * 3 + [(0, -H % LANES)])  # heads fill whole lanes
   heads_first = lambda x: pad(x).transpose(0, 2, 1, 3)
   q_BNTH = heads_first(q_BTNH * jnp.asarray(scale, q_BTNH.dtype))
-  run = functools.partial(_attend, (softcap, interpret))
-  out_BNTH, lse_BNT = jax.vmap(run)(q_BNTH, heads_first(k_BTKH), heads_first(v_BTKH), segments_BT)
-  real_BT1 = (segments_BT != 0)[..., None]
-  out_BTNH = jnp.where(real_BT1[..., None], out_BNTH.transpose(0, 2, 1, 3)[..., :H], 0)
-  return out_BTNH, jnp.where(real_BT1, lse_BNT.transpose(0, 2, 1), mask.NEG)
+  run = functools.partial(_attend, (softcap, *static))
+  given = q_BNTH, heads_first(k_BTKH), heads_first(v_BTKH), segments_BT, k_segments_BT
+  out_BNTH, lse_BNT = jax.vmap(run)(*given)
+  sees_BT1 = sees_BT[..., None]
+  out_BTNH = jnp.where(sees_BT1[..., None], out_BNTH.transpose(0, 2, 1, 3)[..., :H], 0)
+  return out_BTNH, jnp.where(sees_BT1, lse_BNT.transpose(0, 2, 1), mask.NEG)
 
 
 def _tile(T: int) -> int:
@@ -52,12 +65,12 @@ def _tile(T: int) -> int:
 
 
 @functools.lru_cache(maxsize=16)
-def _kernel(T: int, N: int, softcap: float, interpret: bool) -> Any:
+def _kernel(T: int, N: int, softcap: float, causal: bool, interpret: bool) -> Any:
   """The kernel's constants. Its masks are small tables of blocks, not [T, T]."""
-  tile = _tile(T)
+  tile, kind = _tile(T), splash_mask.CausalMask if causal else splash_mask.FullMask
   with jax.ensure_compile_time_eval():
     return splash.make_splash_mha(
-      splash_mask.MultiHeadMask([splash_mask.CausalMask((T, T))] * N),
+      splash_mask.MultiHeadMask([kind((T, T))] * N),
       block_sizes=splash.BlockSizes(
         block_q=tile, block_kv=tile, block_q_dkv=tile, block_kv_dkv=tile, block_q_dq=tile, block_kv_dq=tile
       ),
@@ -69,8 +82,8 @@ def _kernel(T: int, N: int, softcap: float, interpret: bool) -> Any:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _attend(static, q_NTH, k_KTH, v_KTH, segments_T):
-  return _forward(static, q_NTH, k_KTH, v_KTH, segments_T)[0]
+def _attend(static, q_NTH, k_KTH, v_KTH, segments_T, k_segments_T):
+  return _forward(static, q_NTH, k_KTH, v_KTH, segments_T, k_segments_T)[0]
 
 
 def _in_own_dtype(run):
@@ -86,25 +99,23 @@ def _in_own_dtype(run):
 
 
 @_in_own_dtype
-def _forward(static, q, k, v, segments):
-  softcap, interpret = static
-  kernel = _kernel(q.shape[1], q.shape[0], softcap, interpret)
+def _forward(static, q, k, v, segments, k_segments):
+  kernel = _kernel(q.shape[1], q.shape[0], *static)
   out, (lse,) = splash._splash_attention_forward(
-    kernel.fwd_mask_info, q, k, v, splash.SegmentIds(segments, segments), None, save_residuals=True, **_static(kernel)
+    kernel.fwd_mask_info, q, k, v, splash.SegmentIds(segments, k_segments), None, save_residuals=True, **_static(kernel)
   )
   out = ad_checkpoint.checkpoint_name(out, "attn_out")
   lse = ad_checkpoint.checkpoint_name(lse, "attn_lse")
-  return (out, lse), (q, k, v, segments, out, lse)
+  return (out, lse), (q, k, v, segments, k_segments, out, lse)
 
 
 @_in_own_dtype
 def _backward(static, saved, cotangents):
-  softcap, interpret = static
-  q, k, v, segments, out, lse = saved
+  q, k, v, segments, k_segments, out, lse = saved
   d_out, d_lse = cotangents
-  kernel = _kernel(q.shape[1], q.shape[0], softcap, interpret)
+  kernel = _kernel(q.shape[1], q.shape[0], *static)
   shift = jnp.sum(out.astype(jnp.float32) * d_out.astype(jnp.float32), axis=-1) - d_lse
-  given = (q, k, v, splash.SegmentIds(segments, segments), None, lse, d_out, shift)
+  given = (q, k, v, splash.SegmentIds(segments, k_segments), None, lse, d_out, shift)
   tile = _tile(q.shape[1])
   layouts: dict[str, Any] = {f"{x}_layout": splash.QKVLayout.HEAD_DIM_MINOR for x in "qkv"}
   how: dict[str, Any] = {
@@ -114,7 +125,7 @@ def _backward(static, saved, cotangents):
     *given, bq=tile, bkv=tile, bkv_compute=tile, mask_info=kernel.dkv_mask_info, use_fused_bwd_kernel=False, **how
   )
   d_q = splash._splash_attention_bwd_dq(*given, bq=tile, bkv=tile, mask_info=kernel.dq_mask_info, **how)
-  return d_q, d_k, d_v, None
+  return d_q, d_k, d_v, None, None
 
 
 _attend.defvjp(_forward, _backward)
