@@ -54,7 +54,7 @@ class Weight:
 class PackedWeight(Weight):
   """A handle on a quantised kernel, which is contracted as it lies."""
 
-  def __init__(self, store, shape: tuple[int, ...], dtype, ctx):
+  def __init__(self, store, shape: tuple[int, ...], dtype, ctx=None):
     super().__init__(lambda: read_kernel(store, shape, dtype), shape)
     self._store, self._ctx = store, ctx
 
