@@ -45,8 +45,8 @@ class Place(NamedTuple):
   """Where a packed kernel is multiplied.
 
   Attributes:
-    platform: "cpu", "tpu", "gpu"; "interpret" runs the kernel without a TPU. mesh, codes: how its codes lie there.
-    rows: the mesh axes of a batch's rows. gathered: how each packed array lies once it is gathered; None where none is.
+    platform: "cpu", "tpu", "gpu"; "interpret" runs the kernel without a TPU. mesh (None: one device), codes: how
+    they lie. rows: the mesh axes of rows. gathered: how each packed array lies once gathered; None where none is.
   """
 
   platform: str
@@ -81,10 +81,7 @@ def nf4(place: Place, x, codes, absmax_KO):
   # A byte holds the codes of two inputs of a block: each half of it meets inputs of its own.
   x_MKhr = x_MI.reshape(-1, K, 2, half)
   low, high = (x_MKhr[:, :, h].reshape(-1, half * K) for h in (0, 1))
-  if place.mesh is None or place.mesh.size == 1:
-    y = _call(place, low, high, codes, absmax_KO)
-  else:
-    y = _on_mesh(place, low, high, codes, absmax_KO)
+  y = (_call if place.mesh is None else _on_mesh)(place, low, high, codes, absmax_KO)
   return y.reshape(*lead, out).astype(x.dtype)
 
 

@@ -21,7 +21,6 @@ from itune_jax.core import numerics
 from itune_jax.nn import packed_matmul
 
 BLOCK = 64  # values that share a scale under nf4, along the contracted axes
-NF4 = packed_matmul.NF4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,7 +77,7 @@ class Nf4(nnx.Module):
     scales, steps, offset = _quantise_scales(jnp.max(jnp.abs(w), axis=1))
     absmax = _scales(scales, steps, offset)
     unit = w / jnp.where(absmax == 0, 1.0, absmax)[:, None]
-    middle = jnp.asarray((NF4[1:] + NF4[:-1]) / 2)
+    middle = jnp.asarray((packed_matmul.NF4[1:] + packed_matmul.NF4[:-1]) / 2)
     codes = jnp.searchsorted(middle, unit).astype(jnp.uint8)
     self.codes = nnx.Param(codes[:, : BLOCK // 2] | (codes[:, BLOCK // 2 :] << 4), axes=(axes[0], None, axes[num_in]))
     self.scales = nnx.Param(scales, axes=(axes[0], axes[num_in]))
@@ -94,7 +93,7 @@ class Nf4(nnx.Module):
     return "nf4", self.num_in, self.core_shape
 
 
-def packed(store) -> tuple[Any, ...]:
+def arrays(store) -> tuple[Any, ...]:
   """The arrays that stand for a kernel."""
   return tuple(part[...] for part in store.parts())
 
@@ -134,7 +133,7 @@ def contract(x, store, num_in: int, ctx=None):
   layout = store.layout()
   lead, out = x.shape[: x.ndim - num_in], layout[2][num_in:]
   fan_in = math.prod(layout[2][:num_in])
-  y: Any = _matmul(layout, _place(store, ctx), x.reshape(*lead, fan_in), packed(store))
+  y: Any = _matmul(layout, _place(store, ctx), x.reshape(*lead, fan_in), arrays(store))
   return y.reshape(*lead, *out)
 
 

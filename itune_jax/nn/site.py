@@ -238,7 +238,7 @@ def read_kernel(store, shape, dtype):
   """The kernel [*in, *out] of this shape behind a Param or a quantised store."""
   if isinstance(store, nnx.Param):
     return store[...].astype(dtype)
-  return quant.dequantise(store.layout(), quant.packed(store), dtype)
+  return quant.dequantise(store.layout(), quant.arrays(store), dtype)
 
 
 def quantise(proj: Proj, how: quant.Quant, lead: int) -> None:

@@ -56,11 +56,17 @@ def test_a_scan_counts_as_its_unrolled_loop_and_as_the_formula(where):
 
 NESTED = """HloModule m
 
+%retile (t0: f32[32,8,8]) -> f32[32,8,8] {
+  %t0 = f32[32,8,8]{2,1,0} parameter(0)
+  ROOT %same = f32[32,8,8]{2,1,0} copy(%t0)
+}
+
 %slice (p0: f32[32,8,8], p1: s32[]) -> f32[8,8] {
   %p0 = f32[32,8,8]{2,1,0} parameter(0)
   %p1 = s32[] parameter(1)
   %c = s32[] constant(0)
-  %ds = f32[1,8,8]{2,1,0} dynamic-slice(%p0, %p1, %c, %c), dynamic_slice_sizes={1,8,8}
+  %t = f32[32,8,8]{2,1,0} fusion(%p0), kind=kLoop, output_to_operand_aliasing={{}: (0, {})}, calls=%retile
+  %ds = f32[1,8,8]{2,1,0} dynamic-slice(%t, %p1, %c, %c), dynamic_slice_sizes={1,8,8}
   ROOT %b = f32[8,8]{1,0} bitcast(%ds)
 }
 
@@ -107,6 +113,18 @@ def test_groups_are_read_however_they_are_written():
   assert hlo.members("{{0,0},{1,3}}", 8) == [1, 3]
   for text in ("{{0,2,4,6},{1,3,5,7}}", "[2,4]<=[4,2]T(1,0)", mesh_form, turned):
     assert hlo.members(hlo._group(f"replica_groups={text}, x", "replica_groups="), 8) == [0, 2, 4, 6]
+
+
+def test_kernels_are_counted_by_their_operands():
+  array = lambda kind, *shape: hlo.Array(kind, shape, False)
+  q, k, both_segments = array("bf16", 4, 256, 128), array("bf16", 2, 256, 128), [array("s32", 256, 128)] * 2
+  whole = 2 * 2 * 4 * 256 * 256 * 128  # q·k and p·v, two operations each, all keys
+  name = "splash_mha_fwd_segmented_residuals.3"
+  assert roofline.kernel_flops(name, (q, k, k, *both_segments)) == whole
+  assert roofline.kernel_flops(name, (q, k, k, *both_segments, array("s32", 256, 128))) == whole / 2  # causal
+  codes = array("u8", 16, 32, 256)  # 16 blocks of 64 inputs
+  assert roofline.kernel_flops("nf4_matmul.1", (array("bf16", 8, 512), codes)) == 2 * 8 * 1024 * 256
+  assert roofline.kernel_flops("someone_elses.1", (q, k, k)) == 0
 
 
 def test_time_is_the_slowest_part_and_what_nothing_hides():

@@ -4,7 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 import numpy as np
 import pytest
 
@@ -13,6 +13,7 @@ from itune_jax.core import batch as batch_lib
 from itune_jax.nn import packed_matmul
 from itune_jax.nn import quant
 from itune_jax.nn import site
+from itune_jax.run import plan
 from itune_jax.sampling import one_token
 from tests import tiny
 
@@ -27,7 +28,7 @@ def made(inputs, outputs, rows, dtype=jnp.float32):
 
 
 def on(place, store, x):
-  codes, *scales = quant.packed(store)
+  codes, *scales = quant.arrays(store)
   assert packed_matmul.supports(place, x, codes)
   return packed_matmul.nf4(place, x, codes, quant._scales(*scales))
 
@@ -48,7 +49,7 @@ def test_bfloat16_rounds_as_it_does_elsewhere():
 
 
 def test_codes_stand_for_the_table():
-  assert (packed_matmul.looked_up(jnp.arange(16, dtype=jnp.uint8)) == quant.NF4).all()
+  assert (packed_matmul.looked_up(jnp.arange(16, dtype=jnp.uint8)) == packed_matmul.NF4).all()
 
 
 @pytest.mark.parametrize("axes", [("embed", "mlp"), ("mlp", "embed")])
@@ -63,14 +64,28 @@ def test_every_device_multiplies_its_part(axes, rows):
   assert ctx.without_rows(axes) == axes  # decoding gathers no kernel
   lies = ctx.spec((axes[0], None, axes[1]), store.codes[...].shape)
   place = packed_matmul.Place("interpret", mesh, lies, rules["batch"])
-  arrays = [jax.device_put(quant.packed(store)[0], NamedSharding(mesh, lies)), *quant.packed(store)[1:]]
+  arrays = [jax.device_put(quant.arrays(store)[0], NamedSharding(mesh, lies)), *quant.arrays(store)[1:]]
   run = jax.jit(lambda x, codes, *scales: packed_matmul.nf4(place, x, codes, quant._scales(*scales)))
   np.testing.assert_allclose(run(x, *arrays), expected, rtol=1e-5, atol=2e-5)
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+@pytest.mark.parametrize("lead", [(), (3,)])
+def test_mosaic_compiles_it(dtype, lead):
+  """For a TPU, as it is and one by one in a loop, as tiles of experts meet it; whatever JAX is told of float32."""
+  pytest.importorskip("libtpu", reason="the TPU compiler is not installed: pip install libtpu")
+  there = SingleDeviceSharding(plan.devices_of("v5e:2x2")[0])
+  shape = lambda kind, *dims: jax.ShapeDtypeStruct((*lead, *dims), kind, sharding=there)
+  one = lambda given: packed_matmul.nf4(packed_matmul.Place("tpu"), *given)
+  run = jax.jit(functools.partial(jax.lax.map, one) if lead else one)
+  given = shape(dtype, 8, 1024), shape(jnp.uint8, 16, 32, 256), shape(jnp.float32, 16, 256)
+  with jax.default_matmul_precision("float32"):
+    assert "nf4_matmul" in run.lower(given).compile().as_text()
+
+
 def test_many_rows_gathered_kernels_and_other_platforms_are_left_to_the_compiler():
   store, x = made(1024, 256, 8)
-  codes = quant.packed(store)[0]
+  codes = quant.arrays(store)[0]
   takes = functools.partial(packed_matmul.supports, x=x, codes=codes)
   gathered = (NamedSharding(tiny.mesh(1), PartitionSpec()),)
   assert takes(TPU) and takes(TPU._replace(platform="tpu"))

@@ -10,6 +10,7 @@ import pytest
 from itune_jax.core import axes
 from itune_jax.core import errors
 from itune_jax.models import load
+from itune_jax.nn import packed_matmul
 from itune_jax.nn import quant
 from itune_jax.nn import site
 from itune_jax.objectives import sft
@@ -42,17 +43,17 @@ def test_nf4_picks_the_nearest_code_and_weighs_what_it_should():
   made, whole = proj("nf4")
   whole = np.asarray(whole).reshape(2, 64, 96)
   read = np.asarray(site.read_kernel(made.kernel, made.core_shape, jnp.float32)).reshape(2, 64, 96)
-  _, scales, steps, offset = quant.packed(made.kernel)
+  _, scales, steps, offset = quant.arrays(made.kernel)
   scale = np.asarray(quant._scales(scales, steps, offset)).reshape(2, 1, 96)
   # Double quantisation moves a scale by at most half a step of its output.
   exact = np.abs(whole).max(axis=1, keepdims=True)
   assert (np.abs(scale - exact) <= np.abs(exact - exact.mean()).max(axis=0) / 127 * 0.5001).all()
-  codes = quant.NF4[:, None, None, None] * scale[None] + 0 * whole[None]
+  codes = packed_matmul.NF4[:, None, None, None] * scale[None] + 0 * whole[None]
   nearest = np.take_along_axis(codes, np.abs(codes - whole[None]).argmin(0)[None], 0)[0]
   np.testing.assert_allclose(np.abs(read - whole), np.abs(nearest - whole), atol=1e-6)
   big = site.Proj("...D,DF->...F", (1024, 1024), ("embed", "mlp"), jax.random.key(0))
   site.quantise(big, quant.Quant(kind="nf4"), 0)
-  bits = 8 * sum(x.nbytes for x in quant.packed(big.kernel)) / 1024**2
+  bits = 8 * sum(x.nbytes for x in quant.arrays(big.kernel)) / 1024**2
   assert bits == pytest.approx(4 + 8 / 64 + 32 / 1024, abs=1e-3)
 
 
@@ -128,7 +129,7 @@ def test_the_backward_pass_keeps_no_dequantised_kernel(tmp_path):
 
   ours = memory()
   patch = pytest.MonkeyPatch()
-  plain = lambda x, store, n, ctx: site.contract(x, quant.dequantise(store.layout(), quant.packed(store), x.dtype), n)
+  plain = lambda x, store, n, ctx: site.contract(x, quant.dequantise(store.layout(), quant.arrays(store), x.dtype), n)
   patch.setattr(quant, "contract", plain)
   theirs = memory()
   patch.undo()

@@ -154,9 +154,8 @@ def test_killed_twenty_times_and_resumed_equals_straight_through(alone, tmp_path
     assert running[victim].poll() is None, "the run ended before it was killed often enough: give it more steps"
     running[victim].kill()
     kills += 1
-    codes = ended(
-      running, hosts.JOIN_S + hosts.HEARTBEAT_S + 30
-    )  # on a busy machine the victim may not have joined yet
+    # On a busy machine the victim may not have joined yet: then the other waits for it.
+    codes = ended(running, hosts.JOIN_S + hosts.HEARTBEAT_S + 30)
     assert codes[victim] == -signal.SIGKILL and codes[1 - victim] != 0
   assert ended(start(run, 2, flags=steps), 600) == [0, 0]
   for name, array in test_resume.arrays(straight).items():
