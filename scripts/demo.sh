@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The main job from nothing: environment, base model, data, evaluation, training, evaluation, export, report.
 #
-#   bash scripts/demo.sh                      15 minutes on 2 CPU cores
+#   bash scripts/demo.sh                      4 to 12 minutes on 2 CPU cores
 #   DEMO_STEPS=4 DEMO_ITEMS=32 bash …         a short run that shows that everything works
 #   DEMO_DATA=train.jsonl DEMO_EVAL=test.jsonl DEMO_CHECK=final_number DEMO_FLAGS="--gin.…" bash …
 #                                             the same recipe on your own files

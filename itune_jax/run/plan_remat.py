@@ -58,5 +58,4 @@ def in_words(remat: stack.Remat) -> str:
 def flags(remat: stack.Remat) -> str:
   """The flags with which a recipe trains under this policy."""
   policy = f"--gin.stack.Remat.policy=\"'{remat.policy}'\""
-  own_names = remat.policy == "taps" and remat.names != stack.TAPS
-  return f'{policy} --gin.stack.Remat.names="{remat.names!r}"' if own_names else policy
+  return f'{policy} --gin.stack.Remat.names="{remat.names!r}"' if remat.policy == "taps" else policy
