@@ -17,6 +17,7 @@ from itune_jax.core import axes as axes_lib
 from itune_jax.core import numerics
 from itune_jax.nn import flash
 from itune_jax.nn import mask
+from itune_jax.nn import native
 from itune_jax.nn import splash
 
 BLOCK = 64
@@ -38,7 +39,7 @@ def packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, ctx=None, *, window=None, scale=
   """
   how = (scale or 1 / math.sqrt(q_BTNH.shape[-1]), softcap)
   window = None if window is None else jnp.asarray(window, jnp.int32)
-  local: Any = functools.partial(on_device, how, "cpu" if ctx is None else ctx.platform)
+  local: Any = functools.partial(on_device, how, jax.default_backend() if ctx is None else ctx.platform)
   if ctx is None or ctx.mesh is None or ctx.mesh.size == 1:
     return local(q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
   whole_rows = dict(ctx.rules) | {"length": ()}
@@ -64,6 +65,8 @@ def on_device(how, platform: str, q_BTNH, k_BTKH, v_BTKH, segments_BT, window) -
     return splash.packed(how, q_BTNH, k_BTKH, v_BTKH, segments_BT)
   if platform == "gpu":
     return flash.packed(how, q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
+  if platform == "cpu" and native.supports(q_BTNH):
+    return native.packed(how, q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
   return _packed(how, q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
 
 
@@ -275,15 +278,9 @@ def _to_blocks(q_BTNH, k_BTKH, v_BTKH, segments_BT):
 
 
 def _first_block(segments_BIT, window):
-  """For each query block the first key block it can see: where the segment, or the window, of its first token began."""
+  """For each query block the first key block it can see."""
   B, I, block = segments_BIT.shape
-  flat = segments_BIT.reshape(B, -1)
-  index = jnp.arange(flat.shape[1])
-  begins = jnp.concatenate([jnp.ones((B, 1), bool), flat[:, 1:] != flat[:, :-1]], axis=1)
-  start = jax.lax.cummax(jnp.where(begins, index, 0), axis=1)[:, ::block]
-  if window is not None:
-    start = jnp.maximum(start, (index[::block] - window + 1)[None])
-  return start // block
+  return jnp.min(mask.first_seen(segments_BIT.reshape(B, -1), window).reshape(B, I, block), axis=2) // block
 
 
 def _scores(how, q_block, k_block, q_seg, k_seg, i, j, window):
