@@ -12,6 +12,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "xla/ffi/api/ffi.h"
@@ -87,12 +88,19 @@ inline void tile(int depth, Lies a, const float* b, int64_t b_row, float* c, int
     for (int v = 0; v < vectors; ++v) store(c + r * c_row + v * W, sum[r][v]);
 }
 
+// As `tile`, of as many rows as are left.
+template <int most, int vectors>
+inline void rest(int rows, int depth, Lies a, const float* b, int64_t b_row, float* c, int64_t c_row, bool add) {
+  if (rows == most) return tile<most, vectors>(depth, a, b, b_row, c, c_row, add);
+  if constexpr (most > 1) rest<most - 1, vectors>(rows, depth, a, b, b_row, c, c_row, add);
+}
+
 template <int vectors>
 void strip(int rows, int depth, Lies a, const float* b, int64_t b_row, float* c, int64_t c_row, bool add) {
   auto from = [&](int r) { return Lies{a.data + r * a.row, a.row, a.column}; };
   int r = 0;
   for (; r + R <= rows; r += R) tile<R, vectors>(depth, from(r), b, b_row, c + r * c_row, c_row, add);
-  for (; r < rows; ++r) tile<1, vectors>(depth, from(r), b, b_row, c + r * c_row, c_row, add);
+  if (r < rows) rest<R - 1, vectors>(rows - r, depth, from(r), b, b_row, c + r * c_row, c_row, add);
 }
 
 // c [rows, columns] (+)= a [rows, depth] b [depth, columns]; columns are whole vectors.
@@ -175,10 +183,34 @@ struct Block {
   Ints sees(int c, int key) const { return (load<Ints>(first + c) <= key) & (load<Ints>(at + c) >= key); }
 };
 
-// to [H, Q] = the block's rows at `from`, times `by`; zeros where there is no query.
+// The lanes of the lower (half 0) or upper halves of a and b in turn.
+template <int half, int... lane>
+inline Vec zip(Vec a, Vec b, std::integer_sequence<int, lane...>) {
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, (lane / 2 + half * W / 2 + lane % 2 * W)...);
+#else
+  return __builtin_shuffle(a, b, Ints{(lane / 2 + half * W / 2 + lane % 2 * W)...});
+#endif
+}
+
+// to [H, Q] = the block's rows at `from`, times `by`; zeros where there is no query. W rows of W numbers change places
+// by zipping the upper half of the rows into the lower, log2(W) times.
 void transpose(const float* from, int64_t row, int n, int64_t H, float by, float* to) {
-  for (int i = 0; i < Q; ++i)
-    for (int64_t h = 0; h < H; ++h) to[h * Q + i] = i < n ? from[i * row + h] * by : 0.0f;
+  constexpr std::make_integer_sequence<int, W> lanes;
+  for (int i = 0; i < Q; i += W) {
+    for (int64_t h = 0; h < H; h += W) {
+      Vec rows[W], zipped[W];
+      for (int r = 0; r < W; ++r) rows[r] = i + r < n ? load(from + (i + r) * row + h) * by : Vec{};
+      for (int round = 1; round < W; round *= 2) {
+        for (int r = 0; r < W / 2; ++r) {
+          zipped[2 * r] = zip<0>(rows[r], rows[r + W / 2], lanes);
+          zipped[2 * r + 1] = zip<1>(rows[r], rows[r + W / 2], lanes);
+        }
+        std::copy_n(zipped, W, rows);
+      }
+      for (int r = 0; r < W; ++r) store(to + (h + r) * Q + i, rows[r]);
+    }
+  }
 }
 
 // One more block of keys in the running softmax: scores become weights, in place.
