@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from itune_jax.core import check
 
 Dtype = Literal["float32", "bfloat16"]
+LANES = 128  # of a block in which the largest is sought
 CHUNK, WORDS = 256, 49_152  # positions that are projected onto a vocabulary of at most so many words at a time
 
 
@@ -43,9 +44,30 @@ def align(x, like):
 
 def first_largest(x):
   """Where the largest of the last axis is, the first of equals. By reductions: they stay local where the axis is
-  sharded, and XLA's argmax is a scalar loop on CPU."""
+  sharded, and XLA's argmax is a scalar loop on CPU. There the largest of each block is found first, which is one pass
+  over x, and no array of places is made."""
+  by_blocks = _first_by_blocks if x.shape[-1] % LANES == 0 else _first
+  return jax.lax.platform_dependent(x, cpu=by_blocks, default=_first)
+
+
+def _first(x):
   place = jax.lax.broadcasted_iota(jnp.int32, x.shape, x.ndim - 1)
   return jnp.min(jnp.where(x == jnp.max(x, axis=-1, keepdims=True), place, x.shape[-1] - 1), axis=-1)
+
+
+def _first_by_blocks(x):
+  blocks = x.reshape(*x.shape[:-1], -1, LANES)
+  block = _first(jnp.max(blocks, axis=-1))
+  return block * LANES + _first(jnp.take_along_axis(blocks, block[..., None, None], axis=-2)[..., 0, :])
+
+
+def at_target(logits, targets):
+  """The logit [...] of each target. A reduction over the vocabulary, which stays local where that is sharded; on CPU
+  looked up, which is one number in place of a pass over all."""
+  place = jax.lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1)
+  among = lambda logits: jnp.sum(jnp.where(place == targets[..., None], logits, 0), axis=-1)
+  looked_up = lambda logits: jnp.take_along_axis(logits, targets[..., None], axis=-1, mode="clip")[..., 0]
+  return jax.lax.platform_dependent(logits, cpu=looked_up, default=among)
 
 
 def made(x):
@@ -162,10 +184,7 @@ def _make_chunked(project, span, z_loss):
       logits, pull = jax.vjp(lambda head, h: project(h, *head), head, h) if with_grad else (project(h, *head), None)
       logits32 = logits.astype(jnp.float32)
       parts, total, lse = softmax_parts(logits32)
-      # Reductions over the vocabulary and no gathers: they stay local where it is sharded.
-      place = jax.lax.broadcasted_iota(t.dtype, logits.shape, logits.ndim - 1)
-      is_target = place == t[..., None]
-      nll_chunk = lse - jnp.sum(jnp.where(is_target, logits32, 0), axis=-1)
+      nll_chunk = lse - at_target(logits32, t)
       best = first_largest(logits32)
       loss += jnp.sum(w * (nll_chunk + z_loss * lse**2))
       put = lambda x, value: x.at[rows, at].set(value.astype(x.dtype), mode="drop")
@@ -174,6 +193,7 @@ def _make_chunked(project, span, z_loss):
       if pull is not None:
         # (1 + 2 z lse) softmax - target, the division kept off the vocabulary
         share = (1 + 2 * z_loss * lse[..., None]) / total
+        is_target = jax.lax.broadcasted_iota(t.dtype, logits.shape, logits.ndim - 1) == t[..., None]
         d_logits = w[..., None] * (parts * share - is_target)
         more_head, more_hidden = pull(d_logits.astype(logits.dtype))
         d_head = jax.tree.map(lambda total, more: total + more.astype(jnp.float32), d_head, more_head)
