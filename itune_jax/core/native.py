@@ -16,7 +16,7 @@ import jaxlib
 from itune_jax.core import files
 from itune_jax.core import log
 
-_FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-shared", "-fPIC", "-w")
+_FLAGS = ("-std=c++17", "-O3", "-funroll-loops", "-fno-math-errno", "-shared", "-fPIC", "-w")
 _COMPILERS = ("c++", "g++", "clang++")
 FOLDER = os.path.join(os.path.expanduser("~"), ".cache", "itune", "native")
 

@@ -57,7 +57,7 @@ def _first(x):
 
 def _first_by_blocks(x):
   blocks = x.reshape(*x.shape[:-1], -1, LANES)
-  block = _first(jnp.max(blocks, axis=-1))
+  block = _first(made(jnp.max(blocks, axis=-1)))
   return block * LANES + _first(jnp.take_along_axis(blocks, block[..., None, None], axis=-2)[..., 0, :])
 
 
@@ -70,10 +70,15 @@ def at_target(logits, targets):
   return jax.lax.platform_dependent(logits, cpu=looked_up, default=among)
 
 
+@jax.custom_vjp
 def made(x):
-  """x, made once for all that use it. On CPU XLA makes cheap sums and products again wherever they are met, as part of
-  loops that are slow for it; elsewhere such loops are what saves memory, and x is left to the compiler."""
+  """x, made once for all that use it; its gradient is as it is. On CPU XLA makes cheap sums and products, and copies of
+  what a layer kept, again wherever they are met, as part of loops that are slow for it; elsewhere such loops are what
+  saves memory, and x is left to the compiler."""
   return jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
+
+
+made.defvjp(lambda x: (made(x), None), lambda _, d_x: (d_x,))
 
 
 def dot_rows(x_TO, y_TO):
