@@ -51,6 +51,7 @@ def _built(source: pathlib.Path, folder: str) -> str | None:
     if os.path.exists(path):
       return path
     if compiler is None:
+      log.info(f"{source.name}: no C++ compiler here ({', '.join(_COMPILERS)}), a slower form is used")
       return None
     try:
       os.makedirs(folder, exist_ok=True)

@@ -35,7 +35,8 @@ def packed(how: tuple[float, float], q_BTNH, k_BTKH, v_BTKH, segments_BT, window
     out [B, T, N, H] in q's dtype, log-sum-exp [B, T, N] float32.
   """
   given = (x.astype(jnp.float32) for x in (q_BTNH, k_BTKH, v_BTKH))
-  out_BTNH, lse_BTN = _attend(how, *given, mask.first_seen(segments_BT, window))
+  made: Any = _attend(how, *given, mask.first_seen(segments_BT, window))
+  out_BTNH, lse_BTN = made
   return out_BTNH.astype(q_BTNH.dtype), lse_BTN
 
 

@@ -1,0 +1,134 @@
+"""The CPU kernel against the full score matrix and against XLA's loop; both results and their gradients."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from itune_jax.core import native as build
+from itune_jax.nn import kernels
+from itune_jax.nn import native
+
+needs_compiler = pytest.mark.skipif(
+  not any(shutil.which(name) for name in build._COMPILERS), reason="no C++ compiler: XLA's loop runs in its place"
+)
+
+
+def segments_of(rs, T, longest, padded):
+  ids, s = [0] * padded[0], 0
+  while len(ids) < T - padded[1]:
+    s += 1
+    ids += [s] * rs.randint(1, longest)
+  return ids[: T - padded[1]] + [0] * padded[1]
+
+
+def draw(T, heads, H, longest, dtype="float32"):
+  """Two rows; one with padding before, between and behind its segments."""
+  rs, (N, K) = np.random.RandomState(T), heads
+  make = lambda *shape: jnp.asarray(rs.randn(*shape), dtype)
+  segments = np.asarray([segments_of(rs, T, longest, (0, 0)), segments_of(rs, T, longest, (T // 9, T // 6))], np.int32)
+  segments[1, T // 2 : T // 2 + T // 16] = 0
+  segments[1, T // 2 + T // 16 :] += 1000 * (segments[1, T // 2 + T // 16 :] != 0)
+  return (
+    (make(2, T, N, H), make(2, T, K, H), make(2, T, K, H)),
+    jnp.asarray(segments),
+    (make(2, T, N, H), make(2, T, N)),
+  )
+
+
+def both(attend, given, segments, cotangents):
+  """(out, lse) where something is seen, and the gradients of both."""
+
+  def loss(*given):
+    out, lse = attend(*given)
+    seen = (segments != 0)[..., None]
+    total = jnp.sum(out.astype(jnp.float32) * cotangents[0]) + jnp.sum(jnp.where(seen, lse * cotangents[1], 0))
+    return total, (out, lse)
+
+  (_, found), grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))(*given)
+  return *found, *grads
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+  "T, heads, H, longest, window, softcap",
+  [
+    (1, (2, 2), 16, 2, None, 0.0),
+    (33, (2, 1), 48, 9, None, 0.0),
+    (300, (6, 2), 64, 200, None, 0.0),
+    (700, (4, 1), 16, 700, None, 0.0),
+    (700, (3, 3), 80, 150, 40, 0.0),
+    (260, (4, 2), 128, 100, None, 3.0),
+    (300, (2, 1), 16, 300, 1, 0.0),
+  ],
+)
+def test_it_equals_the_full_score_matrix_and_xlas_loop(T, heads, H, longest, window, softcap):
+  given, segments, cotangents = draw(T, heads, H, longest)
+  how, reach = (H**-0.5, softcap), None if window is None else jnp.int32(window)
+  ours = both(lambda *x: native.packed(how, *x, segments, reach), given, segments, cotangents)
+  loop = both(lambda *x: kernels._packed(how, *x, segments, reach), given, segments, cotangents)
+  full = lambda *x: kernels.reference(*x, segments, window=window, scale=how[0], softcap=softcap)
+  exact = both(full, given, segments, cotangents)
+  for found, other, wanted in zip(ours, loop, exact, strict=True):
+    np.testing.assert_allclose(found, wanted, atol=3e-5)
+    np.testing.assert_allclose(other, wanted, atol=3e-5)
+
+
+@needs_compiler
+def test_it_is_what_runs_on_cpu_and_gives_the_same_bits_every_time():
+  given, segments, cotangents = draw(600, (6, 2), 32, 200)
+  run = lambda: both(lambda *x: kernels.packed(*x, segments), given, segments, cotangents)
+  assert "itune_attention_forward" in str(jax.make_jaxpr(lambda *x: kernels.packed(*x, segments))(*given))
+  first = run()
+  for _ in range(5):  # which thread takes what differs
+    for a, b in zip(first, run(), strict=True):
+      np.testing.assert_array_equal(a, b)
+
+
+@needs_compiler
+def test_a_batched_call_is_more_rows():
+  given, segments, _ = draw(40, (2, 1), 16, 20)
+  twice = tuple(jnp.stack([x, x[::-1]]) for x in given)
+  how = (0.25, 0.0)
+  both_ways = jax.vmap(lambda q, k, v, s: native.packed(how, q, k, v, s, None))
+  out, lse = both_ways(*twice, jnp.stack([segments, segments[::-1]]))
+  one, one_lse = native.packed(how, *given, segments, None)
+  np.testing.assert_array_equal(out, jnp.stack([one, one[::-1]]))
+  np.testing.assert_array_equal(lse, jnp.stack([one_lse, one_lse[::-1]]))
+
+
+@needs_compiler
+def test_bfloat16_is_made_in_float32():
+  given, segments, _ = draw(100, (4, 2), 64, 60, "bfloat16")
+  found, lse = native.packed((0.125, 0.0), *given, segments, None)
+  wanted, _ = native.packed((0.125, 0.0), *(x.astype(jnp.float32) for x in given), segments, None)
+  assert found.dtype == jnp.bfloat16 and lse.dtype == jnp.float32
+  np.testing.assert_array_equal(found, wanted.astype(jnp.bfloat16))
+
+
+@needs_compiler
+def test_what_is_not_a_number_stays_one():
+  given, segments, _ = draw(64, (2, 1), 16, 40)
+  bad = given[0].at[0, 10].set(jnp.nan)
+  out, lse = native.packed((0.25, 0.0), bad, *given[1:], segments, None)
+  assert np.isnan(np.asarray(out)[0, 10]).all() and np.isnan(np.asarray(lse)[0, 10]).all()
+  assert np.isfinite(np.delete(np.asarray(out)[0], 10, axis=0)).all()
+
+
+def test_where_nothing_can_build_it_the_loop_runs(monkeypatch):
+  monkeypatch.setattr(native, "_targets", lambda: None)
+  given, segments, _ = draw(40, (2, 1), 16, 20)
+  text = str(jax.make_jaxpr(lambda *x: kernels.packed(*x, segments))(*given))
+  assert "ffi_call" not in text and "while" in text
+
+
+@pytest.mark.parametrize("compilers", [build._COMPILERS, ("no-such-compiler",)])
+def test_a_file_that_cannot_be_built_says_so_in_one_line_and_leaves_nothing(compilers, monkeypatch, tmp_path, capfd):
+  monkeypatch.setattr(build, "_COMPILERS", compilers)
+  source, kept = tmp_path / "broken.cc", tmp_path / "kept"
+  source.write_text("int f() { return nothing; }\n")
+  assert build._built(source, str(kept)) is None
+  assert capfd.readouterr().err.count("\n") == 1
+  assert not kept.exists() or not list(kept.iterdir())
