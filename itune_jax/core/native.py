@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import hashlib
+from importlib import metadata
 import os
 import pathlib
 import platform
@@ -11,7 +12,6 @@ import subprocess
 import tempfile
 
 import jax
-import jaxlib
 
 from itune_jax.core import files
 from itune_jax.core import log
@@ -45,7 +45,7 @@ def handlers(source: str, *names: str) -> tuple[str, ...] | None:
 def _built(source: pathlib.Path, folder: str) -> str | None:
   """The path of the compiled file, made if need be: whole or not at all, once for all processes of a machine."""
   compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
-  key = (source.read_text(), jaxlib.__version__, _FLAGS, str(compiler), _processor())
+  key = (source.read_text(), metadata.version("jaxlib"), _FLAGS, str(compiler), _processor())
   path = os.path.join(folder, hashlib.sha256(repr(key).encode()).hexdigest()[:16] + ".so")
   with files.locked(path):
     if os.path.exists(path):
