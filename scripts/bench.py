@@ -1,7 +1,8 @@
 """Times jobs on one machine; the last line printed is JSON.
 
     bench.py sft|methods|generate|score|choices        the main jobs, beside a peer in turn where --hf names its model
-    bench.py matmuls|scaling|loader|compare            what a step costs and why; any programs beside each other
+    bench.py matmuls|scaling|devices|compile|loader    what a step costs and why
+    bench.py compare                                   any programs beside each other
 
 The job `sft`: LoRA r=16 alpha=32 on all seven projections, AdamW at 1e-4, examples of at most 512 tokens, 2,048
 positions an optimizer step, rows of the file in order, loss on answers only. The first two steps are not counted.

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import importlib
 import json
+import math
 import shlex
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import numpy as np
 from itune_jax.data import chat
 from itune_jax.data import feed as feed_lib
 from itune_jax.data import mixture as mixture_lib
+from itune_jax.dist import mesh as mesh_lib
 from itune_jax.models import load as load_lib
 from itune_jax.nn import site
 from itune_jax.nn import tree as nn_tree
@@ -83,8 +85,7 @@ def _products(layers, rows, hidden, table):
 
 def scaling(args: argparse.Namespace) -> dict[str, Any]:
   """Steps of more and more positions in turn, at one length of segments, and what the compiler sets aside for them."""
-  base = load_lib.open_source(specs.resolve(args.model)).config()
-  cfg = dataclasses.replace(base, depth=args.layers, max_length=max(args.positions))
+  cfg = dataclasses.replace(_shape(args), max_length=max(args.positions))
   one = bench_lib.ready(args, LORA, args.turns, cfg)
   batches = {n: _even(cfg.vocab, n, args.segment) for n in args.positions}
   systems = {str(n): lambda batch=batch: one(batch) for n, batch in batches.items()}
@@ -106,11 +107,67 @@ def scaling(args: argparse.Namespace) -> dict[str, Any]:
   }
 
 
-def _even(vocab: int, positions: int, segment: int):
-  """A row of equal segments, trained on their second half."""
-  ids = np.random.default_rng(0).integers(0, vocab, (positions // segment, segment + 1)).astype(np.int32)
+class _First(mesh_lib.MeshSpec):
+  """A mesh over the first of the devices."""
+
+  def make(self, devices=None):
+    return super().make((devices or jax.devices())[: math.prod(self.sizes().values())])
+
+
+def devices(args: argparse.Namespace) -> dict[str, Any]:
+  """A step of the same rows on more and more devices in turn. On CPU devices, which share its cores, what is above 1 is
+  the price of cutting the step up; loss_off is how far losses are from those of the first count."""
+  jax.config.update("jax_num_cpu_devices", max(args.counts))
+  cfg = _shape(args)
+  rows = _even(cfg.vocab, args.positions, args.segment, max(args.counts))
+  one = {}
+  for n in args.counts:
+    one[n] = bench_lib.ready(args, LORA, args.turns, cfg, _First(**{"fsdp": 1, args.axis: n}))
+  losses: dict[int, list[float]] = {n: [] for n in args.counts}
+  systems = {str(n): lambda n=n: losses[n].append(one[n](rows)) for n in args.counts}
+  _, seconds = bench_lib.in_turn(systems, args.turns)
+  first = str(args.counts[0])
+  over = lambda n: [a / b for a, b in zip(seconds[str(n)][1:], seconds[first][1:], strict=True)]
+  return {
+    "axis": args.axis,
+    "layers": args.layers,
+    "step_s": {n: bench_lib.spread(seconds[str(n)][1:]) for n in args.counts},
+    f"over_{first}": {n: bench_lib.spread(over(n)) for n in args.counts},
+    "loss_off": {n: float(np.abs(np.subtract(losses[n], losses[args.counts[0]])).max()) for n in args.counts},
+  }
+
+
+def compiling(args: argparse.Namespace) -> dict[str, Any]:
+  """Seconds to trace, lower and compile a step of a model of this many layers, anew: layers run in a scan, so depth
+  costs nothing."""
+  found: dict[int, dict[str, float]] = {}
+  for layers in args.layers:
+    args_of = argparse.Namespace(**vars(args) | {"layers": layers})
+    cfg = _shape(args_of)
+    one = bench_lib.ready(args, LORA, 1, cfg)
+    given = one.state, one.session.frozen, _even(cfg.vocab, bench_lib.POSITIONS, 256)
+    ends = [time.perf_counter()]
+    made: Any = one.step
+    for stage in (lambda step: step.trace(*given), lambda traced: traced.lower(), lambda lowered: lowered.compile()):
+      made = stage(made)
+      ends.append(time.perf_counter())
+    trace, lower, compile_ = np.diff(ends).round(2).tolist()
+    found[layers] = {"trace_s": trace, "lower_s": lower, "compile_s": compile_}
+    print(f"{layers} layers: {found[layers]}", file=sys.stderr)
+  return {"method": "lora", "remat": args.remat, "layers": found}
+
+
+def _shape(args: argparse.Namespace) -> Any:
+  """The model's configuration with fewer or more layers."""
+  base = load_lib.open_source(specs.resolve(args.model)).config()
+  return dataclasses.replace(base, depth=args.layers)
+
+
+def _even(vocab: int, positions: int, segment: int, rows: int = 1):
+  """Rows of equal segments, trained on their second half."""
+  ids = np.random.default_rng(0).integers(0, vocab, (rows, positions // segment, segment + 1)).astype(np.int32)
   weights = (np.arange(segment + 1) > segment // 2).astype(np.float32)
-  return bench_lib.batch_of([[(row, weights) for row in ids]], positions)
+  return bench_lib.batch_of([[(one, weights) for one in row] for row in ids], positions)
 
 
 def _temporary(one: bench_lib.Ready, batch: Any) -> int:
@@ -169,7 +226,14 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
   return found
 
 
-JOBS = {"matmuls": matmuls, "scaling": scaling, "loader": loader, "compare": compare}
+JOBS = {
+  "matmuls": matmuls,
+  "scaling": scaling,
+  "devices": devices,
+  "compile": compiling,
+  "loader": loader,
+  "compare": compare,
+}
 
 
 def add_step(job: Any) -> None:
@@ -189,6 +253,17 @@ def add(jobs: Any) -> None:
   one.add_argument("--segment", type=int, default=256, help="positions of each example (default: 256)")
   one.add_argument("--layers", type=int, default=4, help="of the model, with random weights (default: 4)")
   one.add_argument("--turns", type=int, default=3)
+  one.add_argument("--remat", default="taps", choices=("none", "taps", "full"))
+  one = jobs.add_parser("devices", help="a step of the same rows on more and more devices")
+  one.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4, 8], help="devices (default: 1 2 4 8)")
+  one.add_argument("--axis", default="fsdp", choices=("data", "fsdp", "tensor", "sequence"), help="of the mesh")
+  one.add_argument("--positions", type=int, default=512, help="of a row; there are as many rows as devices at most")
+  one.add_argument("--segment", type=int, default=128)
+  one.add_argument("--layers", type=int, default=2, help="of the model, with random weights (default: 2)")
+  one.add_argument("--turns", type=int, default=3)
+  one.add_argument("--remat", default="taps", choices=("none", "taps", "full"))
+  one = jobs.add_parser("compile", help="seconds to trace, lower and compile a step, by layers")
+  one.add_argument("--layers", type=int, nargs="+", default=[2, 8, 30])
   one.add_argument("--remat", default="taps", choices=("none", "taps", "full"))
   one = jobs.add_parser("loader", help="the feed alone")
   one.add_argument("--data", required=True)

@@ -18,6 +18,7 @@ from itune_jax.data import chat
 from itune_jax.data import example as example_lib
 from itune_jax.data import readers
 from itune_jax.dist import chips
+from itune_jax.dist import mesh as mesh_lib
 from itune_jax.nn import stack
 from itune_jax.objectives import sft as sft_lib
 from itune_jax.optim import adamw
@@ -100,10 +101,12 @@ def precision(args: argparse.Namespace) -> numerics.Precision:
   return numerics.Precision(frozen=args.dtype, compute=args.dtype)
 
 
-def ready(args: argparse.Namespace, method: Any, steps: int, config: Any = None) -> Ready:
+def ready(
+  args: argparse.Namespace, method: Any, steps: int, config: Any = None, mesh: mesh_lib.MeshSpec = mesh_lib.MeshSpec()
+) -> Ready:
   """AdamW at 1e-4 on an adapter, as in all jobs that train."""
   model, remat = specs.Model(base=args.model, config=config), stack.Remat(policy=args.remat)
-  session = runtime.open_session(model, (method,), remat=remat, precision=precision(args))
+  session = runtime.open_session(model, (method,), remat=remat, precision=precision(args), mesh=mesh)
   optimizer, rate = adamw.AdamW(schedule=schedule.Schedule(rate=1e-4, kind="constant", warmup=0.0)).make(
     steps, session.attached.trainable
   )

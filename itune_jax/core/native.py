@@ -86,4 +86,4 @@ def _processor() -> str:
     lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
   except OSError:
     lines = []
-  return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+  return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())

@@ -34,7 +34,6 @@ def run(command):
       ("contexts",),
     ),
     ("methods", ROWS, ("--data", "--steps=1", "--only=lora"), ("lora",)),
-    ("matmuls", ROWS, ("--data", "--steps=1"), ("matmuls_over_step",)),
     ("loader", ROWS, ("--data", "--batches=3"), ("batches_per_s", "positions_per_s")),
     ("score", ROWS, ("--data", "--rows=8"), ("scored_tokens_per_s", "nll_per_token", "peak_rss_gib")),
   ],
@@ -50,6 +49,33 @@ def test_a_job_prints_its_figures(job, rows, flags, figures, tmp_path):
 
 
 @pytest.mark.full
+def test_a_step_is_its_own_matmuls_and_little_else(tmp_path):
+  """0.81 where it was measured; a quarter of a step is what attention on one core used to cost."""
+  file = tmp_path / "rows.jsonl"
+  file.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+  line = json.loads(run([sys.executable, "scripts/bench.py", "matmuls", "--data", str(file)]).stdout.splitlines()[-1])
+  print(line)
+  assert line["matmuls_over_step"]["median"] >= 0.75
+
+
+@pytest.mark.full
+def test_more_devices_give_the_same_losses():
+  command = [sys.executable, "scripts/bench.py", "devices", "--counts", "1", "4", "--positions=256", "--turns=1"]
+  line = json.loads(run(command).stdout.splitlines()[-1])
+  print(line)
+  assert line["over_1"]["4"]["median"] > 0 and line["loss_off"]["4"] < 1e-5
+
+
+@pytest.mark.full
+def test_depth_costs_little_to_compile():
+  """Layers run in a scan: ten times as many take less than twice as long to trace, lower and compile."""
+  done = run([sys.executable, "scripts/bench.py", "compile", "--layers", "3", "30"])
+  line = json.loads(done.stdout.splitlines()[-1])
+  print(line)
+  assert sum(line["layers"]["30"].values()) < 2 * sum(line["layers"]["3"].values())
+
+
+@pytest.mark.full
 def test_programs_are_compared_in_turn(tmp_path):
   system = f"{sys.executable} -c 'print(dict(speed=%d).__repr__().replace(chr(39), chr(34)))'"
   command = [sys.executable, "scripts/bench.py", "compare", "--figures=speed", "--turns=2"]
@@ -61,12 +87,12 @@ def test_programs_are_compared_in_turn(tmp_path):
 
 @pytest.mark.full
 def test_cost_is_linear_in_positions_and_activations_are_flat_in_segments_and_vocabulary():
-  """At most 10 % more a position at four times the positions; at most 5 % more activations at four times the words."""
-  command = [sys.executable, "scripts/bench.py", "scaling", "--positions", "2048", "8192", "--layers=2"]
+  """At most 10 % more a position at 4 and 8 times the positions; at most 5 % more activations at 4 times the words."""
+  command = [sys.executable, "scripts/bench.py", "scaling", "--positions", "2048", "8192", "16384", "--layers=2"]
   done = run(command)
   line = json.loads(done.stdout.splitlines()[-1])
   print(line)
-  assert line["over_2048"]["8192"]["median"] <= 1.1
+  assert all(line["over_2048"][positions]["median"] <= 1.1 for positions in ("8192", "16384"))
   for by in ("segments", "vocabulary"):
     sizes = list(line[f"activations_gib_by_{by}"].values())
     assert max(sizes) <= 1.05 * min(sizes)
