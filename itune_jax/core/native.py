@@ -1,5 +1,6 @@
-"""C++ beside the code, compiled on first use by the machine's own compiler and kept under ~/.cache/itune/native."""
+"""C++ beside the code, compiled on first use by a compiler of the machine and kept under ~/.cache/itune/native."""
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -16,9 +17,16 @@ import jax
 from itune_jax.core import files
 from itune_jax.core import log
 
-_FLAGS = ("-std=c++17", "-O3", "-funroll-loops", "-fno-math-errno", "-shared", "-fPIC", "-w")
+_FLAGS = ("-std=c++17", "-O3", "-funroll-loops", "-fno-math-errno", "-shared", "-fPIC")
+_TUNED = (("-march=native",), ())  # for this very processor, or for any of its kind
 _COMPILERS = ("c++", "g++", "clang++")
-FOLDER = os.path.join(os.path.expanduser("~"), ".cache", "itune", "native")
+_kept_in = os.path.join(os.path.expanduser("~"), ".cache", "itune", "native")
+
+
+def keep_in(folder: str) -> None:
+  """Says where compiled files are kept from now on."""
+  global _kept_in
+  _kept_in = folder
 
 
 @functools.cache
@@ -29,12 +37,16 @@ def handlers(source: str, *names: str) -> tuple[str, ...] | None:
     source: the file; it may include XLA's FFI headers. names: of its handlers.
 
   Returns:
-    What each is called by, or None where this machine has no compiler that can build the file.
+    What each is called by, or None where no compiler of this machine can build the file, or what was built cannot be
+    kept or loaded: one line says why.
   """
-  built = _built(pathlib.Path(source), FOLDER)
-  if built is None:
+  try:
+    built = _built(pathlib.Path(source), _kept_in)
+    library = ctypes.CDLL(built)
+  except OSError as e:
+    log.info(f"{os.path.basename(source)}: a slower form is used ({e})")
     return None
-  library, targets = ctypes.CDLL(built), []
+  targets = []
   for name in names:
     # The name holds what was compiled, so that no kept program meets another version of it.
     targets.append(f"itune_{name}_{pathlib.Path(built).stem}")
@@ -42,48 +54,46 @@ def handlers(source: str, *names: str) -> tuple[str, ...] | None:
   return tuple(targets)
 
 
-def _built(source: pathlib.Path, folder: str) -> str | None:
-  """The path of the compiled file, made if need be: whole or not at all, once for all processes of a machine."""
-  compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
-  key = (source.read_text(), metadata.version("jaxlib"), _FLAGS, str(compiler), _processor())
+def _built(source: pathlib.Path, folder: str) -> str:
+  """The path of the compiled file, made if need be: whole or not at all, once for all processes of a machine. Raises
+  OSError where it cannot be."""
+  compilers = [found for found in map(shutil.which, _COMPILERS) if found]
+  key = (source.read_bytes(), metadata.version("jaxlib"), _FLAGS, _TUNED, compilers, platform.libc_ver(), _processor())
   path = os.path.join(folder, hashlib.sha256(repr(key).encode()).hexdigest()[:16] + ".so")
-  with files.locked(path):
+  if os.path.exists(path):  # it is whole: it came by a rename
+    return path
+  os.makedirs(folder, exist_ok=True)
+  with files.locked(path), tempfile.TemporaryDirectory(dir=folder) as aside:
     if os.path.exists(path):
       return path
-    if compiler is None:
-      log.info(f"{source.name}: no C++ compiler here ({', '.join(_COMPILERS)}), a slower form is used")
-      return None
-    try:
-      os.makedirs(folder, exist_ok=True)
-      with tempfile.TemporaryDirectory(dir=folder) as aside:
-        made = os.path.join(aside, "made.so")
-        error = _compile(compiler, str(source), made)
-        if error:
-          log.info(f"{source.name}: {compiler} cannot build it, a slower form is used ({error})")
-          return None
-        os.replace(made, path)
-    except OSError as e:
-      log.info(f"{source.name}: {folder} cannot be written, a slower form is used ({e.strerror or e})")
-      return None
+    made = os.path.join(aside, "made.so")
+    _compile(compilers, str(source), made)
+    with contextlib.suppress(FileExistsError):  # another machine was first: what it made may be in use
+      os.link(made, path)
   return path
 
 
-def _compile(compiler: str, source: str, made: str) -> str:
-  """Builds for this very processor, or for any of its kind. Returns the last line that the compiler had to say."""
-  error = ""
-  for tuned in (["-march=native"], []):
-    command = [compiler, *_FLAGS, *tuned, f"-I{jax.ffi.include_dir()}", source, "-o", made]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if not done.returncode:
-      return ""
-    error = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-  return error
+def _compile(compilers: list[str], source: str, made: str) -> None:
+  """Builds by the first compiler that can. Raises OSError with the last line that one had to say."""
+  said = f"no C++ compiler is here: {', '.join(_COMPILERS)}"
+  for compiler in compilers:
+    for tuned in _TUNED:
+      command = [compiler, *_FLAGS, *tuned, f"-isystem{jax.ffi.include_dir()}", source, "-o", made]
+      try:
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
+      except OSError as e:
+        said = f"{compiler}: {e.strerror}"
+        continue
+      if not done.returncode:
+        return
+      said = f"{compiler}: {(done.stderr.strip().splitlines() or ['it failed'])[-1]}"
+  raise OSError(said)
 
 
 def _processor() -> str:
   """What instructions there are: homes are shared by machines that differ."""
   try:
-    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
   except OSError:
     lines = []
   return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())

@@ -43,9 +43,9 @@ def align(x, like):
 
 
 def first_largest(x):
-  """Where the largest of the last axis is, the first of equals. By reductions: they stay local where the axis is
-  sharded, and XLA's argmax is a scalar loop on CPU. There the largest of each block is found first, which is one pass
-  over x, and no array of places is made."""
+  """Where the largest of the last axis is, the first of equals; somewhere, where one is no number. By reductions: they
+  stay local where the axis is sharded, and XLA's argmax is a scalar loop on CPU. There the largest of each block is
+  found first (local, too, where a shard is whole blocks): one pass over x, and no array of places is made."""
   by_blocks = _first_by_blocks if x.shape[-1] % LANES == 0 else _first
   return jax.lax.platform_dependent(x, cpu=by_blocks, default=_first)
 
@@ -62,11 +62,18 @@ def _first_by_blocks(x):
 
 
 def at_target(logits, targets):
-  """The logit [...] of each target. A reduction over the vocabulary, which stays local where that is sharded; on CPU
-  looked up, which is one number in place of a pass over all."""
-  place = jax.lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1)
-  among = lambda logits: jnp.sum(jnp.where(place == targets[..., None], logits, 0), axis=-1)
-  looked_up = lambda logits: jnp.take_along_axis(logits, targets[..., None], axis=-1, mode="clip")[..., 0]
+  """The logit [...] of each target, 0 for one outside the vocabulary. A reduction over the vocabulary, which stays
+  local where that is sharded; on CPU looked up, which is one number in place of a pass over all."""
+
+  def among(logits):
+    place = jax.lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1)
+    return jnp.sum(jnp.where(place == targets[..., None], logits, 0), axis=-1)
+
+  def looked_up(logits):
+    inside = (targets >= 0) & (targets < logits.shape[-1])
+    found = jnp.take_along_axis(logits, jnp.where(inside, targets, 0)[..., None], axis=-1)[..., 0]
+    return jnp.where(inside, found, 0)
+
   return jax.lax.platform_dependent(logits, cpu=looked_up, default=among)
 
 

@@ -220,7 +220,7 @@ void soften(const Given& x, const Block& block, int64_t k0, int keys, float* sco
     for (int j = 0; j < keys; ++j) {
       Vec s = block.sees(c, k0 + j) ? x.capped(load(scores + j * Q + c)) : Vec{} + NEG;
       store(scores + j * Q + c, s);
-      most = (s > most) | (s != s) ? s : most;
+      most = ((s > most) | (s != s)) ? s : most;
     }
     Vec less = exponential(before - most), sum = load(total + c) * less;
     for (int j = 0; j < keys; ++j) {
@@ -330,7 +330,7 @@ using Made = ffi::Result<Floats>;
 Given given(Floats q, Floats k, Floats v, Integers first, float scale, float softcap) {
   auto of_q = q.dimensions(), of_k = k.dimensions();
   const int64_t T = of_q[of_q.size() - 3], N = of_q[of_q.size() - 2], H = of_q.back(), K = of_k[of_k.size() - 2];
-  const int64_t B = T * N * H ? q.element_count() / (T * N * H) : 0;
+  const int64_t B = T * N * H != 0 ? q.element_count() / (T * N * H) : 0;
   return {q.typed_data(), k.typed_data(), v.typed_data(), first.typed_data(), B, T, N, K, H, scale, softcap};
 }
 

@@ -79,8 +79,8 @@ def _finish(block, x_BTD, gate_BTF, up_BTF, ctx):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _gated(activation, gate, up):
-  """act(gate) · up. Backwards the activation is made for each gradient by itself: on CPU a loop that reads three arrays
-  and makes it is shorter than one that reads it too, and it is not written down."""
+  """act(gate) · up, of one shape and dtype. Backwards the activation is made for each gradient by itself: on CPU a loop
+  that reads three arrays and makes it is shorter than one that reads it too, and it is not written down."""
   return activation(gate) * up
 
 

@@ -25,7 +25,7 @@ def supports(q_BTNH) -> bool:
 
 
 def packed(how: tuple[float, float], q_BTNH, k_BTKH, v_BTKH, segments_BT, window) -> tuple[Any, Any]:
-  """Causal attention inside segments on one device, made in float32.
+  """Causal attention inside segments on one device, made in float32. What is kept has the dtype of what is given.
 
   Args:
     how: (scale of the scores, softcap or 0). q_BTNH, k_BTKH, v_BTKH, segments_BT: as for `kernels.packed`, H a multiple
@@ -34,10 +34,8 @@ def packed(how: tuple[float, float], q_BTNH, k_BTKH, v_BTKH, segments_BT, window
   Returns:
     out [B, T, N, H] in q's dtype, log-sum-exp [B, T, N] float32.
   """
-  given = (x.astype(jnp.float32) for x in (q_BTNH, k_BTKH, v_BTKH))
-  made: Any = _attend(how, *given, mask.first_seen(segments_BT, window))
-  out_BTNH, lse_BTN = made
-  return out_BTNH.astype(q_BTNH.dtype), lse_BTN
+  made: Any = _attend(how, q_BTNH, k_BTKH, v_BTKH, mask.first_seen(segments_BT, window))
+  return made
 
 
 def _targets() -> tuple[str, ...] | None:
@@ -46,11 +44,13 @@ def _targets() -> tuple[str, ...] | None:
 
 
 def _call(which: int, how, results, *given):
-  """results: arrays of the shapes to be made. Axes that a batched call adds are rows to the kernel."""
+  """results: (shape, dtype) of what is made. Axes that a batched call adds are rows to the kernel."""
   scale, softcap = how
-  shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in results]
+  shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape, _ in results]
   call = jax.ffi.ffi_call((_targets() or ())[which], shapes, vmap_method="broadcast_all")
-  return call(*given, scale=np.float32(scale), softcap=np.float32(softcap))
+  wide = (x if x.dtype == jnp.int32 else x.astype(jnp.float32) for x in given)
+  found = call(*wide, scale=np.float32(scale), softcap=np.float32(softcap))
+  return tuple(x.astype(dtype) for x, (_, dtype) in zip(found, results, strict=True))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -60,7 +60,7 @@ def _attend(how, q_BTNH, k_BTKH, v_BTKH, first_BT):
 
 def _forward(how, q_BTNH, k_BTKH, v_BTKH, first_BT):
   given = q_BTNH, k_BTKH, v_BTKH, first_BT
-  out_BTNH, lse_BTN = _call(0, how, (q_BTNH.shape, q_BTNH.shape[:-1]), *given)
+  out_BTNH, lse_BTN = _call(0, how, ((q_BTNH.shape, q_BTNH.dtype), (q_BTNH.shape[:-1], jnp.float32)), *given)
   # Named, so that a rematerialisation policy can keep them and never run the kernel twice.
   out_BTNH = ad_checkpoint.checkpoint_name(out_BTNH, "attn_out")
   lse_BTN = ad_checkpoint.checkpoint_name(lse_BTN, "attn_lse")
@@ -68,8 +68,7 @@ def _forward(how, q_BTNH, k_BTKH, v_BTKH, first_BT):
 
 
 def _backward(how, saved, cotangents):
-  q_BTNH, k_BTKH, v_BTKH, *_ = saved
-  return *_call(1, how, (q_BTNH.shape, k_BTKH.shape, v_BTKH.shape), *saved, *cotangents), None
+  return *_call(1, how, [(x.shape, x.dtype) for x in saved[:3]], *saved, *cotangents), None
 
 
 _attend.defvjp(_forward, _backward)

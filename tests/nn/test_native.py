@@ -1,5 +1,7 @@
 """The CPU kernel against the full score matrix and against XLA's loop; both results and their gradients."""
 
+import os
+import platform
 import shutil
 
 import jax
@@ -7,10 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from itune_jax.core import axes
+from itune_jax.core import batch as batch_lib
 from itune_jax.core import native as build
 from itune_jax.nn import kernels
 from itune_jax.nn import native
+from itune_jax.nn import ring
+from tests import tiny
 
+NAMES = "attention_forward", "attention_backward"
 needs_compiler = pytest.mark.skipif(
   not any(shutil.which(name) for name in build._COMPILERS), reason="no C++ compiler: XLA's loop runs in its place"
 )
@@ -124,11 +131,61 @@ def test_where_nothing_can_build_it_the_loop_runs(monkeypatch):
   assert "ffi_call" not in text and "while" in text
 
 
+@needs_compiler
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the flags are those of x86")
+@pytest.mark.parametrize("flags", [(), ("-mavx2", "-mfma")], ids=["4 lanes", "8 lanes"])
+def test_shorter_vectors_give_the_same_and_no_compiler_warns(flags, monkeypatch, tmp_path):
+  with open("/proc/cpuinfo", encoding="utf-8") as f:
+    if "avx2" not in f.read():
+      pytest.skip("this processor has no AVX2")
+  monkeypatch.setattr(build, "_TUNED", (flags,))
+  monkeypatch.setattr(build, "_FLAGS", (*build._FLAGS, "-Wall", "-Werror"))
+  monkeypatch.setattr(build, "_kept_in", str(tmp_path))
+  given, segments, cotangents = draw(150, (4, 2), 48, 100)
+  attend = lambda *x: native.packed((48**-0.5, 2.0), *x, segments, jnp.int32(60))
+  wanted = both(attend, given, segments, cotangents)
+  targets = build.handlers.__wrapped__(native.__file__.replace("native.py", "attention.cc"), *NAMES)
+  assert targets is not None and targets != native._targets()
+  monkeypatch.setattr(native, "_targets", lambda: targets)
+  jax.clear_caches()
+  for a, b in zip(both(attend, given, segments, cotangents), wanted, strict=True):
+    np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+@needs_compiler
+@pytest.mark.parametrize("shape", [dict(data=2, fsdp=1, tensor=2), dict(data=2, fsdp=1, sequence=2)])
+def test_it_runs_on_a_mesh_and_in_the_ring(shape):
+  given, segments, cotangents = draw(256, (4, 2), 16, 200)
+  mesh = tiny.mesh(devices=4, **shape)
+  ctx = batch_lib.Ctx(None, segments, mesh=mesh, rules=tuple(axes.DEFAULT_RULES.items()))
+  attend = ring.packed if "sequence" in shape else kernels.packed
+  found = both(lambda *x: attend(*x, segments, ctx, window=100), given, segments, cotangents)
+  wanted = both(lambda *x: kernels.reference(*x, segments, window=100), given, segments, cotangents)
+  for a, b in zip(found, wanted, strict=True):
+    np.testing.assert_allclose(a, b, atol=2e-5)
+
+
 @pytest.mark.parametrize("compilers", [build._COMPILERS, ("no-such-compiler",)])
 def test_a_file_that_cannot_be_built_says_so_in_one_line_and_leaves_nothing(compilers, monkeypatch, tmp_path, capfd):
   monkeypatch.setattr(build, "_COMPILERS", compilers)
-  source, kept = tmp_path / "broken.cc", tmp_path / "kept"
+  monkeypatch.setattr(build, "_kept_in", str(tmp_path / "kept"))
+  source = tmp_path / "broken.cc"
   source.write_text("int f() { return nothing; }\n")
-  assert build._built(source, str(kept)) is None
+  assert build.handlers(str(source), "f") is None
+  said = capfd.readouterr().err
+  assert said.count("\n") == 1 and "broken.cc: a slower form is used" in said
+  assert list((tmp_path / "kept").iterdir()) == []
+
+
+@needs_compiler
+def test_a_file_that_cannot_be_loaded_or_kept_says_so_in_one_line(monkeypatch, tmp_path, capfd):
+  source = tmp_path / "empty.cc"
+  source.write_text("\n")
+  monkeypatch.setattr(build, "_kept_in", str(tmp_path))
+  built = build._built(source, str(tmp_path))
+  os.truncate(built, 0)
+  assert build.handlers(str(source), "f") is None
   assert capfd.readouterr().err.count("\n") == 1
-  assert not kept.exists() or not list(kept.iterdir())
+  monkeypatch.setattr(build, "_kept_in", str(source / "kept"))
+  assert build.handlers.__wrapped__(str(source), "f") is None
+  assert capfd.readouterr().err.count("\n") == 1
