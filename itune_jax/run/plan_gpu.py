@@ -106,7 +106,9 @@ def activations(model: plan_programs.Model) -> dict[str, float]:
   taps = sum(wide.values()) / mesh.shape["tensor"] + 2 * cfg.width
   some = sum(wide.get(name, 0) for name in _kept(run.remat)) / mesh.shape["tensor"]
   residual = cfg.width * ("residual" in _kept(run.remat))
-  saved = 2 * taps if run.remat.policy == "none" else some + residual + cfg.width
+  saved = some + residual + cfg.width
+  if run.remat.policy == "none":  # the product of gate and up too, and what the two norms make
+    saved += cfg.mlp / mesh.shape["tensor"] + 4 * cfg.width
   layer = _size(model, "blocks/") / cfg.depth
   chunk = (
     plan_programs.chunk_of(model) * cfg.vocab / model.shards("act_vocab") * 10
