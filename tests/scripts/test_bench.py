@@ -88,7 +88,7 @@ def test_programs_are_compared_in_turn(tmp_path):
 @pytest.mark.full
 def test_cost_is_linear_in_positions_and_activations_are_flat_in_segments_and_vocabulary():
   """At most 10 % more a position at 4 and 8 times the positions; at most 5 % more activations at 4 times the words."""
-  command = [sys.executable, "scripts/bench.py", "scaling", "--positions", "2048", "8192", "16384", "--layers=2"]
+  command = [sys.executable, "scripts/bench.py", "scaling", "--positions", "2048", "8192", "16384", "--turns=2"]
   done = run(command)
   line = json.loads(done.stdout.splitlines()[-1])
   print(line)
