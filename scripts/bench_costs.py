@@ -21,6 +21,7 @@ from itune_jax.data import feed as feed_lib
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.dist import mesh as mesh_lib
 from itune_jax.models import load as load_lib
+from itune_jax.nn import kernels
 from itune_jax.nn import site
 from itune_jax.nn import tree as nn_tree
 from itune_jax.peft import lora
@@ -85,7 +86,7 @@ def _products(layers, rows, hidden, table):
 
 def scaling(args: argparse.Namespace) -> dict[str, Any]:
   """Steps of more and more positions in turn, at one length of segments, and what the compiler sets aside for them."""
-  cfg = dataclasses.replace(_shape(args), max_length=max(args.positions))
+  cfg = dataclasses.replace(_shape(args, args.layers), max_length=max(args.positions))
   one = bench_lib.ready(args, LORA, args.turns, cfg)
   batches = {n: _even(cfg.vocab, n, args.segment) for n in args.positions}
   systems = {str(n): lambda batch=batch: one(batch) for n, batch in batches.items()}
@@ -118,7 +119,7 @@ def devices(args: argparse.Namespace) -> dict[str, Any]:
   """A step of the same rows on more and more devices in turn. On CPU devices, which share its cores, what is above 1 is
   the price of cutting the step up; loss_off is how far losses are from those of the first count."""
   jax.config.update("jax_num_cpu_devices", max(args.counts))
-  cfg = _shape(args)
+  cfg = _shape(args, args.layers)
   rows = _even(cfg.vocab, args.positions, args.segment, max(args.counts))
   one = {}
   for n in args.counts:
@@ -137,13 +138,34 @@ def devices(args: argparse.Namespace) -> dict[str, Any]:
   }
 
 
+def attention(args: argparse.Namespace) -> dict[str, Any]:
+  """Attention of one layer, alone: the kernel of this machine beside the loop in XLA, in turn, with and without the
+  backward pass, over a row of equal segments."""
+  cfg, T = _shape(args, 1), bench_lib.POSITIONS
+  draw = lambda n, heads: jax.random.normal(jax.random.key(n), (1, T, heads, cfg.head_dim))
+  q, k, v, d_out = draw(0, cfg.heads), draw(1, cfg.kv_heads), draw(2, cfg.kv_heads), draw(3, cfg.heads)
+  segments = jnp.arange(T, dtype=jnp.int32)[None] * args.segments // T + 1
+  made = {}
+  for name, platform in (("kernel", jax.default_backend()), ("loop", "")):
+    attend = lambda *x, platform=platform: kernels.on_device((0.125, 0.0), platform, *x, segments, None)[0]
+    both = lambda *x, attend=attend: jax.value_and_grad(lambda *x: jnp.vdot(attend(*x), d_out), (0, 1, 2))(*x)
+    made |= {f"{name}_forward": jax.jit(attend), f"{name}_both": jax.jit(both)}
+  systems = {name: lambda run=run: jax.block_until_ready(run(q, k, v)) for name, run in made.items()}
+  found, seconds = bench_lib.in_turn(systems, args.turns, settled=True)
+  pairs = zip(*(jax.tree.leaves(found[f"{name}_both"][1]) for name in ("kernel", "loop")), strict=True)
+  return {
+    "segments": args.segments,
+    "ms": {name: bench_lib.spread([1e3 * s for s in seconds[name][1:]]) for name in systems},
+    "largest_difference": max(float(jnp.abs(a - b).max()) for a, b in pairs),
+  }
+
+
 def compiling(args: argparse.Namespace) -> dict[str, Any]:
   """Seconds to trace, lower and compile a step of a model of this many layers, anew: layers run in a scan, so depth
   costs nothing."""
   found: dict[int, dict[str, float]] = {}
   for layers in args.layers:
-    args_of = argparse.Namespace(**vars(args) | {"layers": layers})
-    cfg = _shape(args_of)
+    cfg = _shape(args, layers)
     one = bench_lib.ready(args, LORA, 1, cfg)
     given = one.state, one.session.frozen, _even(cfg.vocab, bench_lib.POSITIONS, 256)
     ends = [time.perf_counter()]
@@ -157,10 +179,10 @@ def compiling(args: argparse.Namespace) -> dict[str, Any]:
   return {"method": "lora", "remat": args.remat, "layers": found}
 
 
-def _shape(args: argparse.Namespace) -> Any:
-  """The model's configuration with fewer or more layers."""
+def _shape(args: argparse.Namespace, layers: int) -> Any:
+  """The model's configuration with so many layers."""
   base = load_lib.open_source(specs.resolve(args.model)).config()
-  return dataclasses.replace(base, depth=args.layers)
+  return dataclasses.replace(base, depth=layers)
 
 
 def _even(vocab: int, positions: int, segment: int, rows: int = 1):
@@ -230,6 +252,7 @@ JOBS = {
   "matmuls": matmuls,
   "scaling": scaling,
   "devices": devices,
+  "attention": attention,
   "compile": compiling,
   "loader": loader,
   "compare": compare,
@@ -262,6 +285,9 @@ def add(jobs: Any) -> None:
   one.add_argument("--layers", type=int, default=2, help="of the model, with random weights (default: 2)")
   one.add_argument("--turns", type=int, default=3)
   one.add_argument("--remat", default="taps", choices=("none", "taps", "full"))
+  one = jobs.add_parser("attention", help="one layer's attention: the kernel beside the loop in XLA")
+  one.add_argument("--segments", type=int, default=12, help=f"of a row of {bench_lib.POSITIONS} (default: 12)")
+  one.add_argument("--turns", type=int, default=10)
   one = jobs.add_parser("compile", help="seconds to trace, lower and compile a step, by layers")
   one.add_argument("--layers", type=int, nargs="+", default=[2, 8, 30])
   one.add_argument("--remat", default="taps", choices=("none", "taps", "full"))

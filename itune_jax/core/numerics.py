@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from itune_jax.core import check
 
 Dtype = Literal["float32", "bfloat16"]
-LANES = 128  # of a block in which the largest is sought
+BLOCK = 128  # words of a block in which the largest is sought
 CHUNK, WORDS = 256, 49_152  # positions that are projected onto a vocabulary of at most so many words at a time
 
 
@@ -46,7 +46,7 @@ def first_largest(x):
   """Where the largest of the last axis is, the first of equals; somewhere, where one is no number. By reductions: they
   stay local where the axis is sharded, and XLA's argmax is a scalar loop on CPU. There the largest of each block is
   found first (local, too, where a shard is whole blocks): one pass over x, and no array of places is made."""
-  by_blocks = _first_by_blocks if x.shape[-1] % LANES == 0 else _first
+  by_blocks = _first_by_blocks if x.shape[-1] % BLOCK == 0 else _first
   return jax.lax.platform_dependent(x, cpu=by_blocks, default=_first)
 
 
@@ -56,25 +56,27 @@ def _first(x):
 
 
 def _first_by_blocks(x):
-  blocks = x.reshape(*x.shape[:-1], -1, LANES)
+  blocks = x.reshape(*x.shape[:-1], -1, BLOCK)
   block = _first(made(jnp.max(blocks, axis=-1)))
-  return block * LANES + _first(jnp.take_along_axis(blocks, block[..., None, None], axis=-2)[..., 0, :])
+  return block * BLOCK + _first(jnp.take_along_axis(blocks, block[..., None, None], axis=-2)[..., 0, :])
 
 
 def at_target(logits, targets):
   """The logit [...] of each target, 0 for one outside the vocabulary. A reduction over the vocabulary, which stays
   local where that is sharded; on CPU looked up, which is one number in place of a pass over all."""
 
-  def among(logits):
-    place = jax.lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1)
-    return jnp.sum(jnp.where(place == targets[..., None], logits, 0), axis=-1)
-
   def looked_up(logits):
     inside = (targets >= 0) & (targets < logits.shape[-1])
     found = jnp.take_along_axis(logits, jnp.where(inside, targets, 0)[..., None], axis=-1)[..., 0]
     return jnp.where(inside, found, 0)
 
+  among = lambda logits: jnp.sum(jnp.where(is_target(logits, targets), logits, 0), axis=-1)
   return jax.lax.platform_dependent(logits, cpu=looked_up, default=among)
+
+
+def is_target(logits, targets):
+  """Which logit [..., V] is that of the target [...]."""
+  return jax.lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1) == targets[..., None]
 
 
 @jax.custom_vjp
@@ -205,8 +207,7 @@ def _make_chunked(project, span, z_loss):
       if pull is not None:
         # (1 + 2 z lse) softmax - target, the division kept off the vocabulary
         share = (1 + 2 * z_loss * lse[..., None]) / total
-        is_target = jax.lax.broadcasted_iota(t.dtype, logits.shape, logits.ndim - 1) == t[..., None]
-        d_logits = w[..., None] * (parts * share - is_target)
+        d_logits = w[..., None] * (parts * share - is_target(logits, t))
         more_head, more_hidden = pull(d_logits.astype(logits.dtype))
         d_head = jax.tree.map(lambda total, more: total + more.astype(jnp.float32), d_head, more_head)
         d_hidden = put(d_hidden, more_hidden)

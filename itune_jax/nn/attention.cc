@@ -58,21 +58,21 @@ inline Vec exponential(Vec x) {
   return given != given ? given : (Vec)((Ints)p + ((Ints)shifted << 23));
 }
 
-// tanh: near 0 by a polynomial (Cephes), so that little is not lost against 1.
-inline Vec hyperbolic(Vec x) {
+// tanh x: near 0 by a polynomial (Cephes), so that little is not lost against 1.
+inline Vec tangent(Vec x) {
   Vec z = x * x, p = Vec{} - 5.70498872745e-3f;
   for (float c : {2.06390887954e-2f, -5.37397155531e-2f, 1.33314422036e-1f, -3.33332819422e-1f}) p = p * z + c;
   return z < 0.390625f ? x + x * z * p : 1.0f - 2.0f / (exponential(2.0f * x) + 1.0f);
 }
 
 // A matrix as it lies: element (r, c) at data[r · row + c · column].
-struct Lies {
+struct Matrix {
   const float* data;
   int64_t row, column;
 };
 
 template <int rows, int vectors>
-inline void tile(int depth, Lies a, const float* b, int64_t b_row, float* c, int64_t c_row, bool add) {
+inline void tile(int depth, Matrix a, const float* b, int64_t b_row, float* c, int64_t c_row, bool add) {
   Vec sum[rows][vectors];
   for (int r = 0; r < rows; ++r)
     for (int v = 0; v < vectors; ++v) sum[r][v] = add ? load(c + r * c_row + v * W) : Vec{};
@@ -90,21 +90,21 @@ inline void tile(int depth, Lies a, const float* b, int64_t b_row, float* c, int
 
 // As `tile`, of as many rows as are left.
 template <int most, int vectors>
-inline void rest(int rows, int depth, Lies a, const float* b, int64_t b_row, float* c, int64_t c_row, bool add) {
+inline void rest(int rows, int depth, Matrix a, const float* b, int64_t b_row, float* c, int64_t c_row, bool add) {
   if (rows == most) return tile<most, vectors>(depth, a, b, b_row, c, c_row, add);
   if constexpr (most > 1) rest<most - 1, vectors>(rows, depth, a, b, b_row, c, c_row, add);
 }
 
 template <int vectors>
-void strip(int rows, int depth, Lies a, const float* b, int64_t b_row, float* c, int64_t c_row, bool add) {
-  auto from = [&](int r) { return Lies{a.data + r * a.row, a.row, a.column}; };
+void strip(int rows, int depth, Matrix a, const float* b, int64_t b_row, float* c, int64_t c_row, bool add) {
+  auto from = [&](int r) { return Matrix{a.data + r * a.row, a.row, a.column}; };
   int r = 0;
   for (; r + R <= rows; r += R) tile<R, vectors>(depth, from(r), b, b_row, c + r * c_row, c_row, add);
   if (r < rows) rest<R - 1, vectors>(rows - r, depth, from(r), b, b_row, c + r * c_row, c_row, add);
 }
 
 // c [rows, columns] (+)= a [rows, depth] b [depth, columns]; columns are whole vectors.
-void product(int rows, int columns, int depth, Lies a, const float* b, int64_t b_row, float* c, int64_t c_row, bool add) {
+void product(int rows, int columns, int depth, Matrix a, const float* b, int64_t b_row, float* c, int64_t c_row, bool add) {
   int n = 0;
   for (; n + 2 * W <= columns; n += 2 * W) strip<2>(rows, depth, a, b + n, b_row, c + n, c_row, add);
   for (; n < columns; n += W) strip<1>(rows, depth, a, b + n, b_row, c + n, c_row, add);
@@ -118,7 +118,7 @@ struct Given {
 
   int64_t query(int64_t b, int64_t t, int64_t n) const { return ((b * T + t) * N + n) * H; }
   int64_t key(int64_t b, int64_t t, int64_t k) const { return ((b * T + t) * K + k) * H; }
-  Vec capped(Vec s) const { return softcap ? softcap * hyperbolic(s / softcap) : s; }
+  Vec capped(Vec s) const { return softcap ? softcap * tangent(s / softcap) : s; }
 };
 
 // What one thread does at a time: queries of the heads that share one head of keys.
@@ -214,7 +214,7 @@ void transpose(const float* from, int64_t row, int n, int64_t H, float by, float
 }
 
 // One more block of keys in the running softmax: scores become weights, in place.
-void soften(const Given& x, const Block& block, int64_t k0, int keys, float* scores, float* top, float* total, float* fade) {
+void online_softmax(const Given& x, const Block& block, int64_t k0, int keys, float* scores, float* top, float* total, float* fade) {
   for (int c = 0; c < Q; c += W) {
     Vec before = load(top + c), most = before;
     for (int j = 0; j < keys; ++j) {
@@ -249,7 +249,7 @@ void forward(const Given& x, const Stretch& s, float* out, float* lse) {
       for (int64_t k0 = block.least; k0 < block.end; k0 += KEYS) {
         int keys = block.keys(k0);
         product(keys, Q, H, {x.k + x.key(s.b, k0, s.k), k_row, 1}, q, Q, scores, Q, false);
-        soften(x, block, k0, keys, scores, top, total, fade);
+        online_softmax(x, block, k0, keys, scores, top, total, fade);
         for (int i = 0; i < block.n && k0 > block.least; ++i)
           for (int64_t h = 0; h < H; ++h) sum[i * H + h] *= fade[i];
         product(block.n, H, keys, {scores, 1, Q}, x.v + x.key(s.b, k0, s.k), k_row, sum, H, true);
@@ -271,7 +271,7 @@ struct Gradients {
 
 // weights [keys, Q] from scores, and d_scores from the gradient of the weights: dS = P ∘ (dP - Σ dO∘O + dlse), where
 // drop is what is taken off; times the cap's slope and the scale. Both in place.
-void harden(const Given& x, const Block& block, int64_t k0, int keys, const float* lse, const float* drop, float* p, float* d) {
+void score_gradients(const Given& x, const Block& block, int64_t k0, int keys, const float* lse, const float* drop, float* p, float* d) {
   for (int c = 0; c < Q; c += W) {
     const Vec lse_c = load(lse + c), drop_c = load(drop + c);
     for (int j = 0; j < keys; ++j) {
@@ -313,7 +313,7 @@ void backward(const Given& x, const Stretch& s, const Gradients& g) {
         const int64_t key = x.key(s.b, k0, s.k);
         product(keys, Q, H, {x.k + key, k_row, 1}, q, Q, p, Q, false);
         product(keys, Q, H, {x.v + key, k_row, 1}, d_out, Q, d, Q, false);
-        harden(x, block, k0, keys, lse, drop, p, d);
+        score_gradients(x, block, k0, keys, lse, drop, p, d);
         product(keys, H, block.n, {p, Q, 1}, g.d_out + at, q_row, g.d_v + key, k_row, true);
         product(keys, H, block.n, {d, Q, 1}, x.q + at, q_row, g.d_k + key, k_row, true);
         product(block.n, H, keys, {d, 1, Q}, x.k + key, k_row, g.d_q + at, q_row, true);

@@ -60,7 +60,8 @@ def on_mesh(local, mesh, rules, q_BTNH, k_BTKH, v_BTKH, segments_BT, window) -> 
 
 
 def on_device(how, platform: str, q_BTNH, k_BTKH, v_BTKH, segments_BT, window) -> Any:
-  """The kernel of one device, by where it runs. how: (scale, softcap)."""
+  """The kernel of one device, by where it runs: "tpu", "gpu" or "cpu"; the loop in XLA where there is none for this,
+  and for any other name. how: (scale, softcap)."""
   if platform == "tpu" and splash.supports(q_BTNH, window):
     return splash.packed(how, q_BTNH, k_BTKH, v_BTKH, segments_BT)
   if platform == "gpu":

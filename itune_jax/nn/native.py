@@ -13,7 +13,7 @@ from jax import ad_checkpoint
 import jax.numpy as jnp
 import numpy as np
 
-from itune_jax.core import native
+from itune_jax.core import foreign
 from itune_jax.nn import mask
 
 LANES = 16  # numbers of a head that fill vectors of any processor
@@ -34,13 +34,13 @@ def packed(how: tuple[float, float], q_BTNH, k_BTKH, v_BTKH, segments_BT, window
   Returns:
     out [B, T, N, H] in q's dtype, log-sum-exp [B, T, N] float32.
   """
-  made: Any = _attend(how, q_BTNH, k_BTKH, v_BTKH, mask.first_seen(segments_BT, window))
-  return made
+  attend: Any = _attend
+  return attend(how, q_BTNH, k_BTKH, v_BTKH, mask.first_seen(segments_BT, window))
 
 
 def _targets() -> tuple[str, ...] | None:
   source = pathlib.Path(__file__).with_name("attention.cc")
-  return native.handlers(str(source), "attention_forward", "attention_backward")
+  return foreign.handlers(str(source), "attention_forward", "attention_backward")
 
 
 def _call(which: int, how, results, *given):

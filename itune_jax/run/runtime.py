@@ -17,8 +17,8 @@ import rich.console
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import foreign
 from itune_jax.core import log
-from itune_jax.core import native
 from itune_jax.core import numerics
 from itune_jax.core import rng
 from itune_jax.core import tree
@@ -137,7 +137,7 @@ def configure_jax() -> None:
   Not on several CPU devices: a program that XLA reads back from it there has lost the order of its collectives, and its
   devices wait for each other for ever (jax 0.10.2; the same program, compiled, never does).
   """
-  native.keep_in(os.path.join(specs.cache_dir(), "native"))
+  foreign.keep_in(os.path.join(specs.cache_dir(), "native"))
   if several_cpu_devices():
     jax.config.update("jax_enable_compilation_cache", False)
     return

@@ -11,7 +11,7 @@ import pytest
 
 from itune_jax.core import axes
 from itune_jax.core import batch as batch_lib
-from itune_jax.core import native as build
+from itune_jax.core import foreign
 from itune_jax.nn import kernels
 from itune_jax.nn import native
 from itune_jax.nn import ring
@@ -19,7 +19,7 @@ from tests import tiny
 
 NAMES = "attention_forward", "attention_backward"
 needs_compiler = pytest.mark.skipif(
-  not any(shutil.which(name) for name in build._COMPILERS), reason="no C++ compiler: XLA's loop runs in its place"
+  not any(shutil.which(name) for name in foreign._COMPILERS), reason="no C++ compiler: XLA's loop runs in its place"
 )
 
 
@@ -138,13 +138,13 @@ def test_shorter_vectors_give_the_same_and_no_compiler_warns(flags, monkeypatch,
   with open("/proc/cpuinfo", encoding="utf-8") as f:
     if "avx2" not in f.read():
       pytest.skip("this processor has no AVX2")
-  monkeypatch.setattr(build, "_TUNED", (flags,))
-  monkeypatch.setattr(build, "_FLAGS", (*build._FLAGS, "-Wall", "-Werror"))
-  monkeypatch.setattr(build, "_kept_in", str(tmp_path))
+  monkeypatch.setattr(foreign, "_TUNED", (flags,))
+  monkeypatch.setattr(foreign, "_FLAGS", (*foreign._FLAGS, "-Wall", "-Werror"))
+  monkeypatch.setattr(foreign, "_kept_in", str(tmp_path))
   given, segments, cotangents = draw(150, (4, 2), 48, 100)
   attend = lambda *x: native.packed((48**-0.5, 2.0), *x, segments, jnp.int32(60))
   wanted = both(attend, given, segments, cotangents)
-  targets = build.handlers.__wrapped__(native.__file__.replace("native.py", "attention.cc"), *NAMES)
+  targets = foreign.handlers.__wrapped__(native.__file__.replace("native.py", "attention.cc"), *NAMES)
   assert targets is not None and targets != native._targets()
   monkeypatch.setattr(native, "_targets", lambda: targets)
   jax.clear_caches()
@@ -165,13 +165,13 @@ def test_it_runs_on_a_mesh_and_in_the_ring(shape):
     np.testing.assert_allclose(a, b, atol=2e-5)
 
 
-@pytest.mark.parametrize("compilers", [build._COMPILERS, ("no-such-compiler",)])
+@pytest.mark.parametrize("compilers", [foreign._COMPILERS, ("no-such-compiler",)])
 def test_a_file_that_cannot_be_built_says_so_in_one_line_and_leaves_nothing(compilers, monkeypatch, tmp_path, capfd):
-  monkeypatch.setattr(build, "_COMPILERS", compilers)
-  monkeypatch.setattr(build, "_kept_in", str(tmp_path / "kept"))
+  monkeypatch.setattr(foreign, "_COMPILERS", compilers)
+  monkeypatch.setattr(foreign, "_kept_in", str(tmp_path / "kept"))
   source = tmp_path / "broken.cc"
   source.write_text("int f() { return nothing; }\n")
-  assert build.handlers(str(source), "f") is None
+  assert foreign.handlers(str(source), "f") is None
   said = capfd.readouterr().err
   assert said.count("\n") == 1 and "broken.cc: a slower form is used" in said
   assert list((tmp_path / "kept").iterdir()) == []
@@ -181,11 +181,11 @@ def test_a_file_that_cannot_be_built_says_so_in_one_line_and_leaves_nothing(comp
 def test_a_file_that_cannot_be_loaded_or_kept_says_so_in_one_line(monkeypatch, tmp_path, capfd):
   source = tmp_path / "empty.cc"
   source.write_text("\n")
-  monkeypatch.setattr(build, "_kept_in", str(tmp_path))
-  built = build._built(source, str(tmp_path))
+  monkeypatch.setattr(foreign, "_kept_in", str(tmp_path))
+  built = foreign._built(source, str(tmp_path))
   os.truncate(built, 0)
-  assert build.handlers(str(source), "f") is None
+  assert foreign.handlers(str(source), "f") is None
   assert capfd.readouterr().err.count("\n") == 1
-  monkeypatch.setattr(build, "_kept_in", str(source / "kept"))
-  assert build.handlers.__wrapped__(str(source), "f") is None
+  monkeypatch.setattr(foreign, "_kept_in", str(source / "kept"))
+  assert foreign.handlers.__wrapped__(str(source), "f") is None
   assert capfd.readouterr().err.count("\n") == 1

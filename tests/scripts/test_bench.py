@@ -67,6 +67,13 @@ def test_more_devices_give_the_same_losses():
 
 
 @pytest.mark.full
+def test_attentions_kernel_beside_the_loop():
+  line = json.loads(run([sys.executable, "scripts/bench.py", "attention"]).stdout.splitlines()[-1])
+  print(line)
+  assert line["largest_difference"] < 1e-4 and line["ms"]["kernel_both"]["median"] < line["ms"]["loop_both"]["median"]
+
+
+@pytest.mark.full
 def test_depth_costs_little_to_compile():
   """Layers run in a scan: ten times as many take less than twice as long to trace, lower and compile."""
   done = run([sys.executable, "scripts/bench.py", "compile", "--layers", "3", "30"])

@@ -1,6 +1,5 @@
-"""C++ beside the code, compiled on first use by a compiler of the machine and kept under ~/.cache/itune/native."""
+"""Foreign functions: C++ beside the code, built on first use by a compiler of the machine, kept in ~/.cache/itune/native."""
 
-import contextlib
 import ctypes
 import functools
 import hashlib
@@ -68,8 +67,8 @@ def _built(source: pathlib.Path, folder: str) -> str:
       return path
     made = os.path.join(aside, "made.so")
     _compile(compilers, str(source), made)
-    with contextlib.suppress(FileExistsError):  # another machine was first: what it made may be in use
-      os.link(made, path)
+    if not os.path.exists(path):  # another machine that shares the folder may have been first, and use it
+      os.replace(made, path)
   return path
 
 
