@@ -1,4 +1,4 @@
-"""Foreign functions: C++ beside the code, built on first use by a compiler of the machine, kept in ~/.cache/itune/native."""
+"""Foreign functions: C++ beside the code, built on first use by a compiler of the machine and kept."""
 
 import ctypes
 import functools

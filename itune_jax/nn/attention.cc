@@ -53,7 +53,8 @@ inline Vec exponential(Vec x) {
   Vec n = shifted - 12582912.0f;
   Vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
   Vec p = Vec{} + 1.9875691500e-4f;
-  for (float c : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f}) p = p * r + c;
+  for (float c : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f})
+    p = p * r + c;
   p = p * r * r + r + 1.0f;
   return given != given ? given : (Vec)((Ints)p + ((Ints)shifted << 23));
 }
@@ -104,7 +105,8 @@ void strip(int rows, int depth, Matrix a, const float* b, int64_t b_row, float* 
 }
 
 // c [rows, columns] (+)= a [rows, depth] b [depth, columns]; columns are whole vectors.
-void product(int rows, int columns, int depth, Matrix a, const float* b, int64_t b_row, float* c, int64_t c_row, bool add) {
+void product(int rows, int columns, int depth, Matrix a, const float* b, int64_t b_row, float* c, int64_t c_row,
+             bool add) {
   int n = 0;
   for (; n + 2 * W <= columns; n += 2 * W) strip<2>(rows, depth, a, b + n, b_row, c + n, c_row, add);
   for (; n < columns; n += W) strip<1>(rows, depth, a, b + n, b_row, c + n, c_row, add);
@@ -214,7 +216,8 @@ void transpose(const float* from, int64_t row, int n, int64_t H, float by, float
 }
 
 // One more block of keys in the running softmax: scores become weights, in place.
-void online_softmax(const Given& x, const Block& block, int64_t k0, int keys, float* scores, float* top, float* total, float* fade) {
+void online_softmax(const Given& x, const Block& block, int64_t k0, int keys, float* scores, float* top, float* total,
+                    float* fade) {
   for (int c = 0; c < Q; c += W) {
     Vec before = load(top + c), most = before;
     for (int j = 0; j < keys; ++j) {
@@ -271,7 +274,8 @@ struct Gradients {
 
 // weights [keys, Q] from scores, and d_scores from the gradient of the weights: dS = P ∘ (dP - Σ dO∘O + dlse), where
 // drop is what is taken off; times the cap's slope and the scale. Both in place.
-void score_gradients(const Given& x, const Block& block, int64_t k0, int keys, const float* lse, const float* drop, float* p, float* d) {
+void score_gradients(const Given& x, const Block& block, int64_t k0, int keys, const float* lse, const float* drop,
+                     float* p, float* d) {
   for (int c = 0; c < Q; c += W) {
     const Vec lse_c = load(lse + c), drop_c = load(drop + c);
     for (int j = 0; j < keys; ++j) {
