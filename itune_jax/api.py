@@ -20,18 +20,18 @@ from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import numerics
 from itune_jax.core import rng
-from itune_jax.data import chat
-from itune_jax.dist import mesh as mesh_lib
+from itune_jax.data.render import chat
+from itune_jax.parallel import mesh as mesh_lib
 from itune_jax.nn import quant as quant_lib
-from itune_jax.peft import arithmetic
-from itune_jax.peft import base as peft_base
-from itune_jax.run import export as export_lib
+from itune_jax.peft.combine import arithmetic
+from itune_jax.peft import attach as attach_lib
+from itune_jax.run.commands import export as export_lib
 from itune_jax.run import gin_setup
-from itune_jax.run import report
+from itune_jax.run.report import page
 from itune_jax.run import runtime
 from itune_jax.run import specs
-from itune_jax.run import train as train_lib
-from itune_jax.sampling import decode as decode_lib
+from itune_jax.run.commands import train as train_lib
+from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.train import checkpoint
 
 Message = Mapping[str, Any]
@@ -94,7 +94,7 @@ class Model:
     started = [m.name for m in methods if getattr(m, "statistic", "")]
     if started:
       raise errors.InputError(f"{', '.join(started)}: starts from data or from the whole weights; train it by a recipe")
-    attached = peft_base.attach(
+    attached = attach_lib.attach(
       s.base.module, s.base.params, methods, rng.named(rng.root(seed), "peft"), mesh=s.mesh, rules=s.rules
     )
     return Model(s.with_attached(attached))
@@ -183,7 +183,7 @@ def train(recipe: str, overrides: Mapping[str, Any] | None = None, run_dir: str 
   gin_setup.parse("train", [recipe], lines)
   started_by = ("api.train", recipe, json.dumps(dict(overrides or {}), default=str))
   done = gin_setup.call(train_lib.Train)(run_dir=run_dir, argv=started_by)
-  path, _ = report.write(run_dir)
+  path, _ = page.write(run_dir)
   return Run(run_dir, done.metrics, path)
 
 

@@ -23,18 +23,18 @@ import jax
 import numpy as np
 
 from itune_jax import api
-from itune_jax.data import chat
-from itune_jax.data import readers
-from itune_jax.peft import boft
-from itune_jax.peft import delora
-from itune_jax.peft import hira
-from itune_jax.peft import lora
-from itune_jax.peft import miss
-from itune_jax.peft import oft
+from itune_jax.data.render import chat
+from itune_jax.data.readers import readers
+from itune_jax.peft.methods import boft
+from itune_jax.peft.methods import delora
+from itune_jax.peft.methods import hira
+from itune_jax.peft.methods import lora
+from itune_jax.peft.methods import miss
+from itune_jax.peft.methods import oft
 from itune_jax.run import memory
 from itune_jax.run import runtime
 from itune_jax.run import specs
-from itune_jax.sampling import decode as decode_lib
+from itune_jax.sampling.decode import decode as decode_lib
 
 
 def sft(args) -> dict:

@@ -16,15 +16,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from itune_jax.data import chat
+from itune_jax.data.render import chat
 from itune_jax.data import feed as feed_lib
 from itune_jax.data import mixture as mixture_lib
-from itune_jax.dist import mesh as mesh_lib
+from itune_jax.parallel import mesh as mesh_lib
 from itune_jax.models import load as load_lib
-from itune_jax.nn import kernels
+from itune_jax.nn.attention import kernels
 from itune_jax.nn import site
-from itune_jax.nn import tree as nn_tree
-from itune_jax.peft import lora
+from itune_jax.nn import skeleton
+from itune_jax.peft.methods import lora
 from itune_jax.run import runtime
 from itune_jax.run import specs
 
@@ -51,7 +51,7 @@ def _alone(args: argparse.Namespace, session: runtime.Session, trained: int):
   """A program of a step's matmuls, a scan over layers as in the step, and what it is given."""
   T, key = args.batch * bench_lib.POSITIONS, jax.random.key(0)
   arrays, rows, layers = session.attached.params, {}, {}
-  for path, node in nn_tree.sites(session.attached.module).items():
+  for path, node in skeleton.sites(session.attached.module).items():
     if isinstance(node, site.Proj) and path.startswith("blocks/"):
       ins, outs = (int(np.prod(part)) for part in (node.core_shape[: node.num_in], node.core_shape[node.num_in :]))
       flat = lambda name, *shape, path=path: arrays[f"{path}/{name}"].reshape(-1, *shape).astype(args.dtype)
@@ -204,7 +204,7 @@ def loader(args: argparse.Namespace) -> dict[str, Any]:
   mixture = mixture_lib.Mixture(name="bench", sources=(source,))
   rendering = chat.Rendering(max_length=bench_lib.MAX_LENGTH)
   # Preparing imports TensorFlow (0.8 GiB), which no other job is to carry.
-  importlib.import_module("itune_jax.run.prepare").prepare(model, mixture, rendering)
+  importlib.import_module("itune_jax.run.commands.prepare").prepare(model, mixture, rendering)
   renderer = runtime.open_renderer(model, rendering)
   packing = feed_lib.Packing(row_length=bench_lib.POSITIONS, rows=args.rows)
   start = time.perf_counter()

@@ -14,18 +14,18 @@ import numpy as np
 
 from itune_jax.core import numerics
 from itune_jax.core import pack
-from itune_jax.data import chat
+from itune_jax.data.render import chat
 from itune_jax.data import example as example_lib
-from itune_jax.data import readers
-from itune_jax.dist import chips
-from itune_jax.dist import mesh as mesh_lib
+from itune_jax.data.readers import readers
+from itune_jax.parallel.cost import chips
+from itune_jax.parallel import mesh as mesh_lib
 from itune_jax.nn import stack
 from itune_jax.objectives import sft as sft_lib
 from itune_jax.optim import adamw
 from itune_jax.optim import schedule
 from itune_jax.run import runtime
 from itune_jax.run import specs
-from itune_jax.run import train
+from itune_jax.run.commands import train
 from itune_jax.train import state as state_lib
 from itune_jax.train import step as step_lib
 

@@ -7,13 +7,13 @@ import sys
 import rich.console
 import rich.table
 
-from itune_jax.run import report
+from itune_jax.run.report import page
 
 
 def main() -> None:
   """Usage: demo_table.py RUN_DIR NAME=SECONDS …"""
   run_dir, timings = sys.argv[1], dict(pair.split("=") for pair in sys.argv[2:])
-  path, figures = report.write(run_dir)
+  path, figures = page.write(run_dir)
   with open(os.path.join(run_dir, "train.json"), encoding="utf-8") as f:
     trained = json.load(f)
   percent = (

@@ -15,8 +15,8 @@ import transformers
 
 sys.path.insert(0, ".")
 
-from itune_jax.data import chat  # noqa: E402
-from itune_jax.data import tokenizer  # noqa: E402
+from itune_jax.data.render import chat  # noqa: E402
+from itune_jax.data.render import tokenizer  # noqa: E402
 from itune_jax.run import specs  # noqa: E402
 from tests.data import test_chat  # noqa: E402
 from tests.models import doc  # noqa: E402

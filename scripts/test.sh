@@ -26,6 +26,6 @@ case "$weight" in
   full) install_env test; .venv/bin/python -m pytest -rs -m full -s "$@" ;;
   gpu)
     install_env test; install_env gpu
-    JAX_PLATFORMS=cuda,cpu .venv/bin/python -m pytest -W ignore::DeprecationWarning -m "full or not full" tests/nn/test_flash.py "$@" ;;
+    JAX_PLATFORMS=cuda,cpu .venv/bin/python -m pytest -W ignore::DeprecationWarning -m "full or not full" tests/nn/attention/test_flash.py "$@" ;;
   *) echo "unknown weight $weight: default, parity, full or gpu" >&2; exit 2 ;;
 esac

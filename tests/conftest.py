@@ -23,7 +23,7 @@ import jax  # noqa: E402
 from jax._src import compilation_cache  # noqa: E402
 import pytest  # noqa: E402
 
-from itune_jax.data import tokenizer as tokenizer_lib  # noqa: E402
+from itune_jax.data.render import tokenizer as tokenizer_lib  # noqa: E402
 from itune_jax.run import runtime  # noqa: E402
 from itune_jax.run import specs  # noqa: E402
 from tests import tiny  # noqa: E402

@@ -11,33 +11,39 @@ FILES = sorted((ROOT / "itune_jax").rglob("*.py"))
 FLOORS = {
   "core": 0,
   "nn": 1,
-  "dist": 1,
+  "parallel": 1,
   "models": 2,
   "peft": 2,
   "data": 2,
   "objectives": 2,
   "optim": 2,
+  "grading": 2,
   "sampling": 3,
   "train": 4,
   "evals": 4,
   "synth": 4,
+  "select": 4,
   "run": 5,
   "api": 6,
 }
 MAY = {
   "core": set(),
   "nn": {"core"},
-  "dist": {"core"},
-  "models": {"core", "nn", "dist"},
+  "parallel": {"core"},
+  "models": {"core", "nn", "parallel"},
   "peft": {"core", "nn"},
   "data": {"core"},
   "objectives": {"core"},
   "optim": {"core"},
-  "sampling": {"core", "nn", "dist"},
-  "train": {"core", "dist"},
-  "evals": {"core", "dist", "sampling", "data"},
-  "synth": {"core", "dist", "sampling", "data"},
+  "grading": {"core"},
+  "sampling": {"core", "nn", "parallel"},
+  "train": {"core", "parallel"},
+  "evals": {"core", "parallel", "sampling", "data", "grading"},
+  "synth": {"core", "parallel", "sampling", "data", "grading"},
+  "select": {"core", "parallel", "sampling", "data", "grading"},
 }
+# Two modules of one name are one subject: a method and its folder, a command and what it runs, a benchmark and its grader.
+SAME_SUBJECT = {"__init__"}
 NNX = {"Module", "Param", "Rngs", "data", "List", "Dict", "split", "merge", "state", "iter_modules", "eval_shape"}
 TREES = {path: ast.parse(path.read_text()) for path in FILES}
 

@@ -10,7 +10,7 @@ import pytest
 from itune_jax.core import contracts
 from itune_jax.run import cli
 from itune_jax.run import gin_setup
-from itune_jax.run import train
+from itune_jax.run.commands import train
 
 ROOT = pathlib.Path(__file__).parent.parent / "gin_configs"
 RECIPES = sorted((ROOT / "recipes").glob("*.gin"))
@@ -34,7 +34,7 @@ DATA = pathlib.Path(__file__).parent / "golden" / "rows.jsonl"
 @pytest.fixture(autouse=True)
 def one_device(monkeypatch):
   devices = __import__("jax").devices()
-  monkeypatch.setattr("itune_jax.dist.mesh.jax.devices", lambda: devices[:1])
+  monkeypatch.setattr("itune_jax.parallel.mesh.jax.devices", lambda: devices[:1])
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.rglob("*.gin")), ids=lambda p: str(p.relative_to(ROOT)))

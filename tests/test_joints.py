@@ -12,10 +12,10 @@ import pytest
 
 from itune_jax.core import batch as batch_lib
 from itune_jax.objectives import sft
-from itune_jax.peft import base as peft_base
-from itune_jax.peft import ia3
-from itune_jax.peft import lora
-from itune_jax.peft import prefix
+from itune_jax.peft import attach
+from itune_jax.peft.methods import ia3
+from itune_jax.peft.methods import lora
+from itune_jax.peft.methods import prefix
 from itune_jax.train import step as step_lib
 from tests import tiny
 from tests.peft import table
@@ -121,7 +121,7 @@ def test_two_methods_on_one_site_compose_and_merge(mesh1):
   attached = tiny.randomise(
     tiny.attach(tiny.base(mesh1), dataclasses.replace(LORA, dropout=0.0, sites=r"blocks/\d+/mlp/down"), ia3.Ia3())
   )
-  merged = peft_base.merge(attached)
+  merged = attach.merge(attached)
   plain = dataclasses.replace(tiny.base(mesh1), params=merged)
   # LoRA sees the scaled input as well: pre runs before everything. So merging folds LoRA first, then the scale.
   np.testing.assert_allclose(tiny.logits(attached, BATCH), tiny.logits(plain, BATCH), atol=2e-5)

@@ -11,13 +11,13 @@ from itune_jax.core import axes
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import pack
 from itune_jax.core import rng
-from itune_jax.dist import mesh as mesh_lib
+from itune_jax.parallel import mesh as mesh_lib
 from itune_jax.models import decoder
 from itune_jax.models import load
 from itune_jax.models import view
 from itune_jax.nn import rope
 from itune_jax.nn import stack
-from itune_jax.peft import base as peft_base
+from itune_jax.peft import attach as attach_lib
 
 CONFIG = decoder.DecoderConfig(
   vocab=64,
@@ -48,7 +48,7 @@ def base(the_mesh=None, cfg=CONFIG, remat="none", seed=0):
 
 def attach(model, *methods, the_mesh=None, key=0):
   """Methods on a model."""
-  return peft_base.attach(model.module, model.params, methods, rng.root(key), mesh=the_mesh or mesh(1))
+  return attach_lib.attach(model.module, model.params, methods, rng.root(key), mesh=the_mesh or mesh(1))
 
 
 def binder(module, the_mesh=None):

@@ -25,7 +25,7 @@ import numpy as np  # noqa: E402
 from rich import progress  # noqa: E402
 
 from itune_jax.core import files  # noqa: E402
-from itune_jax.evals import stats  # noqa: E402
+from itune_jax.grading import stats  # noqa: E402
 from itune_jax.run import results  # noqa: E402
 
 PARTS = pathlib.Path(__file__).parents[2] / "gin_configs" / "peft"

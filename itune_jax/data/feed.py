@@ -19,7 +19,7 @@ import numpy as np
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
 from itune_jax.core import errors
-from itune_jax.data import cache
+from itune_jax.data import tokenised
 from itune_jax.core import pack
 
 
@@ -53,7 +53,7 @@ class Feed:
 
   def __init__(
     self,
-    sources: Mapping[str, cache.CachedSource],
+    sources: Mapping[str, tokenised.CachedSource],
     rates: Mapping[str, float],
     packing: Packing,
     *,

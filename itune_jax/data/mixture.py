@@ -8,9 +8,9 @@ from typing import Literal
 
 from itune_jax.core import check
 from itune_jax.core import files
-from itune_jax.data import images
-from itune_jax.data import readers
-from itune_jax.data import starter_rows
+from itune_jax.data.render import images
+from itune_jax.data.readers import readers
+from itune_jax.data.starter import rows as rows_lib
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Source:
 
   def _all(self):
     if self.path.startswith("starter:"):
-      return starter_rows.rows(self.path.removeprefix("starter:"))
+      return rows_lib.rows(self.path.removeprefix("starter:"))
     provenance = {"dataset": self.name, "kind": self.kind} | ({"licence": self.licence} if self.licence else {})
     return readers.read(self.path, self.format, provenance)
 

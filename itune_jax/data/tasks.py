@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from itune_jax.data import example as example_lib
 from itune_jax.data import mixture as mixture_lib
-from itune_jax.data import readers
+from itune_jax.data.readers import readers
 
 
 def register(mixture: mixture_lib.Mixture) -> seqio.Mixture:

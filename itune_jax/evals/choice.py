@@ -6,16 +6,16 @@ from typing import Any
 from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import errors
-from itune_jax.data import chat
+from itune_jax.data.render import chat
 from itune_jax.data import example as example_lib
-from itune_jax.evals import base
+from itune_jax.evals import items as items_lib
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Choice:
   """Items whose check lists `choices`; others of the source are passed over."""
 
-  items: base.Items
+  items: items_lib.Items
   every: int = 0
   name: str = "choice"
 
@@ -61,7 +61,7 @@ class Bound:
       rows.append(
         {
           "id": example.id,
-          "cluster": base.cluster(example),
+          "cluster": items_lib.cluster(example),
           "domain": example.domain,
           "choices": choices,
           "logprobs": logprobs,
@@ -70,7 +70,7 @@ class Bound:
           "correct_norm": _wins(normed, right),
         }
       )
-    found = base.figures(self.name, "acc", rows) | base.figures(self.name, "acc_norm", rows, "correct_norm")
+    found = items_lib.figures(self.name, "acc", rows) | items_lib.figures(self.name, "acc_norm", rows, "correct_norm")
     return contracts.EvalResult(found, rows)
 
 

@@ -5,18 +5,18 @@ from typing import Any
 
 from itune_jax.core import check
 from itune_jax.core import contracts
-from itune_jax.data import chat
+from itune_jax.data.render import chat
 from itune_jax.data import example as example_lib
-from itune_jax.evals import base
-from itune_jax.evals import checkers
-from itune_jax.sampling import decode as decode_lib
+from itune_jax.evals import items as items_lib
+from itune_jax.grading import checkers
+from itune_jax.sampling.decode import decode as decode_lib
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Generation:
   """The evaluator as a value; `bind` gives it the renderer of the run."""
 
-  items: base.Items
+  items: items_lib.Items
   decode: decode_lib.Decode = decode_lib.Decode()
   every: int = 0
   name: str = "generation"
@@ -51,7 +51,7 @@ class Bound:
       rows.append(
         {
           "id": example.id,
-          "cluster": base.cluster(example),
+          "cluster": items_lib.cluster(example),
           "domain": example.domain,
           "prompt": example_lib.text(example.prompt[-1]["content"]),
           "output": text,
@@ -60,6 +60,6 @@ class Bound:
           "stopped": out.stopped,
         }
       )
-    found = base.figures(self.name, "exact_match", rows)
+    found = items_lib.figures(self.name, "exact_match", rows)
     found[f"{self.name}/stopped"] = sum(row["stopped"] for row in rows) / len(rows)
     return contracts.EvalResult(found, rows)

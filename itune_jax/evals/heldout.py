@@ -7,7 +7,7 @@ from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import pack
-from itune_jax.data import chat
+from itune_jax.data.render import chat
 from itune_jax.data import example as example_lib
 from itune_jax.data import mixture
 

@@ -11,8 +11,8 @@ from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import rng
-from itune_jax.nn import attention
-from itune_jax.nn import cache as cache_lib
+from itune_jax.nn.attention import self_attention
+from itune_jax.nn.attention import kv_cache
 from itune_jax.nn import mlp as mlp_lib
 from itune_jax.nn import moe as moe_lib
 from itune_jax.nn import norm as norm_lib
@@ -85,9 +85,9 @@ class DecoderConfig:
       check.require(found in (0, self.depth), f"DecoderConfig.{name} has {found} entries for {self.depth} layers")
 
   @property
-  def attention(self) -> attention.Spec:
+  def attention(self) -> self_attention.Spec:
     """The attention block of a layer."""
-    return attention.Spec(
+    return self_attention.Spec(
       width=self.width,
       heads=self.heads,
       kv_heads=self.kv_heads,
@@ -123,7 +123,7 @@ class Block(nnx.Module):
       self.attn_norm, self.mlp_norm = make_norm(), make_norm()
     if cfg.placement != "pre":
       self.attn_post_norm, self.mlp_post_norm = make_norm(), make_norm()
-    self.attn = attention.Attention(cfg.attention, rng.named(key, "attn"), dtype=dtype)
+    self.attn = self_attention.Attention(cfg.attention, rng.named(key, "attn"), dtype=dtype)
     k_mlp = rng.named(key, "mlp")
     if cfg.moe:
       self.mlp = moe_lib.Moe(cfg.moe, cfg.width, cfg.mlp, k_mlp, activation=cfg.activation, dtype=dtype)
@@ -191,7 +191,7 @@ class Decoder(nnx.Module):
     """Whether the keys of what prompts begin with may stand in front of all rows, once (`Cache.lead`)."""
     return self.can_branch and not self.lead.adapters and not self.positions.adapters
 
-  def hidden(self, tokens_BT, ctx, cache: cache_lib.Cache | None = None) -> tuple[Any, Any, dict[str, Any]]:
+  def hidden(self, tokens_BT, ctx, cache: kv_cache.Cache | None = None) -> tuple[Any, Any, dict[str, Any]]:
     """Final hidden states [B, T, D] after the last norm, the cache, and sums over the layers."""
     ctx = ctx.replace(bank=self.bank, positions_BT=self.positions(ctx.positions_BT, ctx))
     if cache is not None and not ctx.is_behind:
@@ -225,7 +225,7 @@ class Decoder(nnx.Module):
     if self.cfg.positions == "learned":
       x_1PD += self.learned(at_1P, own.replace(noise_BT=None))
     cfg = self.cfg
-    empty = cache_lib.Cache.empty(cfg.depth, 1, at_1P.shape[1], cfg.kv_heads, cfg.head_dim, ctx.dtype)
+    empty = kv_cache.Cache.empty(cfg.depth, 1, at_1P.shape[1], cfg.kv_heads, cfg.head_dim, ctx.dtype)
     empty = empty.by_layer() if stack.is_apart(self.blocks) else empty
     tables = self._tables(own, cached=False)
     kept: Any = empty.mark(at_1P, at_1P >= 0)
@@ -255,10 +255,10 @@ class Decoder(nnx.Module):
     hidden_BTD, cache, aux = self.hidden(tokens_BT, ctx, cache)
     return self.project(hidden_BTD, ctx), cache, aux
 
-  def empty_cache(self, batch: int, slots: int, dtype=jnp.float32) -> cache_lib.Cache:
+  def empty_cache(self, batch: int, slots: int, dtype=jnp.float32) -> kv_cache.Cache:
     """A cache for this model."""
     cfg = self.cfg
-    cache = cache_lib.Cache.empty(cfg.depth, batch, slots, cfg.kv_heads, cfg.head_dim, dtype)
+    cache = kv_cache.Cache.empty(cfg.depth, batch, slots, cfg.kv_heads, cfg.head_dim, dtype)
     if not self.lead.adapters:
       return cache
     lead_PD: Any = self.lead(None, batch_lib.Ctx(None, None, bank=self.bank))

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 
 from itune_jax.core import check
 from itune_jax.core import rng
-from itune_jax.nn import cache as cache_lib
+from itune_jax.nn.attention import kv_cache
 from itune_jax.nn import mlp as mlp_lib
 from itune_jax.nn import norm as norm_lib
-from itune_jax.nn import relative
+from itune_jax.nn.attention import relative
 from itune_jax.nn import site
 from itune_jax.nn import stack
 
@@ -92,8 +92,8 @@ def split(ctx) -> Parts:
 class EncDecCache:
   """Keys and values of the decoder's own positions and of the sources; starts_B1 is where each row's target begins."""
 
-  target: cache_lib.Cache
-  source: cache_lib.Cache
+  target: kv_cache.Cache
+  source: kv_cache.Cache
   starts_B1: Any
 
 
@@ -232,7 +232,7 @@ class EncDec(nnx.Module):
   def empty_cache(self, batch: int, slots: int, dtype=jnp.float32) -> EncDecCache:
     """A cache for this model."""
     cfg = self.cfg
-    make = lambda: cache_lib.Cache.empty(cfg.decoder_depth, batch, slots, cfg.heads, cfg.head_dim, dtype)
+    make = lambda: kv_cache.Cache.empty(cfg.decoder_depth, batch, slots, cfg.heads, cfg.head_dim, dtype)
     return EncDecCache(make(), make(), jnp.zeros((batch, 1), jnp.int32))
 
   def _embed(self, tokens_BT, ctx):

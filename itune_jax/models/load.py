@@ -20,15 +20,15 @@ from itune_jax.core import axes as axes_lib
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import tree
-from itune_jax.dist import shard
+from itune_jax.parallel import shard
 from itune_jax.models import gguf as gguf_lib
-from itune_jax.models import hf
-from itune_jax.models import hf_config
-from itune_jax.models import safetensors_folder
+from itune_jax.models.hf import layout
+from itune_jax.models.hf import config as config_lib
+from itune_jax.models.hf import safetensors_folder
 from itune_jax.nn import quant
 from itune_jax.nn import site
 from itune_jax.nn import stack
-from itune_jax.nn import tree as nn_tree
+from itune_jax.nn import skeleton as skeleton_lib
 
 SHARD_BYTES = 4 * 2**30
 
@@ -91,7 +91,7 @@ def load(
   """
   source = open_source(path)
   plan = _plan(source.config(), mesh, rules, remat)
-  rows = list(hf.parameters(plan.shapes, plan.module.cfg, nn_tree.sites(plan.module)))
+  rows = list(layout.parameters(plan.shapes, plan.module.cfg, skeleton_lib.sites(plan.module)))
   _check_tensors(source, rows, plan.module.cfg)
   kinds = dtypes(list(plan.shapes))
   params, done, total = {}, 0, tree.size(plan.shapes)
@@ -139,7 +139,7 @@ def initialise(
   kinds = dtypes(list(plan.shapes))
 
   def make(key):
-    params = nn_tree.disassemble(cfg.make(key))[1]
+    params = skeleton_lib.disassemble(cfg.make(key))[1]
     return {name: value.astype(kinds[name]) for name, value in params.items()}
 
   params = jax.jit(make, out_shardings=plan.where)(jax.random.key(seed))
@@ -151,14 +151,14 @@ def _packed(module, row, value, how) -> dict[str, Any] | None:
   path, _, leaf = row.ours.rpartition("/")
   if how is None or leaf != "kernel" or not how.matches(path):
     return None
-  node = nn_tree.sites(module)[path]
+  node = skeleton_lib.sites(module)[path]
 
   @jax.jit
   def run(value):
     proj = nnx.merge(*nnx.split(node))
     proj.kernel = nnx.Param(value)
     site.quantise(proj, how, len(row.lead))
-    return nn_tree.disassemble(proj.kernel)[1]  # pyright: ignore[reportArgumentType]
+    return skeleton_lib.disassemble(proj.kernel)[1]  # pyright: ignore[reportArgumentType]
 
   return {f"{row.ours}/{name}": array for name, array in run(value).items()}
 
@@ -169,9 +169,9 @@ def _quantised(module, how: quant.Quant):
   def pack():
     whole = nnx.merge(*nnx.split(module))
     whole = nnx.merge(nnx.split(whole)[0], jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), nnx.split(whole)[1]))
-    for path, node in nn_tree.sites(whole).items():
+    for path, node in skeleton_lib.sites(whole).items():
       if isinstance(node, site.Proj) and how.matches(path):
-        site.quantise(node, how, len(nn_tree.lead(path, module.cfg.stacks)))
+        site.quantise(node, how, len(skeleton_lib.lead(path, module.cfg.stacks)))
     return whole
 
   return nnx.eval_shape(pack)
@@ -190,8 +190,8 @@ def skeleton(cfg: Any, remat: stack.Remat = stack.Remat()) -> Any:
 
 def _plan(cfg, mesh, rules, remat, change=lambda module: module) -> _Plan:
   module = change(skeleton(cfg, remat))
-  _, shapes = nn_tree.disassemble(module)
-  axes = {name: meta["axes"] for name, meta in nn_tree.metadata(module).items()}
+  _, shapes = skeleton_lib.disassemble(module)
+  axes = {name: meta["axes"] for name, meta in skeleton_lib.metadata(module).items()}
   return _Plan(module, shapes, shard.shardings(shapes, axes, rules, mesh))
 
 
@@ -216,12 +216,12 @@ def _check_tensors(source, rows, cfg):
 
 
 def _head_name(cfg) -> str:
-  return f"{hf.Layout.of(cfg).on_disk('head')}.weight"
+  return f"{layout.Layout.of(cfg).on_disk('head')}.weight"
 
 
 def _check_tied(source, found, cfg) -> None:
   """A tied model may store its head as well, if it is the same; compared a block of rows at a time."""
-  table = f"{hf.Layout.of(cfg).on_disk('embed')}.weight"
+  table = f"{layout.Layout.of(cfg).on_disk('embed')}.weight"
   if _head_name(cfg) not in found or table not in found:
     return
   head, table = source.read(_head_name(cfg)), source.read(table)
@@ -274,16 +274,16 @@ def save_hf(
   Raises InputError when kernels are quantised: what was rounded away cannot be exported as if it were the model. Raises
   RunError, and leaves nothing behind, when a weight is not finite or the disk is full.
   """
-  _, shapes = nn_tree.disassemble(module)
+  _, shapes = skeleton_lib.disassemble(module)
   if any("/kernel/" in name for name in shapes):
     raise errors.InputError("the base is quantised: export the adapter alone (--format=peft), or load the full weights")
   tokens = dict(tokens or {})
-  config = hf_config.config_to_hf(module.cfg, dtype, tokens)
+  config = config_lib.config_to_hf(module.cfg, dtype, tokens)
   if config_json is not None:
     keep = ("dtype", "torch_dtype", "vocab_size", *tokens)
     config = {**config_json, **{k: v for k, v in config.items() if k in keep}}
   shards: list[dict[str, np.ndarray]] = [{}]
-  for row in hf.parameters(shapes, module.cfg, nn_tree.sites(module)):
+  for row in layout.parameters(shapes, module.cfg, skeleton_lib.sites(module)):
     array = np.asarray(jax.device_get(params[row.ours]))
     if not np.isfinite(array.astype(np.float32)).all():
       raise errors.RunError(f"{row.ours} holds a value that is not finite: refusing to export it")

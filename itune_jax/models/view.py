@@ -10,10 +10,10 @@ import jax.numpy as jnp
 
 from itune_jax.core import axes as axes_lib
 from itune_jax.core import batch as batch_lib
-from itune_jax.dist import shard
+from itune_jax.parallel import shard
 from itune_jax.nn import site
 from itune_jax.nn import stack
-from itune_jax.nn import tree as nn_tree
+from itune_jax.nn import skeleton as skeleton_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class BoundModel:
   @property
   def can_share(self) -> bool:
     """Whether what prompts begin with may be kept once for all rows."""
-    adapters = (adapter for node in nn_tree.sites(self.module).values() for adapter in site.in_order(node))
+    adapters = (adapter for node in skeleton_lib.sites(self.module).values() for adapter in site.in_order(node))
     return getattr(self.module, "can_share", False) and not any(adapter.sees_ends for adapter in adapters)
 
   def branch(self, tokens_BT, ctx, cache):
@@ -77,7 +77,7 @@ class BoundModel:
 class Binder:
   """Everything static of a model on a mesh; calling it with parameters gives the view. Hashable."""
 
-  skeleton: nn_tree.Skeleton
+  skeleton: skeleton_lib.Skeleton
   mesh: Mesh
   rules: tuple[tuple[str, tuple[str, ...]], ...]
   compute: str = "float32"
@@ -85,7 +85,7 @@ class Binder:
   @classmethod
   def of(cls, module, mesh: Mesh, rules: axes_lib.Rules, compute: str) -> "Binder":
     """The binder of a module (with shapes or arrays)."""
-    skeleton, _ = nn_tree.disassemble(module)
+    skeleton, _ = skeleton_lib.disassemble(module)
     return cls(skeleton, mesh, tuple((k, tuple(v)) for k, v in rules.items()), compute)
 
   def __call__(self, params) -> BoundModel:
@@ -97,13 +97,13 @@ class Binder:
 
   def shardings(self, params) -> dict[str, Any]:
     """Where every parameter lies by these rules; arrays or shapes in."""
-    axes = {name: found["axes"] for name, found in nn_tree.metadata(self.skeleton.build(params)).items()}
+    axes = {name: found["axes"] for name, found in skeleton_lib.metadata(self.skeleton.build(params)).items()}
     return shard.shardings(params, axes, dict(self.rules), self.mesh)
 
   def apart(self, params) -> tuple["Binder", dict[str, Any]]:
     """A binder and parameters of the same model whose layers run without a scan, each on arrays of its own."""
     module = _apart(self.skeleton, params)
-    skeleton, arrays = nn_tree.disassemble(module)
+    skeleton, arrays = skeleton_lib.disassemble(module)
     return dataclasses.replace(self, skeleton=skeleton), arrays
 
 

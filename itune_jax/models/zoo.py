@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import dataclasses
 from typing import Any, Literal
 
-from itune_jax.models import rows as rows_lib
+from itune_jax.models.hf import names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Family:
   """
 
   architecture: str
-  rows: tuple[rows_lib.Row, ...]
+  rows: tuple[names.Row, ...]
   special: str
   kind: Literal["decoder", "encdec", "vlm"] = "decoder"
   keys: Mapping[str, str | Key | None] = dataclasses.field(default_factory=dict)
@@ -129,16 +129,16 @@ _QUERY_SCALE = Key("query_pre_attn_scalar", lambda v: float(v) ** -0.5, lambda v
 FAMILIES: dict[str, Family] = {
   "llama": Family(
     architecture="LlamaForCausalLM",
-    rows=rows_lib.LLAMA,
+    rows=names.LLAMA,
     special="Llama 2, 3, 3.1, 3.2, SmolLM2; rope scalings linear, dynamic, yarn, llama3",
     keys={**_BIASES, "mlp_bias": "mlp_bias"},
   ),
   "mistral": Family(
-    architecture="MistralForCausalLM", rows=rows_lib.LLAMA, special="sliding window in every layer", windows="all"
+    architecture="MistralForCausalLM", rows=names.LLAMA, special="sliding window in every layer", windows="all"
   ),
   "qwen2": Family(
     architecture="Qwen2ForCausalLM",
-    rows=rows_lib.LLAMA,
+    rows=names.LLAMA,
     special="bias on q, k and v; sliding window from a layer on (Qwen2, Qwen2.5)",
     fixed={"attention_bias": True},
     windows="layer_types",
@@ -146,7 +146,7 @@ FAMILIES: dict[str, Family] = {
   ),
   "qwen3": Family(
     architecture="Qwen3ForCausalLM",
-    rows=(*rows_lib.LLAMA, *rows_lib.QK_NORM),
+    rows=(*names.LLAMA, *names.QK_NORM),
     special="norm over each query and key head",
     keys=_BIASES,
     fixed={"qk_norm": "head"},
@@ -155,7 +155,7 @@ FAMILIES: dict[str, Family] = {
   ),
   "smollm3": Family(
     architecture="SmolLM3ForCausalLM",
-    rows=rows_lib.LLAMA,
+    rows=names.LLAMA,
     special="layers without positions",
     keys={
       **_BIASES,
@@ -167,7 +167,7 @@ FAMILIES: dict[str, Family] = {
   ),
   "gemma": Family(
     architecture="GemmaForCausalLM",
-    rows=rows_lib.LLAMA,
+    rows=names.LLAMA,
     special="norms scale by 1 + w; embeddings times √D",
     keys={**_BIASES, "activation": activation("hidden_act")},
     fixed={"norm": "rms_offset"},
@@ -176,7 +176,7 @@ FAMILIES: dict[str, Family] = {
   ),
   "gemma2": Family(
     architecture="Gemma2ForCausalLM",
-    rows=(*rows_lib.FRAME, *rows_lib.SANDWICH, *rows_lib.SPLIT, *rows_lib.GATED),
+    rows=(*names.FRAME, *names.SANDWICH, *names.SPLIT, *names.GATED),
     special="norms before and after each block; softcaps; every other layer has a window",
     keys={
       **_BIASES,
@@ -192,7 +192,7 @@ FAMILIES: dict[str, Family] = {
   ),
   "gemma3_text": Family(
     architecture="Gemma3ForCausalLM",
-    rows=(*rows_lib.FRAME, *rows_lib.SANDWICH, *rows_lib.SPLIT, *rows_lib.QK_NORM, *rows_lib.GATED),
+    rows=(*names.FRAME, *names.SANDWICH, *names.SPLIT, *names.QK_NORM, *names.GATED),
     special="norm over each query and key head; layers with a window have their own rotary base",
     keys={
       **_BIASES,
@@ -208,14 +208,14 @@ FAMILIES: dict[str, Family] = {
   ),
   "olmo2": Family(
     architecture="Olmo2ForCausalLM",
-    rows=(*rows_lib.FRAME, *rows_lib.POST, *rows_lib.SPLIT, *rows_lib.QK_NORM, *rows_lib.GATED),
+    rows=(*names.FRAME, *names.POST, *names.SPLIT, *names.QK_NORM, *names.GATED),
     special="norms behind the blocks only; one norm over all query heads, one over all key heads",
     keys=_BIASES,
     fixed={"placement": "post", "qk_norm": "all"},
   ),
   "phi3": Family(
     architecture="Phi3ForCausalLM",
-    rows=(*rows_lib.FRAME, *rows_lib.PRE, *rows_lib.PHI3),
+    rows=(*names.FRAME, *names.PRE, *names.PHI3),
     special="fused qkv and gate-up (each is one site); longrope; part of each head turns",
     keys={"head_dim": None},
     fixed={"qkv": "concat", "mlp_layout": "gated_fused"},
@@ -223,7 +223,7 @@ FAMILIES: dict[str, Family] = {
   ),
   "granite": Family(
     architecture="GraniteForCausalLM",
-    rows=rows_lib.LLAMA,
+    rows=names.LLAMA,
     special="factors on embeddings, residual stream, scores and logits",
     keys={
       **_BIASES,
@@ -237,7 +237,7 @@ FAMILIES: dict[str, Family] = {
   ),
   "gpt2": Family(
     architecture="GPT2LMHeadModel",
-    rows=rows_lib.GPT2,
+    rows=names.GPT2,
     special="learned positions; LayerNorm; fused qkv; kernels stored [in, out]",
     keys={
       "width": "n_embd",
@@ -268,7 +268,7 @@ FAMILIES: dict[str, Family] = {
   ),
   "gpt_neox": Family(
     architecture="GPTNeoXForCausalLM",
-    rows=rows_lib.NEOX,
+    rows=names.NEOX,
     special="Pythia; attention and feed-forward in parallel; qkv fused head by head; a quarter of each head turns",
     keys={
       "kv_heads": None,
@@ -281,14 +281,14 @@ FAMILIES: dict[str, Family] = {
   ),
   "mixtral": Family(
     architecture="MixtralForCausalLM",
-    rows=(*rows_lib.FRAME, *rows_lib.PRE, *rows_lib.SPLIT, *rows_lib.MIXTRAL_EXPERTS),
+    rows=(*names.FRAME, *names.PRE, *names.SPLIT, *names.MIXTRAL_EXPERTS),
     special="8 experts, the weights of the chosen two sum to one",
     windows="all",
     moe={"experts": "num_local_experts", "renormalise": True},
   ),
   "qwen3_moe": Family(
     architecture="Qwen3MoeForCausalLM",
-    rows=(*rows_lib.FRAME, *rows_lib.PRE, *rows_lib.SPLIT, *rows_lib.QK_NORM, *rows_lib.EXPERTS),
+    rows=(*names.FRAME, *names.PRE, *names.SPLIT, *names.QK_NORM, *names.EXPERTS),
     special="many small experts; norm over each query and key head",
     keys={**_BIASES, "mlp": "moe_intermediate_size"},
     fixed={"qk_norm": "head"},
@@ -297,7 +297,7 @@ FAMILIES: dict[str, Family] = {
   ),
   "olmoe": Family(
     architecture="OlmoeForCausalLM",
-    rows=(*rows_lib.FRAME, *rows_lib.PRE, *rows_lib.SPLIT, *rows_lib.QK_NORM, *rows_lib.EXPERTS),
+    rows=(*names.FRAME, *names.PRE, *names.SPLIT, *names.QK_NORM, *names.EXPERTS),
     special="64 experts; one norm over all query heads, one over all key heads",
     keys={**_BIASES, "head_dim": None},
     fixed={"qk_norm": "all"},
@@ -306,7 +306,7 @@ FAMILIES: dict[str, Family] = {
   ),
   "t5": Family(
     architecture="T5ForConditionalGeneration",
-    rows=rows_lib.T5,
+    rows=names.T5,
     special="T5 v1.1, FLAN-T5: relative bias, gated gelu, scores without a scale",
     kind="encdec",
     keys={**_T5_KEYS, "scale_head": "scale_decoder_outputs"},
@@ -318,7 +318,7 @@ FAMILIES: dict[str, Family] = {
   ),
   "mt5": Family(
     architecture="MT5ForConditionalGeneration",
-    rows=rows_lib.T5,
+    rows=names.T5,
     special="as T5 v1.1, over 101 languages",
     kind="encdec",
     keys=_T5_KEYS,
@@ -330,22 +330,22 @@ FAMILIES: dict[str, Family] = {
   ),
   "llava": Family(
     architecture="LlavaForConditionalGeneration",
-    rows=rows_lib.LLAVA,
+    rows=names.LLAVA,
     special="LLaVA-1.5: CLIP, read behind its last block but one; a projector of two layers; Llama",
     kind="vlm",
     keys={"projector_activation": activation("projector_hidden_act")},
     fixed={"projector": "mlp"},
     texts=("llama", "mistral", "qwen2"),
     demands={"multimodal_projector_bias": (True,), "vision_feature_select_strategy": ("default",)},
-    renames=(*rows_lib.VLM_RENAMES, (r"^lm_head\.", "language_model.lm_head.")),
+    renames=(*names.VLM_RENAMES, (r"^lm_head\.", "language_model.lm_head.")),
   ),
   "paligemma": Family(
     architecture="PaliGemmaForConditionalGeneration",
-    rows=rows_lib.PALIGEMMA,
+    rows=names.PALIGEMMA,
     special="SigLIP; a linear projector; Gemma, seeing image and prompt both ways",
     kind="vlm",
     fixed={"projector": "linear", "prefix_lm": True},
     texts=("gemma", "gemma2"),
-    renames=(*rows_lib.VLM_RENAMES, (r"^lm_head\.", "language_model.lm_head.")),
+    renames=(*names.VLM_RENAMES, (r"^lm_head\.", "language_model.lm_head.")),
   ),
 }

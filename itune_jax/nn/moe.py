@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from itune_jax.core import check
 from itune_jax.core import rng
-from itune_jax.nn import exchange
+from itune_jax.nn import all_to_all
 from itune_jax.nn import mlp as mlp_lib
 from itune_jax.nn import site
 from itune_jax.nn import stack
@@ -65,8 +65,8 @@ class Moe(nnx.Module):
       top_BTk /= jnp.sum(top_BTk, axis=-1, keepdims=True)
     flat = lambda x: x.reshape(-1, x.shape[-1])
     how, given = self._dispatch(), (flat(x_BTD), flat(top_BTk), flat(chosen_BTk))
-    if how != "dense" and exchange.applies(ctx, self.spec.experts, given[0].shape[0]):
-      y_nD = exchange.run(DISPATCHES[how], self.experts, *given, ctx, self.spec.capacity)
+    if how != "dense" and all_to_all.applies(ctx, self.spec.experts, given[0].shape[0]):
+      y_nD = all_to_all.run(DISPATCHES[how], self.experts, *given, ctx, self.spec.capacity)
     else:
       y_nD = DISPATCHES[how](self.experts, *given, ctx)
     return y_nD.reshape(x_BTD.shape), balance(probs_BTE, chosen_BTk, ctx.segments_BT)

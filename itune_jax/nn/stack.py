@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from itune_jax.core import check
 from itune_jax.nn import site
-from itune_jax.nn import tree as nn_tree
+from itune_jax.nn import skeleton
 
 # What the "taps" policy keeps: the outputs of the large matmuls and of attention, and what adapters name. Norms,
 # rotations, gates and residual sums are cheap to make again.
@@ -38,7 +38,7 @@ class Remat:
 
 def _kept_before(layers: Any) -> set[str]:
   """Taps ("attn_q") behind a projection ("…/attn/q") whose adapter keeps its output anyway: it would be kept twice."""
-  sites = [(path, node) for path, node in nn_tree.sites(layers).items() if isinstance(node, site.Proj)]
+  sites = [(path, node) for path, node in skeleton.sites(layers).items() if isinstance(node, site.Proj)]
   keeps = lambda node: any(adapter.keeps_output for adapter in site.in_order(node)[-1:])
   return {"_".join(path.split("/")[-2:]) for path, node in sites if keeps(node)}
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from itune_jax.core import check
 from itune_jax.core import rng
-from itune_jax.nn import kernels
+from itune_jax.nn.attention import kernels
 from itune_jax.nn import mlp as mlp_lib
 from itune_jax.nn import norm as norm_lib
 from itune_jax.nn import site

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from itune_jax.core import linalg
-from itune_jax.peft import calibrate
+from itune_jax.peft import probes
 
 Init = Literal["uniform", "gaussian", "orthogonal", "pissa", "olora", "loftq", "eva", "lora_ga"]
 GAMMA = 16.0  # LoRA-GA's "stable" scale
@@ -72,7 +72,7 @@ def _loftq(start: Start):
 
 def _eva(start: Start):
   """A: the directions in which the inputs vary most (Paischer et al. 2024), B zero."""
-  vectors = calibrate.spectrum(start.statistic)[1]
+  vectors = probes.spectrum(start.statistic)[1]
   return vectors[:, : start.columns], jnp.zeros((start.columns, start.shape[1]))
 
 
@@ -104,7 +104,7 @@ INITS: dict[str, Callable[[Start], tuple[Any, Any]]] = {
 }
 FROM_WEIGHT = ("pissa", "olora")
 SUBTRACTED = ("pissa", "olora", "lora_ga")
-STATISTICS: dict[str, calibrate.Statistic] = {"loftq": "residual", "eva": "moments", "lora_ga": "gradient"}
+STATISTICS: dict[str, probes.Statistic] = {"loftq": "residual", "eva": "moments", "lora_ga": "gradient"}
 
 
 def factors(init: Init, start: Start) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from itune_jax.core import check
 from itune_jax.nn import site
-from itune_jax.peft import codec
+from itune_jax.peft.folders import codec
 
 PROJECTIONS = r"(blocks|encoder|decoder)/\d+/((attn|cross)/(q|k|v|o|qkv)|mlp/(gate|up|down|gate_up))"
 

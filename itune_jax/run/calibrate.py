@@ -11,13 +11,13 @@ from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import log
 from itune_jax.core import rng
-from itune_jax.dist import shard
+from itune_jax.parallel import shard
 from itune_jax.models import load as load_lib
 from itune_jax.models import view
 from itune_jax.nn import site
-from itune_jax.nn import tree as nn_tree
-from itune_jax.peft import base as peft_base
-from itune_jax.peft import calibrate
+from itune_jax.nn import skeleton as skeleton_lib
+from itune_jax.peft import attach
+from itune_jax.peft import probes
 from itune_jax.train import step as step_lib
 
 
@@ -30,11 +30,11 @@ def from_data(session: Any, objective: contracts.Objective, batch: Callable[[int
   before, methods, statistics = session.attached, [], {}
   for method in before.methods:
     kind = getattr(method, "statistic", "")
-    if kind in calibrate.PROBES:
+    if kind in probes.PROBES:
       with log.timed(f"measured the {kind} of {method.batches} batches for {method.name}"):
         found = statistics[method.name] = _measured(session, method, kind, objective, batch)
       if kind == "moments":
-        layers = peft_base.layers_of(session.base.module, method)
+        layers = attach.layers_of(session.base.module, method)
         method = method.calibrated(_spectra(session.mesh, found), layers)
     methods.append(method)
   if not statistics:
@@ -49,13 +49,13 @@ def reattached(session: Any, methods: Sequence[Any], seed: int, dtype: Any, stat
   """The session's base with other methods."""
   base, key = session.base, rng.named(rng.root(seed), "peft")
   on = dict(mesh=session.mesh, rules=session.rules, dtype=dtype, statistics=statistics)
-  return session.with_attached(peft_base.attach(base.module, base.params, methods, key, **on))
+  return session.with_attached(attach.attach(base.module, base.params, methods, key, **on))
 
 
 def _measured(session, method, kind, objective, batch) -> dict[str, dict[str, Any]]:
-  probe = calibrate.Probe(measures=kind, sites=method.sites)
+  probe = probes.Probe(measures=kind, sites=method.sites)
   base = session.base
-  probed = peft_base.attach(base.module, base.params, (probe,), rng.root(0), mesh=session.mesh, rules=session.rules)
+  probed = attach.attach(base.module, base.params, (probe,), rng.root(0), mesh=session.mesh, rules=session.rules)
   bind = view.Binder.of(probed.module, session.mesh, session.rules, session.binder.compute)
   observed = {n: probed.params[n] for n in sorted(probed.trainable)}
   frozen = {n: v for n, v in probed.params.items() if n not in probed.trainable}
@@ -67,14 +67,14 @@ def _measured(session, method, kind, objective, batch) -> dict[str, dict[str, An
   total = run(observed, frozen, batch(0))
   for k in range(1, method.batches):
     total = jax.tree.map(jnp.add, total, run(observed, frozen, batch(k)))
-  return calibrate.collected(total, probe.name)
+  return probes.collected(total, probe.name)
 
 
 def _spectra(mesh, moments: dict[str, dict[str, Any]]) -> dict[str, np.ndarray]:
   """Eigenvalues [*lead, in], falling, of the inputs' covariance at every site, in every process."""
 
   def values(statistic):
-    one = lambda statistic: calibrate.spectrum(statistic)[0]
+    one = lambda statistic: probes.spectrum(statistic)[0]
     for _ in range(statistic["count"].ndim):
       one = jax.vmap(one)
     return one(statistic)
@@ -95,7 +95,7 @@ def residuals(
     InputError when a site is not quantised.
   """
   methods = [m for m in methods if getattr(m, "statistic", "") == "residual"]
-  layers = {m.name: tuple(peft_base.layers_of(base.module, m)) for m in methods}
+  layers = {m.name: tuple(attach.layers_of(base.module, m)) for m in methods}
   for name, paths in layers.items():
     whole = [path for path in paths if f"{path}/kernel" in base.params]
     if whole:
@@ -108,10 +108,10 @@ def residuals(
 
 
 def _residual(base, path, exact):
-  node = nn_tree.sites(base.module)[path]
-  skeleton, _ = nn_tree.disassemble(node)
+  node = skeleton_lib.sites(base.module)[path]
+  skeleton, _ = skeleton_lib.disassemble(node)
   arrays = {name: base.params[f"{path}/{name}"] for name in skeleton.names}
   read = lambda arrays: site.read_kernel(skeleton.build(arrays).kernel, node.core_shape, jnp.float32)
-  for _ in nn_tree.lead(path, base.cfg.stacks):
+  for _ in skeleton_lib.lead(path, base.cfg.stacks):
     read = jax.vmap(read)
   return jax.jit(lambda exact, arrays: exact.astype(jnp.float32) - read(arrays))(exact, arrays)

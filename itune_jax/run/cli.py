@@ -29,7 +29,7 @@ COMMANDS = {
 }
 
 
-_HOSTS = "itune_jax.dist.hosts"
+_HOSTS = "itune_jax.parallel.hosts"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -70,7 +70,7 @@ def _run(argv: list[str] | None) -> int:
     if own and argv[0] == "train":  # what runs for seconds only gains less than it pays for clearing large pages
       memory.in_huge_pages()
     # Nothing on the way to here needs JAX; `itune COMMAND --help` stays quick.
-    module = importlib.import_module(f"itune_jax.run.{COMMANDS[argv[0]][0]}")
+    module = importlib.import_module(f"itune_jax.run.commands.{COMMANDS[argv[0]][0]}")
     module.main(args)
     return 0
   except errors.InputError as e:

@@ -22,25 +22,25 @@ from itune_jax.core import log
 from itune_jax.core import numerics
 from itune_jax.core import rng
 from itune_jax.core import tree
-from itune_jax.data import cache
-from itune_jax.data import chat
+from itune_jax.data import tokenised
+from itune_jax.data.render import chat
 from itune_jax.data import feed as feed_lib
-from itune_jax.data import images as images_lib
+from itune_jax.data.render import images as images_lib
 from itune_jax.data import mixture as mixture_lib
-from itune_jax.data import tokenizer as tokenizer_lib
-from itune_jax.dist import hosts
-from itune_jax.dist import mesh as mesh_lib
-from itune_jax.models import hf
+from itune_jax.data.render import tokenizer as tokenizer_lib
+from itune_jax.parallel import hosts
+from itune_jax.parallel import mesh as mesh_lib
+from itune_jax.models.hf import layout
 from itune_jax.models import load as load_lib
 from itune_jax.models import view
 from itune_jax.models import vlm
 from itune_jax.nn import stack
-from itune_jax.nn import tree as nn_tree
-from itune_jax.peft import base as peft_base
-from itune_jax.peft import exchange
-from itune_jax.peft import methods as methods_lib
-from itune_jax.peft import mixed
-from itune_jax.peft import tokens as tokens_lib
+from itune_jax.nn import skeleton
+from itune_jax.peft import attach
+from itune_jax.peft.folders import exchange
+from itune_jax.peft import registry
+from itune_jax.peft.combine import mixed
+from itune_jax.peft.methods import tokens as tokens_lib
 from itune_jax.run import calibrate
 from itune_jax.run import specs
 from itune_jax.sampling import engine as engine_lib
@@ -56,7 +56,7 @@ class Session:
   rules: Mapping[str, tuple[str, ...]]
   tokenizer: Any
   base: load_lib.Base
-  attached: peft_base.Attached
+  attached: attach.Attached
   binder: view.Binder
   images: images_lib.Images | None
   labels: tuple[str, ...] = ()  # of several adapters of which each row takes one
@@ -87,7 +87,7 @@ class Session:
       self, attached=dataclasses.replace(self.attached, params={**self.attached.params, **arrays})
     )
 
-  def with_attached(self, attached: peft_base.Attached) -> "Session":
+  def with_attached(self, attached: attach.Attached) -> "Session":
     """The same base with other methods."""
     binder = view.Binder.of(attached.module, self.mesh, self.rules, self.binder.compute)
     return dataclasses.replace(self, attached=attached, binder=binder, labels=())
@@ -231,7 +231,7 @@ def open_session(
   if max(base.cfg.vocab, *added, 0) < len(tokenizer) - bool(added):
     raise errors.InputError(f"the tokenizer of {model.base} has {len(tokenizer)} tokens, the model {base.cfg.vocab}")
   again = lambda: load_lib.load(path, mesh=devices, rules=mesh.rules, dtypes=dtypes, remat=remat)
-  attached = peft_base.attach(
+  attached = attach.attach(
     base.module,
     base.params,
     methods,
@@ -265,7 +265,7 @@ def with_adapters(session: Session, adapters: Mapping[str, str]) -> Session:
   on = dict(mesh=session.mesh, rules=session.rules)
   for label, adapter in adapters.items():
     methods, pairs = _methods_of(adapter, session.model, specs.resolve(session.model.base))
-    attached = peft_base.attach(base.module, base.params, methods, rng.root(0), **on)
+    attached = attach.attach(base.module, base.params, methods, rng.root(0), **on)
     found[label] = _filled(session.with_attached(attached), adapter, pairs).attached
   both = mixed.combine(base.module, base.params, found, **on)
   return dataclasses.replace(session.with_attached(both), labels=tuple(adapters))
@@ -275,8 +275,8 @@ def packed_weights(base: load_lib.Base) -> tuple[dict[str, Any], int]:
   """The arrays of a base's packed kernels, and how many weights they stand for."""
   packed = {name: value for name, value in base.params.items() if "/kernel/" in name}
   names = {name.split("/kernel/")[0] for name in packed}
-  nodes = {name: node for name, node in nn_tree.sites(base.module).items() if name in names}
-  return packed, sum(math.prod((*nn_tree.lead(n, base.cfg.stacks), *node.core_shape)) for n, node in nodes.items())
+  nodes = {name: node for name, node in skeleton.sites(base.module).items() if name in names}
+  return packed, sum(math.prod((*skeleton.lead(n, base.cfg.stacks), *node.core_shape)) for n, node in nodes.items())
 
 
 def _footprint(base: load_lib.Base, kind: str) -> str:
@@ -301,7 +301,7 @@ def adapter_arrays(session: Session, folder: str) -> dict[str, Any]:
   ours = next((m for m in session.attached.methods if getattr(m, "sites", None)), None)
   if ours is None:
     raise errors.InputError(f"{folder} holds an adapter, but this run attaches none")
-  _, values = exchange.load(folder, session.base.module, hf.Layout.of(session.base.cfg))
+  _, values = exchange.load(folder, session.base.module, layout.Layout.of(session.base.cfg))
   try:
     return _placed(session.attached, exchange.fill(session.attached, values))
   except KeyError as e:
@@ -355,7 +355,7 @@ def identity(session: Session) -> dict[str, Any]:
       "quant": model["quant"],
       "special_tokens": model["special_tokens"],
     },
-    "methods": [methods_lib.to_json(m) for m in session.attached.methods],
+    "methods": [registry.to_json(m) for m in session.attached.methods],
   }
 
 
@@ -368,13 +368,13 @@ def open_feed(
 ) -> tuple[feed_lib.Feed, dict[str, Any]]:
   """The feed of these rows of a batch over a prepared mixture, and its manifest. Raises InputError if not prepared."""
   root = specs.cache_dir()
-  path = cache.mixture_file(root, cache.mixture_key(mixture, renderer))
+  path = tokenised.mixture_file(root, tokenised.mixture_key(mixture, renderer))
   if not os.path.exists(path):
     raise errors.InputError(
       f"the mixture {mixture.name} is not prepared for this tokenizer and rendering: `itune prepare` it first"
     )
   manifest = files.read_json(path)
-  sources = {s["name"]: cache.CachedSource(cache.source_folder(root, s["key"])) for s in manifest["sources"]}
+  sources = {s["name"]: tokenised.CachedSource(tokenised.source_folder(root, s["key"])) for s in manifest["sources"]}
   return feed_lib.Feed(sources, manifest["rates"], packing, seed=seed, rows=rows), manifest
 
 
@@ -390,11 +390,11 @@ def dtypes_of(methods: Sequence[Any], precision: numerics.Precision) -> load_lib
 
 def methods_of(folder: str) -> tuple[Any, ...]:
   """The methods of a checkpoint."""
-  return tuple(methods_lib.from_json(m) for m in files.read_json(os.path.join(folder, "meta.json"))["methods"])
+  return tuple(registry.from_json(m) for m in files.read_json(os.path.join(folder, "meta.json"))["methods"])
 
 
 def _methods_of(adapter: str, model: specs.Model, path: str):
   if files.exists(os.path.join(adapter, "adapter_config.json")):
     cfg = model.config or load_lib.open_source(path).config()
-    return exchange.load(adapter, load_lib.skeleton(cfg), hf.Layout.of(cfg))
+    return exchange.load(adapter, load_lib.skeleton(cfg), layout.Layout.of(cfg))
   return methods_of(checkpoint_of(adapter)), None

@@ -6,10 +6,10 @@ import functools
 from typing import Any
 
 from itune_jax.core import axes as axes_lib
-from itune_jax.dist import shard
-from itune_jax.sampling import decode as decode_lib
-from itune_jax.sampling import one_token
-from itune_jax.sampling import score
+from itune_jax.parallel import shard
+from itune_jax.sampling.decode import decode as decode_lib
+from itune_jax.sampling.decode import one_token
+from itune_jax.sampling.score import score
 
 
 @dataclasses.dataclass(frozen=True)

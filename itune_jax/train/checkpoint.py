@@ -24,7 +24,7 @@ from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import log
-from itune_jax.dist import hosts
+from itune_jax.parallel import hosts
 from itune_jax.train import state as state_lib
 
 

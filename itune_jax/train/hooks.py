@@ -12,7 +12,7 @@ import rich.console
 import tensorboardX
 
 from itune_jax.core import files
-from itune_jax.dist import chips
+from itune_jax.parallel.cost import chips
 
 REMOTE_SECONDS = 20  # between two writings of the metrics into a bucket
 

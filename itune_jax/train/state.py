@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 import optax
 
 from itune_jax.core import rng
-from itune_jax.dist import shard
+from itune_jax.parallel import shard
 
 
 @functools.partial(

@@ -9,7 +9,7 @@ import optax
 
 from itune_jax.core import contracts
 from itune_jax.core import rng
-from itune_jax.dist import shard
+from itune_jax.parallel import shard
 from itune_jax.train import state as state_lib
 
 

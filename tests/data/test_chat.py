@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from itune_jax.data import chat
+from itune_jax.data.render import chat
 from itune_jax.data import example as example_lib
 
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "chat_smollm2.json"

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from itune_jax.core import pack
-from itune_jax.data import cache
-from itune_jax.data import chat
+from itune_jax.data import tokenised
+from itune_jax.data.render import chat
 from itune_jax.data import example as example_lib
 from itune_jax.data import feed as feed_lib
 from itune_jax.data import mixture
-from itune_jax.data import readers
+from itune_jax.data.readers import readers
 from itune_jax.data.starter import families
 from itune_jax.data.starter import generate
-from itune_jax.evals import checkers
+from itune_jax.grading import checkers
 
 ROWS = {
   "messages": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
@@ -158,25 +158,25 @@ def test_cache_is_addressed_by_content_counts_problems_and_is_written_whole(tmp_
   renderer = chat.Renderer(smollm2_tokenizer)
   source = mixture.Source(name="s", path=str(path))
   mix = mixture.Mixture(name="m", sources=(source,))
-  manifest = cache.write_source(str(tmp_path / "c"), mix, source, renderer, source.rows())
+  manifest = tokenised.write_source(str(tmp_path / "c"), mix, source, renderer, source.rows())
   assert (manifest["rows"], manifest["kept"], manifest["dropped"]) == (4, 1, 3)
   assert [row["line"] for row in manifest["dropped_rows"]] == [2, 3, 4] and "no assistant turn" in manifest[
     "dropped_by_reason"
   ]
-  stored = cache.CachedSource(cache.source_folder(str(tmp_path / "c"), manifest["key"]))
+  stored = tokenised.CachedSource(tokenised.source_folder(str(tmp_path / "c"), manifest["key"]))
   ids, weights, _ = stored[0]
   assert smollm2_tokenizer.decode(ids[weights != 0]) == "a<|im_end|>" and stored.lengths.tolist() == [len(ids) - 1]
   keys = {
-    cache.source_key(source, renderer),
-    cache.source_key(source, chat.Renderer(smollm2_tokenizer, chat.Rendering(max_length=9))),
+    tokenised.source_key(source, renderer),
+    tokenised.source_key(source, chat.Renderer(smollm2_tokenizer, chat.Rendering(max_length=9))),
   }
   path.write_text(lines[0] + "\n")
-  keys.add(cache.source_key(source, renderer))
+  keys.add(tokenised.source_key(source, renderer))
   assert len(keys) == 3
   refusing = mixture.Mixture(name="m", sources=(source,), bad_rows="refuse")
   path.write_text("\n".join(lines) + "\n")
   with pytest.raises(ValueError, match=r"rows\.jsonl:2: not JSON"):
-    cache.write_source(str(tmp_path / "d"), refusing, source, renderer, source.rows())
+    tokenised.write_source(str(tmp_path / "d"), refusing, source, renderer, source.rows())
   assert not list((tmp_path / "d" / "tokenised").iterdir())
 
 

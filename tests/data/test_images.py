@@ -9,14 +9,14 @@ import PIL.Image
 import pytest
 
 from itune_jax.core import pack
-from itune_jax.data import cache
-from itune_jax.data import chat
+from itune_jax.data import tokenised
+from itune_jax.data.render import chat
 from itune_jax.data import example as example_lib
 from itune_jax.data import feed as feed_lib
-from itune_jax.data import images as images_lib
+from itune_jax.data.render import images as images_lib
 from itune_jax.data import mixture
-from itune_jax.data import readers
-from itune_jax.data import tokenizer as tokenizer_lib
+from itune_jax.data.readers import readers
+from itune_jax.data.render import tokenizer as tokenizer_lib
 from tests import tiny
 from tests.models import folders
 
@@ -124,11 +124,11 @@ def prepared(tmp_path, renderer, pictures):
   lines += [asked("only text here", answer=str(n)) for n in range(4)]
   (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
   source = mixture.Source(name="s", path=str(tmp_path / "rows.jsonl"))
-  manifest = cache.write_source(
+  manifest = tokenised.write_source(
     str(tmp_path / "c"), mixture.Mixture(name="m", sources=(source,)), source, renderer, source.rows()
   )
   assert manifest["kept"] == 12
-  return source, cache.CachedSource(cache.source_folder(str(tmp_path / "c"), manifest["key"]))
+  return source, tokenised.CachedSource(tokenised.source_folder(str(tmp_path / "c"), manifest["key"]))
 
 
 def test_pixels_come_through_cache_and_feed_for_any_number_of_processes(tmp_path, renderer, pictures):
@@ -154,7 +154,7 @@ def test_the_address_changes_with_the_bytes_of_an_image(tmp_path, renderer):
   for shade in (0, 100):
     PIL.Image.new("RGB", (8, 8), (shade, 0, 0)).save(file)
     (tmp_path / "rows.jsonl").write_text(json.dumps(asked("one.png", "what is it")) + "\n")
-    keys.add(cache.source_key(mixture.Source(name="s", path=str(tmp_path / "rows.jsonl")), renderer))
+    keys.add(tokenised.source_key(mixture.Source(name="s", path=str(tmp_path / "rows.jsonl")), renderer))
   assert len(keys) == 2
 
 

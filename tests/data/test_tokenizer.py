@@ -5,8 +5,8 @@ import tokenizers
 import transformers
 
 from itune_jax.core import errors
-from itune_jax.data import chat
-from itune_jax.data import tokenizer as tokenizer_lib
+from itune_jax.data.render import chat
+from itune_jax.data.render import tokenizer as tokenizer_lib
 from tests.models import folders
 
 

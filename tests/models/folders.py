@@ -15,10 +15,10 @@ import transformers
 
 from itune_jax.core import axes
 from itune_jax.core import pack
-from itune_jax.models import hf
-from itune_jax.models import hf_config
+from itune_jax.models.hf import layout
+from itune_jax.models.hf import config as config_lib
 from itune_jax.models import load
-from itune_jax.nn import tree as nn_tree
+from itune_jax.nn import skeleton
 from tests import tiny
 from tests.models import families
 
@@ -30,11 +30,11 @@ def write(case: str, folder: pathlib.Path) -> pathlib.Path:
   """config.json and model.safetensors of a case."""
   folder.mkdir(parents=True, exist_ok=True)
   config = dict(EVERY[case])
-  cfg = hf_config.config_from_hf(config, case)
+  cfg = config_lib.config_from_hf(config, case)
   module = load.skeleton(cfg)
-  _, shapes = nn_tree.disassemble(module)
+  _, shapes = skeleton.disassemble(module)
   tensors = {}
-  for row in hf.parameters(shapes, cfg, nn_tree.sites(module)):
+  for row in layout.parameters(shapes, cfg, skeleton.sites(module)):
     for name in row.theirs:
       draw = np.random.RandomState(zlib.crc32(name.encode())).randn(*row.their_shape).astype(np.float32)
       vector = len(row.their_shape) == 1

@@ -5,14 +5,14 @@ import pytest
 
 from itune_jax.core import axes
 from itune_jax.core import rng
-from itune_jax.models import hf_config
+from itune_jax.models.hf import config
 from itune_jax.models import load
 from itune_jax.models import published
-from itune_jax.nn import tree as nn_tree
+from itune_jax.nn import skeleton
 from itune_jax.optim import adamw
-from itune_jax.peft import base as peft_base
-from itune_jax.peft import full
-from itune_jax.peft import lora
+from itune_jax.peft import attach
+from itune_jax.peft.methods import full
+from itune_jax.peft.methods import lora
 from itune_jax.train import state as state_lib
 from tests import tiny
 
@@ -28,7 +28,7 @@ def test_shapes_alone_are_those_of_the_model(method, rules):
   found = []
   for make in (load.abstract, lambda *a, **k: load.initialise(*a, seed=0, **k)):
     base = make(cfg, mesh=mesh, rules=rules)
-    attached = peft_base.attach(base.module, base.params, (method,), rng.root(0), mesh=mesh, rules=rules)
+    attached = attach.attach(base.module, base.params, (method,), rng.root(0), mesh=mesh, rules=rules)
     trainable = {n: attached.params[n] for n in sorted(attached.trainable)}
     optimizer, _ = adamw.AdamW().make(10, trainable)
     if make is load.abstract:
@@ -42,6 +42,6 @@ def test_shapes_alone_are_those_of_the_model(method, rules):
 
 @pytest.mark.parametrize("name,billions", [("8B", 8.03), ("70B", 70.55)])
 def test_published_shapes_have_as_many_parameters_as_published(name, billions):
-  cfg = hf_config.config_from_hf(published.CONFIGS[f"meta-llama/Llama-3.1-{name}"], name)
-  _, shapes = nn_tree.disassemble(load.skeleton(cfg))
+  cfg = config.config_from_hf(published.CONFIGS[f"meta-llama/Llama-3.1-{name}"], name)
+  _, shapes = skeleton.disassemble(load.skeleton(cfg))
   assert abs(sum(x.size for x in shapes.values()) / 1e9 - billions) < 0.01

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from itune_jax.models import hf_config
+from itune_jax.models.hf import config
 from itune_jax.models import zoo
 from tests import tiny
 from tests.models import doc
@@ -26,8 +26,8 @@ def test_logits_are_those_of_transformers(case, tmp_path):
 
 @pytest.mark.parametrize("case", folders.EVERY)
 def test_config_is_written_as_it_is_read(case):
-  cfg = hf_config.config_from_hf(folders.EVERY[case], case)
-  assert hf_config.config_from_hf(hf_config.config_to_hf(cfg, "float32", {}), case) == cfg
+  cfg = config.config_from_hf(folders.EVERY[case], case)
+  assert config.config_from_hf(config.config_to_hf(cfg, "float32", {}), case) == cfg
 
 
 def test_every_family_has_a_case_and_the_page_is_up_to_date():

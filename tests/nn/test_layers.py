@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from itune_jax.nn import cache as cache_lib
+from itune_jax.nn.attention import kv_cache
 from itune_jax.nn import rope
 from itune_jax.nn import site
-from itune_jax.nn import tree
+from itune_jax.nn import skeleton as skeleton_lib
 from tests import tiny
 
 
@@ -27,8 +27,8 @@ def test_proj_refuses_a_kernel_of_another_order():
 
 def test_skeleton_round_trip_and_misfit():
   base = tiny.base()
-  skeleton, _ = tree.disassemble(base.module)
-  again = tree.disassemble(skeleton.build(base.params))[1]
+  skeleton, _ = skeleton_lib.disassemble(base.module)
+  again = skeleton_lib.disassemble(skeleton.build(base.params))[1]
   assert again.keys() == base.params.keys()
   with pytest.raises(ValueError, match="missing"):
     skeleton.build({})
@@ -36,7 +36,7 @@ def test_skeleton_round_trip_and_misfit():
 
 @pytest.mark.parametrize("by_layer", [False, True])
 def test_ring_cache_keeps_the_last_window(by_layer):
-  cache = cache_lib.Cache.empty(1, 1, 4, 1, 2)
+  cache = kv_cache.Cache.empty(1, 1, 4, 1, 2)
   cache = cache.by_layer() if by_layer else cache
   for position in range(6):
     at, valid = jnp.full((1, 1), position), jnp.ones((1, 1), bool)
@@ -49,8 +49,8 @@ def test_ring_cache_keeps_the_last_window(by_layer):
 
 
 def test_insert_replaces_one_row():
-  one = cache_lib.Cache(jnp.ones((2, 1, 1, 2, 4)), jnp.ones((2, 1, 1, 4, 2)), jnp.arange(4)[None])
-  filled = cache_lib.Cache.empty(2, 3, 4, 1, 2).entered(one, np.asarray([0]), np.asarray([1]))
+  one = kv_cache.Cache(jnp.ones((2, 1, 1, 2, 4)), jnp.ones((2, 1, 1, 4, 2)), jnp.arange(4)[None])
+  filled = kv_cache.Cache.empty(2, 3, 4, 1, 2).entered(one, np.asarray([0]), np.asarray([1]))
   assert np.asarray(filled.k_LBKHS).sum(axis=(0, 2, 3, 4)).tolist() == [0, 16, 0]
   assert np.asarray(filled.positions_BS).tolist() == [[-1] * 4, [0, 1, 2, 3], [-1] * 4]
 

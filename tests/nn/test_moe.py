@@ -10,11 +10,11 @@ import pytest
 
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import errors
-from itune_jax.dist import mesh as mesh_lib
-from itune_jax.nn import exchange
+from itune_jax.parallel import mesh as mesh_lib
+from itune_jax.nn import all_to_all
 from itune_jax.nn import moe
 from itune_jax.objectives import sft
-from itune_jax.peft import lora
+from itune_jax.peft.methods import lora
 from itune_jax.train import step as step_lib
 from tests import tiny
 
@@ -74,7 +74,7 @@ def test_tokens_travel_by_all_to_all_and_a_capacity_drops_what_exceeds_it():
   x_nD = jax.random.normal(jax.random.key(0), (64, CONFIG.width))
   top_nk, chosen_nk = jnp.full((64, 2), 0.5), jnp.stack([jnp.zeros(64, jnp.int32), jnp.ones(64, jnp.int32)], axis=1)
   run = jax.jit(
-    lambda capacity: exchange.run(moe.DISPATCHES["sorted"], experts, x_nD, top_nk, chosen_nk, ctx, capacity),
+    lambda capacity: all_to_all.run(moe.DISPATCHES["sorted"], experts, x_nD, top_nk, chosen_nk, ctx, capacity),
     static_argnums=0,
   )
   whole = moe.DISPATCHES["dense"](experts, x_nD, top_nk, chosen_nk, batch_lib.Ctx(None, None))

@@ -13,8 +13,8 @@ from itune_jax.core import batch as batch_lib
 from itune_jax.nn import packed_matmul
 from itune_jax.nn import quant
 from itune_jax.nn import site
-from itune_jax.run import plan
-from itune_jax.sampling import one_token
+from itune_jax.run.commands import plan
+from itune_jax.sampling.decode import one_token
 from tests import tiny
 
 TPU = packed_matmul.Place("interpret")

@@ -10,7 +10,7 @@ import pytest
 from itune_jax.core import errors
 from itune_jax.nn import moe
 from itune_jax.nn import rope
-from itune_jax.peft import lora
+from itune_jax.peft.methods import lora
 from tests import tiny
 
 PLAIN = dataclasses.replace(tiny.CONFIG, depth=4)

@@ -14,8 +14,8 @@ from itune_jax.nn import packed_matmul
 from itune_jax.nn import quant
 from itune_jax.nn import site
 from itune_jax.objectives import sft
-from itune_jax.peft import base as peft_base
-from itune_jax.peft import lora
+from itune_jax.peft import attach
+from itune_jax.peft.methods import lora
 from itune_jax.train import step as step_lib
 from tests import tiny
 
@@ -108,7 +108,7 @@ def test_a_quantised_base_trains_an_adapter_on_any_mesh(tmp_path, kind, limit):
 def test_a_quantised_base_is_neither_merged_nor_exported_unasked(tmp_path):
   _, packed = quantised(tmp_path, "int8", tiny.mesh(1))
   with pytest.raises(errors.InputError, match="quantised: merge into the full base"):
-    peft_base.merge(tiny.attach(packed, lora.Lora(rank=2)))
+    attach.merge(tiny.attach(packed, lora.Lora(rank=2)))
   with pytest.raises(errors.InputError, match="the base is quantised: export the adapter alone"):
     load.save_hf(str(tmp_path / "x"), packed.module, packed.params)
 

@@ -7,13 +7,13 @@ import pytest
 
 from itune_jax.core import contracts
 from itune_jax.core import errors
-from itune_jax.nn import tree as nn_tree
+from itune_jax.nn import skeleton
 from itune_jax.objectives import sft
 from itune_jax.optim import adamw
 from itune_jax.optim import galore
 from itune_jax.optim import lisa
 from itune_jax.optim import schedule
-from itune_jax.peft import full
+from itune_jax.peft.methods import full
 from itune_jax.train import state as state_lib
 from itune_jax.train import step as step_lib
 from tests import tiny
@@ -63,7 +63,7 @@ def trained(optimizer, steps=4, mesh=None):
   mesh = mesh or tiny.mesh(1)
   attached = tiny.attach(tiny.base(mesh), full.Full(), the_mesh=mesh)
   params = {n: attached.params[n] for n in sorted(attached.trainable)}
-  transform, rate = optimizer.make(steps, params, nn_tree.leaves(attached.module))
+  transform, rate = optimizer.make(steps, params, skeleton.leaves(attached.module))
   state = state_lib.create(params, transform, 0, mesh)
   where = {n: v.sharding for n, v in params.items()}
   step = step_lib.make_step(tiny.binder(attached.module, mesh), sft.Sft(chunk=16), transform, rate, where)
@@ -131,7 +131,7 @@ def test_both_keep_less_than_adam():
   params = {n: attached.params[n] for n in sorted(attached.trainable)}
 
   def size(optimizer):
-    transform, _ = optimizer.make(4, params, nn_tree.leaves(attached.module))
+    transform, _ = optimizer.make(4, params, skeleton.leaves(attached.module))
     return sum(x.size for x in jax.tree.leaves(jax.eval_shape(transform.init, params)))
 
   for optimizer in (galore.GaLore(schedule=RATE, rank=2, scale=1.0), lisa.Lisa(schedule=RATE, layers=1)):

@@ -16,7 +16,7 @@ def one_device():
   """Parity is of one device, in float32."""
   torch.set_num_threads(2)
   patch, devices = pytest.MonkeyPatch(), jax.devices()
-  patch.setattr("itune_jax.dist.mesh.jax.devices", lambda: devices[:1])
+  patch.setattr("itune_jax.parallel.mesh.jax.devices", lambda: devices[:1])
   yield
   patch.undo()
 

@@ -14,10 +14,10 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from itune_jax import api  # noqa: E402
-from itune_jax.data import chat  # noqa: E402
+from itune_jax.data.render import chat  # noqa: E402
 from itune_jax.data import example as example_lib  # noqa: E402
 from itune_jax.data.starter import generate  # noqa: E402
-from itune_jax.peft import lora  # noqa: E402
+from itune_jax.peft.methods import lora  # noqa: E402
 from tests import tiny  # noqa: E402
 
 # What the peers warn of is theirs.

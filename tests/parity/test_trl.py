@@ -12,7 +12,7 @@ import jax.numpy as jnp  # noqa: E402
 from itune_jax.objectives import sft  # noqa: E402
 from itune_jax.optim import adamw  # noqa: E402
 from itune_jax.optim import schedule  # noqa: E402
-from itune_jax.peft import lora  # noqa: E402
+from itune_jax.peft.methods import lora  # noqa: E402
 from itune_jax.train import step as step_lib  # noqa: E402
 from tests import tiny  # noqa: E402
 

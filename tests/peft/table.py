@@ -6,35 +6,35 @@ A model of two layers, D=16: q and o are 16 x 16, k and v 16 x 8, gate and up 16
 import dataclasses
 from typing import Any
 
-from itune_jax.peft import adalora
-from itune_jax.peft import boft
-from itune_jax.peft import bottleneck
-from itune_jax.peft import c3a
-from itune_jax.peft import delora
-from itune_jax.peft import fourierft
-from itune_jax.peft import full
-from itune_jax.peft import gralora
-from itune_jax.peft import hira
-from itune_jax.peft import hra
-from itune_jax.peft import ia3
-from itune_jax.peft import loha
-from itune_jax.peft import lokr
-from itune_jax.peft import lora
-from itune_jax.peft import miss
-from itune_jax.peft import mixlora
-from itune_jax.peft import mode
-from itune_jax.peft import mora
-from itune_jax.peft import oft
-from itune_jax.peft import prefix
-from itune_jax.peft import prompt
-from itune_jax.peft import randlora
-from itune_jax.peft import reft
-from itune_jax.peft import road
-from itune_jax.peft import routed
-from itune_jax.peft import shira
-from itune_jax.peft import tokens
-from itune_jax.peft import vblora
-from itune_jax.peft import vera
+from itune_jax.peft.methods import adalora
+from itune_jax.peft.methods import boft
+from itune_jax.peft.methods import bottleneck
+from itune_jax.peft.methods import c3a
+from itune_jax.peft.methods import delora
+from itune_jax.peft.methods import fourierft
+from itune_jax.peft.methods import full
+from itune_jax.peft.methods import gralora
+from itune_jax.peft.methods import hira
+from itune_jax.peft.methods import hra
+from itune_jax.peft.methods import ia3
+from itune_jax.peft.methods import loha
+from itune_jax.peft.methods import lokr
+from itune_jax.peft.methods import lora
+from itune_jax.peft.methods import miss
+from itune_jax.peft.methods import mixlora
+from itune_jax.peft.methods import mode
+from itune_jax.peft.methods import mora
+from itune_jax.peft.methods import oft
+from itune_jax.peft.methods import prefix
+from itune_jax.peft.methods import prompt
+from itune_jax.peft.methods import randlora
+from itune_jax.peft.methods import reft
+from itune_jax.peft.methods import road
+from itune_jax.peft.methods import routed
+from itune_jax.peft.methods import shira
+from itune_jax.peft.methods import tokens
+from itune_jax.peft.methods import vblora
+from itune_jax.peft.methods import vera
 
 R = 4
 S = r"blocks/\d+/(attn/(q|v)|mlp/down)"

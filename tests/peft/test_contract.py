@@ -10,15 +10,15 @@ import pytest
 
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import errors
-from itune_jax.models import hf
-from itune_jax.peft import base as peft_base
-from itune_jax.peft import exchange
-from itune_jax.peft import lora
-from itune_jax.peft import methods as methods_lib
+from itune_jax.models.hf import layout
+from itune_jax.peft import attach
+from itune_jax.peft.folders import exchange
+from itune_jax.peft.methods import lora
+from itune_jax.peft import registry
 from tests import tiny
 from tests.peft import table
 
-LAYOUT = hf.Layout("llama")
+LAYOUT = layout.Layout("llama")
 ITEMS = tiny.examples(8, longest=16)
 BATCH = tiny.packed(ITEMS, 32, 4)
 
@@ -30,8 +30,8 @@ class Case:
   name: str
   row: table.Row
   base: Any
-  fresh: peft_base.Attached
-  moved: peft_base.Attached
+  fresh: attach.Attached
+  moved: attach.Attached
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_start_and_size(case):
   # Stacked arrays are padded to the largest rank.
   assert sum(int(np.prod(case.fresh.params[n].shape)) for n in case.fresh.trainable) == case.row.count
   for method in case.fresh.methods:  # a checkpoint names it
-    assert methods_lib.from_json(methods_lib.to_json(method)) == method
+    assert registry.from_json(registry.to_json(method)) == method
 
 
 def test_only_what_trains_has_a_gradient_and_all_of_it(case):
@@ -83,9 +83,9 @@ def test_only_what_trains_has_a_gradient_and_all_of_it(case):
 def test_merged_equals_attached(case):
   if not case.row.merges:
     with pytest.raises(errors.InputError, match=case.moved.methods[0].name):
-      peft_base.merge(case.moved)
+      attach.merge(case.moved)
     return
-  merged = dataclasses.replace(case.base, params=peft_base.merge(case.moved))
+  merged = dataclasses.replace(case.base, params=attach.merge(case.moved))
   found = logits(case.moved, BATCH)
   np.testing.assert_allclose(logits(merged, BATCH), found, atol=1e-5 * np.ptp(found))
   assert np.abs(found - logits(case.base, BATCH)).max() > 1e-3 * np.ptp(found), "the adapter does nothing"

@@ -7,8 +7,8 @@ import pytest
 
 from itune_jax.nn import site
 from itune_jax.objectives import sft
-from itune_jax.peft import ia3
-from itune_jax.peft import lora
+from itune_jax.peft.methods import ia3
+from itune_jax.peft.methods import lora
 from itune_jax.peft import low_rank
 from itune_jax.train import step as step_lib
 from tests import tiny

@@ -9,9 +9,9 @@ from itune_jax.core import axes
 from itune_jax.models import load
 from itune_jax.nn import quant
 from itune_jax.nn import site
-from itune_jax.nn import tree as nn_tree
-from itune_jax.peft import delora
-from itune_jax.peft import lora
+from itune_jax.nn import skeleton
+from itune_jax.peft.methods import delora
+from itune_jax.peft.methods import lora
 from tests import tiny
 
 BATCH = tiny.packed(tiny.examples(3), 16, 1)
@@ -32,9 +32,9 @@ def bases(request, tmp_path_factory):
   load.save_hf(folder, base.module, base.params)
   how = dict(mesh=here, rules=axes.DEFAULT_RULES)
   packed, plain = load.load(folder, **how, quantised=quant.Quant(kind=request.param)), load.load(folder, **how)
-  for path, node in nn_tree.sites(packed.module).items():
+  for path, node in skeleton.sites(packed.module).items():
     if isinstance(node, site.Proj) and f"{path}/kernel/codes" in packed.params:
-      live, _ = nn_tree.disassemble(node.kernel)
+      live, _ = skeleton.disassemble(node.kernel)
       read = lambda arrays, live=live, node=node: site.read_kernel(live.build(arrays), node.core_shape, jnp.float32)
       arrays = {name: packed.params[f"{path}/kernel/{name}"] for name in live.names}
       plain.params[f"{path}/kernel"] = jax.vmap(read)(arrays)

@@ -8,6 +8,6 @@ import pytest
 def one_device():
   """Recipes for one device find one."""
   patch, devices = pytest.MonkeyPatch(), jax.devices()
-  patch.setattr("itune_jax.dist.mesh.jax.devices", lambda: devices[:1])
+  patch.setattr("itune_jax.parallel.mesh.jax.devices", lambda: devices[:1])
   yield
   patch.undo()

@@ -7,7 +7,7 @@ import pytest
 
 from itune_jax import api
 from itune_jax.core import errors
-from itune_jax.peft import lora
+from itune_jax.peft.methods import lora
 from itune_jax.run import cli
 
 

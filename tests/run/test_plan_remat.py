@@ -9,11 +9,11 @@ import pytest
 from itune_jax.nn import stack
 from itune_jax.run import cli
 from itune_jax.run import gin_setup
-from itune_jax.run import plan as plan_lib
-from itune_jax.run import plan_gpu
-from itune_jax.run import plan_programs
-from itune_jax.run import plan_remat
-from itune_jax.run import train
+from itune_jax.run.commands import plan
+from itune_jax.run.plan import gpu
+from itune_jax.run.plan import programs
+from itune_jax.run.plan import remat as remat_lib
+from itune_jax.run.commands import train
 
 RECIPE = "recipes/llama_tiny.gin"
 
@@ -40,32 +40,32 @@ def planned(steps, room):
 
 def test_the_shortest_step_that_fits_is_chosen_and_nothing_behind_the_first_that_does_not_is_compiled(run):
   plan, asked = planned([5, 3, 4, 1, 1, 1], room=3)
-  found = plan_remat.choose(run, plan)
-  assert stack.Remat(**found["remat"]) == plan_remat.LADDER[1] and found["step_s"] == 3
-  assert asked == list(plan_remat.LADDER[:4]) and [one["fits"] for one in found["tried"]] == [True] * 3 + [False]
+  found = remat_lib.choose(run, plan)
+  assert stack.Remat(**found["remat"]) == remat_lib.LADDER[1] and found["step_s"] == 3
+  assert asked == list(remat_lib.LADDER[:4]) and [one["fits"] for one in found["tried"]] == [True] * 3 + [False]
 
 
 def test_where_all_fit_all_are_compiled(run):
   plan, asked = planned([6, 5, 4, 3, 2, 1], room=16)
-  assert plan_remat.choose(run, plan)["remat"]["policy"] == "none" and asked == list(plan_remat.LADDER)
+  assert remat_lib.choose(run, plan)["remat"]["policy"] == "none" and asked == list(remat_lib.LADDER)
 
 
 @pytest.mark.parametrize("room", [0, -1])
 def test_where_none_fits_the_leanest_is_the_answer(run, room):
   plan, asked = planned([1], room)
-  found = plan_remat.choose(run, plan)
+  found = remat_lib.choose(run, plan)
   assert not found["fits"] and found["remat"]["policy"] == "full" and len(asked) == 1
 
 
 def test_every_policy_keeps_what_the_one_before_keeps():
-  kept = [set(remat.names) for remat in plan_remat.LADDER if remat.policy == "taps"]
+  kept = [set(remat.names) for remat in remat_lib.LADDER if remat.policy == "taps"]
   assert all(less < more for less, more in zip(kept, kept[1:], strict=False)) and kept[-1] == set(stack.TAPS)
-  assert (plan_remat.LADDER[0].policy, plan_remat.LADDER[-1].policy) == ("full", "none")
+  assert (remat_lib.LADDER[0].policy, remat_lib.LADDER[-1].policy) == ("full", "none")
 
 
-@pytest.mark.parametrize("remat", plan_remat.LADDER, ids=plan_remat.in_words)
+@pytest.mark.parametrize("remat", remat_lib.LADDER, ids=remat_lib.in_words)
 def test_the_flags_are_those_of_the_policy(remat):
-  overrides = [flag.removeprefix("--gin.") for flag in shlex.split(plan_remat.flags(remat))]
+  overrides = [flag.removeprefix("--gin.") for flag in shlex.split(remat_lib.flags(remat))]
   gin_setup.parse("train", [RECIPE], overrides)
   assert gin_setup.call(train.Train).remat == remat
 
@@ -89,7 +89,7 @@ def test_the_compiler_says_which(capsys, tmp_path):
   # The formulas for GPUs keep what the compiler keeps.
   gin_setup.parse("train", [recipe], ["DATA = 'any.jsonl'"])
   run = gin_setup.call(train.Train)
-  for remat, peak in zip(plan_remat.LADDER, peaks, strict=False):
-    model = plan_programs.open_model(dataclasses.replace(run, remat=remat), plan_lib.devices_of(topology))
-    sizes = plan_programs.train(model).parts | plan_gpu.activations(model)
+  for remat, peak in zip(remat_lib.LADDER, peaks, strict=False):
+    model = programs.open_model(dataclasses.replace(run, remat=remat), plan.devices_of(topology))
+    sizes = programs.train(model).parts | gpu.activations(model)
     assert sum(sizes.values()) == pytest.approx(peak, rel=0.12), remat

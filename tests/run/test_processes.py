@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from itune_jax.dist import hosts
+from itune_jax.parallel import hosts
 from itune_jax.run import cli
 from itune_jax.train import checkpoint
 from scripts.launch import local

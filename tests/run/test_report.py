@@ -10,7 +10,7 @@ import pytest
 
 from itune_jax.core import contracts
 from itune_jax.run import cli
-from itune_jax.run import report
+from itune_jax.run.report import page as page_lib
 from itune_jax.run import results
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -72,7 +72,7 @@ def test_report_figures(run_dir, capsys):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium to look at the page in a browser")
 def test_report_in_a_browser(run_dir, tmp_path):
-  path, _ = report.write(str(run_dir))
+  path, _ = page_lib.write(str(run_dir))
   dom = subprocess.run(
     [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path}/p", "--dump-dom", f"file://{path}"],
     capture_output=True,

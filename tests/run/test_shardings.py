@@ -9,9 +9,9 @@ import pathlib
 import pytest
 
 from itune_jax.run import gin_setup
-from itune_jax.run import plan
-from itune_jax.run import plan_programs
-from itune_jax.run import train
+from itune_jax.run.commands import plan
+from itune_jax.run.plan import programs
+from itune_jax.run.commands import train
 from tests import test_gin
 from tests.run import test_plan
 
@@ -27,7 +27,7 @@ def shardings(recipe: pathlib.Path) -> dict[str, str]:
   gin_setup.parse(
     "train", [str(recipe)], [*given, *(["BASE = 'smollm2-135m-instruct'"] if "models/path" in text else [])]
   )
-  model = plan_programs.open_model(gin_setup.call(train.Train), devices)
+  model = programs.open_model(gin_setup.call(train.Train), devices)
   return {name: str(tuple(value.sharding.spec)) for name, value in sorted(model.params.items())}
 
 

@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 
 from itune_jax.core import errors
-from itune_jax.peft import bottleneck
-from itune_jax.peft import hira
-from itune_jax.peft import ia3
-from itune_jax.peft import lora
-from itune_jax.peft import oft
-from itune_jax.peft import prefix
-from itune_jax.peft import prompt as prompt_lib
-from itune_jax.peft import reft
-from itune_jax.peft import vera
-from itune_jax.sampling import decode as decode_lib
-from itune_jax.sampling import one_token
-from itune_jax.sampling import policy
-from itune_jax.sampling import prefill
-from itune_jax.sampling import rows as rows_lib
-from itune_jax.sampling import score
+from itune_jax.peft.methods import bottleneck
+from itune_jax.peft.methods import hira
+from itune_jax.peft.methods import ia3
+from itune_jax.peft.methods import lora
+from itune_jax.peft.methods import oft
+from itune_jax.peft.methods import prefix
+from itune_jax.peft.methods import prompt as prompt_lib
+from itune_jax.peft.methods import reft
+from itune_jax.peft.methods import vera
+from itune_jax.sampling.decode import decode as decode_lib
+from itune_jax.sampling.decode import one_token
+from itune_jax.sampling.decode import choose as choose_lib
+from itune_jax.sampling.decode import prefill
+from itune_jax.sampling.decode import row_state
+from itune_jax.sampling.score import score
 from tests import tiny
 
 PROMPTS = [[int(t) for t in ids] for ids, _ in tiny.examples(5, seed=3)]
@@ -162,7 +162,7 @@ def test_decoding_is_laid_out_for_one_token_a_row(share, model, monkeypatch):
 
 def test_a_new_temperature_compiles_nothing(model):
   run(model, PROMPTS[:4], temperature=0.5)
-  loop = rows_lib.loop_program(one_token.prepare(tiny.binder(model.module), model.params)[0])
+  loop = row_state.loop_program(one_token.prepare(tiny.binder(model.module), model.params)[0])
   before = loop._cache_size()
   run(model, PROMPTS[:4], temperature=0.9, top_p=0.7, seed=3)
   assert loop._cache_size() == before
@@ -171,7 +171,7 @@ def test_a_new_temperature_compiles_nothing(model):
 def test_top_p_keeps_the_smallest_set_that_reaches_it():
   logits = jnp.log(jnp.asarray([[0.5, 0.3, 0.15, 0.05]]))
   keys = jax.random.split(jax.random.key(0), 400)
-  choose = jax.jit(lambda p: policy.choose(jnp.broadcast_to(logits, (400, 4)), keys, jnp.float32(1), p)[0])
+  choose = jax.jit(lambda p: choose_lib.choose(jnp.broadcast_to(logits, (400, 4)), keys, jnp.float32(1), p)[0])
   draw = lambda p: set(np.asarray(choose(jnp.float32(p))).tolist())
   assert draw(0.5) == {0} and draw(0.7) == {0, 1} and draw(0.9) == {0, 1, 2}
   tokens = np.asarray(choose(jnp.float32(1)))
@@ -209,7 +209,7 @@ def test_places_of_rows_that_ended_are_refilled(model):
   stop = max(range(64), key=lambda t: len(set(ends(t))))
   lengths = ends(stop)
   assert len(set(lengths)) > 4 and max(lengths) == 24, lengths
-  loops, build = [], rows_lib.loop_program
+  loops, build = [], row_state.loop_program
 
   def counted(bind):
     def loop(params, state, enough, sampling):
@@ -221,7 +221,7 @@ def test_places_of_rows_that_ended_are_refilled(model):
     return loop
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(rows_lib, "loop_program", counted)
+    patch.setattr(row_state, "loop_program", counted)
     found = run(model, prompts, (stop,), batch=4, max_new_tokens=24)
   assert [o.tokens for o in found] == [o.tokens[:n] for o, n in zip(free, lengths, strict=True)]
   assert [o.stopped for o in found] == [n < 24 for n in lengths]
@@ -232,16 +232,16 @@ def test_places_of_rows_that_ended_are_refilled(model):
 
 def test_the_last_rows_move_together_into_fewer(model, monkeypatch):
   prompts = [[int(t) for t in ids] for ids, _ in tiny.examples(11, seed=4, longest=60)]
-  limits, sizes, build = [1 + 2 * i for i in range(11)], [], rows_lib.loop_program
+  limits, sizes, build = [1 + 2 * i for i in range(11)], [], row_state.loop_program
   bind, decode = tiny.binder(model.module), decode_lib.Decode(batch=8, max_new_tokens=24)
   go = lambda: decode_lib.generate(bind, model.params, prompts, decode, (), 128, limits=limits)
   whole = go()
-  monkeypatch.setattr(rows_lib, "FEW", 2)
+  monkeypatch.setattr(row_state, "FEW", 2)
   counted = lambda bind: lambda params, state, *more: (
     sizes.append(len(state.token_B)),
     build(bind)(params, state, *more),
   )[1]
-  monkeypatch.setattr(rows_lib, "loop_program", counted)
+  monkeypatch.setattr(row_state, "loop_program", counted)
   found = go()
   assert sizes[0] == 8 and sizes[-2:] == [4, 2], sizes
   assert [o.tokens for o in found] == [o.tokens for o in whole] and [len(o.tokens) for o in found] == limits

@@ -8,11 +8,11 @@ import pytest
 
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import axes
-from itune_jax.dist import shard
+from itune_jax.parallel import shard
 from itune_jax.objectives import sft
-from itune_jax.peft import base as peft_base
-from itune_jax.peft import full
-from itune_jax.peft import lora
+from itune_jax.peft import attach
+from itune_jax.peft.methods import full
+from itune_jax.peft.methods import lora
 from itune_jax.train import step as step_lib
 from tests import tiny
 
@@ -31,7 +31,7 @@ def gradient(method, micro, mesh, packed):
   attached = tiny.randomise(tiny.attach(model, method))
   there = tiny.attach(tiny.base(mesh), method, the_mesh=mesh)
   params = {n: jax.device_put(np.asarray(attached.params[n]), v.sharding) for n, v in there.params.items()}
-  moved = peft_base.Attached(there.module, params, there.trainable, there.methods)
+  moved = attach.Attached(there.module, params, there.trainable, there.methods)
   batch = tiny.packed(ITEMS, 24, 32) if packed else tiny.unpacked(ITEMS, 24)
   cut = jax.tree.map(lambda x: x.reshape(micro, -1, *x.shape[1:]), batch)
   cut = shard.global_batch(cut, mesh, axes.DEFAULT_RULES, len(batch.tokens_BT) // micro, stacked=True)

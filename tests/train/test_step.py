@@ -11,7 +11,7 @@ import pytest
 
 from itune_jax.core import errors
 from itune_jax.objectives import sft
-from itune_jax.peft import lora
+from itune_jax.peft.methods import lora
 from itune_jax.train import checkpoint
 from itune_jax.train import state as state_lib
 from itune_jax.train import step as step_lib

@@ -15,7 +15,7 @@ import jax.numpy as jnp  # noqa: E402
 
 from itune_jax.core import axes  # noqa: E402
 from itune_jax.objectives import sft  # noqa: E402
-from itune_jax.peft import lora  # noqa: E402
+from itune_jax.peft.methods import lora  # noqa: E402
 from itune_jax.run import calibrate  # noqa: E402
 from itune_jax.run import runtime  # noqa: E402
 from tests import tiny  # noqa: E402

@@ -11,11 +11,11 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
 from itune_jax.core import rng  # noqa: E402
-from itune_jax.models import hf  # noqa: E402
+from itune_jax.models.hf import layout as layout_lib  # noqa: E402
 from itune_jax.models import load  # noqa: E402
-from itune_jax.peft import base as peft_base  # noqa: E402
-from itune_jax.peft import exchange  # noqa: E402
-from itune_jax.peft import lora  # noqa: E402
+from itune_jax.peft import attach  # noqa: E402
+from itune_jax.peft.folders import exchange  # noqa: E402
+from itune_jax.peft.methods import lora  # noqa: E402
 from tests import tiny  # noqa: E402
 from tests.models import families  # noqa: E402
 from tests.parity.families import common  # noqa: E402
@@ -93,7 +93,7 @@ def test_gradients(pair):
   """Of the mean next-token loss with respect to an embedding, a matrix inside the stack, and the last norm."""
   case, theirs, ours, _ = pair
   tokens = tokens_of(theirs.config.vocab_size)
-  rows = {row.ours: row for row in hf.parameters(ours.params, ours.cfg, peft_base.nn_tree.sites(ours.module))}
+  rows = {row.ours: row for row in layout_lib.parameters(ours.params, ours.cfg, attach.nn_tree.sites(ours.module))}
   down = next(n for n in rows if "/mlp/" in n and n.endswith("down/kernel"))
   chosen = ["embed/table", down, "norm/scale"]
   bind, batch = tiny.binder(ours.module), common.rows_of(tokens)
@@ -139,10 +139,10 @@ def test_lora_through_peft(pair, tmp_path):
   """Our adapter in peft, and peft's file back here."""
   case, theirs, ours, folder = pair
   tokens = tokens_of(theirs.config.vocab_size)
-  layout = hf.Layout(ours.cfg.family)
+  layout = layout_lib.Layout(ours.cfg.family)
   method = lora.Lora(rank=3, alpha=12.0, sites=r"blocks/.*(attn|mlp)/.*(?<!router)")
   attached = tiny.randomise(
-    peft_base.attach(ours.module, ours.params, (method,), rng.root(0), mesh=tiny.mesh(1)), scale=0.2
+    attach.attach(ours.module, ours.params, (method,), rng.root(0), mesh=tiny.mesh(1)), scale=0.2
   )
   exchange.save(str(tmp_path / "a"), attached, layout, base=str(folder))
   base = AUTO.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
@@ -154,7 +154,7 @@ def test_lora_through_peft(pair, tmp_path):
   assert np.abs(found - plain).max() > 0.01 * (plain.max() - plain.min())
   worst = relative(found, expected)
   methods, values = exchange.load(str(tmp_path / "a"), ours.module, layout)
-  again = peft_base.attach(ours.module, ours.params, methods, rng.root(1), mesh=tiny.mesh(1))
+  again = attach.attach(ours.module, ours.params, methods, rng.root(1), mesh=tiny.mesh(1))
   params = {**again.params, **exchange.fill(again, values)}
   worst = max(worst, relative(tiny.logits(again, batch, params=params), found))
   record(case, "lora", worst, FORWARD)

@@ -13,11 +13,11 @@ import jax.numpy as jnp  # noqa: E402
 from itune_jax.core import batch as batch_lib  # noqa: E402
 from itune_jax.core import pack  # noqa: E402
 from itune_jax.core import rng  # noqa: E402
-from itune_jax.models import hf  # noqa: E402
+from itune_jax.models.hf import layout as layout_lib  # noqa: E402
 from itune_jax.models import load  # noqa: E402
-from itune_jax.peft import base as peft_base  # noqa: E402
-from itune_jax.peft import exchange  # noqa: E402
-from itune_jax.peft import lora  # noqa: E402
+from itune_jax.peft import attach  # noqa: E402
+from itune_jax.peft.folders import exchange  # noqa: E402
+from itune_jax.peft.methods import lora  # noqa: E402
 from tests import tiny  # noqa: E402
 from tests.models import families  # noqa: E402
 from tests.parity.families import common  # noqa: E402
@@ -123,7 +123,7 @@ def test_export(pair, tmp_path):
 def test_gradients(pair):
   """Of the mean loss, with respect to the table, a matrix of each stack, and the relative bias."""
   case, theirs, ours, _ = pair
-  rows = {row.ours: row for row in hf.parameters(ours.params, ours.cfg, peft_base.nn_tree.sites(ours.module))}
+  rows = {row.ours: row for row in layout_lib.parameters(ours.params, ours.cfg, attach.nn_tree.sites(ours.module))}
   chosen = ["embed/table", "encoder/mlp/down/kernel", "decoder/cross/q/kernel", "decoder_bias/table/table"]
   bind, batch = tiny.binder(ours.module), packed()
 
@@ -149,10 +149,10 @@ def test_gradients(pair):
 
 def test_lora_through_peft(pair, tmp_path):
   case, theirs, ours, folder = pair
-  layout = hf.Layout(ours.cfg.family)
+  layout = layout_lib.Layout(ours.cfg.family)
   method = lora.Lora(rank=3, alpha=12.0, sites=r"(encoder|decoder)/\d+/(attn|cross|mlp)/\w+")
   attached = tiny.randomise(
-    peft_base.attach(ours.module, ours.params, (method,), rng.root(0), mesh=tiny.mesh(1)), scale=0.2
+    attach.attach(ours.module, ours.params, (method,), rng.root(0), mesh=tiny.mesh(1)), scale=0.2
   )
   exchange.save(str(tmp_path / "a"), attached, layout, base=str(folder))
   base = AUTO.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
@@ -163,6 +163,6 @@ def test_lora_through_peft(pair, tmp_path):
   assert np.abs(found - plain).max() > 0.01 * (plain.max() - plain.min())
   worst = relative(found, expected)
   methods, values = exchange.load(str(tmp_path / "a"), ours.module, layout)
-  again = peft_base.attach(ours.module, ours.params, methods, rng.root(1), mesh=tiny.mesh(1))
+  again = attach.attach(ours.module, ours.params, methods, rng.root(1), mesh=tiny.mesh(1))
   worst = max(worst, relative(ours_logits(again, {**again.params, **exchange.fill(again, values)}), found))
   record(case, "lora", worst, FORWARD)

@@ -9,9 +9,9 @@ peft = pytest.importorskip("peft")
 
 from itune_jax.core import errors  # noqa: E402
 from itune_jax.core import rng  # noqa: E402
-from itune_jax.models import hf  # noqa: E402
-from itune_jax.peft import base as peft_base  # noqa: E402
-from itune_jax.peft import exchange  # noqa: E402
+from itune_jax.models.hf import layout as layout_lib  # noqa: E402
+from itune_jax.peft import attach  # noqa: E402
+from itune_jax.peft.folders import exchange  # noqa: E402
 from tests import tiny  # noqa: E402
 from tests.models import families  # noqa: E402
 from tests.parity.families import common  # noqa: E402
@@ -26,7 +26,10 @@ def test_target_parameters(family, names, tmp_path):
   theirs = common.make_theirs(families.CASES[family], AUTO)
   theirs.save_pretrained(tmp_path / "hf")
   ours = common.open_ours(tmp_path / "hf")
-  layout, ids = hf.Layout.of(ours.cfg), np.random.RandomState(0).randint(3, ours.cfg.vocab, (2, 24)).astype(np.int32)
+  layout, ids = (
+    layout_lib.Layout.of(ours.cfg),
+    np.random.RandomState(0).randint(3, ours.cfg.vocab, (2, 24)).astype(np.int32),
+  )
   config = peft.LoraConfig(
     r=3,
     lora_alpha=12,
@@ -44,9 +47,9 @@ def test_target_parameters(family, names, tmp_path):
 
   def read(folder):
     methods, values = exchange.load(str(folder), ours.module, layout)
-    attached = peft_base.attach(ours.module, ours.params, methods, rng.root(1), mesh=tiny.mesh(1))
+    attached = attach.attach(ours.module, ours.params, methods, rng.root(1), mesh=tiny.mesh(1))
     params = {**attached.params, **exchange.fill(attached, values)}
-    return peft_base.Attached(attached.module, params, attached.trainable, attached.methods)
+    return attach.Attached(attached.module, params, attached.trainable, attached.methods)
 
   batch = common.rows_of(ids)
   mine = read(tmp_path / "theirs")
@@ -69,4 +72,4 @@ def test_other_parameters_are_refused_by_name(tmp_path):
   model = peft.get_peft_model(ours, peft.LoraConfig(r=2, target_parameters=["mlp.gate_proj.weight"], target_modules=[]))
   model.save_pretrained(str(tmp_path / "a"))
   with pytest.raises(errors.InputError, match=r"mlp.gate_proj.weight.*supported are.*this model has no experts"):
-    exchange.load(str(tmp_path / "a"), base.module, hf.Layout.of(base.cfg))
+    exchange.load(str(tmp_path / "a"), base.module, layout_lib.Layout.of(base.cfg))

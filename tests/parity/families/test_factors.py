@@ -11,11 +11,11 @@ import jax.numpy as jnp  # noqa: E402
 
 from itune_jax.core import errors  # noqa: E402
 from itune_jax.core import rng  # noqa: E402
-from itune_jax.models import hf  # noqa: E402
-from itune_jax.peft import base as peft_base  # noqa: E402
-from itune_jax.peft import exchange  # noqa: E402
-from itune_jax.peft import factors  # noqa: E402
-from itune_jax.peft import ia3  # noqa: E402
+from itune_jax.models.hf import layout as layout_lib  # noqa: E402
+from itune_jax.peft import attach  # noqa: E402
+from itune_jax.peft.folders import exchange  # noqa: E402
+from itune_jax.peft.combine import factors  # noqa: E402
+from itune_jax.peft.methods import ia3  # noqa: E402
 from tests import tiny  # noqa: E402
 from tests.models import families  # noqa: E402
 from tests.parity.families import common  # noqa: E402
@@ -39,12 +39,12 @@ def pair(tmp_path_factory):
       model.add_adapter(name, config)
   model.save_pretrained(str(folder))
   ours = common.open_ours(folder / "hf")
-  layout, found = hf.Layout.of(ours.cfg), []
+  layout, found = layout_lib.Layout.of(ours.cfg), []
   for name in ("one", "two"):
     methods, values = exchange.load(str(folder / name), ours.module, layout)
-    attached = peft_base.attach(ours.module, ours.params, methods, rng.root(0), mesh=tiny.mesh(1))
+    attached = attach.attach(ours.module, ours.params, methods, rng.root(0), mesh=tiny.mesh(1))
     params = {**attached.params, **{n: jnp.asarray(v) for n, v in exchange.fill(attached, values).items()}}
-    found.append(peft_base.Attached(attached.module, params, attached.trainable, attached.methods))
+    found.append(attach.Attached(attached.module, params, attached.trainable, attached.methods))
   return model.eval(), ours, found
 
 

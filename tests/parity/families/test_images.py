@@ -6,10 +6,10 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from itune_jax.data import chat  # noqa: E402
+from itune_jax.data.render import chat  # noqa: E402
 from itune_jax.run import runtime  # noqa: E402
 from itune_jax.run import specs  # noqa: E402
-from itune_jax.sampling import decode as decode_lib  # noqa: E402
+from itune_jax.sampling.decode import decode as decode_lib  # noqa: E402
 from tests.models import folders  # noqa: E402
 from tests.parity.families import common  # noqa: E402
 

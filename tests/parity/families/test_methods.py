@@ -15,32 +15,32 @@ import optax  # noqa: E402
 import safetensors.numpy  # noqa: E402
 
 from itune_jax.core import rng  # noqa: E402
-from itune_jax.models import hf  # noqa: E402
-from itune_jax.peft import base as peft_base  # noqa: E402
-from itune_jax.peft import adalora  # noqa: E402
-from itune_jax.peft import boft  # noqa: E402
-from itune_jax.peft import c3a  # noqa: E402
-from itune_jax.peft import delora  # noqa: E402
-from itune_jax.peft import exchange  # noqa: E402
-from itune_jax.peft import fourierft  # noqa: E402
-from itune_jax.peft import full  # noqa: E402
-from itune_jax.peft import gralora  # noqa: E402
-from itune_jax.peft import hira  # noqa: E402
-from itune_jax.peft import hra  # noqa: E402
-from itune_jax.peft import ia3  # noqa: E402
-from itune_jax.peft import loha  # noqa: E402
-from itune_jax.peft import lokr  # noqa: E402
-from itune_jax.peft import lora  # noqa: E402
-from itune_jax.peft import miss  # noqa: E402
-from itune_jax.peft import oft  # noqa: E402
-from itune_jax.peft import prefix  # noqa: E402
-from itune_jax.peft import prompt  # noqa: E402
-from itune_jax.peft import randlora  # noqa: E402
-from itune_jax.peft import road  # noqa: E402
-from itune_jax.peft import shira  # noqa: E402
-from itune_jax.peft import tokens  # noqa: E402
-from itune_jax.peft import vblora  # noqa: E402
-from itune_jax.peft import vera  # noqa: E402
+from itune_jax.models.hf import layout as layout_lib  # noqa: E402
+from itune_jax.peft import attach  # noqa: E402
+from itune_jax.peft.methods import adalora  # noqa: E402
+from itune_jax.peft.methods import boft  # noqa: E402
+from itune_jax.peft.methods import c3a  # noqa: E402
+from itune_jax.peft.methods import delora  # noqa: E402
+from itune_jax.peft.folders import exchange  # noqa: E402
+from itune_jax.peft.methods import fourierft  # noqa: E402
+from itune_jax.peft.methods import full  # noqa: E402
+from itune_jax.peft.methods import gralora  # noqa: E402
+from itune_jax.peft.methods import hira  # noqa: E402
+from itune_jax.peft.methods import hra  # noqa: E402
+from itune_jax.peft.methods import ia3  # noqa: E402
+from itune_jax.peft.methods import loha  # noqa: E402
+from itune_jax.peft.methods import lokr  # noqa: E402
+from itune_jax.peft.methods import lora  # noqa: E402
+from itune_jax.peft.methods import miss  # noqa: E402
+from itune_jax.peft.methods import oft  # noqa: E402
+from itune_jax.peft.methods import prefix  # noqa: E402
+from itune_jax.peft.methods import prompt  # noqa: E402
+from itune_jax.peft.methods import randlora  # noqa: E402
+from itune_jax.peft.methods import road  # noqa: E402
+from itune_jax.peft.methods import shira  # noqa: E402
+from itune_jax.peft.methods import tokens  # noqa: E402
+from itune_jax.peft.methods import vblora  # noqa: E402
+from itune_jax.peft.methods import vera  # noqa: E402
 from tests import tiny  # noqa: E402
 from tests.models import families  # noqa: E402
 from tests.parity.families import common  # noqa: E402
@@ -177,19 +177,19 @@ def their_base(folder):
 
 def read(folder, ours, layout):
   methods, values = exchange.load(folder, ours.module, layout)
-  again = peft_base.attach(ours.module, ours.params, methods, rng.root(1), mesh=tiny.mesh(1))
+  again = attach.attach(ours.module, ours.params, methods, rng.root(1), mesh=tiny.mesh(1))
   params = {**again.params, **exchange.fill(again, values)}
-  return peft_base.Attached(again.module, params, again.trainable, again.methods, again.constants)
+  return attach.Attached(again.module, params, again.trainable, again.methods, again.constants)
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_method_both_ways(name, pair, tmp_path):
   ours, folder = pair
   methods, config = TABLE[name]
-  layout, ids = hf.Layout.of(ours.cfg), tokens_of(ours.cfg)
+  layout, ids = layout_lib.Layout.of(ours.cfg), tokens_of(ours.cfg)
   batch = common.rows_of(ids)
   methods = methods if isinstance(methods, tuple) else (methods,)
-  attached = tiny.randomise(peft_base.attach(ours.module, ours.params, methods, rng.root(0), mesh=tiny.mesh(1)))
+  attached = tiny.randomise(attach.attach(ours.module, ours.params, methods, rng.root(0), mesh=tiny.mesh(1)))
   found, plain = np.asarray(tiny.logits(attached, batch)), np.asarray(tiny.logits(ours, batch))
   moved = np.abs(found - plain).max() / (plain.max() - plain.min())
   assert moved > 1e-3, f"{name}: the adapter moves the logits by {moved:.1e} only: nothing would be tested"
@@ -235,7 +235,7 @@ def test_adalora_cuts_what_peft_cuts(pair, tmp_path):
   torch.manual_seed(0)
   theirs = peft.get_peft_model(their_base(folder), config)
   theirs.save_pretrained(str(tmp_path / "a"))
-  attached = read(str(tmp_path / "a"), ours, hf.Layout.of(ours.cfg))
+  attached = read(str(tmp_path / "a"), ours, layout_lib.Layout.of(ours.cfg))
   method = adalora.AdaLora(rank=4, target=2, warmup=2, final=3, every=2, sites=attached.methods[0].sites)
   params = {n: attached.params[n] for n in attached.trainable}
   optimizer = method.transform(optax.sgd(0.1), steps)

@@ -8,9 +8,9 @@ transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
 
 from itune_jax.core import files  # noqa: E402
-from itune_jax.data import chat  # noqa: E402
-from itune_jax.peft import lora  # noqa: E402
-from itune_jax.run import export  # noqa: E402
+from itune_jax.data.render import chat  # noqa: E402
+from itune_jax.peft.methods import lora  # noqa: E402
+from itune_jax.run.commands import export  # noqa: E402
 from itune_jax.run import runtime  # noqa: E402
 from itune_jax.run import specs  # noqa: E402
 from tests import tiny  # noqa: E402

@@ -14,11 +14,11 @@ import jax.numpy as jnp  # noqa: E402
 
 from itune_jax.core import batch as batch_lib  # noqa: E402
 from itune_jax.core import rng  # noqa: E402
-from itune_jax.models import hf  # noqa: E402
+from itune_jax.models.hf import layout as layout_lib  # noqa: E402
 from itune_jax.models import load  # noqa: E402
-from itune_jax.peft import base as peft_base  # noqa: E402
-from itune_jax.peft import exchange  # noqa: E402
-from itune_jax.peft import lora  # noqa: E402
+from itune_jax.peft import attach  # noqa: E402
+from itune_jax.peft.folders import exchange  # noqa: E402
+from itune_jax.peft.methods import lora  # noqa: E402
 from tests import tiny  # noqa: E402
 from tests.models import families  # noqa: E402
 from tests.parity.families import common  # noqa: E402
@@ -119,7 +119,7 @@ def test_export(pair, tmp_path):
 def test_gradients(pair):
   """Of the loss behind the prefix, with respect to a matrix of the text, of the image encoder, and the projector."""
   case, theirs, ours, _ = pair
-  rows_by = {row.ours: row for row in hf.parameters(ours.params, ours.cfg, peft_base.nn_tree.sites(ours.module))}
+  rows_by = {row.ours: row for row in layout_lib.parameters(ours.params, ours.cfg, attach.nn_tree.sites(ours.module))}
   chosen = ["blocks/mlp/down/kernel", "vision/blocks/mlp/up/kernel", "projector/first/kernel"]
   bind = tiny.binder(ours.module)
   tokens, images = rows()
@@ -138,7 +138,7 @@ def test_gradients(pair):
   torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), target.reshape(-1)).backward()
   expected = {name: p.grad.numpy() for name, p in theirs.named_parameters() if p.grad is not None}
   worst = 0.0
-  layout = hf.Layout.of(ours.cfg)
+  layout = layout_lib.Layout.of(ours.cfg)
   for name in chosen:
     row = rows_by[name]
     site = layout(name.removesuffix("/kernel"))
@@ -153,10 +153,10 @@ def test_gradients(pair):
 
 def test_lora_through_peft(pair, tmp_path):
   case, theirs, ours, folder = pair
-  layout = hf.Layout.of(ours.cfg)
+  layout = layout_lib.Layout.of(ours.cfg)
   method = lora.Lora(rank=3, alpha=12.0, sites=r"blocks/\d+/(attn|mlp)/\w+|vision/blocks/\d+/(q|v)|projector/first")
   attached = tiny.randomise(
-    peft_base.attach(ours.module, ours.params, (method,), rng.root(0), mesh=tiny.mesh(1)), scale=0.2
+    attach.attach(ours.module, ours.params, (method,), rng.root(0), mesh=tiny.mesh(1)), scale=0.2
   )
   exchange.save(str(tmp_path / "a"), attached, layout, base=str(folder))
   base = AUTO.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
@@ -167,6 +167,6 @@ def test_lora_through_peft(pair, tmp_path):
   assert np.abs(found - plain).max() > 0.01 * (plain.max() - plain.min())
   worst = relative(found, expected)
   methods, values = exchange.load(str(tmp_path / "a"), ours.module, layout)
-  again = peft_base.attach(ours.module, ours.params, methods, rng.root(1), mesh=tiny.mesh(1))
+  again = attach.attach(ours.module, ours.params, methods, rng.root(1), mesh=tiny.mesh(1))
   worst = max(worst, relative(ours_logits(again, {**again.params, **exchange.fill(again, values)}), found))
   record(case, "lora", worst, FORWARD)

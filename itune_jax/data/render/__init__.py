@@ -1,0 +1,1 @@
+"""Conversations into tokens and pixels."""

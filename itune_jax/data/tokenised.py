@@ -1,0 +1,225 @@
+"""Tokenised caches, addressed by their content: data, tokenizer, template, rendering, version.
+
+A source's folder holds `rows.arrayrecord` (ids and weights as raw bytes), `lengths.npy`, and `manifest.json`
+with counts, drops and truncations by reason; for a model that takes images also `images.arrayrecord` (8-bit pixels, a
+record for each row) and `image_counts.npy`. It is renamed into place when whole.
+"""
+
+import collections
+from collections.abc import Callable, Iterable
+import dataclasses
+import hashlib
+import json
+import os
+from typing import Any
+
+from array_record.python import array_record_data_source
+from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
+import numpy as np
+
+from itune_jax.core import check
+from itune_jax.core import errors
+from itune_jax.core import files
+from itune_jax.core import pack
+from itune_jax.data.render import chat
+from itune_jax.data import example as example_lib
+from itune_jax.data.render import images as images_lib
+from itune_jax.data import mixture as mixture_lib
+from itune_jax.data.readers import readers
+from itune_jax.data.render import tokenizer as tokenizer_lib
+
+LISTED_PROBLEMS = 1000
+
+
+def source_key(source: mixture_lib.Source, renderer: chat.Renderer) -> str:
+  """The address of a tokenised source."""
+  parts = (source.digest(renderer.images is not None), tokenizer_lib.digest(renderer.tokenizer), renderer.digest())
+  return hashlib.sha256("".join(parts).encode()).hexdigest()[:24]
+
+
+def mixture_key(mixture: mixture_lib.Mixture, renderer: chat.Renderer) -> str:
+  """The address of a prepared mixture: its sources and how they mix."""
+  mixing = [
+    mixture.rates,
+    mixture.cap,
+    mixture.temperature,
+    mixture.bad_rows,
+    [(s.rate, source_key(s, renderer)) for s in mixture.sources],
+  ]
+  return hashlib.sha256(json.dumps(mixing).encode()).hexdigest()[:24]
+
+
+def mixture_file(root: str, key: str) -> str:
+  """Where a prepared mixture's manifest stands."""
+  return os.path.join(root, "mixtures", f"{key}.json")
+
+
+def source_folder(root: str, key: str) -> str:
+  """Where a tokenised source stands."""
+  return os.path.join(root, "tokenised", key)
+
+
+def write_source(
+  root: str,
+  mixture: mixture_lib.Mixture,
+  source: mixture_lib.Source,
+  renderer: chat.Renderer,
+  rows: Iterable[readers.Row],
+  progress: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+  """Renders and stores one source; returns its manifest. A source that is already there is not read again.
+
+  Raises InputError naming file and line of a bad row under the policy "refuse", or when no row is left.
+  """
+  key = source_key(source, renderer)
+  folder = source_folder(root, key)
+  with files.locked(folder):
+    if not os.path.exists(os.path.join(folder, "manifest.json")):
+      _write_source(folder, key, mixture, source, renderer, rows, progress)
+  return files.read_json(os.path.join(folder, "manifest.json"))
+
+
+def _write_source(folder, key, mixture, source, renderer, rows, progress):
+  with files.whole_folder(folder) as partial:
+    tally, store = _Tally(mixture.bad_rows), _Store(partial, renderer.images is not None)
+    for row in rows:
+      progress()
+      for rendered in tally.render(row, renderer):
+        item = _trim(rendered, renderer.images)
+        store.write(item)
+        tally.count(item.ids, item.weights, rendered.truncated)
+    lengths = store.close()
+    if not lengths:
+      raise errors.InputError(f"source {source.name} ({source.path}) leaves no row to train on; {tally.summary()}")
+    manifest = {
+      "name": source.name,
+      "path": source.path,
+      "key": key,
+      "kind": source.kind,
+      "licence": source.licence,
+      **tally.to_json(),
+      "rendering": dataclasses.asdict(renderer.config),
+      "render_version": chat.RENDER_VERSION,
+      "chat_template_sha256": hashlib.sha256(renderer.tokenizer.chat_template.encode()).hexdigest(),
+      "tokenizer_sha256": tokenizer_lib.digest(renderer.tokenizer),
+      "longest": int(max(lengths)),
+      "images": dataclasses.asdict(renderer.images.scale) if renderer.images else None,
+    }
+    files.write_json(os.path.join(partial, "manifest.json"), manifest)
+
+
+class _Store:
+  """The records of a source, written row by row."""
+
+  def __init__(self, folder: str, with_images: bool):
+    self._folder = folder
+    self._rows = self._writer("rows")
+    self._images = self._writer("images") if with_images else None
+    self._lengths: list[int] = []
+    self._counts: list[int] = []
+
+  def _writer(self, name):
+    return array_record_module.ArrayRecordWriter(os.path.join(self._folder, f"{name}.arrayrecord"), "group_size:1")
+
+  def write(self, item: pack.Item) -> None:
+    """Adds one row."""
+    self._rows.write(item.ids.tobytes() + item.weights.tobytes())
+    self._lengths.append(len(item.ids) - 1)
+    if self._images is not None:
+      self._images.write(b"".join(image.tobytes() for image in item.images))
+      self._counts.append(len(item.images))
+
+  def close(self) -> list[int]:
+    """Ends the files; returns the positions of each row."""
+    self._rows.close()
+    np.save(os.path.join(self._folder, "lengths.npy"), np.asarray(self._lengths, np.int32))
+    if self._images is not None:
+      self._images.close()
+      np.save(os.path.join(self._folder, "image_counts.npy"), np.asarray(self._counts, np.int32))
+    return self._lengths
+
+
+class CachedSource:
+  """Random access to a tokenised source: `pack.Item`s by index. `scale` is that of its images, None without any;
+  `image_counts` how many each row has."""
+
+  def __init__(self, folder: str):
+    if not os.path.exists(os.path.join(folder, "manifest.json")):
+      raise errors.InputError(f"{folder}: no tokenised source there; run itune prepare")
+    self.folder = folder
+    self.manifest = files.read_json(os.path.join(folder, "manifest.json"))
+    self.lengths = np.load(os.path.join(folder, "lengths.npy"))
+    open_records = lambda name: array_record_data_source.ArrayRecordDataSource(os.path.join(folder, name))
+    self._reader = open_records("rows.arrayrecord")
+    self.scale = self._images = None
+    self.image_counts = np.zeros(len(self.lengths), np.int32)
+    if self.manifest.get("images"):
+      self.scale = check.rebuild(images_lib.Scale, self.manifest["images"])
+      self._images, self.image_counts = open_records("images.arrayrecord"), np.load(f"{folder}/image_counts.npy")
+
+  def __len__(self) -> int:
+    return len(self.lengths)
+
+  def __getitem__(self, index: int) -> pack.Item:
+    raw = self._reader[int(index)]
+    half = len(raw) // 2
+    ids, weights = np.frombuffer(raw[:half], np.int32), np.frombuffer(raw[half:], np.float32)
+    if self.scale is None or self._images is None or not self.image_counts[index]:
+      return pack.Item(ids, weights)
+    pixels = np.frombuffer(self._images[int(index)], np.uint8).reshape(-1, self.scale.size, self.scale.size, 3)
+    return pack.Item(ids, weights, self.scale(pixels))
+
+
+class _Tally:
+  """Counts of a source, by reason."""
+
+  def __init__(self, policy: str):
+    self._policy = policy
+    self._count: collections.Counter[str] = collections.Counter()
+    self._reasons: collections.Counter[str] = collections.Counter()
+    self._listed: list[dict[str, Any]] = []
+
+  def render(self, row: readers.Row, renderer: chat.Renderer) -> list[chat.Rendered]:
+    """The rendered rows, or none and a reason on the books."""
+    self._count["rows"] += 1
+    try:
+      if row.example is None:
+        raise example_lib.BadRow(row.problem)
+      rendered = renderer.render(row.example)
+    except example_lib.BadRow as e:
+      if self._policy == "refuse":
+        raise errors.InputError(f"{row.file}:{row.line}: {e}") from None
+      self._count["dropped"] += 1
+      self._reasons[str(e)] += 1
+      if len(self._listed) < LISTED_PROBLEMS:
+        self._listed.append({"file": row.file, "line": row.line, "reason": str(e)})
+      return []
+    self._count["kept"] += 1
+    return rendered
+
+  def count(self, ids, weights, truncated) -> None:
+    """Books one stored row."""
+    self._count["stored"] += 1
+    self._count["tokens"] += len(ids) - 1
+    self._count["trained_tokens"] += int((weights[1:] != 0).sum())
+    self._count["truncated"] += truncated
+
+  def summary(self) -> str:
+    """The commonest reasons, in one line."""
+    return "; ".join(f"{n} × {reason}" for reason, n in self._reasons.most_common(3)) or "it has no rows"
+
+  def to_json(self) -> dict[str, Any]:
+    """What goes into the manifest."""
+    names = ("rows", "kept", "dropped", "stored", "truncated", "tokens", "trained_tokens")
+    return {
+      **{name: self._count[name] for name in names},
+      "dropped_by_reason": dict(self._reasons),
+      "dropped_rows": self._listed,
+    }
+
+
+def _trim(rendered: chat.Rendered, images: images_lib.Images | None) -> pack.Item:
+  """Cuts what follows the last trained token, images included: nothing there can change the loss."""
+  last = int(np.flatnonzero(rendered.weights)[-1])
+  ids, weights = rendered.ids[: last + 1].astype(np.int32), rendered.weights[: last + 1].astype(np.float32)
+  return pack.Item(ids, weights, rendered.images[: images.count(ids)] if images else None)

@@ -1,0 +1,1 @@
+"""Floor 2: how answers are judged, and statistics: pure functions."""

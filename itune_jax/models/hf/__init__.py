@@ -1,0 +1,1 @@
+"""Hugging Face folders: names, config.json, tensors."""

@@ -1,0 +1,1 @@
+"""Attention: one signature, its kernels, masks, ring and cache."""

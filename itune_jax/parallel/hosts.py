@@ -1,0 +1,107 @@
+"""Several processes as one program: how they join, what they agree on, and how they end together."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from itune_jax.core import axes as axes_lib
+from itune_jax.core import errors
+from itune_jax.parallel import shard
+
+JOIN_S = 300  # so long a process waits for the others to come
+HEARTBEAT_S = 30  # a process that is silent for so long is lost
+GRACE_S = 3  # what the process that holds JAX's service leaves to the others, when all end for the same reason
+_holds_service = threading.Event()
+
+
+def connect(cluster: str) -> None:
+  """Joins this process to its cluster, before anything else touches JAX.
+
+  Args:
+    cluster: "auto" where JAX can find out by itself (TPU pods, GKE, Slurm, Open MPI), else "HOST:PORT,N,I": the
+      address of process 0, how many processes there are, and which of them this is.
+
+  Raises InputError when it cannot be read, or nobody answers there.
+  """
+  given: dict[str, Any] = {}
+  if cluster != "auto":
+    try:
+      address, count, index = cluster.split(",")
+      given = dict(coordinator_address=address, num_processes=int(count), process_id=int(index))
+      given["cluster_detection_method"] = "deactivate"
+    except ValueError:
+      raise errors.InputError(f"--cluster={cluster}: write auto, or HOST:PORT,PROCESSES,INDEX") from None
+  try:
+    jax.distributed.initialize(initialization_timeout=JOIN_S, heartbeat_timeout_seconds=HEARTBEAT_S, **given)
+    if jax.process_index() == 0:  # this waits until all have joined, so that none ends before the others are there
+      _holds_service.set()
+  except (RuntimeError, ValueError) as e:
+    raise errors.InputError(f"--cluster={cluster}: cannot join ({str(e).splitlines()[0][:160]})") from None
+
+
+def barrier(name: str) -> None:
+  """Waits until every process is here."""
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(name)
+
+
+def agreed(value: int) -> int:
+  """The lead's value, in every process."""
+  return value if jax.process_count() == 1 else int(multihost_utils.broadcast_one_to_all(value))
+
+
+def several() -> bool:
+  """Whether this process has joined others. Asks nothing of them: they may be gone."""
+  return jax.distributed.is_initialized()
+
+
+def leave(code: int) -> None:
+  """Ends this process without waiting for the others, who may be waiting for it.
+
+  The one that holds JAX's service goes last: JAX would end the others before they can say why they end.
+  """
+  if _holds_service.is_set():
+    time.sleep(GRACE_S)
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(code)
+
+
+def rows(mesh: Mesh, rules: axes_lib.Rules, count: int, micro_batches: int = 1) -> list[int]:
+  """Which of `count` global rows the devices of this process hold, in the order of `micro_batches` cuts."""
+  each = count // micro_batches
+  shape = (micro_batches, each, 1)
+  mine = shard.held(shard.batch_sharding(shape, mesh, rules, stacked=True), shape, axis=1)
+  return [cut * each + row for cut in range(micro_batches) for row in mine]
+
+
+class Stop:
+  """Whether somebody asked this run to stop by SIGTERM; every process gets the same answer at the same step."""
+
+  def __init__(self):
+    self._asked, self._before = False, None
+
+  def __enter__(self) -> "Stop":
+    # Several processes agree through JAX's coordination service, which listens to the signal itself.
+    if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
+      self._before = signal.signal(signal.SIGTERM, self._ask)
+    return self
+
+  def __exit__(self, *exc) -> None:
+    if self._before is not None:
+      signal.signal(signal.SIGTERM, self._before)
+
+  def due(self, step: int) -> bool:
+    """Asked once a step, from the same step on, by every process."""
+    return multihost_utils.reached_preemption_sync_point(step) if jax.process_count() > 1 else self._asked
+
+  def _ask(self, number: int, frame: Any) -> None:
+    del number, frame
+    self._asked = True

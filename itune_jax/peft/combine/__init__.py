@@ -1,0 +1,1 @@
+"""Several adapters: merged into one, or side by side."""

@@ -1,0 +1,1 @@
+"""PEFT folders of Hugging Face, both ways."""

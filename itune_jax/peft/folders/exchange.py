@@ -1,0 +1,335 @@
+"""Hugging Face PEFT folders, both ways: adapter_config.json and adapter_model.safetensors.
+
+A folder holds one method of `methods.METHODS` that has a codec (`codec.Codec`); beside it may stand rows of single
+tokens (`Tokens`, as trainable_token_indices) and base parameters that train (`Full`, as modules_to_save and biases).
+Layers of lower rank are written at their own rank, and layers without an adapter not at all.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+import dataclasses
+import os
+import re
+from typing import Any, Protocol
+
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from itune_jax.core import errors
+from itune_jax.core import files
+from itune_jax.nn import skeleton
+from itune_jax.peft import attach
+from itune_jax.peft.folders import codec
+from itune_jax.peft.folders import experts
+from itune_jax.peft.methods import full as full_lib
+from itune_jax.peft import registry
+from itune_jax.peft.folders import opened as opened_lib
+from itune_jax.peft.methods import tokens as tokens_lib
+
+_PREFIX, _ROOT = "base_model.model.", "base_model."
+
+
+class Layout(Protocol):
+  """What this room needs to know of a family: HF module names by site, and two words of adapter_config.json."""
+
+  task_type: str
+  fan_in_fan_out: bool
+
+  def __call__(self, site: str) -> str | None:
+    """The HF module of a site (`model.layers.{}.self_attn.q_proj`), or None."""
+    ...
+
+  def tensors(self, model: Any) -> Mapping[str, tuple[Any, tuple[int, ...]]]:
+    """Of every HF tensor in memory: our parameter (`ours`, `to_hf`, `from_hf`), and the index into its stack."""
+    ...
+
+
+@dataclasses.dataclass
+class Values:
+  """The arrays of a folder: by method type, site and leaf; shared banks; and base parameters by path and index."""
+
+  leaves: dict[str, dict[str, codec.Arrays]] = dataclasses.field(default_factory=dict)
+  banks: dict[str, codec.Arrays] = dataclasses.field(default_factory=dict)
+  whole: dict[str, codec.Arrays] = dataclasses.field(default_factory=dict)
+  opened: dict[str, list[tuple[tuple[int, ...], np.ndarray]]] = dataclasses.field(default_factory=dict)
+
+
+def save(folder: str, attached: attach.Attached, layout: Layout, *, base: str) -> None:
+  """Writes the adapter of a model as a PEFT folder; `base` is its base_model_name_or_path.
+
+  Raises:
+    InputError when peft has no such combination, or a site has no HF module. RunError when a weight is not finite.
+  """
+  method, beside = _one(attached.methods)
+  tensors, config = (_whole if hasattr(method, "peft_whole") else _by_module)(attached, method, layout)
+  for other in beside:
+    more, fields = (_token_rows if isinstance(other, tokens_lib.Tokens) else opened_lib.write)(attached, other, layout)
+    tensors, config = tensors | more, config | fields
+  config |= {
+    "peft_type": method.peft_type,
+    "task_type": layout.task_type,
+    "base_model_name_or_path": base,
+    "revision": None,
+    "inference_mode": True,
+    "auto_mapping": None,
+  }
+  bad = [name for name, tensor in tensors.items() if tensor.dtype.kind == "f" and not np.isfinite(tensor).all()]
+  if bad:
+    raise errors.RunError(f"{bad[0]} holds a value that is not finite: refusing to export it")
+  with files.whole_folder(folder) as partial:
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    safetensors.numpy.save_file(tensors, os.path.join(partial, "adapter_model.safetensors"), metadata={"format": "pt"})
+    files.write_json(os.path.join(partial, "adapter_config.json"), dict(sorted(config.items())))
+
+
+def _one(methods) -> tuple[Any, list[Any]]:
+  """The method that names the folder, and what stands beside it."""
+  mains = [m for m in methods if hasattr(m, "peft_type") and not isinstance(m, (tokens_lib.Tokens, full_lib.Full))]
+  rest = [m for m in methods if m not in mains]
+  mains = mains or rest[:1]
+  rest = [m for m in rest if m not in mains]
+  kinds = [type(m).__name__ for m in methods]
+  if len(mains) != 1 or not hasattr(mains[0], "peft_type") or any(not hasattr(m, "peft_type") for m in rest):
+    raise errors.InputError(
+      f"this model has {kinds}; a PEFT folder holds one of {', '.join(supported())}, with rows of tokens and opened "
+      "parameters beside it: export --format=hf, merged"
+    )
+  return mains[0], rest
+
+
+def supported() -> list[str]:
+  """The methods that peft knows."""
+  return sorted(name for name, kind in registry.METHODS.items() if hasattr(kind, "peft_type"))
+
+
+def _by_module(attached, method, layout):
+  """Tensors and config of a method that sits on sites, or opens parameters."""
+  if isinstance(method, full_lib.Full):
+    return opened_lib.write_norms(attached, method, layout)
+  tensors: codec.Arrays = {}
+  parts = list(_parts(attached, method, layout))
+  for part in parts:
+    tensors |= {f"{_PREFIX}{part.module}.{name}": tensor for name, tensor in method.peft_write(part).items()}
+  if hasattr(method, "peft_bank"):
+    stem = f"bank/{method.name}_"
+    bank = {n.removeprefix(stem): np.asarray(v) for n, v in attached.params.items() if n.startswith(stem)}
+    tensors |= {_ROOT + name: tensor for name, tensor in method.peft_bank(bank).items()}
+  config = {
+    "target_modules": _targets([part.module for part in parts], _modules(attached.module, layout)),
+    **({"fan_in_fan_out": True} if layout.fan_in_fan_out else {}),
+  }
+  return tensors, config | method.peft_config(parts)
+
+
+def _whole(attached, method, layout):
+  """Tensors and config of a method whose tensors are those of the model, not of a module."""
+  live, _ = skeleton.disassemble(attached.module)
+  module = live.build({n: attached.params[n] for n in live.names})
+  adapters = {
+    path: node.adapters[method.name] for path, node in skeleton.sites(module).items() if method.name in node.adapters
+  }
+  return method.peft_whole(adapters, module.bank, module.cfg)
+
+
+def _parts(attached, method, layout) -> Iterator[codec.Part]:
+  """Every single site that has the adapter, with its arrays, cut to the layer's rank."""
+  stacks = attached.module.cfg.stacks
+  for path, node in skeleton.sites(attached.module).items():
+    if method.name not in node.adapters:
+      continue
+    module = layout(path)
+    if module is None:
+      raise errors.InputError(f"{path} has no Hugging Face module: its adapter cannot be exported")
+    stem, names = f"{path}/adapters/{method.name}/", skeleton.expanded(path, stacks)
+    meta = skeleton.metadata(node.adapters[method.name])
+    spec = node.spec(path, names)
+    for at, name in zip(np.ndindex(*skeleton.lead(path, stacks)), names, strict=True):
+      leaves = {n: _plain(attached.params[stem + n][at]) for n in meta}
+      if leaves.get("active", 1) and leaves.get("rank_mask", np.ones(1)).sum():
+        axes = {n.removeprefix("inner/"): m["axes"] for n, m in meta.items()}
+        leaves = {n.removeprefix("inner/"): leaf for n, leaf in leaves.items() if n != "active"}
+        yield codec.Part(name, module.format(*at), spec, _cut(leaves, axes))
+
+
+def _plain(array) -> np.ndarray:
+  """Values as float32, places as whole numbers."""
+  return np.asarray(array, None if jnp.issubdtype(array.dtype, jnp.integer) else np.float32)
+
+
+def _cut(leaves, axes) -> codec.Arrays:
+  rank = int(leaves["rank_mask"].sum()) if "rank_mask" in leaves else None
+  at = lambda n, leaf: tuple(slice(rank if axis == "rank" else None) for axis in axes[n][: leaf.ndim])
+  return {n: leaf[at(n, leaf)] for n, leaf in leaves.items()}
+
+
+def _token_rows(attached, method, layout) -> tuple[codec.Arrays, dict[str, Any]]:
+  """Rows of single tokens beside another method."""
+  if layout.task_type != "CAUSAL_LM":
+    raise errors.InputError("peft has no rows of new tokens for encoder-decoders: export --format=hf, merged")
+  parts = list(_parts(attached, method, layout))
+  tensors = {f"{_PREFIX}{p.module}.token_adapter.trainable_tokens_delta": p.leaves["rows"] for p in parts}
+  return tensors, {"trainable_token_indices": {p.module.rsplit(".", 1)[-1]: list(method.ids) for p in parts}}
+
+
+def load(folder: str, model: Any, layout: Layout) -> tuple[tuple[Any, ...], Values]:
+  """Reads a PEFT folder: the methods that fit `model`, and their values.
+
+  Raises InputError, by name, for other methods, options that change the function, or modules this model lacks.
+  """
+  config = files.read_json(os.path.join(folder, "adapter_config.json"))
+  kinds = {kind.peft_type: (name, kind) for name, kind in registry.METHODS.items() if hasattr(kind, "peft_type")}
+  kinds["P_TUNING"] = kinds["PROMPT_TUNING"]  # a folder holds what the encoder made
+  if config.get("peft_type") not in kinds:
+    raise errors.InputError(
+      f"{folder}: peft_type is {config.get('peft_type')!r}; supported are {', '.join(map(repr, sorted(kinds)))}"
+    )
+  name, kind = kinds[config["peft_type"]]
+  for option, plain in getattr(kind, "peft_plain", {}).items():
+    if config.get(option, plain) not in (plain, None, {}, [], False):
+      raise errors.InputError(f"{folder}: {option} = {config[option]!r} is not supported")
+  path = os.path.join(folder, "adapter_model.safetensors")
+  try:
+    tensors = safetensors.numpy.load_file(path)
+  except (OSError, safetensors.SafetensorError) as e:
+    raise errors.InputError(f"{path}: missing, truncated or corrupt ({e})") from None
+  if config.get("target_parameters"):
+    tensors = experts.unfused(config, tensors, _modules(model, layout), _PREFIX)
+  values = Values()
+  if hasattr(kind, "peft_whole"):
+    method, values.whole[name] = kind.from_peft_whole(config, tensors, model.cfg)
+    return (method,), values
+  parts, rows, roots = _sorted(path, kind, tensors, model, layout, values)
+  methods: list[Any] = []
+  if kind is not full_lib.Full and parts:
+    method = kind.from_peft(config, parts)
+    methods.append(method)
+    values.leaves[name] = {part.name: method.peft_read(part) for part in parts}
+    if hasattr(kind, "peft_bank"):
+      values.banks[name] = method.read_bank(roots)
+  if rows:
+    methods.append(_tokens(folder, config, values, rows))
+  if values.opened:
+    methods.append(full_lib.Full(params="|".join(map(re.escape, sorted(values.opened)))))
+  if not methods:
+    raise errors.InputError(f"{path} holds no adapter")
+  return tuple(methods), values
+
+
+def _sorted(path, kind, tensors, model, layout, values):
+  """Tensors by what they belong to: parts of the method, rows of tokens (by site), and those of no module."""
+  back, known, specs = _modules(model, layout), layout.tensors(model), _specs(model)
+  found: dict[str, codec.Arrays] = {}
+  rows: dict[str, np.ndarray] = {}
+  roots: codec.Arrays = {}
+  for key, tensor in tensors.items():
+    tensor = tensor.astype(np.float32) if tensor.dtype.kind == "f" or tensor.dtype.itemsize == 2 else tensor
+    module, name = _split(key.removeprefix(_PREFIX), back)
+    if name in ("token_adapter.trainable_tokens_delta", "trainable_tokens_delta"):
+      rows[back[module]] = tensor
+    elif name in getattr(kind, "peft_names", ()):
+      found.setdefault(module, {})[name] = tensor
+    elif (place := opened_lib.place(key.removeprefix(_PREFIX), known)) is not None:
+      values.opened.setdefault(place[0].ours, []).append((place[1], place[0].from_hf(tensor)))
+    elif key.startswith(_ROOT) and key.removeprefix(_ROOT) in getattr(kind, "peft_roots", ()):
+      roots[key.removeprefix(_ROOT)] = tensor
+    elif name not in ("base_layer.weight", *getattr(kind, "peft_ignored", ())):  # a copy of the base's own table
+      raise errors.InputError(f"{path}: {key} is no {kind.__name__} tensor of a module of this model")
+  parts = [codec.Part(back[m], m, specs[back[m]], tensors=t) for m, t in found.items()]
+  return parts, rows, roots
+
+
+def _split(key: str, modules) -> tuple[str, str]:
+  """The module that a tensor's key begins with, and the rest; ("", key) when there is none."""
+  names = key.split(".")
+  for i in range(len(names) - 1, 0, -1):
+    if (module := ".".join(names[:i])) in modules:
+      return module, ".".join(names[i:])
+  return "", key
+
+
+def _tokens(folder, config, values, rows) -> tokens_lib.Tokens:
+  """The method of a folder's token rows, and their values sorted by id, as the method wants them."""
+  given = config.get("trainable_token_indices") or config.get("token_indices") or []
+  each = list(given.values()) if isinstance(given, dict) else [given]
+  if not each or any(one != each[0] for one in each):
+    raise errors.InputError(f"{folder}: trainable_token_indices differ by module; supported are the same for all")
+  order = np.argsort(each[0])
+  values.leaves["Tokens"] = {name: {"rows": tensor[order]} for name, tensor in rows.items()}
+  return tokens_lib.Tokens(ids=tuple(sorted(each[0])), sites="|".join(map(re.escape, sorted(rows))))
+
+
+def fill(attached: attach.Attached, values: Values) -> dict[str, np.ndarray]:
+  """The arrays of an attached adapter, by path, filled from a PEFT folder. Raises InputError on shapes, KeyError naming
+  the place where this model has no such adapter."""
+  arrays: dict[str, np.ndarray] = {}
+  places, named = _expansion(attached.module), {type(m).__name__: m.name for m in attached.methods}
+  axes = {path: meta["axes"] for path, meta in skeleton.metadata(attached.module).items()}
+  if missing := [kind for kind in (*values.leaves, *values.whole) if kind not in named]:
+    raise errors.InputError(f"the folder holds {missing[0]}, and this model has {', '.join(named) or 'no method'}")
+  for kind, by_site in values.leaves.items():
+    for name, leaves in by_site.items():
+      site, at = places[name]
+      stem = f"{site}/adapters/{named[kind]}"
+      stem += "/inner" if f"{stem}/active" in attached.params else ""
+      for leaf, value in leaves.items():
+        _put(arrays, attached.params, axes, f"{stem}/{leaf}", at, value, name)
+  for kind, bank in values.banks.items():
+    arrays |= {f"bank/{named[kind]}_{n}": value for n, value in bank.items()}
+  for kind, whole in values.whole.items():
+    arrays |= {path.format(name=named[kind]): value for path, value in whole.items()}
+  for path, given in values.opened.items():
+    arrays[path] = np.array(attached.params[path], np.float32)
+    for at, value in given:
+      arrays[path][at] = value
+  for path, value in arrays.items():
+    if path in attached.params and attached.params[path].shape != value.shape:
+      raise errors.InputError(f"{path} is {value.shape} in the folder, {attached.params[path].shape} in this model")
+  return arrays
+
+
+def _put(arrays, params, axes, path, at, value, name):
+  """One layer's array into its stack; ranks that are higher in the stack are filled up with zeros."""
+  if path not in arrays:
+    arrays[path] = np.zeros_like(_plain(params[path]))
+  slot, shape = arrays[path][at].shape, np.shape(value)
+  free = [axis == "rank" for axis in axes[path][len(axes[path]) - len(slot) :]]
+  fits = len(slot) == len(shape) and all(n == m or n < m and f for n, m, f in zip(shape, slot, free, strict=True))
+  if not fits:
+    raise errors.InputError(f"{name}: {path.rsplit('/', 1)[-1]} is {shape} in the folder, {slot} in this model")
+  arrays[path][(*at, *map(slice, shape))] = value
+
+
+def _modules(model, layout) -> dict[str, str]:
+  """The expanded site of every HF module of a model."""
+  found = {}
+  for path in skeleton.sites(model):
+    module = layout(path)
+    if module:
+      indices = np.ndindex(*skeleton.lead(path, model.cfg.stacks))
+      names = skeleton.expanded(path, model.cfg.stacks)
+      found |= {module.format(*at): name for at, name in zip(indices, names, strict=True)}
+  return found
+
+
+def _specs(model) -> dict[str, Any]:
+  """What a method is told of every single site, by its expanded name."""
+  stacks = model.cfg.stacks
+  pairs = ((skeleton.expanded(path, stacks), path, node) for path, node in skeleton.sites(model).items())
+  return {name: node.spec(path, names) for names, path, node in pairs for name in names}
+
+
+def _expansion(model) -> dict[str, tuple[str, tuple[int, ...]]]:
+  """Expanded site name to (site, index into its stacked axes)."""
+  stacks, found = model.cfg.stacks, {}
+  for path in skeleton.sites(model):
+    indices = np.ndindex(*skeleton.lead(path, stacks))
+    found |= {name: (path, at) for name, at in zip(skeleton.expanded(path, stacks), indices, strict=True)}
+  return found
+
+
+def _targets(chosen: list[str], modules: Iterable[str]) -> list[str]:
+  """Short names where they name no other module; full module names (which peft matches exactly) otherwise."""
+  last = lambda module: module.rsplit(".", 1)[-1]
+  short = {last(m) for m in chosen}
+  return sorted(short) if {m for m in modules if last(m) in short} == set(chosen) else sorted(chosen)

@@ -1,0 +1,1 @@
+"""Parameter-efficient methods, one file each."""

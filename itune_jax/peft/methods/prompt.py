@@ -1,0 +1,84 @@
+"""Prompt tuning (Lester et al. 2021) and P-tuning (Liu et al. 2021): learned embeddings in front of the input.
+
+They run through the model once a batch, see nothing but themselves, and every segment of every row sees them: exactly
+what prepending them to each example gives, without its cost.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from itune_jax.core import check
+from itune_jax.core import numerics
+from itune_jax.nn import site
+from itune_jax.peft.folders import codec
+from itune_jax.peft.methods import prefix
+
+
+class LeadAdapter(site.Adapter):
+  """Embeddings [P, D], or what an encoder makes of them (P-tuning): three layers with ReLU between, as peft has it."""
+
+  def __init__(self, spec: site.SiteSpec, key, count: int, hidden: int, scale: float):
+    (D,), keys = spec.out_shape, jax.random.split(key, 4)
+    self.vectors = site.AdapterParam(jax.random.normal(keys[0], (count, D)) * scale, axes=(None, *spec.out_axes))
+    sizes = [(D, hidden), (hidden, hidden), (hidden, D)] if hidden else []
+    for i, (fan_in, fan_out) in enumerate(sizes):
+      w = jax.random.normal(keys[i + 1], (fan_in, fan_out)) * fan_in**-0.5
+      setattr(self, f"w{i}", site.AdapterParam(w, axes=(None, None)))
+      setattr(self, f"b{i}", site.AdapterParam(jnp.zeros((fan_out,)), axes=(None,)))
+    self.layers = len(sizes)
+
+  def post(self, x, y, w, ctx):
+    return self.encoded()
+
+  def encoded(self):
+    """[P, D]."""
+    x = self.vectors[...]
+    for i in range(self.layers):
+      x = x @ getattr(self, f"w{i}")[...]
+      x = x + numerics.align(getattr(self, f"b{i}")[...], x)
+      x = jax.nn.relu(x) if i < self.layers - 1 else x
+    return x
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prompt:
+  """The method: `count` learned tokens. hidden: width of P-tuning's encoder, 0 for none. scale: of the random start;
+  the model is another at first."""
+
+  count: int = 20
+  hidden: int = 0
+  scale: float = 0.02
+  name: str = "prompt"
+  sites: str = r"positions|lead"
+  kinds = ("tap",)
+  peft_type = "PROMPT_TUNING"
+
+  def __post_init__(self):
+    check.check_types(self)
+    check.require(
+      self.count > 0 and self.hidden >= 0, f"Prompt(count={self.count}, hidden={self.hidden}): count > 0, hidden >= 0"
+    )
+
+  def make(self, spec: site.SiteSpec, key, w=None) -> site.Adapter:
+    """The learned tokens, or the shift of the positions behind them."""
+    if spec.name == "positions":
+      return prefix.Shift(self.count)
+    if spec.name.endswith("/mix"):  # a site of runs from before attention saw these tokens by itself
+      return site.Adapter()
+    return LeadAdapter(spec, key, self.count, self.hidden, self.scale)
+
+  def peft_whole(self, adapters: Mapping[str, Any], bank, cfg) -> tuple[codec.Arrays, dict[str, Any]]:
+    """[P, D]; those that an encoder makes, as it makes them."""
+    rows = np.asarray(adapters["lead"].encoded(), np.float32)
+    return {"prompt_embeddings": rows}, prefix.prompt_config(self.count, cfg) | {"prompt_tuning_init": "RANDOM"}
+
+  @classmethod
+  def from_peft_whole(cls, config, tensors: codec.Arrays, cfg) -> tuple[Self, dict[str, np.ndarray]]:
+    """The method of a folder, and its arrays by path."""
+    rows = prefix.whole(tensors, (config["num_virtual_tokens"], cfg.width))
+    return cls(count=len(rows)), {"lead/adapters/{name}/vectors": rows}

@@ -1,0 +1,221 @@
+"""`itune export`: a Hugging Face model folder (adapter merged in) or a PEFT adapter folder, with a manifest.
+
+An export is loaded again and its logits compared with the model that was exported; the figure stands in
+export_manifest.json beside the chat template and the base's identity.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import shutil
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich import progress as rich_progress
+import rich.console
+
+from itune_jax.core import batch as batch_lib
+from itune_jax.core import errors
+from itune_jax.core import files
+from itune_jax.core import log
+from itune_jax.core import rng
+from itune_jax.data.render import chat
+from itune_jax.data.render import images as images_lib
+from itune_jax.models.hf import layout
+from itune_jax.models import load as load_lib
+from itune_jax.models import view
+from itune_jax.peft import attach
+from itune_jax.peft.folders import exchange
+from itune_jax.peft.methods import tokens as tokens_lib
+from itune_jax.run import gin_setup
+from itune_jax.run import runtime
+from itune_jax.run import specs
+
+# Relative to the range of the logits, in float32. bfloat16 weights are compared and recorded, not judged.
+PARITY = 1e-3
+_PROBE = "Parity is measured, not assumed: 1, 2, 3; ein zwei drei."
+
+
+def export(
+  *,
+  model: specs.Model,
+  rendering: chat.Rendering,
+  adapter: str = "",
+  format: str = "hf",
+  dtype: str = "float32",
+  out: str = "",
+  dequantise: bool = False,
+) -> dict[str, Any]:
+  """Writes the folder; returns its manifest. Raises RunError when the logits of the export differ.
+
+  An adapter that was trained on a quantised base is merged into the full one only if `dequantise` says so: the
+  result is not quite the model that was trained.
+  """
+  model = runtime.model_behind(model, adapter)
+  if model.quant is not None and format == "hf":
+    if not dequantise:
+      raise errors.InputError("the base was quantised in training: give --dequantise to merge into the full weights")
+    model = dataclasses.replace(model, quant=None)
+  session = runtime.open_session(model, adapter=adapter)
+  return write(session, rendering, format=format, dtype=dtype, out=out)
+
+
+def write(session: runtime.Session, rendering: chat.Rendering, *, format: str, dtype: str, out: str) -> dict[str, Any]:
+  """Exports a loaded model."""
+  session.require_one("an export")
+  if os.path.exists(out) and not os.path.exists(os.path.join(out, "export_manifest.json")) and os.listdir(out):
+    raise errors.InputError(f"--out={out} exists and is no earlier export; give a new folder")
+  if format == "peft":
+    parity, extra = _write_peft(session, out)
+  else:
+    parity, extra = _write_hf(session, dtype, out)
+  if not parity <= (PARITY if dtype == "float32" else math.inf):
+    raise errors.RunError(
+      f"{out}: the logits of the export differ from the model's by {parity:.2e} of their range (limit {PARITY:.0e})"
+    )
+  manifest = {
+    "format": format,
+    "dtype": dtype,
+    "logit_parity": parity,
+    "probe": _PROBE,
+    "base": session.base.uri,
+    "base_digest": session.base.digest,
+    "chat_template": session.tokenizer.chat_template,
+    "template_date": rendering.date,
+    **extra,
+  }
+  files.write_json(os.path.join(out, "export_manifest.json"), manifest)
+  return manifest
+
+
+def amend(out: str, manifest: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+  """The manifest of a folder with more facts, on disk too."""
+  files.write_json(os.path.join(out, "export_manifest.json"), manifest | facts)
+  return manifest | facts
+
+
+def _write_peft(session, out):
+  base = session.base.uri
+  extra: dict[str, Any] = {}
+  params = _with_rows(session)
+  if base.endswith(".gguf") or not os.path.isdir(base) or params is not session.base.params:
+    # peft cannot load a GGUF file, nor find rows that the base lacks: a float32 folder goes along and is pointed at.
+    base = os.path.join(os.path.abspath(out), "base")
+    extra["base_model"] = base
+  exchange.save(out, session.attached, layout.Layout.of(session.base.cfg), base=base)
+  if "base_model" in extra:
+    save_model(session, params, "float32", base)
+  session.tokenizer.save_pretrained(out)
+  return _compare(session, adapter_logits(session, out)), extra
+
+
+def _with_rows(session) -> dict[str, Any]:
+  """The base's parameters, with rows for new tokens behind its vocabulary (which the adapter replaces)."""
+  params = session.base.params
+  added = [i for m in session.attached.methods if isinstance(m, tokens_lib.Tokens) for i in m.ids]
+  behind = max([session.base.cfg.vocab - 1, *added]) + 1 - session.base.cfg.vocab
+  if not behind:
+    return params
+  mean = lambda x, axis: jnp.repeat(jnp.mean(x.astype(jnp.float32), axis, keepdims=True).astype(x.dtype), behind, axis)
+  grown = {name: axis for name, axis in (("embed/table", 0), ("head/kernel", 1)) if name in params}
+  return {**params, **{n: jnp.concatenate([params[n], mean(params[n], axis)], axis) for n, axis in grown.items()}}
+
+
+def _write_hf(session, dtype, out):
+  merged = attach.merge(session.attached)
+  save_model(session, merged, dtype, out)
+  again = load_lib.load(out, mesh=session.mesh, rules=session.rules)
+  binder = view.Binder.of(again.module, session.mesh, session.rules, "float32")
+  return _compare(session, logits(binder, again.params, _probe(session.tokenizer))), {
+    "merged": [type(m).__name__ for m in session.attached.methods]
+  }
+
+
+def save_model(session: runtime.Session, params, dtype: str, out: str) -> None:
+  """Writes base parameters, config and tokenizer as a Hugging Face folder, with a progress bar."""
+  tokenizer = session.tokenizer
+  tokens = {
+    "bos_token_id": tokenizer.bos_token_id,
+    "eos_token_id": tokenizer.eos_token_id,
+    "pad_token_id": tokenizer.pad_token_id,
+  }
+  with rich_progress.Progress(console=rich.console.Console(stderr=True)) as bar:
+    task = bar.add_task("export", total=len(params))
+    load_lib.save_hf(
+      out,
+      _grown(session.base.module, params),
+      params,
+      dtype=dtype,
+      tokens=tokens,
+      config_json=session.base.config_json,
+      progress=lambda name: bar.advance(task),
+    )
+  tokenizer.save_pretrained(out)
+  for name in images_lib.CONFIG_FILES:
+    if os.path.exists(file := os.path.join(session.base.uri, name)):
+      shutil.copyfile(file, os.path.join(out, name))
+
+
+def _grown(module, params):
+  """The skeleton with the vocabulary of its (merged) table: new tokens make it longer."""
+  vocab = params["embed/table"].shape[0]
+  return module if vocab == module.cfg.vocab else load_lib.skeleton(dataclasses.replace(module.cfg, vocab=vocab))
+
+
+def adapter_logits(session: runtime.Session, folder: str) -> np.ndarray:
+  """Logits of the probe with the adapter of a PEFT folder on the base that is loaded."""
+  methods, values = exchange.load(folder, session.base.module, layout.Layout.of(session.base.cfg))
+  attached = attach.attach(
+    session.base.module, session.base.params, methods, rng.root(0), mesh=session.mesh, rules=session.rules
+  )
+  arrays = exchange.fill(attached, values)
+  params = {**attached.params, **{n: jax.device_put(a, attached.params[n].sharding) for n, a in arrays.items()}}
+  return logits(
+    view.Binder.of(attached.module, session.mesh, session.rules, "float32"), params, _probe(session.tokenizer)
+  )
+
+
+def logits(binder: view.Binder, params, tokens_BT, prefix: int | None = None) -> np.ndarray:
+  """Logits [B, T, V] of whole rows, float32.
+
+  prefix: how many tokens of each row an encoder reads, or a prefix-LM sees both ways (half of them unless given);
+  causal decoders do not look.
+  """
+  tokens_BT = np.asarray(tokens_BT, np.int32)
+  T = tokens_BT.shape[1]
+  positions_BT = np.broadcast_to(np.arange(T, dtype=np.int32), tokens_BT.shape)
+  prefix_BT = (positions_BT < ((T + 1) // 2 if prefix is None else prefix)).astype(np.int32)
+  batch = batch_lib.Batch(tokens_BT, None, None, np.ones_like(tokens_BT), positions_BT, prefix_BT)
+
+  @jax.jit
+  def run(params, batch):
+    bound = binder(params)
+    ctx = bound.context(batch)
+    return bound.project(bound.hidden(batch.tokens_BT, ctx)[0], ctx)
+
+  return np.asarray(run(params, batch), np.float32)
+
+
+def _probe(tokenizer):
+  return [tokenizer(_PROBE, add_special_tokens=False)["input_ids"]]
+
+
+def _compare(session, found) -> float:
+  ours = logits(session.binder, session.attached.params, _probe(session.tokenizer))
+  if not (np.isfinite(ours).all() and np.isfinite(found).all()):
+    return math.nan
+  return float(np.abs(ours - found).max() / max(ours.max() - ours.min(), 1e-30))
+
+
+def main(args) -> None:
+  """Runs `itune export`; the last line of stdout is one JSON object."""
+  runtime.configure_jax()
+  gin_setup.parse("export", args.gin_file, args.overrides)
+  manifest = gin_setup.call(
+    export, adapter=args.adapter, format=args.format, dtype=args.dtype, out=args.out, dequantise=args.dequantise
+  )
+  log.info(f"wrote {args.out}; logits equal to {manifest['logit_parity']:.1e} of their range")
+  print(json.dumps({"out": args.out, "format": args.format, "logit_parity": manifest["logit_parity"]}))

@@ -1,0 +1,112 @@
+"""`itune inspect`: what the model will really see, tokens coloured by loss weight."""
+
+import html
+import itertools
+import json
+
+from itune_jax.core import errors
+from itune_jax.core import files
+from itune_jax.core import log
+from itune_jax.data.render import chat
+from itune_jax.data import example as example_lib
+from itune_jax.data import feed as feed_lib
+from itune_jax.data import mixture as mixture_lib
+from itune_jax.run import gin_setup
+from itune_jax.run import runtime
+from itune_jax.run import specs
+
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
+<style>body{{font:15px/1.6 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}}
+pre{{white-space:pre-wrap;background:#f6f6f6;padding:1rem;border-radius:6px}}
+.t{{background:#bfe8c5;border-radius:2px}} .h{{background:#8fd19a}} .m{{color:#888}}</style>
+<h1>{title}</h1><p>Green tokens are trained (darker: weight above 1); grey ones are only read.</p>{body}</html>"""
+
+
+def inspect(
+  *,
+  model: specs.Model,
+  mixture: mixture_lib.Mixture,
+  rendering: chat.Rendering,
+  packing: feed_lib.Packing,
+  seed: int,
+  what: str = "data",
+  step: int = 0,
+  examples: int = 3,
+) -> tuple[list[tuple[str, list[tuple[str, float]]]], dict]:
+  """Titled lists of (token text, weight), and counts; "batch" shows the packed rows of a step before it is trained."""
+  renderer = runtime.open_renderer(model, rendering)
+  piece = lambda ids, weights: list(_pieces(renderer, ids, weights))
+  if what == "batch":
+    return _batch(renderer, mixture, packing, seed, step, piece)
+  shown = []
+  for source in mixture.sources:
+    for row in itertools.islice(source.rows(), examples):
+      where = f"{source.name}: {row.file}:{row.line}"
+      try:
+        if row.example is None:
+          raise example_lib.BadRow(row.problem)
+        shown += [(where, piece(r.ids, r.weights)) for r in renderer.render(row.example)]
+      except example_lib.BadRow as e:
+        shown.append((f"{where}: dropped: {e}", []))
+  return shown, {"examples": len(shown)}
+
+
+def _pieces(renderer, ids, weights):
+  """(text, weight) of every token; the places of an image are one piece."""
+  image = renderer.images
+  runs = itertools.groupby(zip(ids, weights, strict=True), lambda pair: image is not None and pair[0] == image.token)
+  for is_image, run in runs:
+    tokens = [(renderer.tokenizer.decode([int(i)]), float(w)) for i, w in run]
+    if is_image:
+      yield f"{tokens[0][0]}×{len(tokens)}", 0.0
+    else:
+      yield from tokens
+
+
+def _batch(renderer, mixture, packing, seed, step, piece):
+  if step < 0:
+    raise errors.InputError(f"--step={step}: steps count from 0")
+  feed, _ = runtime.open_feed(mixture, renderer, packing, seed)
+  batch, members = feed.batch(step), feed.members(step)
+  shown = []
+  for b, row in enumerate(members):
+    for segment, (source, index) in enumerate(row, 1):
+      here = batch.segments_BT[b] == segment
+      # The weight stands on the position that predicts; show it on the token it predicts.
+      ids = [*batch.tokens_BT[b, here], batch.targets_BT[b, here][-1]]
+      shown.append((f"row {b}, segment {segment}: {source}[{index}]", piece(ids, [0.0, *batch.weights_BT[b, here]])))
+  used = float((batch.segments_BT != 0).mean())
+  return shown, {
+    "step": step,
+    "rows": len(members),
+    "segments": len(shown),
+    "trained_tokens": int((batch.weights_BT != 0).sum()),
+    "padding_share": 1 - used,
+  }
+
+
+def main(args) -> None:
+  """Runs the command; the last line of stdout is one JSON object."""
+  gin_setup.parse("inspect", args.gin_file, args.overrides)
+  shown, counts = gin_setup.call(inspect, what=args.what, step=args.step, examples=args.examples)
+  if args.html:
+    files.write_text(args.html, page(f"itune inspect {args.what}", shown))
+    log.info(f"wrote {args.html}")
+  else:
+    for title, tokens in shown:
+      print(f"\n\033[1m{title}\033[0m\n{''.join(_colour(text, weight) for text, weight in tokens)}")
+  print(json.dumps(counts))
+
+
+def page(title: str, shown) -> str:
+  """One static HTML page."""
+  kind = lambda weight: "m" if not weight else "t h" if weight > 1 else "t"
+  mark = lambda text, weight: f'<span class="{kind(weight)}" title="weight {weight:g}">{html.escape(text)}</span>'
+  body = "".join(
+    f"<h2>{html.escape(where)}</h2><pre>{''.join(mark(t, w) for t, w in tokens)}</pre>" for where, tokens in shown
+  )
+  return _PAGE.format(title=html.escape(title), body=body)
+
+
+def _colour(text: str, weight: float) -> str:
+  return f"\033[2m{text}\033[0m" if not weight else f"\033[30;42m{text}\033[0m"

@@ -1,0 +1,95 @@
+"""`itune merge`: adapters folded into their base in float32, or several into one adapter.
+
+Several are combined by what they do to the weights (`peft.arithmetic`); as a LoRA, of a stated rank and with what is
+lost, or as a whole model.
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+from itune_jax.core import check
+from itune_jax.core import errors
+from itune_jax.core import log
+from itune_jax.data.render import chat
+from itune_jax.peft.combine import arithmetic
+from itune_jax.peft import attach
+from itune_jax.peft.combine import factors
+from itune_jax.run.commands import export
+from itune_jax.run import gin_setup
+from itune_jax.run import runtime
+from itune_jax.run import specs
+
+
+def merge(
+  *,
+  model: specs.Model,
+  rendering: chat.Rendering,
+  adapters: tuple[str, ...] = (),
+  combine: arithmetic.Combine | factors.Combine = arithmetic.Combine(),
+  format: str = "hf",
+  rank: int = 0,
+  dtype: str = "float32",
+  out: str = "",
+  dequantise: bool = False,
+) -> dict[str, Any]:
+  """Writes a folder; returns its manifest, with `residual` where a LoRA was made.
+
+  Raises InputError when adapters belong to different bases, or are not linear in their input.
+  """
+  if len(adapters) == 1 and format == "hf" and combine == arithmetic.Combine():
+    given: dict[str, Any] = dict(adapter=adapters[0], format="hf", dtype=dtype, out=out, dequantise=dequantise)
+    return export.export(model=model, rendering=rendering, **given)
+  by_factors = isinstance(combine, factors.Combine)
+  check.require(format == "hf" or rank > 0 or by_factors, "a LoRA of which rank? give --rank")
+  model = runtime.model_behind(model, adapters[0])
+  check.require(model.quant is None or dequantise, "the base was quantised in training: give --dequantise")
+  model = dataclasses.replace(model, quant=None)
+  updates, digests, session = [], set(), None
+  for adapter in adapters:
+    session = runtime.open_session(model, adapter=adapter)
+    with log.timed(f"what {adapter} does to the weights"):
+      updates.append(session.attached if by_factors else arithmetic.update_of(session.attached, session.base.params))
+    digests.add(session.base.digest)
+  if session is None or len(digests) > 1:
+    raise errors.InputError(f"adapters of {len(digests)} different bases cannot be combined: {', '.join(adapters)}")
+  update = combine(updates)
+  facts = {"adapters": list(adapters), "combine": dataclasses.asdict(combine), "factors": by_factors}
+  if isinstance(update, attach.Attached):
+    kind = "hf" if format == "hf" else "peft"
+    return export.amend(
+      out, export.write(session.with_attached(update), rendering, format=kind, dtype=dtype, out=out), facts
+    )
+  base = session.base
+  if format == "hf":
+    params = {**base.params, **{n: base.params[n] + value for n, value in update.items()}}
+    merged = attach.Attached(base.module, params, frozenset(), ())
+    manifest = export.write(session.with_attached(merged), rendering, format="hf", dtype=dtype, out=out)
+    return export.amend(out, manifest, facts)
+  lora, residual = arithmetic.factorise(base.module, base.params, update, rank, mesh=session.mesh, rules=session.rules)
+  log.info(f"LoRA of rank {rank}: {residual:.2%} of the update's length is lost")
+  manifest = export.write(session.with_attached(lora), rendering, format="peft", dtype=dtype, out=out)
+  return export.amend(out, manifest, {**facts, "residual": residual, "rank": rank})
+
+
+def main(args) -> None:
+  """Runs the command. The last line of stdout is one JSON object."""
+  runtime.configure_jax()
+  gin_setup.parse("merge", args.gin_file, args.overrides)
+  given: dict[str, Any] = {"how": args.how, "density": args.density, "scale": args.scale, "seed": args.seed}
+  if args.factors:
+    combine: Any = factors.Combine(weights=tuple(args.weight), how=args.how, density=args.density)
+  else:
+    combine = arithmetic.Combine(weights=tuple(args.weight), **given)
+  manifest = gin_setup.call(
+    merge,
+    adapters=tuple(args.adapter),
+    combine=combine,
+    format=args.format,
+    rank=args.rank,
+    dtype=args.dtype,
+    out=args.out,
+    dequantise=args.dequantise,
+  )
+  keys = ("merged", "logit_parity", "residual", "rank")
+  print(json.dumps({"out": args.out, **{key: manifest[key] for key in keys if key in manifest}}))

@@ -1,0 +1,1 @@
+"""What a run takes on machines that are not there."""

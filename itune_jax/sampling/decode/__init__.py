@@ -1,0 +1,1 @@
+"""Continuing prompts token by token."""
