@@ -42,8 +42,6 @@ MAY = {
   "synth": {"core", "parallel", "sampling", "data", "grading"},
   "select": {"core", "parallel", "sampling", "data", "grading"},
 }
-# Two modules of one name are one subject: a method and its folder, a command and what it runs, a benchmark and its grader.
-SAME_SUBJECT = {"__init__"}
 NNX = {"Module", "Param", "Rngs", "data", "List", "Dict", "split", "merge", "state", "iter_modules", "eval_shape"}
 TREES = {path: ast.parse(path.read_text()) for path in FILES}
 

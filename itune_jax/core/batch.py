@@ -12,6 +12,15 @@ import jax.numpy as jnp
 from itune_jax.core import axes as axes_lib
 
 
+@dataclasses.dataclass(frozen=True)
+class Column:
+  """A named, typed value of every token beside its weight: of `shape` at each position, 0 where a row has none."""
+
+  name: str
+  dtype: str = "float32"
+  shape: tuple[int, ...] = ()
+
+
 @functools.partial(
   jax.tree_util.register_dataclass,
   data_fields=(
@@ -23,6 +32,8 @@ from itune_jax.core import axes as axes_lib
     "prefix_BT",
     "images",
     "adapters_BT",
+    "groups_BT",
+    "columns",
   ),
   meta_fields=(),
 )
@@ -34,7 +45,12 @@ class Batch:
   loss (0 for prompts, padding, and the last token of a segment). `prefix_BT` is 1 up to the first trained token of a
   segment: what an encoder reads, and what a prefix-LM sees both ways; causal decoders do not look. `images`
   [B, I, H, W, 3] are the pixels of each row's images in the order of their places, zeros behind them; None without.
-  `adapters_BT` is the number of the adapter of each position, where several ride on one base (`peft.mixed`).
+  `adapters_BT` is the number of the adapter of each position, where several ride on one base (`peft.combine.mixed`).
+
+  `groups_BT` tells which segments belong together (a pair, several completions of a prompt), None where none do. It is
+  -g on the segments of group g, and g on a segment that holds their common prompt once: each of the group's segments
+  sees all of it, and continues its positions. It is 0 outside of groups. `columns` holds further values by name, each
+  [B, T] or [B, T, ...], laid out as `weights_BT`: at t stands what belongs to the token that t predicts.
   """
 
   tokens_BT: Any
@@ -45,6 +61,17 @@ class Batch:
   prefix_BT: Any = None
   images: Any = None
   adapters_BT: Any = None
+  groups_BT: Any = None
+  columns: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def axes_of(batch: Batch) -> Batch:
+  """The logical axes of every array of a batch."""
+  axes = lambda name, x: ("batch",) if name == "images" else ("batch", "length")
+  fill = lambda name, x: (*axes(name, x), *(None,) * (len(x.shape) - len(axes(name, x))))
+  given = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
+  found = {name: None if x is None else fill(name, x) for name, x in given.items() if name != "columns"}
+  return Batch(**found, columns={name: fill(name, x) for name, x in batch.columns.items()})
 
 
 @functools.partial(
@@ -60,6 +87,7 @@ class Batch:
     "images",
     "adapters_BT",
     "layer",
+    "groups_BT",
     "lead",
     "branches_GT",
     "aux",
@@ -72,8 +100,8 @@ class Ctx:
 
   `key` is None outside training: dropout and noise are off then. `noise_BT` scales uniform noise on the
   embeddings (NEFTune). `bank` holds arrays that adapters of all layers share. `cache_rows_BT` is set by a
-  packed prefill: the row of the cache that each position belongs to. `images` and `adapters_BT` are those of the
-  batch. `layer` is the number of the layer inside a stack. `lead` are keys [L, K, H, P] and values [L, K, P, H] of
+  packed prefill: the row of the cache that each position belongs to. `images`, `adapters_BT` and `groups_BT` are
+  those of the batch. `layer` is the number of the layer inside a stack. `lead` are keys [L, K, H, P] and values [L, K, P, H] of
   learned tokens in front that every segment sees. `branches_GT` is set where segments continue rows of a cache side
   by side and leave it as it is: of every row G of the cache, the places in the flattened batch of what continues it
   (behind the last place where there is no more). With `goes_on` each row of the batch continues its row of the cache.
@@ -90,6 +118,7 @@ class Ctx:
   cache_rows_BT: Any = None
   images: Any = None
   adapters_BT: Any = None
+  groups_BT: Any = None
   layer: Any = None
   lead: Any = None
   branches_GT: Any = None

@@ -1,7 +1,9 @@
 """Packing examples into rows: best-fit decreasing, by length only, so that it can be redone from lengths alone."""
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+import dataclasses
+import types
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,11 +12,48 @@ from itune_jax.core import batch as batch_lib
 
 
 class Item(NamedTuple):
-  """One example: ids [n+1], the weight of each [n+1], and pixels [I, H, W, 3] of its images, if it has any."""
+  """One example: ids [n+1], the weight of each [n+1], pixels [I, H, W, 3] of its images if it has any, and further
+  columns by name: a value for each id ([n+1, ...]), or one for all of them."""
 
   ids: np.ndarray
   weights: np.ndarray
   images: Any = None
+  columns: Mapping[str, Any] = types.MappingProxyType({})
+
+
+class Group(NamedTuple):
+  """Examples that stay in one row, all beginning with the same `shared` ids (0 for none), which stand there once."""
+
+  items: tuple[Item, ...]
+  shared: int = 0
+
+  @property
+  def trunk(self) -> int:
+    """Positions that stand once. The last shared id is none of them: each branch predicts a first token of its own."""
+    return max(self.shared - 1, 0) if len(self.items) > 1 else 0
+
+  @property
+  def positions(self) -> int:
+    """Positions of a row that the group takes."""
+    return self.trunk + sum(len(item.ids) - 1 - self.trunk for item in self.items)
+
+  def repeated(self) -> "Group":
+    """The same with the common beginning in front of each: what `shared` must equal, and spares."""
+    return Group(self.items)
+
+
+def grouped(items: Sequence[Item]) -> Group:
+  """These examples as a group, sharing all that they begin with, so long as each predicts a token of its own."""
+  low, high = min(list(i.ids) for i in items), max(list(i.ids) for i in items)
+  most = min(_first_weight(item.weights) for item in items)
+  same = next((k for k, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+  return Group(tuple(items), min(same, most))
+
+
+def _first_weight(weights) -> int:
+  """Where the first id with weight stands."""
+  trained = np.flatnonzero(weights)
+  return int(trained[0]) if len(trained) else len(weights) - 1
 
 
 def best_fit_decreasing(lengths: Sequence[int], row_length: int) -> list[list[int]]:
@@ -54,25 +93,79 @@ def image_slots(counts: Sequence[int]) -> int:
   return 1 << (most - 1).bit_length() if most else 0
 
 
-def fill(rows: Sequence[Sequence[Any]], row_length: int, image_shape: Any = None) -> batch_lib.Batch:
-  """A batch from rows of `Item`s or tuples like them: n positions each, targets shifted inside the segment.
+class Segment(NamedTuple):
+  """A stretch of a row: where it begins, which of an item's positions it holds, and its group (see `Batch`)."""
 
-  image_shape: (I, H, W, 3) of the images of every row; what these rows need unless given.
+  begins: int
+  item: Item
+  first: int
+  last: int
+  group: int
+
+  @property
+  def here(self) -> slice:
+    """Its places in the row."""
+    return slice(self.begins, self.begins + self.last - self.first)
+
+
+def segments(row: Sequence[Item | Group]) -> list[Segment]:
+  """The segments of a row, in order; those of a group behind the prompt that they share."""
+  found: list[Segment] = []
+  at = groups = 0
+  for given in row:
+    group = given if isinstance(given, Group) else Group((Item(*given),))
+    groups += isinstance(given, Group)
+    number = groups if isinstance(given, Group) else 0
+    parts = [(group.items[0], 0, group.trunk, number)] if group.trunk else []
+    parts += [(item, group.trunk, len(item.ids) - 1, -number) for item in group.items]
+    for item, first, last, own in parts:
+      found.append(Segment(at, item, first, last, own))
+      at += last - first
+  return found
+
+
+def fill(
+  rows: Sequence[Sequence[Any]],
+  row_length: int,
+  image_shape: Any = None,
+  columns: Sequence[batch_lib.Column] = (),
+  grouped: bool = False,
+) -> batch_lib.Batch:
+  """A batch from rows of `Item`s (or tuples like them) and `Group`s; targets are shifted inside their segment.
+
+  Args:
+    image_shape: (I, H, W, 3) of the images of every row; what these rows need unless given. columns: those that the
+      batch gets, whatever its items have. grouped: whether it gets `groups_BT`, even if no row has a group.
   """
   shape = (len(rows), row_length)
-  tokens, targets, segments, positions, prefix = (np.zeros(shape, np.int32) for _ in range(5))
+  tokens, targets, numbers, positions, prefix, groups = (np.zeros(shape, np.int32) for _ in range(6))
   weights = np.zeros(shape, np.float32)
-  for b, row in enumerate(rows):
-    at = 0
-    for segment, (ids, w, *_) in enumerate(row, 1):
-      n = len(ids) - 1
-      span = slice(at, at + n)
-      tokens[b, span], targets[b, span], weights[b, span] = ids[:-1], ids[1:], w[1:]
-      segments[b, span], positions[b, span] = segment, np.arange(n)
-      trained = np.flatnonzero(w[1:])
-      prefix[b, at : at + (trained[0] + 1 if len(trained) else n)] = 1
-      at += n
-  return batch_lib.Batch(tokens, targets, weights, segments, positions, prefix, _images(rows, image_shape))
+  more = {c.name: np.zeros((*shape, *c.shape), c.dtype) for c in columns}
+  held = [segments(row) for row in rows]
+  for b, row in enumerate(held):
+    for number, segment in enumerate(row, 1):
+      own, here = slice(segment.first, segment.last), (b, segment.here)
+      behind = slice(segment.first + 1, segment.last + 1)
+      is_trunk = segment.group > 0
+      ids, w = segment.item.ids, segment.item.weights
+      tokens[here], targets[here] = ids[own], 0 if is_trunk else ids[behind]
+      weights[here] = 0 if is_trunk else w[behind]
+      numbers[here], positions[here], groups[here] = number, np.arange(segment.first, segment.last), segment.group
+      prefix[b, segment.begins : segment.begins + _prefix(segment)] = 1
+      for column in columns:
+        if not is_trunk and (value := segment.item.columns.get(column.name)) is not None:
+          more[column.name][here] = value[behind] if np.ndim(value) > len(column.shape) else value
+  by_row = [[item for given in row for item in (given.items if isinstance(given, Group) else (given,))] for row in rows]
+  packed = batch_lib.Batch(tokens, targets, weights, numbers, positions, prefix, _images(by_row, image_shape))
+  return dataclasses.replace(packed, groups_BT=groups if grouped or groups.any() else None, columns=more)
+
+
+def _prefix(segment: Segment) -> int:
+  """Positions of a segment up to the first that predicts a token with weight: all of them where there is none."""
+  if segment.group > 0:
+    return segment.last - segment.first
+  trained = np.flatnonzero(segment.item.weights[segment.first + 1 : segment.last + 1])
+  return int(trained[0]) + 1 if len(trained) else segment.last - segment.first
 
 
 def _images(rows, shape):

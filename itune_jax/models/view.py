@@ -28,7 +28,8 @@ class BoundModel:
     b = self.binder
     where = (batch.positions_BT, batch.segments_BT, batch.prefix_BT)
     static = dict(mesh=b.mesh, rules=b.rules, dtype=jnp.dtype(b.compute))
-    return batch_lib.Ctx(*where, key=key, images=batch.images, adapters_BT=batch.adapters_BT, **static, **more)
+    own = dict(images=batch.images, adapters_BT=batch.adapters_BT, groups_BT=batch.groups_BT)
+    return batch_lib.Ctx(*where, key=key, **own, **static, **more)
 
   def hidden(self, tokens_BT, ctx):
     """Final hidden states [B, T, D] and the sums of the layers."""

@@ -17,7 +17,7 @@ from itune_jax.core import errors
 from itune_jax.nn import stack
 
 AXIS = "stage"
-_BY_ROW = ("adapters_BT", "positions_BT", "segments_BT", "prefix_BT")
+_BY_ROW = ("adapters_BT", "groups_BT", "positions_BT", "segments_BT", "prefix_BT")
 
 
 def applies(ctx, cache, rows: int) -> bool:
