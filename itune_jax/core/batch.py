@@ -102,12 +102,11 @@ class Ctx:
   embeddings (NEFTune). `bank` holds arrays that adapters of all layers share. `cache_rows_BT` is set by a
   packed prefill: the row of the cache that each position belongs to. `images`, `adapters_BT` and `groups_BT` are
   those of the batch. `layer` is the number of the layer inside a stack. `lead` are keys [L, K, H, P] and values
-  [L, K, P, H] of
-  learned tokens in front that every segment sees. `branches_GT` is set where segments continue rows of a cache side
-  by side and leave it as it is: of every row G of the cache, the places in the flattened batch of what continues it
-  (behind the last place where there is no more). With `goes_on` each row of the batch continues its row of the cache.
-  `aux` is where adapters of a layer leave sums beside the layer's own, None where nobody asks for them. `mesh` and
-  `rules` are static.
+  [L, K, P, H] of learned tokens in front that every segment sees. `branches_GT` is set where segments continue rows
+  of a cache side by side and leave it as it is: of every row G of the cache, the places in the flattened batch of
+  what continues it (behind the last place where there is no more). With `goes_on` each row of the batch continues its
+  row of the cache. `aux` is where adapters of a layer leave sums beside the layer's own, None where nobody asks for
+  them. `mesh` and `rules` are static.
   """
 
   positions_BT: Any

@@ -1,9 +1,12 @@
 """The contracts by which rooms meet. Each is small; a new part is one file that keeps one of them."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+import abc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from typing import Any, NamedTuple
 
 from itune_jax.core import batch as batch_lib
+from itune_jax.core import vocabulary
 
 
 class Sums(NamedTuple):
@@ -25,51 +28,106 @@ class Leaf(NamedTuple):
   num_in: int
 
 
-class View(Protocol):
-  """The model as an objective sees it: bound to one set of parameters, inside a trace."""
+class View(abc.ABC):
+  """A model as an objective sees it: bound to one set of parameters, inside a trace."""
 
+  @abc.abstractmethod
   def context(self, batch: batch_lib.Batch, key: Any = None) -> batch_lib.Ctx:
     """The context of one call over `batch`."""
-    ...
 
+  @abc.abstractmethod
   def hidden(self, tokens_BT: Any, ctx: batch_lib.Ctx) -> tuple[Any, Any]:
     """Final hidden states [B, T, D] and the auxiliary sums of the layers."""
-    ...
 
+  @abc.abstractmethod
   def project(self, hidden: Any, ctx: Any = None) -> Any:
     """Logits [..., V] of hidden states [..., D]; ctx as for `hidden`."""
-    ...
+
+  def token_logprobs(
+    self, batch: batch_lib.Batch, ctx: batch_lib.Ctx, *, temperature: float = 1.0, chunk: int = 0
+  ) -> Any:
+    """log p of every target [B, T] in nats, 0 where the weight is 0. Differentiable, and chunked over positions."""
+    hidden_BTD, _ = self.hidden(batch.tokens_BT, ctx)
+    how = dict(chunk=chunk, shards=ctx.logit_shards)
+    project = lambda hidden: self.project(hidden, ctx)
+    where_BT = batch.weights_BT != 0
+    return vocabulary.token_logprobs(project, hidden_BTD, batch.targets_BT, where_BT, temperature=temperature, **how)
+
+  def over_vocabulary(
+    self,
+    fn: Callable,
+    batch: batch_lib.Batch,
+    ctx: batch_lib.Ctx,
+    *,
+    others: Sequence[tuple["View", batch_lib.Ctx]] = (),
+    columns: Any = (),
+    chunk: int = 0,
+  ) -> Any:
+    """A function of the logits of each trained position, chunk by chunk, with exact gradients (see `vocabulary`).
+
+    Args:
+      fn: (logits, columns) -> tree of values [B, t]; `logits` are this view's [B, t, V], then those of `others`.
+      others: further views of the same vocabulary (a teacher), each with its context. columns: arrays [B, T, ...].
+    """
+    views = ((self, ctx), *others)
+    models = [vocabulary.Projection(_projector(v, c), v.hidden(batch.tokens_BT, c)[0]) for v, c in views]
+    where_BT = batch.weights_BT != 0
+    return vocabulary.over_vocabulary(fn, models, where_BT, columns, chunk=chunk, shards=ctx.logit_shards)
 
 
-class Objective(Protocol):
-  """A loss: a frozen value, called inside the gradient."""
-
-  def __call__(self, view: View, batch: batch_lib.Batch, key: Any) -> Sums:
-    """Sums over the tokens of one micro-batch."""
-    ...
+def _projector(view: View, ctx: batch_lib.Ctx) -> Callable:
+  return lambda hidden: view.project(hidden, ctx)
 
 
-class Feed(Protocol):
-  """Batches by number. Batch k is a pure function of (manifest, seed, k)."""
+class Objective(abc.ABC):
+  """A loss: a frozen value, called inside the gradient. Only `views["policy"]` is differentiated."""
 
-  def batch(self, k: int) -> batch_lib.Batch:
-    """This process's rows of global batch k, as numpy arrays."""
-    ...
+  chunk: int = 0  # positions projected onto the vocabulary at a time, by each shard of the batch; 0 for the default
 
-  def iterate(self, start: int) -> Iterator[batch_lib.Batch]:
-    """Batches start, start + 1, ... read ahead by threads."""
-    ...
+  @property
+  def needs(self) -> tuple[str, ...]:
+    """Names of the views that it asks for beside the policy ("reference", "teacher")."""
+    return ()
+
+  @property
+  def columns(self) -> tuple[batch_lib.Column, ...]:
+    """What it reads of `batch.columns`."""
+    return ()
+
+  @abc.abstractmethod
+  def __call__(self, views: Mapping[str, View], batch: batch_lib.Batch, key: Any) -> Sums:
+    """Sums over one micro-batch."""
 
 
-class Evaluator(Protocol):
-  """Something measured on the live parameters, every so many steps."""
+class BatchSource(abc.ABC):
+  """Batches by number. Those of an offline source are a pure function of (manifest, seed, k, log of changes); those of
+  a live one hang on the parameters of step k too, and on nothing else."""
 
-  name: str
-  every: int
+  is_live = False  # whether `batch` asks the engine
 
-  def run(self, view: Any) -> "EvalResult":
-    """Measures; `view` exposes compiled functions on the training mesh."""
-    ...
+  @abc.abstractmethod
+  def batch(self, k: int, engine: Any = None) -> batch_lib.Batch:
+    """This process's rows of global batch k, as numpy arrays.
+
+    engine: generates and scores with the parameters of step k; an offline source does not look.
+    """
+
+  def iterate(self, start: int, engine: Callable[[], Any] = lambda: None) -> Iterator[batch_lib.Batch]:
+    """Batches start, start + 1, ... without end. An offline source may read ahead."""
+    return (self.batch(k, engine() if self.is_live else None) for k in itertools.count(start))
+
+  @property
+  def changes(self) -> int:
+    """How often what later batches hold was changed: after a change, `iterate` is called anew."""
+    return 0
+
+  def state(self) -> dict[str, Any]:
+    """What a checkpoint must hold beside the number of batches, as JSON."""
+    return {}
+
+  def restore(self, state: Mapping[str, Any]) -> None:
+    """Goes on from what a checkpoint holds."""
+    del state
 
 
 class EvalResult(NamedTuple):
@@ -79,17 +137,31 @@ class EvalResult(NamedTuple):
   rows: list[dict[str, Any]]
 
 
-class Hook(Protocol):
+class Evaluator(abc.ABC):
+  """Something measured on the live parameters, every so many steps."""
+
+  name: str
+  every: int
+
+  @property
+  def metrics(self) -> tuple[str, ...]:
+    """Names of the figures that `run` will give, known before it runs: what is kept or stopped by one is checked."""
+    return ()
+
+  @abc.abstractmethod
+  def run(self, view: Any) -> EvalResult:
+    """Measures; `view` exposes compiled functions on the training mesh."""
+
+
+class Hook:
   """Called with the metrics of every step (one step late), and once at the end."""
 
   def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
     """Takes the metrics of one finished step."""
-    ...
+    raise NotImplementedError
 
   def flush(self) -> None:
     """Writes what it holds back: a checkpoint that a run may resume from is about to be saved."""
-    ...
 
   def close(self) -> None:
     """Flushes what is open."""
-    ...

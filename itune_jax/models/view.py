@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from itune_jax.core import axes as axes_lib
 from itune_jax.core import batch as batch_lib
+from itune_jax.core import contracts
 from itune_jax.parallel import shard
 from itune_jax.nn import site
 from itune_jax.nn import stack
@@ -17,8 +18,8 @@ from itune_jax.nn import skeleton as skeleton_lib
 
 
 @dataclasses.dataclass(frozen=True)
-class BoundModel:
-  """Keeps the View contract, inside a trace. `module` is a decoder built from the parameters of this call."""
+class BoundModel(contracts.View):
+  """A model bound to arrays, inside a trace. `module` is a decoder built from the parameters of this call."""
 
   module: Any
   binder: "Binder"

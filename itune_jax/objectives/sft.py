@@ -1,5 +1,6 @@
 """Supervised fine-tuning: cross-entropy on the trained tokens, as a sum and its weight."""
 
+from collections.abc import Mapping
 import dataclasses
 from typing import Literal
 
@@ -9,12 +10,12 @@ import jax.numpy as jnp
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
 from itune_jax.core import contracts
-from itune_jax.core import numerics
+from itune_jax.core import vocabulary
 from itune_jax.core import rng
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Sft:
+class Sft(contracts.Objective):
   """Σ w·nll over trained tokens.
 
   normalise: "token" weighs every trained token alike; "example" every example alike, whatever its length.
@@ -38,16 +39,16 @@ class Sft:
     check.check_types(self)
     check.require(self.chunk >= 0, f"Sft.chunk = {self.chunk}; it is a number of positions, or 0 for the default")
 
-  def __call__(self, view: contracts.View, batch: batch_lib.Batch, key) -> contracts.Sums:
+  def __call__(self, views: Mapping[str, contracts.View], batch: batch_lib.Batch, key) -> contracts.Sums:
     """Sums over one micro-batch."""
-    weights_BT = self.weights(batch)
+    view, weights_BT = views["policy"], self.weights(batch)
     ctx = view.context(batch, rng.named(key, "sft"))
     if self.neftune_alpha:
       ctx = ctx.replace(noise_BT=_neftune(batch.segments_BT, self.neftune_alpha))
     if self.router_balance:
       ctx = ctx.replace(aux={})
     hidden_BTD, aux = view.hidden(batch.tokens_BT, ctx)
-    loss, nll_BT, hit_BT = numerics.chunked_losses(
+    loss, nll_BT, hit_BT = vocabulary.cross_entropy(
       lambda h: view.project(h, ctx),
       hidden_BTD,
       batch.targets_BT,

@@ -1,30 +1,65 @@
 """One optimizer step: micro-batches of sums, one division, one update, and a guard."""
 
 from collections.abc import Callable, Mapping
+import dataclasses
+import types
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import rng
 from itune_jax.parallel import shard
 from itune_jax.train import state as state_lib
 
 
-def gradients(bind: Callable, objective: contracts.Objective, trainable, frozen, batch, key):
+@dataclasses.dataclass(frozen=True)
+class FrozenView:
+  """A model that an objective asks for beside the policy: its binder, and its arrays' names among the frozen ones.
+
+  Those of the base alone (a reference with adapters off) are the policy's own arrays; another tree's stand beside them
+  under a name of their own (`frozen_tree`).
+  """
+
+  bind: Callable
+  names: tuple[tuple[str, str], ...]  # name in the model, name among the frozen arrays
+
+  def __call__(self, frozen: Mapping[str, Any]) -> contracts.View:
+    return self.bind({name: jax.lax.stop_gradient(frozen[key]) for name, key in self.names})
+
+
+def frozen_tree(view: str, bind: Any, params: Mapping[str, Any]) -> tuple[FrozenView, dict[str, Any]]:
+  """A view of other arrays than the policy's, and these arrays by the names that they get among the frozen ones."""
+  return FrozenView(bind, tuple((n, f"{view}:{n}") for n in params)), {f"{view}:{n}": x for n, x in params.items()}
+
+
+def gradients(
+  bind: Callable,
+  objective: contracts.Objective,
+  trainable,
+  frozen,
+  batch,
+  key,
+  others: Mapping[str, FrozenView] = types.MappingProxyType({}),
+):
   """Sums over a global batch cut into micro-batches, and the gradient of Σ loss.
 
   Args:
-    batch: leaves [M, B, T], M micro-batches run one after the other.
+    batch: leaves [M, B, T], M micro-batches run one after the other. frozen: all arrays that do not train, those of
+      `others` among them. others: what the objective `needs`, by name.
 
   Returns:
     (Sums, gradients): nothing is divided yet, so the cut does not matter.
   """
+  theirs = {key for other in others.values() for name, key in other.names if name != key}
+  base = {name: value for name, value in frozen.items() if name not in theirs}
 
   def loss(trainable, micro, key):
-    sums = objective(bind({**trainable, **frozen}), micro, key)
+    views = {"policy": bind({**trainable, **base}), **{name: other(frozen) for name, other in others.items()}}
+    sums = objective(views, micro, key)
     return sums.loss, sums
 
   def one(micro, index):
@@ -50,6 +85,7 @@ def make_step(
   rate: optax.Schedule,
   where: Mapping[str, Any],
   penalty: Callable[[Mapping[str, Any]], Any] | None = None,
+  others: Mapping[str, FrozenView] = types.MappingProxyType({}),
 ) -> Callable:
   """`step(state, frozen, batch) -> (state, metrics)`, compiled, the state donated.
 
@@ -58,8 +94,12 @@ def make_step(
   trainable parameters is added once a step, to the gradient and not to the loss that is reported.
   """
 
+  missing = sorted(set(objective.needs) - set(others))
+  check.require(not missing, f"{type(objective).__name__} needs {', '.join(missing)}: this run has no such view")
+
   def step(state: state_lib.State, frozen, batch):
-    sums, grads = gradients(bind, objective, state.trainable, frozen, batch, rng.named(state.key, "step", state.step))
+    key = rng.named(state.key, "step", state.step)
+    sums, grads = gradients(bind, objective, state.trainable, frozen, batch, key, others)
     weight = jnp.maximum(sums.weight, 1e-9)
     grads = jax.tree.map(lambda g: g / weight, grads)
     extra = {}

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding
 from itune_jax.core import contracts
 from itune_jax.core import axes as axes_lib
 from itune_jax.core import batch as batch_lib
-from itune_jax.core import numerics
+from itune_jax.core import vocabulary
 from itune_jax.core import rng
 from itune_jax.core import tree
 from itune_jax.parallel import shard
@@ -247,14 +247,14 @@ def gib_a_chip(shapes: Any) -> float:
 
 def chunk_of(model: Model) -> int:
   """Positions that the objective projects onto the vocabulary at a time, for each shard of the rows."""
-  return numerics.chunk_over(model.cfg.vocab, (1, model.shards("act_vocab")), model.run.objective.chunk)
+  return vocabulary.chunk_over(model.cfg.vocab, (1, model.shards("act_vocab")), model.run.objective.chunk)
 
 
 def _loss_turns(model: Model, shape: tuple[int, ...], chunk: int = 0) -> int:
   """Turns of the loop over chunks of the vocabulary matmul, when every position counts."""
   *_, rows, length = shape
   shards = model.shards("loss_batch"), model.shards("act_vocab")
-  return -(-length // numerics.span_of(rows, length, numerics.chunk_over(model.cfg.vocab, shards, chunk)))
+  return -(-length // vocabulary.span_of(rows, length, vocabulary.chunk_over(model.cfg.vocab, shards, chunk)))
 
 
 def _batch(model: Model, shape: tuple[int, ...], stacked: bool = False) -> batch_lib.Batch:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from itune_jax.core import batch as batch_lib
-from itune_jax.core import numerics
+from itune_jax.core import vocabulary
 from itune_jax.core import pack
 from itune_jax.parallel import shard
 from itune_jax.sampling.decode import prefill
@@ -202,7 +202,7 @@ def program(bind: Any) -> Callable:
 
     def losses(hidden, targets, weights, ctx):
       own = functools.partial(model.project, ctx=ctx)
-      _, nll, hit = numerics.chunked_losses(own, hidden, targets, weights, shards=at.logit_shards)
+      _, nll, hit = vocabulary.cross_entropy(own, hidden, targets, weights, shards=at.logit_shards)
       return nll, hit
 
     at = batch_lib.Ctx(None, None, mesh=bind.mesh, rules=bind.rules)

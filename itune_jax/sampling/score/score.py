@@ -11,7 +11,7 @@ import numpy as np
 
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import errors
-from itune_jax.core import numerics
+from itune_jax.core import vocabulary
 from itune_jax.core import pack
 from itune_jax.parallel import shard
 from itune_jax.sampling.score import branches
@@ -139,7 +139,7 @@ def program(bind: Any) -> Callable:
     model = bind(params)
     ctx = model.context(batch)
     hidden_BTD, _ = model.hidden(batch.tokens_BT, ctx)
-    _, nll_BT, hit_BT = numerics.chunked_losses(
+    _, nll_BT, hit_BT = vocabulary.cross_entropy(
       lambda h: model.project(h, ctx),
       hidden_BTD,
       batch.targets_BT,

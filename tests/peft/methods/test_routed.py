@@ -52,7 +52,7 @@ def test_mixlora_is_its_experts_run_one_by_one(layout):
 
 def loss(attached, objective, trainable, batch):
   view = tiny.binder(attached.module)({**attached.params, **trainable})
-  sums = objective(view, batch, jax.random.key(0))
+  sums = objective({"policy": view}, batch, jax.random.key(0))
   return sums.loss / sums.weight, sums.metrics
 
 

@@ -1,0 +1,99 @@
+"""The contract table of objectives: one row each, with the batch that it reads and the views that it asks for."""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from itune_jax.core import pack
+from itune_jax.objectives import sft
+from tests import tiny
+from tests.parts import distill
+from tests.parts import dpo
+from tests.parts import policy_gradient
+from tests.parts import top_k
+
+V = tiny.CONFIG.vocab
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """An objective, what it trains on, and where its other views come from: "base" (adapters off), "tree" (a frozen copy
+  of other arrays), or "model" (another, wider model, laid out by rules of its own)."""
+
+  objective: Any
+  given: Callable[[], Sequence[Any]]
+  others: str = ""
+
+  def batch(self, row_length: int = 64, rows: int = 8):
+    """The examples in packed rows."""
+    given = self.given()
+    size = lambda one: one.positions if isinstance(one, pack.Group) else len(one.ids) - 1
+    members = pack.best_fit_decreasing(list(map(size, given)), row_length)
+    members += [[]] * (rows - len(members))
+    grouped = any(isinstance(one, pack.Group) for one in given)
+    packed = [[given[i] for i in row] for row in members]
+    return pack.fill(packed, row_length, columns=self.objective.columns, grouped=grouped)
+
+
+def texts(count: int = 16) -> list[pack.Item]:
+  """Random conversations."""
+  return [pack.Item(*one) for one in tiny.examples(count)]
+
+
+def with_columns(make: Callable[[np.random.RandomState, int], dict[str, Any]]) -> Callable[[], list[pack.Item]]:
+  """Random conversations with columns of so many ids each."""
+
+  def made():
+    rs = np.random.RandomState(7)
+    return [item._replace(columns=make(rs, len(item.ids))) for item in texts()]
+
+  return made
+
+
+def pairs(share: bool) -> Callable[[], list[pack.Group]]:
+  """Pairs of answers to common prompts, which stand once or in front of each."""
+
+  def make():
+    rs = np.random.RandomState(3)
+    found = []
+    for _ in range(9):
+      prompt = rs.randint(0, V, rs.randint(3, 9))
+      items = []
+      for side in (1.0, -1.0):
+        answer = rs.randint(0, V, rs.randint(2, 8))
+        ids = np.concatenate([prompt, answer]).astype(np.int32)
+        weights = np.repeat([0.0, 1.0], [len(prompt), len(answer)]).astype(np.float32)
+        items.append(pack.Item(ids, weights, columns={"side": side}))
+      group = pack.grouped(items)
+      found.append(group if share else group.repeated())
+    return found
+
+  return make
+
+
+def top(rs: np.random.RandomState, n: int) -> dict[str, Any]:
+  """The likeliest three tokens of a teacher."""
+  ids = np.stack([rs.choice(V, 3, replace=False) for _ in range(n)])
+  return {
+    "top_ids": ids.astype(np.int32),
+    "top_logprobs": np.log(rs.dirichlet(np.ones(4), n)[:, :3]).astype(np.float32),
+  }
+
+
+def advantages(rs: np.random.RandomState, n: int) -> dict[str, Any]:
+  """One advantage for all of an answer, and log-probs of those who sampled it."""
+  return {"advantage": rs.randn(), "old_logprob": (-4 + 0.2 * rs.randn(n)).astype(np.float32)}
+
+
+ROWS = {
+  "sft": Row(sft.Sft(chunk=16), texts),
+  "sft by example": Row(sft.Sft(chunk=16, normalise="example", z_loss=0.1), texts),
+  "dpo, adapters off": Row(dpo.Dpo(chunk=16), pairs(False), "base"),
+  "dpo, separate tree": Row(dpo.Dpo(chunk=16), pairs(False), "tree"),
+  "distillation": Row(distill.Distill(chunk=16), texts, "model"),
+  "distillation by jsd": Row(distill.Distill(chunk=16, kind="jsd", beta=0.3), texts, "model"),
+  "top-k of a teacher": Row(top_k.TopK(chunk=16), with_columns(top)),
+  "policy gradient": Row(policy_gradient.PolicyGradient(chunk=16), with_columns(advantages)),
+}
