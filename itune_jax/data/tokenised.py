@@ -1,13 +1,16 @@
-"""Tokenised caches, addressed by their content: data, tokenizer, template, rendering, version.
+"""Tokenised sources, addressed by their content: data, tokenizer, template, rendering, version.
 
-A source's folder holds `rows.arrayrecord` (ids and weights as raw bytes), `lengths.npy`, and `manifest.json`
-with counts, drops and truncations by reason; for a model that takes images also `images.arrayrecord` (8-bit pixels, a
-record for each row) and `image_counts.npy`. It is renamed into place when whole.
+A source's folder holds `rows.arrayrecord` (see `records`), `lengths.npy` (positions of each), and `manifest.json`
+with the schema of the records and with counts, drops and truncations by reason; for a model that takes images also
+`images.arrayrecord` (8-bit pixels, a record for each row) and `image_counts.npy`; of groups `repeated_lengths.npy` too.
+It is renamed into place when whole.
 """
 
+import abc
 import collections
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -25,6 +28,7 @@ from itune_jax.data.render import chat
 from itune_jax.data import example as example_lib
 from itune_jax.data.render import images as images_lib
 from itune_jax.data import mixture as mixture_lib
+from itune_jax.data import records
 from itune_jax.data.readers import readers
 from itune_jax.data.render import tokenizer as tokenizer_lib
 
@@ -33,7 +37,8 @@ LISTED_PROBLEMS = 1000
 
 def source_key(source: mixture_lib.Source, renderer: chat.Renderer) -> str:
   """The address of a tokenised source."""
-  parts = (source.digest(renderer.images is not None), tokenizer_lib.digest(renderer.tokenizer), renderer.digest())
+  own = source.digest(renderer.images is not None), tokenizer_lib.digest(renderer.tokenizer), renderer.digest()
+  parts = (*own, f"records {records.VERSION}")
   return hashlib.sha256("".join(parts).encode()).hexdigest()[:24]
 
 
@@ -76,22 +81,27 @@ def write_source(
   with files.locked(folder):
     if not os.path.exists(os.path.join(folder, "manifest.json")):
       _write_source(folder, key, mixture, source, renderer, rows, progress)
-  return files.read_json(os.path.join(folder, "manifest.json"))
+  manifest = files.read_json(os.path.join(folder, "manifest.json"))
+  if mixture.bad_rows == "refuse" and manifest["dropped_rows"]:  # prepared before, under the other policy
+    first = manifest["dropped_rows"][0]
+    raise errors.InputError(f"{first['file']}:{first['line']}: {first['reason']}")
+  return manifest
 
 
 def _write_source(folder, key, mixture, source, renderer, rows, progress):
   with files.whole_folder(folder) as partial:
-    tally, store = _Tally(mixture.bad_rows), _Store(partial, renderer.images is not None)
+    tally, store = _Tally(mixture.bad_rows), Writer(partial, with_images=renderer.images is not None)
     for row in rows:
       progress()
       for rendered in tally.render(row, renderer):
         item = _trim(rendered, renderer.images)
-        store.write(item)
+        store.write(item, item.images or ())
         tally.count(item.ids, item.weights, rendered.truncated)
     lengths = store.close()
     if not lengths:
       raise errors.InputError(f"source {source.name} ({source.path}) leaves no row to train on; {tally.summary()}")
     manifest = {
+      "record": store.schema.to_json(),
       "name": source.name,
       "path": source.path,
       "key": key,
@@ -108,66 +118,115 @@ def _write_source(folder, key, mixture, source, renderer, rows, progress):
     files.write_json(os.path.join(partial, "manifest.json"), manifest)
 
 
-class _Store:
-  """The records of a source, written row by row."""
+class Writer:
+  """Writes the records of a source into a folder, one by one; the manifest, with the schema, is the caller's."""
 
-  def __init__(self, folder: str, with_images: bool):
-    self._folder = folder
+  def __init__(self, folder: str, schema: records.Schema = records.Schema(), with_images: bool = False):
+    self.schema, self._folder = schema, folder
     self._rows = self._writer("rows")
     self._images = self._writer("images") if with_images else None
     self._lengths: list[int] = []
+    self._repeated: list[int] = []
     self._counts: list[int] = []
 
   def _writer(self, name):
     return array_record_module.ArrayRecordWriter(os.path.join(self._folder, f"{name}.arrayrecord"), "group_size:1")
 
-  def write(self, item: pack.Item) -> None:
-    """Adds one row."""
-    self._rows.write(item.ids.tobytes() + item.weights.tobytes())
-    self._lengths.append(len(item.ids) - 1)
+  def write(self, example: pack.Item | pack.Group, images: Sequence[np.ndarray] = ()) -> None:
+    """Adds one example, or one group. images: 8-bit pixels [H, W, 3] of each of its images."""
+    self._rows.write(self.schema.encode(example))
+    group = example if isinstance(example, pack.Group) else pack.Group((example,))
+    self._lengths.append(group.positions)
+    self._repeated.append(group.repeated().positions)
     if self._images is not None:
-      self._images.write(b"".join(image.tobytes() for image in item.images))
-      self._counts.append(len(item.images))
+      self._images.write(b"".join(image.tobytes() for image in images))
+      self._counts.append(len(images))
 
   def close(self) -> list[int]:
-    """Ends the files; returns the positions of each row."""
+    """Ends the files; returns the positions of each example."""
     self._rows.close()
-    np.save(os.path.join(self._folder, "lengths.npy"), np.asarray(self._lengths, np.int32))
+    self._save("lengths", self._lengths)
+    if self.schema.grouped:
+      self._save("repeated_lengths", self._repeated)
     if self._images is not None:
       self._images.close()
-      np.save(os.path.join(self._folder, "image_counts.npy"), np.asarray(self._counts, np.int32))
+      self._save("image_counts", self._counts)
     return self._lengths
 
+  def _save(self, name, values):
+    np.save(os.path.join(self._folder, f"{name}.npy"), np.asarray(values, np.int32))
 
-class CachedSource:
-  """Random access to a tokenised source: `pack.Item`s by index. `scale` is that of its images, None without any;
-  `image_counts` how many each row has."""
+
+class Examples(abc.ABC):
+  """Random access to tokenised examples by index, and what packing must know of them without reading them."""
+
+  schema: records.Schema = records.Schema()
+  scale: images_lib.Scale | None = None  # of their images
+
+  @property
+  @abc.abstractmethod
+  def lengths(self) -> np.ndarray:
+    """Positions of each."""
+
+  @property
+  def repeated_lengths(self) -> np.ndarray:
+    """Positions of each where the members of a group repeat their prompt."""
+    return self.lengths
+
+  @property
+  def image_counts(self) -> np.ndarray:
+    """How many images each has."""
+    return np.zeros(len(self), np.int32)
+
+  def __len__(self) -> int:
+    return len(self.lengths)
+
+  @abc.abstractmethod
+  def __getitem__(self, index: int) -> pack.Item | pack.Group:
+    """An example."""
+
+
+class CachedSource(Examples):
+  """The examples of a source's folder. Raises InputError where there is none, or records of another version."""
 
   def __init__(self, folder: str):
     if not os.path.exists(os.path.join(folder, "manifest.json")):
       raise errors.InputError(f"{folder}: no tokenised source there; run itune prepare")
     self.folder = folder
     self.manifest = files.read_json(os.path.join(folder, "manifest.json"))
-    self.lengths = np.load(os.path.join(folder, "lengths.npy"))
-    open_records = lambda name: array_record_data_source.ArrayRecordDataSource(os.path.join(folder, name))
-    self._reader = open_records("rows.arrayrecord")
-    self.scale = self._images = None
-    self.image_counts = np.zeros(len(self.lengths), np.int32)
+    self.schema = records.schema(self.manifest, folder)
+    self._reader = self._opened("rows")
+    self._images = None
     if self.manifest.get("images"):
       self.scale = check.rebuild(images_lib.Scale, self.manifest["images"])
-      self._images, self.image_counts = open_records("images.arrayrecord"), np.load(f"{folder}/image_counts.npy")
+      self._images = self._opened("images")
 
-  def __len__(self) -> int:
-    return len(self.lengths)
+  def _opened(self, name):
+    return array_record_data_source.ArrayRecordDataSource(os.path.join(self.folder, f"{name}.arrayrecord"))
 
-  def __getitem__(self, index: int) -> pack.Item:
-    raw = self._reader[int(index)]
-    half = len(raw) // 2
-    ids, weights = np.frombuffer(raw[:half], np.int32), np.frombuffer(raw[half:], np.float32)
+  @functools.cached_property
+  def lengths(self) -> np.ndarray:
+    """Positions of each."""
+    return np.load(os.path.join(self.folder, "lengths.npy"))
+
+  @functools.cached_property
+  def repeated_lengths(self) -> np.ndarray:
+    """Positions of each where the members of a group repeat their prompt."""
+    return np.load(os.path.join(self.folder, "repeated_lengths.npy")) if self.schema.grouped else self.lengths
+
+  @functools.cached_property
+  def image_counts(self) -> np.ndarray:
+    """How many images each has."""
+    return super().image_counts if self._images is None else np.load(os.path.join(self.folder, "image_counts.npy"))
+
+  def __getitem__(self, index: int) -> pack.Item | pack.Group:
+    example = self.schema.decode(self._reader[int(index)])
     if self.scale is None or self._images is None or not self.image_counts[index]:
-      return pack.Item(ids, weights)
+      return example
     pixels = np.frombuffer(self._images[int(index)], np.uint8).reshape(-1, self.scale.size, self.scale.size, 3)
-    return pack.Item(ids, weights, self.scale(pixels))
+    if isinstance(example, pack.Group):
+      raise errors.InputError(f"{self.folder}: groups with images are not read yet")
+    return example._replace(images=self.scale(pixels))
 
 
 class _Tally:

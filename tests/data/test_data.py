@@ -83,20 +83,20 @@ def test_fill_shifts_targets_inside_the_segment():
   )
 
 
-class FakeSource:
+class FakeSource(tokenised.Examples):
   """Examples whose tokens tell which they are."""
 
   def __init__(self, count, seed):
-    self.lengths = np.random.RandomState(seed).randint(3, 30, count)
+    self._lengths = np.random.RandomState(seed).randint(3, 30, count)
     self._seed = seed
-    self.scale = None
 
-  def __len__(self):
-    return len(self.lengths)
+  @property
+  def lengths(self):
+    return self._lengths
 
   def __getitem__(self, i):
     n = int(self.lengths[i]) + 1
-    return np.full(n, self._seed * 1000 + i, np.int32), np.ones(n, np.float32)
+    return pack.Item(np.full(n, self._seed * 1000 + i, np.int32), np.ones(n, np.float32))
 
 
 def make_feed(rows=None, seed=0, **packing):
@@ -135,10 +135,64 @@ def test_every_example_comes_once_an_epoch_and_rates_hold():
   drawn = [member for k in range(200) for row in feed.members(k) for member in row][:1200]
   share = sum(source == "a" for source, _ in drawn) / len(drawn)
   assert abs(share - 0.25) < 0.05
-  whole_windows = feed._drawn
-  for source, size in ((0, 50), (1, 200)):
-    first = [feed._draw(source, j) for j in range(size)]
-    assert sorted(first) == list(range(size)) and len(whole_windows) > 1
+  for name, size in (("a", 50), ("b", 200)):  # whole windows hold the first draws of each source: once an epoch
+    windows = 8 if name == "a" else 6
+    rows = sum(feed._draws.rows_in_window(w) for w in range(windows))
+    drawn = [i for number in range(rows) for s, i in feed._draws.row(number) if feed._names[s] == name]
+    counts = np.bincount(drawn, minlength=size)
+    assert counts.max() - counts.min() <= 1 and counts.min() >= len(drawn) // size, name
+
+
+def changed(feed, log):
+  for step, rates in log:
+    feed.change_rates(step, rates)
+  return feed
+
+
+LOG = [(7, {"a": 0.9, "b": 0.1}), (8, {"a": 1.0, "b": 1.0}), (30, {"a": 0.25, "b": 0.75})]
+
+
+def test_rates_change_at_numbered_steps_and_nothing_before_them_or_is_lost():
+  plain, feed = make_feed(), changed(make_feed(), LOG)
+  for k in range(7):
+    np.testing.assert_array_equal(feed.batch(k).tokens_BT, plain.batch(k).tokens_BT)
+  share = lambda steps: np.mean([s == "a" for k in steps for row in feed.members(k) for s, _ in row])
+  assert share(range(9, 30)) > 0.42 and share(range(60, 120)) < 0.35
+  # Every example comes as often as any other of its source, but for the windows that are under way.
+  drawn = [member for k in range(400) for row in feed.members(k) for member in row]
+  for name, size in (("a", 50), ("b", 200)):
+    counts = np.bincount([i for s, i in drawn if s == name], minlength=size)
+    assert counts.max() - counts.min() <= 2
+
+
+def test_a_batch_is_a_function_of_its_number_and_the_log():
+  late = make_feed()  # changes come while it is read, as in a run
+  seen = {}
+  for k in range(40):
+    for step, rates in LOG:
+      if step == k + 1:
+        late.change_rates(step, rates)
+    seen[k] = late.batch(k).tokens_BT
+  resumed = make_feed(range(2, 4))
+  resumed.restore(json.loads(json.dumps(late.state())))
+  for k in (6, 7, 8, 29, 30, 39):
+    np.testing.assert_array_equal(resumed.batch(k).tokens_BT, seen[k][2:])
+  assert resumed.changes == 3 and (seen[31] != make_feed().batch(31).tokens_BT).any()
+
+
+def test_rates_of_what_is_trained_cannot_change():
+  feed = make_feed()
+  batches = feed.iterate(0)
+  for _ in range(5):
+    next(batches)
+  with pytest.raises(ValueError, match="5 steps are trained"):
+    feed.change_rates(4, {"a": 1.0, "b": 1.0})
+  for bad in ({"a": 1.0}, {"a": 1.0, "b": float("nan")}, {"a": 1.0, "b": -1.0}):
+    with pytest.raises(ValueError, match="a positive one for each of a, b"):
+      feed.change_rates(9, bad)
+  feed.change_rates(9, {"a": 1.0, "b": 1.0})
+  with pytest.raises(ValueError, match="rates changed at step 9"):
+    feed.change_rates(8, {"a": 1.0, "b": 1.0})
 
 
 def test_bad_geometry_is_refused():
@@ -164,7 +218,7 @@ def test_cache_is_addressed_by_content_counts_problems_and_is_written_whole(tmp_
     "dropped_by_reason"
   ]
   stored = tokenised.CachedSource(tokenised.source_folder(str(tmp_path / "c"), manifest["key"]))
-  ids, weights, _ = stored[0]
+  ids, weights, *_ = stored[0]
   assert smollm2_tokenizer.decode(ids[weights != 0]) == "a<|im_end|>" and stored.lengths.tolist() == [len(ids) - 1]
   keys = {
     tokenised.source_key(source, renderer),
