@@ -14,7 +14,8 @@ import functools
 import os
 import re
 import threading
-from typing import Any
+import types
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -36,14 +37,13 @@ class Keep:
   last: int = 2
   best: int = 1
   metric: str = ""
-  mode: str = "max"
+  mode: Literal["min", "max"] = "max"
 
   def __post_init__(self):
     check.check_types(self)
     check.require(
       self.every >= 0 and self.last >= 1, f"Keep(every={self.every}, last={self.last}): every >= 0, last >= 1"
     )
-    check.require(self.mode in ("min", "max"), f"Keep.mode = {self.mode!r}; it is 'min' or 'max'")
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=("state", "constants"), meta_fields=())
@@ -68,14 +68,24 @@ class Checkpointer:
     self._writing: threading.Thread | None = None
     self._failed: BaseException | None = None
 
-  def save(self, step: int, state: state_lib.State, metrics: Mapping[str, float]) -> str:
-    """Begins one checkpoint; when it is whole, old ones are pruned. Raises RunError in one line if the disk refuses."""
+  def save(
+    self,
+    step: int,
+    state: state_lib.State,
+    metrics: Mapping[str, float],
+    source: Mapping[str, Any] = types.MappingProxyType({}),
+  ) -> str:
+    """Begins one checkpoint; when it is whole, old ones are pruned. Raises RunError in one line if the disk refuses.
+
+    source: what the source of batches needs to go on, beside their number.
+    """
     self.finish()
     folder = os.path.join(files.absolute(self.folder), f"{step:06d}")
     names, leaves = _flatten(_Saved(state, self._constants))
     if jax.default_backend() == "cpu":  # the host's copy would be the state's own memory, and the next step takes that
       leaves = jax.tree.map(jnp.copy, leaves)
-    meta = {"step": step, "batches_consumed": step, "names": names, "metrics": dict(metrics), **self._identity}
+    meta = {"step": step, "batches_consumed": step, "source": dict(source), "names": names, "metrics": dict(metrics)}
+    meta |= self._identity
     with _one_line(folder):
       meta["sums"] = {name: int(value) for name, value in zip(names, _sums(leaves).values(), strict=True)}
       if log.is_lead():
@@ -128,6 +138,10 @@ class Checkpointer:
     self._constants = found.constants
     return found.state, found.constants
 
+  def source_state(self, folder: str) -> dict[str, Any]:
+    """What the source of batches needs to go on from a checkpoint; nothing in those of earlier versions."""
+    return files.read_json(os.path.join(folder, "meta.json")).get("source", {})
+
   def _prune(self) -> None:
     found = committed(self.folder)
     stay = set(found[-self._keep.last :])
@@ -155,7 +169,7 @@ def _one_line(folder: str):
 
 def committed(folder: str) -> list[str]:
   """Committed checkpoints of a folder, oldest first."""
-  found = [name for name in files.names(folder) if name.isdigit()]
+  found = sorted((name for name in files.names(folder) if name.isdigit()), key=int)
   return [os.path.join(folder, f) for f in found if files.exists(os.path.join(folder, f, "COMMITTED"))]
 
 

@@ -1,6 +1,6 @@
 """The training loop: and nothing else is in this file."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import os
 from typing import Any
@@ -40,11 +40,16 @@ class EarlyStop:
 
 @dataclasses.dataclass(kw_only=True)
 class Loop:
-  """Everything a run of the loop takes. `put` cuts a batch into micro-batches and lays it on the mesh."""
+  """Everything a run of the loop takes.
+
+  put: cuts a batch into micro-batches and lays it on the mesh. view: the engine of given trainable parameters, which
+  evaluators and live sources ask. asked: whether somebody wants the run to stop at this step, the same answer for all
+  processes.
+  """
 
   step_fn: Callable
   frozen: dict[str, Any]
-  batches: Iterator[Any]
+  source: contracts.BatchSource
   put: Callable[[Any], Any]
   steps: int
   hooks: Sequence[contracts.Hook]
@@ -54,7 +59,7 @@ class Loop:
   checkpointer: checkpoint.Checkpointer
   save_every: int
   early_stop: EarlyStop
-  asked: Callable[[int], bool]  # whether somebody wants the run to stop, at this step, the same for every process
+  asked: Callable[[int], bool]
   run_dir: str
   history: list[dict[str, float]] = dataclasses.field(default_factory=list)
   max_nonfinite: int = 5
@@ -65,7 +70,8 @@ class Loop:
     step, then publish the metrics of the step before, so that the host never waits for the device."""
     step, pending, bad = int(state.step), None, 0
     start = step  # a checkpoint is saved after its step's evaluations: on resume neither is due again
-    clock = self.clock
+    clock, changes, batches = self.clock, -1, None
+    engine = lambda: self.view(state.trainable)
     try:
       while True:
         due = [e for e in self.evaluators if e.every and step > start and step % e.every == 0]
@@ -80,7 +86,7 @@ class Loop:
           if saves or stop and step > start:
             for hook in self.hooks:
               hook.flush()
-            self.checkpointer.save(step, state, metrics)
+            self.checkpointer.save(step, state, metrics, self.source.state())
           clock.pause()
           if stop:
             self.checkpointer.finish()
@@ -88,7 +94,9 @@ class Loop:
           if asked:
             done = f"step {step} is saved" if step else "nothing was trained yet"
             raise errors.RunError(f"asked to stop (SIGTERM): {done}; the same command goes on from it")
-        batch = next(self.batches)
+        if batches is None or changes != self.source.changes:  # what was read ahead is not what comes
+          changes, batches = self.source.changes, self.source.iterate(step, engine)
+        batch = next(batches)
         state, metrics = self.step_fn(state, self.frozen, self.put(batch))
         bad = self._publish(pending, clock, bad)
         step += 1
@@ -135,7 +143,7 @@ class Loop:
   def _evaluate(self, step, state, due) -> dict[str, float]:
     found: dict[str, float] = {}
     for evaluator in due:
-      result = evaluator.run(self.view({**state.trainable, **self.frozen}))
+      result = evaluator.run(self.view(state.trainable))
       self.record(step, evaluator.name, result)
       found |= result.figures
     for hook in self.hooks if found else ():

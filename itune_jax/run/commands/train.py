@@ -118,6 +118,7 @@ class Train:
     if latest:
       state, constants = checkpointer.restore(latest, state)
       session = session.with_arrays(constants)
+      feed.restore(checkpointer.source_state(latest))
       log.info(f"resuming from {latest}")
     return self._loop(run_dir, session, state, step_fn, feed, put, evaluators, checkpointer)
 
@@ -140,12 +141,12 @@ class Train:
     train = loop.Loop(
       step_fn=timing.wrap(step_fn),
       frozen=session.frozen,
-      batches=feed.iterate(done),
+      source=feed,
       put=put,
       steps=self.steps,
       hooks=listeners,
       evaluators=evaluators,
-      view=engine.with_params,
+      view=lambda trainable: engine.with_params({**trainable, **session.frozen}),
       record=lambda step, name, result: results.write(run_dir, f"step_{step:06d}", name, result),
       asked=stop.due,
       checkpointer=checkpointer,
