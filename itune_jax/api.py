@@ -21,6 +21,7 @@ from itune_jax.core import files
 from itune_jax.core import numerics
 from itune_jax.core import rng
 from itune_jax.data.render import chat
+from itune_jax.data.render import text
 from itune_jax.parallel import mesh as mesh_lib
 from itune_jax.nn import quant as quant_lib
 from itune_jax.peft.combine import arithmetic
@@ -83,7 +84,8 @@ class Model:
     Tokenised as lm-evaluation-harness does: white space at the end of the context moves to the continuation. adapters:
     as for `generate`.
     """
-    ids = [_encode_pair(self.session.tokenizer, *pair) for pair in pairs]
+    renderer = text.Renderer(self.session.tokenizer)
+    ids = [renderer.continued(*pair) for pair in pairs]
     numbers = self.session.numbers(adapters, len(ids))
     return [(s.logprob, s.is_greedy) for s in self.session.engine().score(ids, (), numbers)]
 
@@ -206,16 +208,3 @@ def _model_of(path: str) -> specs.Model:
 def _cut(text: str, stops: Sequence[str]) -> str:
   ends = [text.find(s) for s in stops if s and s in text]
   return text[: min(ends)] if ends else text
-
-
-def _encode_pair(tokenizer, context: str, continuation: str) -> tuple[list[int], list[int]]:
-  """Joint tokenisation, cut behind the context's tokens; an empty context becomes the start token."""
-  spaces = len(context) - len(context.rstrip())
-  if spaces:
-    context, continuation = context[:-spaces], context[-spaces:] + continuation
-  encode = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
-  if not context:
-    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    return [start], encode(continuation)
-  head, whole = encode(context), encode(context + continuation)
-  return head, whole[len(head) :]

@@ -18,7 +18,7 @@ sys.path.insert(0, ".")
 from itune_jax.data.render import chat  # noqa: E402
 from itune_jax.data.render import tokenizer  # noqa: E402
 from itune_jax.run import specs  # noqa: E402
-from tests.data import test_chat  # noqa: E402
+from tests.data.render import test_chat  # noqa: E402
 from tests.models import doc  # noqa: E402
 from tests.models import families as cases  # noqa: E402
 from tests.models import folders  # noqa: E402

@@ -270,5 +270,6 @@ def _values(given):
 def _array(cotangent):
   """A cotangent as an array."""
   if isinstance(cotangent, jax.custom_derivatives.SymbolicZero):
-    return jnp.zeros(cotangent.aval.shape, cotangent.aval.dtype)
+    like: Any = cotangent.aval
+    return jnp.zeros(like.shape, like.dtype)
   return cotangent

@@ -76,7 +76,7 @@ class Feed(contracts.BatchSource):
     scales = [source.scale for source in self._sources if source.scale is not None]
     self._image_size = scales[0].size if scales else None
     self._mine = range(packing.rows) if rows is None else rows
-    how = dict(row_length=packing.row_length, window=packing.window, shuffle=packing.shuffle, seed=seed)
+    how: dict[str, Any] = dict(row_length=packing.row_length, window=packing.window, shuffle=packing.shuffle, seed=seed)
     self._draws = draws.Draws(self._names, lengths, rates, **how)
     self._log: list[tuple[int, dict[str, float]]] = []
     self._given = 0  # batches that the loop has taken

@@ -114,7 +114,7 @@ class Session:
   def engine(self, progress=lambda n: None) -> engine_lib.Engine:
     """Generation and scoring of this model."""
     return engine_lib.Engine(
-      self.binder, self.attached.params, self.base.cfg.max_length, tokenizer_lib.stop_ids(self.tokenizer), progress
+      self.binder, self.attached.params, self.base.cfg.max_length, tokenizer_lib.end_ids(self.tokenizer), progress
     )
 
 

@@ -9,8 +9,10 @@ A turn's span begins where the template's generation prompt ends, if the turn is
 through the turn's terminator: exactly what the model must produce at inference.
 """
 
+from collections.abc import Sequence
 import dataclasses
 import datetime
+import functools
 import hashlib
 import json
 import re
@@ -20,18 +22,18 @@ import jinja2
 import numpy as np
 
 from itune_jax.core import check
+from itune_jax.core import conversation as conversation_lib
 from itune_jax.core import errors
 from itune_jax.core import pack
 from itune_jax.data import example as example_lib
 from itune_jax.data.render import images as images_lib
+from itune_jax.data.render import marks as marks_lib
+from itune_jax.data.render import text as text_lib
 from itune_jax.data.render import tokenizer as tokenizer_lib
 
 # Bump when the rendering or the mask changes: caches of another version are not read. A golden test forces it.
 RENDER_VERSION = 1
 
-_MARK = 0xF0000  # supplementary private-use area: two code points a piece
-_MARKS = re.compile("[\U000f0000-\U000ffffd]")
-_THINK = re.compile(r"(</?think>)")
 _END_LIKE = re.compile(r"\s*(<[|/]?[^<>\s]{1,40}>|\[/?[A-Z_]+\])")
 
 
@@ -70,12 +72,16 @@ class Rendered:
   images: tuple[np.ndarray, ...] = ()
 
 
-class Renderer:
+class Renderer(text_lib.Renderer):
   """Renders conversations with one tokenizer and template, after a self-test that fails closed. `images` is how the
   model takes images, None for a model of text."""
 
-  def __init__(self, tokenizer, config: Rendering = Rendering(), images: images_lib.Images | None = None):
-    self.tokenizer, self.config, self.images = tokenizer, config, images
+  def __init__(
+    self, tokenizer, config: Rendering = Rendering(), images: images_lib.Images | None = None, ends: Sequence[int] = ()
+  ):
+    """ends: further ids that end a turn, by the base's own word (its generation_config.json)."""
+    super().__init__(tokenizer)
+    self.config, self.images, self._ends = config, images, tuple(ends)
     if not tokenizer.chat_template:
       raise errors.InputError(
         "this tokenizer has no chat template; name one: "
@@ -128,9 +134,21 @@ class Renderer:
     pixels = self._pixels(messages)
     return self.images.scale(np.stack(pixels)) if self.images and pixels else None
 
-  def encode(self, text: str) -> list[int]:
-    """Ids of rendered text; special tokens only where the text spells them."""
-    return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+  def prompt(self, conversation: conversation_lib.Conversation) -> conversation_lib.Prompt:
+    """What a model reads before it answers. Raises InputError where the template refuses it."""
+    messages = [dict(message) for message in conversation.messages]
+    try:
+      ids = self.prompt_ids(messages, tools=conversation.tools, **conversation.template_kwargs)
+      return conversation_lib.Prompt(ids, self.prompt_images(messages))
+    except example_lib.BadRow as e:
+      raise errors.InputError(str(e)) from None
+
+  def continued(self, context: conversation_lib.Conversation | str, continuation: str) -> tuple[list[int], list[int]]:
+    """Ids of a context and of what continues it: behind a conversation's prompt the answer's own ids, plain text as
+    `text.Renderer` has it."""
+    if isinstance(context, str):
+      return super().continued(context, continuation)
+    return self.prompt(context).ids, self.encode(continuation)
 
   def render(self, example: example_lib.Example) -> list[Rendered]:
     """Rows to train on: one, or more where the template drops the text of earlier turns.
@@ -163,15 +181,15 @@ class Renderer:
     """(text, [(start, end, weight)], dropped turns) of one rendering, in characters."""
     kwargs: dict[str, Any] = dict(tools=example.tools, **example.template_kwargs)
     plain = self.text(messages, **kwargs)
-    if _MARKS.search(plain):
+    if marks_lib.MARKS.search(plain):
       raise example_lib.BadRow("the text holds characters of the supplementary private-use area")
-    marked_messages, pieces = _mark(messages)
+    marked_messages, pieces = marks_lib.marked(messages)
     marked = self.text(marked_messages, **kwargs)
-    if _MARKS.sub("", marked) != plain:
+    if marks_lib.MARKS.sub("", marked) != plain:
       raise example_lib.BadRow(
         "the chat template changes its rendering when the answers are marked; it cannot be masked safely"
       )
-    where = _positions(marked)
+    where = marks_lib.positions(marked)
     spans, dropped, previous = [], [], 0
     for turn, marks in pieces.items():
       present = [mark for mark in marks if mark in where]
@@ -245,6 +263,14 @@ class Renderer:
     special = re.match(r"\s*(" + "|".join(map(re.escape, self._specials)) + ")", tail) if self._specials else None
     return special or _END_LIKE.match(tail)
 
+  @functools.cached_property
+  def turn_end(self) -> conversation_lib.TurnEnd:
+    """How a turn ends: by the template's terminator, and by what the tokenizer and the base call an end."""
+    ids = self.encode(self.terminator)
+    more = ids if len(ids) == 1 else ()
+    plain = text_lib.turn_end(self.tokenizer, (*self._ends, *more))
+    return dataclasses.replace(plain, text=self.terminator, strings=() if more else (self.terminator,))
+
   def _find_header(self) -> str:
     user = [{"role": "user", "content": "Hi."}]
     try:
@@ -308,59 +334,3 @@ def _plain(messages, parts=False) -> list[dict[str, Any]]:
       for m in plain
     ]
   return plain
-
-
-def _mark(messages):
-  """Messages with every piece of assistant text between two marks; {turn: its marks in order}."""
-  counter = iter(range(_MARK, _MARK + 0xFFFC))
-  pieces: dict[int, list[str]] = {}
-
-  def wrap(text, turn):
-    """Marks go inside the white space at the ends, which templates strip."""
-    body = text.strip()
-    if not body:
-      return text
-    lead = text[: len(text) - len(text.lstrip())]
-    tail = text[len(text.rstrip()) :]
-    pieces[turn] += [chr(next(counter)), chr(next(counter))]
-    return f"{lead}{pieces[turn][-2]}{body}{pieces[turn][-1]}{tail}"
-
-  def wrap_thinking(text, turn):
-    """Thinking and answer apart: templates take them apart as well."""
-    return "".join(part if _THINK.fullmatch(part) else wrap(part, turn) for part in _THINK.split(text))
-
-  marked = []
-  for turn, message in enumerate(messages):
-    message = dict(message)
-    if message["role"] == "assistant":
-      pieces[turn] = []
-      if isinstance(message.get("reasoning_content"), str):
-        message["reasoning_content"] = wrap(message["reasoning_content"], turn)
-      content = message.get("content")
-      if isinstance(content, str):
-        message["content"] = wrap_thinking(content, turn)
-      elif isinstance(content, list):
-        message["content"] = [{**p, "text": wrap(p["text"], turn)} if p.get("type") == "text" else p for p in content]
-      if message.get("tool_calls"):
-        message["tool_calls"] = [_mark_call(call, turn, wrap) for call in message["tool_calls"]]
-      if not pieces[turn]:
-        del pieces[turn]
-    elif message["role"] == "tool" and isinstance(message.get("content"), str):
-      fence = chr(next(counter))  # no turn may be trained beyond it
-      message["content"] = message["content"].rstrip() and fence + message["content"]
-    marked.append(message)
-  return marked, pieces
-
-
-def _mark_call(call, turn, wrap):
-  if "function" in call:
-    return {**call, "function": {**call["function"], "name": wrap(call["function"]["name"], turn)}}
-  return {**call, "name": wrap(call["name"], turn)}
-
-
-def _positions(marked: str) -> dict[str, int]:
-  """Where each mark stands in the text without marks."""
-  where: dict[str, int] = {}
-  for n, match in enumerate(_MARKS.finditer(marked)):
-    where[match.group()] = match.start() - n
-  return where

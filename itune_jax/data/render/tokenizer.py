@@ -133,9 +133,14 @@ def digest(tokenizer) -> str:
   return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
-def stop_ids(tokenizer) -> tuple[int, ...]:
-  """Ids that end a turn: eos, and the usual turn ends where the vocabulary has them."""
+def end_ids(tokenizer) -> tuple[int, ...]:
+  """Ids that end a turn by the tokenizer's word: eos, and the usual turn ends where the vocabulary has them."""
   names = [tokenizer.eos_token, "<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "</s>"]
   vocabulary = tokenizer.get_added_vocab()
   found = [tokenizer.eos_token_id] + [vocabulary[n] for n in names if n in vocabulary]
   return tuple(dict.fromkeys(i for i in found if i is not None))
+
+
+def start_id(tokenizer) -> int:
+  """The token that stands in front of a text: bos, or eos where there is none."""
+  return tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id

@@ -10,7 +10,7 @@ import pytest
 from itune_jax.data.render import chat
 from itune_jax.data import example as example_lib
 
-GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "chat_smollm2.json"
+GOLDEN = pathlib.Path(__file__).parents[2] / "golden" / "chat_smollm2.json"
 QWEN_LIKE = (
   "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{% if m['role'] == 'assistant' and not loop.last %}"
   "{{ m['content'].split('</think>')[-1].lstrip('\n') }}{% else %}{{ m['content'] }}{% endif %}"

@@ -1,0 +1,65 @@
+"""Marks around what an assistant says: private-use characters, whose places in the rendered text tell where it went."""
+
+from collections.abc import Sequence
+import re
+from typing import Any
+
+_FIRST, _COUNT = 0xF0000, 0xFFFC  # supplementary private-use area: two code points a piece
+MARKS = re.compile("[\U000f0000-\U000ffffd]")
+_THINK = re.compile(r"(</?think>)")
+
+
+def marked(messages: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[int, list[str]]]:
+  """Messages with every piece of assistant text between two marks; {turn: its marks in order}."""
+  counter = iter(range(_FIRST, _FIRST + _COUNT))
+  pieces: dict[int, list[str]] = {}
+
+  def wrap(text, turn):
+    """Marks go inside the white space at the ends, which templates strip."""
+    body = text.strip()
+    if not body:
+      return text
+    lead = text[: len(text) - len(text.lstrip())]
+    tail = text[len(text.rstrip()) :]
+    pieces[turn] += [chr(next(counter)), chr(next(counter))]
+    return f"{lead}{pieces[turn][-2]}{body}{pieces[turn][-1]}{tail}"
+
+  def wrap_thinking(text, turn):
+    """Thinking and answer apart: templates take them apart as well."""
+    return "".join(part if _THINK.fullmatch(part) else wrap(part, turn) for part in _THINK.split(text))
+
+  found = []
+  for turn, message in enumerate(messages):
+    message = dict(message)
+    if message["role"] == "assistant":
+      pieces[turn] = []
+      if isinstance(message.get("reasoning_content"), str):
+        message["reasoning_content"] = wrap(message["reasoning_content"], turn)
+      content = message.get("content")
+      if isinstance(content, str):
+        message["content"] = wrap_thinking(content, turn)
+      elif isinstance(content, list):
+        message["content"] = [{**p, "text": wrap(p["text"], turn)} if p.get("type") == "text" else p for p in content]
+      if message.get("tool_calls"):
+        message["tool_calls"] = [_mark_call(call, turn, wrap) for call in message["tool_calls"]]
+      if not pieces[turn]:
+        del pieces[turn]
+    elif message["role"] == "tool" and isinstance(message.get("content"), str):
+      fence = chr(next(counter))  # no turn may be trained beyond it
+      message["content"] = message["content"].rstrip() and fence + message["content"]
+    found.append(message)
+  return found, pieces
+
+
+def _mark_call(call, turn, wrap):
+  if "function" in call:
+    return {**call, "function": {**call["function"], "name": wrap(call["function"]["name"], turn)}}
+  return {**call, "name": wrap(call["name"], turn)}
+
+
+def positions(text: str) -> dict[str, int]:
+  """Where each mark stands in the text without marks."""
+  where: dict[str, int] = {}
+  for n, match in enumerate(MARKS.finditer(text)):
+    where[match.group()] = match.start() - n
+  return where

@@ -1,0 +1,107 @@
+"""What is asked of a model, wherever it runs: answers to conversations, and log-probabilities of given text.
+
+Evaluation, synthesis, judges and people ask the same way. Random keys hang on a request's id, so neither its company
+nor the order matters, and what is resumed repeats nothing.
+"""
+
+import abc
+from collections.abc import Callable, Sequence
+import dataclasses
+from typing import Any, Literal, NamedTuple
+
+from itune_jax.core import check
+from itune_jax.core import conversation as conversation_lib
+from itune_jax.core import errors
+
+Finish = Literal["stop", "stop_string", "length", "tool_calls", "content_filter"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+  """A conversation to be answered `n` times.
+
+  id: names it for ever: the same id gives the same answers of the same model and seed. limit: most new tokens, 0 for
+  the responder's own. stop: strings that end an answer, and are no part of it. adapter: of those that ride on one base.
+  """
+
+  conversation: conversation_lib.Conversation
+  id: str
+  n: int = 1
+  limit: int = 0
+  stop: tuple[str, ...] = ()
+  adapter: str | None = None
+
+  def __post_init__(self):
+    check.check_types(self)
+    check.require(
+      self.n > 0 and self.limit >= 0, f"request {self.id}: n = {self.n} and limit = {self.limit} are >= 1, 0"
+    )
+    check.require(all(self.stop), f"request {self.id}: an empty stop string would end every answer at once")
+
+
+class Sample(NamedTuple):
+  """One answer: its text, why it ended, and where they are known its ids and their log-probabilities in nats.
+
+  tool_calls: as an endpoint took them out of the text; what a model on the mesh says is all in `text`.
+  """
+
+  text: str
+  finish: Finish
+  ids: tuple[int, ...] | None = None
+  logprobs: tuple[float, ...] | None = None
+  tool_calls: tuple[Any, ...] = ()
+
+
+class Response(NamedTuple):
+  """The answers to a request, in the order of their numbers."""
+
+  id: str
+  samples: tuple[Sample, ...]
+
+  @property
+  def text(self) -> str:
+    """The first answer."""
+    return self.samples[0].text
+
+
+class Pair(NamedTuple):
+  """A continuation whose probability is asked, behind a conversation or plain text."""
+
+  context: conversation_lib.Conversation | str
+  continuation: str
+  adapter: str | None = None
+
+
+class Score(NamedTuple):
+  """Sum of the log-probabilities of a text's tokens in nats, whether greedy decoding would give it, and its tokens."""
+
+  logprob: float
+  is_greedy: bool
+  tokens: int
+
+
+Progress = Callable[[int], None]
+
+
+class Responder(abc.ABC):
+  """Who answers. Results come in the order of what was asked."""
+
+  @abc.abstractmethod
+  def answer(self, requests: Sequence[Request], progress: Progress = lambda n: None) -> list[Response]:
+    """The answers to all requests. Raises InputError for one that cannot be asked, and for ids that are not unique."""
+
+  def score(self, pairs: Sequence[Pair], progress: Progress = lambda n: None) -> list[Score]:
+    """Log-probabilities of continuations. Raises InputError where this responder knows none."""
+    raise errors.InputError(f"{type(self).__name__} gives no log-probabilities of given text: ask a model on the mesh")
+
+  def rolling(self, texts: Sequence[str], progress: Progress = lambda n: None) -> list[Score]:
+    """Log-probabilities of whole texts, however long. Raises InputError where this responder knows none."""
+    raise errors.InputError(f"{type(self).__name__} gives no log-probabilities of given text: ask a model on the mesh")
+
+
+def unique(requests: Sequence[Request]) -> None:
+  """Raises InputError naming an id that two requests have."""
+  seen: set[str] = set()
+  for request in requests:
+    check.require(request.id not in seen, f"two requests have the id {request.id!r}: ids name answers, and must differ")
+    seen.add(request.id)

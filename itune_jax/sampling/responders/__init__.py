@@ -1,0 +1,1 @@
+"""Who answers requests: a model on the mesh, or an endpoint."""

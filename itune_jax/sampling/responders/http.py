@@ -1,0 +1,154 @@
+"""An OpenAI-compatible endpoint as a responder: several requests at a time, repeated where the endpoint fails.
+
+What an endpoint sends is read by one door: an answer of the expected form, a fault that may pass (then it is asked
+again, later and later, Retry-After obeyed), or one line that says what was wrong. Nothing is guessed.
+"""
+
+from collections.abc import Mapping, Sequence
+import concurrent.futures
+import dataclasses
+import json
+import random
+import time
+from typing import Any
+import urllib.error
+import urllib.parse
+import urllib.request
+
+from itune_jax.core import check
+from itune_jax.core import errors
+from itune_jax.sampling import requests as requests_lib
+
+_PASSING = (408, 409, 425, 429, 500, 502, 503, 504)  # statuses behind which another try may succeed
+_FINISH: Mapping[str, requests_lib.Finish] = {
+  "stop": "stop",
+  "length": "length",
+  "tool_calls": "tool_calls",
+  "content_filter": "content_filter",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HttpResponder(requests_lib.Responder):
+  """`POST url/chat/completions`, as OpenAI, vLLM, SGLang and llama.cpp serve it.
+
+  url: up to the version, such as http://localhost:8000/v1. key: sent as a bearer token. at_a_time: requests under way
+  together. tries: of each request in all; between them waits grow from `wait_s` twofold, with jitter. more: further
+  fields of the request's body, sent as they are.
+  """
+
+  url: str
+  model: str
+  key: str = dataclasses.field(default="", repr=False)
+  max_new_tokens: int = 256
+  temperature: float = 0.0
+  top_p: float = 1.0
+  seed: int = 0
+  at_a_time: int = 8
+  tries: int = 6
+  wait_s: float = 0.5
+  timeout_s: float = 120.0
+  more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+  def __post_init__(self):
+    kind = urllib.parse.urlsplit(self.url)
+    check.require(
+      kind.scheme in ("http", "https") and kind.netloc, f"endpoint {self.url!r}: write it as http://HOST:PORT/v1"
+    )
+    check.require(self.at_a_time > 0 and self.tries > 0, "HttpResponder.at_a_time and HttpResponder.tries are >= 1")
+
+  def answer(
+    self, requests: Sequence[requests_lib.Request], progress: requests_lib.Progress = lambda n: None
+  ) -> list[requests_lib.Response]:
+    """The answers. Raises RunError naming the request when the endpoint did not give one after all tries."""
+    requests_lib.unique(requests)
+    with concurrent.futures.ThreadPoolExecutor(self.at_a_time) as pool:
+      waiting = [pool.submit(self._one, request) for request in requests]
+      try:
+        for done in concurrent.futures.as_completed(waiting):
+          done.result()
+          progress(1)
+      except BaseException:
+        for one in waiting:
+          one.cancel()
+        raise
+      return [one.result() for one in waiting]
+
+  def _one(self, request: requests_lib.Request) -> requests_lib.Response:
+    check.require(request.adapter is None, f"request {request.id}: an endpoint knows no adapter {request.adapter!r}")
+    pause = random.Random(f"{self.seed} {request.id}")
+    said = "nothing"
+    for attempt in range(self.tries):
+      try:
+        return requests_lib.Response(request.id, _samples(self._post(request), request))
+      except _Passing as e:
+        said = str(e)
+        if attempt + 1 < self.tries:
+          time.sleep(e.after_s or self.wait_s * 2**attempt * (0.5 + pause.random()))
+    raise errors.RunError(f"{self.url}: no answer to request {request.id} in {self.tries} tries; the last: {said}")
+
+  def _post(self, request: requests_lib.Request) -> Any:
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
+    body = json.dumps(self._body(request)).encode()
+    call = urllib.request.Request(f"{self.url.rstrip('/')}/chat/completions", body, headers)
+    try:
+      with urllib.request.urlopen(call, timeout=self.timeout_s) as reply:
+        return json.loads(reply.read())
+    except urllib.error.HTTPError as e:
+      text = e.read(500).decode(errors="replace").strip()
+      if e.code not in _PASSING:
+        raise errors.InputError(f"{self.url} refuses request {request.id}: {e.code} {e.reason}: {text[:300]}") from None
+      after = e.headers.get("Retry-After", "")
+      raise _Passing(f"{e.code} {e.reason}: {text[:120]}", float(after) if after.isdigit() else 0.0) from None
+    except (OSError, ValueError) as e:  # no connection, none in time, one cut off, or what came is not JSON
+      raise _Passing(f"{type(e).__name__}: {e}") from None
+
+  def _body(self, request: requests_lib.Request) -> dict[str, Any]:
+    asked = request.conversation
+    body: dict[str, Any] = {
+      "model": self.model,
+      "messages": [{k: v for k, v in message.items() if k != "weight"} for message in asked.messages],
+      "max_tokens": request.limit or self.max_new_tokens,
+      "temperature": self.temperature,
+      "top_p": self.top_p,
+      "n": request.n,
+      "seed": self.seed,
+      **self.more,
+    }
+    body |= {"stop": list(request.stop)} if request.stop else {}
+    body |= {"tools": list(asked.tools)} if asked.tools else {}
+    return body | ({"chat_template_kwargs": dict(asked.template_kwargs)} if asked.template_kwargs else {})
+
+
+class _Passing(Exception):
+  """A fault that another try may not meet. after_s: how long the endpoint asks to wait; 0 where it does not say."""
+
+  def __init__(self, said: str, after_s: float = 0.0):
+    super().__init__(said)
+    self.after_s = after_s
+
+
+def _samples(reply: Any, request: requests_lib.Request) -> tuple[requests_lib.Sample, ...]:
+  """The answers in a reply. One of another form is a passing fault: overloaded endpoints send such."""
+  choices = reply.get("choices") if isinstance(reply, dict) else None
+  if not isinstance(choices, list) or len(choices) != request.n:
+    raise _Passing(f"a reply with {request.n} `choices` was expected, this came: {json.dumps(reply)[:120]}")
+  try:
+    ordered = sorted(choices, key=lambda choice: choice.get("index", 0))
+    return tuple(_sample(choice) for choice in ordered)
+  except (KeyError, TypeError, AttributeError) as e:
+    raise _Passing(f"a choice has no text ({type(e).__name__}: {e}): {json.dumps(choices)[:120]}") from None
+
+
+def _sample(choice: Mapping[str, Any]) -> requests_lib.Sample:
+  message, reason = choice["message"], choice["finish_reason"]
+  calls = tuple(message.get("tool_calls") or ())
+  text = message.get("content")
+  text = "" if text is None and calls else text
+  if not isinstance(text, str):
+    raise TypeError(f"content is {type(text).__name__}")
+  if reason not in _FINISH:
+    raise TypeError(f"finish_reason is {reason!r}")
+  known = (choice.get("logprobs") or {}).get("content")
+  logprobs = tuple(float(token["logprob"]) for token in known) if known else None
+  return requests_lib.Sample(text, _FINISH[reason], None, logprobs, calls)
