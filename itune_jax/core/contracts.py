@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import itertools
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import vocabulary
@@ -130,11 +130,48 @@ class BatchSource(abc.ABC):
     del state
 
 
-class EvalResult(NamedTuple):
-  """Figures by name, and one row per example (what the report and paired statistics read)."""
+class Result(NamedTuple):
+  """One figure of a benchmark.
 
-  figures: dict[str, float]
+  tag: what it is of, such as "language=de"; "" for all items. low, high: its interval, None without one. n: items that
+  it was made of, `of` those that were asked.
+  """
+
+  benchmark: str
+  metric: str
+  value: float
+  tag: str = ""
+  low: float | None = None
+  high: float | None = None
+  n: int = 0
+  of: int = 0
+
+  @property
+  def name(self) -> str:
+    """As logs, reports and values of a run name it."""
+    return "/".join(part for part in (self.benchmark, self.tag, self.metric) if part)
+
+
+class EvalResult(NamedTuple):
+  """Figures, and one row per item (what the report and paired statistics read)."""
+
+  results: list[Result]
   rows: list[dict[str, Any]]
+
+  @property
+  def figures(self) -> dict[str, float]:
+    """The figures by name, intervals beside them under `…_low` and `…_high`, and the number of items."""
+    found: dict[str, float] = {}
+    for result in self.results:
+      found[result.name] = result.value
+      if result.low is not None and result.high is not None:
+        found |= {f"{result.name}_low": result.low, f"{result.name}_high": result.high}
+      if not result.tag and result.of:
+        found[f"{result.benchmark}/items"] = float(result.of)
+    return found
+
+
+Better = Literal["higher", "lower"]
 
 
 class Evaluator(abc.ABC):
@@ -144,9 +181,10 @@ class Evaluator(abc.ABC):
   every: int
 
   @property
-  def metrics(self) -> tuple[str, ...]:
-    """Names of the figures that `run` will give, known before it runs: what is kept or stopped by one is checked."""
-    return ()
+  @abc.abstractmethod
+  def metrics(self) -> Mapping[str, Better]:
+    """Which figures `run` will surely give, by their names, and which way each is better: known before the first step,
+    so that what a run keeps or stops by is checked."""
 
   @abc.abstractmethod
   def run(self, view: Any) -> EvalResult:

@@ -5,6 +5,8 @@ import hashlib
 import json
 from typing import Any
 
+from itune_jax.core import conversation
+
 ROLES = ("system", "developer", "user", "assistant", "tool")
 KINDS = ("annotated", "distilled", "self_generated")
 
@@ -50,6 +52,11 @@ class Example:
     """The conversation up to the last assistant turn, which is the answer."""
     last = max((i for i, m in enumerate(self.messages) if m["role"] == "assistant"), default=len(self.messages))
     return [dict(m) for m in self.messages[:last]]
+
+  @property
+  def question(self) -> conversation.Conversation:
+    """The same, with the tools and what the template is given."""
+    return conversation.Conversation(tuple(self.prompt), self.tools, self.template_kwargs)
 
   @property
   def answer(self) -> str:

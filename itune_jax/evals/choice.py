@@ -1,14 +1,21 @@
 """Multiple choice by log-likelihood: the choice that the model finds likeliest, as text and per character."""
 
+from collections.abc import Sequence
 import dataclasses
-from typing import Any
+import functools
 
 from itune_jax.core import check
-from itune_jax.core import contracts
+from itune_jax.core import conversation
 from itune_jax.core import errors
-from itune_jax.data.render import chat
-from itune_jax.data import example as example_lib
+from itune_jax.evals import ask
+from itune_jax.evals import generation
 from itune_jax.evals import items as items_lib
+from itune_jax.evals import protocol
+from itune_jax.evals import suite
+from itune_jax.grading import stats
+from itune_jax.sampling import requests as requests_lib
+from itune_jax.sampling.decode import decode as decode_lib
+from itune_jax.sampling.responders import mesh
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,58 +29,47 @@ class Choice:
   def __post_init__(self):
     check.check_types(self)
 
-  def bind(self, renderer: chat.Renderer, seed: int) -> "Bound":
-    """The evaluator, ready to run. Raises InputError when no item has choices."""
+  @property
+  def benchmark(self) -> protocol.Benchmark:
+    """The same as a benchmark. acc: argmax of the sum of log-probabilities; acc_norm: per character (as lm-eval)."""
+    return protocol.Benchmark(
+      name=self.name,
+      items=functools.partial(self.items.items, choices=True),
+      ask=ask.Choose(),
+      grade=protocol.each(graded),
+      metrics={"acc": stats.Mean(), "acc_norm": stats.Mean()},
+    )
+
+  def bind(self, renderer: conversation.Renderer, seed: int) -> suite.Bound:
+    """The evaluator, ready to run. Raises InputError when no item has choices, or an answer is none of them."""
     del seed
-    examples = [e for e in self.items.load() if e.check.get("choices")]
-    if not examples:
+    items = list(self.benchmark.items())
+    for item in items:
+      generation.asked(item, renderer)
+      right_of(item)
+    if not items:
       raise errors.InputError(f"{self.name}: no item of {self.items.source.path} has check.choices")
-    return Bound(self.name, self.every, examples, renderer)
+    decode = decode_lib.Decode()
+    return suite.Bound(self.benchmark, self.every, lambda engine: mesh.MeshResponder(engine, renderer, decode))
 
 
-@dataclasses.dataclass(frozen=True)
-class Bound:
-  """Keeps the Evaluator contract."""
-
-  name: str
-  every: int
-  examples: list[example_lib.Example]
-  renderer: chat.Renderer
-
-  def run(self, view: Any) -> contracts.EvalResult:
-    """acc: argmax of the sum of log-probabilities; acc_norm: per character of the choice (as lm-eval)."""
-    pairs, images, owner = [], [], []
-    for i, example in enumerate(self.examples):
-      context = self.renderer.prompt_ids(example.prompt, tools=example.tools, **example.template_kwargs)
-      seen = self.renderer.prompt_images(example.prompt)
-      for choice in example.check["choices"]:
-        images.append(seen)
-        pairs.append((context, self.renderer.encode(choice)))
-        owner.append(i)
-    scores: list[list[float]] = [[] for _ in self.examples]
-    for i, score in zip(owner, view.score(pairs, images), strict=True):
-      scores[i].append(score.logprob)
-    rows = []
-    for example, logprobs in zip(self.examples, scores, strict=True):
-      choices = example.check["choices"]
-      right = choices.index(example.check["answer"])
-      normed = [lp / len(choice) for lp, choice in zip(logprobs, choices, strict=True)]
-      rows.append(
-        {
-          "id": example.id,
-          "cluster": items_lib.cluster(example),
-          "domain": example.domain,
-          "choices": choices,
-          "logprobs": logprobs,
-          "answer": choices[right],
-          "correct": _wins(logprobs, right),
-          "correct_norm": _wins(normed, right),
-        }
-      )
-    found = items_lib.figures(self.name, "acc", rows) | items_lib.figures(self.name, "acc_norm", rows, "correct_norm")
-    return contracts.EvalResult(found, rows)
+def right_of(item: protocol.Item) -> int:
+  """Which choice is right. Raises InputError when the answer is none of them, or two are equal."""
+  if item.answer not in item.choices or len(set(item.choices)) < len(item.choices):
+    raise errors.InputError(
+      f"item {item.id}: check.answer {item.answer!r} must be one of check.choices, which must differ: {item.choices}"
+    )
+  return item.choices.index(item.answer)
 
 
-def _wins(scores, right) -> bool:
+def graded(item: protocol.Item, answer: Sequence[requests_lib.Score]) -> protocol.Graded:
+  """Whether the right choice is strictly the likeliest, as a sum and per character."""
+  right, logprobs = right_of(item), [score.logprob for score in answer]
+  normed = [lp / len(choice) for lp, choice in zip(logprobs, item.choices, strict=True)]
+  acc, acc_norm = wins(logprobs, right), wins(normed, right)
+  return protocol.Graded({"acc": acc, "acc_norm": acc_norm}, {"correct": acc, "correct_norm": acc_norm})
+
+
+def wins(scores: Sequence[float], right: int) -> bool:
   """Strictly: a tie is wrong, whichever comes first."""
   return all(scores[right] > s for i, s in enumerate(scores) if i != right)

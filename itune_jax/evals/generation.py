@@ -1,15 +1,19 @@
-"""Exact match by generation: prompt, decode, judge by the item's own check."""
+"""Exact match by generation: a user's own items, decoded and judged by each item's own check."""
 
 import dataclasses
-from typing import Any
 
 from itune_jax.core import check
-from itune_jax.core import contracts
-from itune_jax.data.render import chat
-from itune_jax.data import example as example_lib
+from itune_jax.core import conversation
+from itune_jax.core import errors
+from itune_jax.evals import ask
 from itune_jax.evals import items as items_lib
+from itune_jax.evals import protocol
+from itune_jax.evals import suite
 from itune_jax.grading import checkers
+from itune_jax.grading import stats
+from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.decode import decode as decode_lib
+from itune_jax.sampling.responders import mesh
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,42 +28,35 @@ class Generation:
   def __post_init__(self):
     check.check_types(self)
 
-  def bind(self, renderer: chat.Renderer, seed: int) -> "Bound":
-    """The evaluator, ready to run."""
-    del seed
-    return Bound(self.name, self.every, self.decode, self.items.load(), renderer)
+  @property
+  def benchmark(self) -> protocol.Benchmark:
+    """The same as a benchmark."""
+    return protocol.Benchmark(
+      name=self.name,
+      items=self.items.items,
+      ask=ask.Generate(),
+      grade=protocol.each(judged),
+      metrics={"exact_match": stats.Mean(), "stopped": stats.Mean()},
+    )
+
+  def bind(self, renderer: conversation.Renderer, seed: int) -> suite.Bound:
+    """The evaluator, ready to run. Raises InputError with file and line of an item that cannot be asked."""
+    del seed  # decoding has its own
+    for item in self.items.items():
+      asked(item, renderer)
+    return suite.Bound(self.benchmark, self.every, lambda engine: mesh.MeshResponder(engine, renderer, self.decode))
 
 
-@dataclasses.dataclass(frozen=True)
-class Bound:
-  """Keeps the Evaluator contract."""
+def asked(item: protocol.Item, renderer: conversation.Renderer) -> None:
+  """Renders a question before any work begins. Raises InputError naming the item that the template refuses."""
+  try:
+    renderer.prompt(conversation.of(item.question))
+  except errors.InputError as e:
+    raise errors.InputError(f"item {item.id}: {e}") from None
 
-  name: str
-  every: int
-  decode: decode_lib.Decode
-  examples: list[example_lib.Example]
-  renderer: chat.Renderer
 
-  def run(self, view: Any) -> contracts.EvalResult:
-    """Generates greedily (or as configured) and judges; one row per item with prompt, output and verdict."""
-    prompts = [self.renderer.prompt_ids(e.prompt, tools=e.tools, **e.template_kwargs) for e in self.examples]
-    images = [self.renderer.prompt_images(e.prompt) for e in self.examples]
-    outputs = view.generate(prompts, self.decode, images)
-    rows = []
-    for example, out in zip(self.examples, outputs, strict=True):
-      text = self.renderer.tokenizer.decode(out.tokens, skip_special_tokens=True)
-      rows.append(
-        {
-          "id": example.id,
-          "cluster": items_lib.cluster(example),
-          "domain": example.domain,
-          "prompt": example_lib.text(example.prompt[-1]["content"]),
-          "output": text,
-          "answer": example.answer,
-          "correct": checkers.judge(text, example.check),
-          "stopped": out.stopped,
-        }
-      )
-    found = items_lib.figures(self.name, "exact_match", rows)
-    found[f"{self.name}/stopped"] = sum(row["stopped"] for row in rows) / len(rows)
-    return contracts.EvalResult(found, rows)
+def judged(item: protocol.Item, answer: requests_lib.Response) -> protocol.Graded:
+  """Whether the answer passes the item's check, and whether it ended by itself."""
+  correct = checkers.judge(answer.text, item.shown["check"])
+  stopped = answer.samples[0].finish != "length"
+  return protocol.Graded({"exact_match": correct, "stopped": stopped}, {"correct": correct})

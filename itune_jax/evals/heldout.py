@@ -1,5 +1,6 @@
 """Held-out loss and token accuracy, per source, on packed rows."""
 
+from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
@@ -37,8 +38,8 @@ class HeldOut:
 
 
 @dataclasses.dataclass(frozen=True)
-class Bound:
-  """Keeps the Evaluator contract."""
+class Bound(contracts.Evaluator):
+  """The evaluator with its rows."""
 
   name: str
   every: int
@@ -47,9 +48,14 @@ class Bound:
   row_length: int
   rows: int
 
+  @property
+  def metrics(self) -> Mapping[str, contracts.Better]:
+    """The loss over all sources."""
+    return {f"{self.name}/loss": "lower"}
+
   def run(self, view: Any) -> contracts.EvalResult:
     """loss: nats a trained token; accuracy: share of trained tokens that are the argmax. Rows are the sources."""
-    found, rows = {}, []
+    results, rows = [], []
     for source, items in self.rendered.items():
       packed = pack.best_fit_decreasing([len(item.ids) - 1 for item in items], self.row_length)
       packed += [[]] * (-len(packed) % self.rows)
@@ -67,10 +73,10 @@ class Bound:
         "dropped": self.dropped[source],
       }
       rows.append(row)
-      found |= {f"{self.name}/{source}/{key}": float(row[key]) for key in ("loss", "accuracy", "dropped")}
+      results += [contracts.Result(self.name, m, float(row[m]), source) for m in ("loss", "accuracy", "dropped")]
     total = sum(row["tokens"] for row in rows)
-    found[f"{self.name}/loss"] = sum(row["loss"] * row["tokens"] for row in rows) / total
-    return contracts.EvalResult(found, rows)
+    loss = sum(row["loss"] * row["tokens"] for row in rows) / total
+    return contracts.EvalResult([*results, contracts.Result(self.name, "loss", loss)], rows)
 
 
 def _render(source, renderer, row_length):

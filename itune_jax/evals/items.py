@@ -1,13 +1,14 @@
-"""What evaluators share: where their items come from, and the figures of a yes-or-no metric."""
+"""The items of a user's own files: conversations whose last answer is right, judged by the check on the row."""
 
+from collections.abc import Iterator
 import dataclasses
-from typing import Any
 
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.data import example as example_lib
 from itune_jax.data import mixture
-from itune_jax.grading import stats
+from itune_jax.evals import protocol
+from itune_jax.grading import checkers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,33 +20,31 @@ class Items:
 
   def __post_init__(self):
     check.check_types(self)
+    checkers.known(self.default_check)
 
-  def load(self) -> list[example_lib.Example]:
-    """The examples, each with a check. Raises InputError with file and line of a bad row, or when there are none."""
-    found = []
+  def examples(self) -> Iterator[example_lib.Example]:
+    """The examples, each with a check, as a stream. Raises InputError with file and line of a bad row."""
     for row in self.source.rows():
       if row.example is None:
         raise errors.InputError(f"{row.file}:{row.line}: {row.problem}")
       one = row.example
       if not one.check:
+        check.require(one.answer, f"{row.file}:{row.line}: there is no answer to judge by: no check, no assistant turn")
         one = dataclasses.replace(one, check={"name": self.default_check, "answer": one.answer})
-      found.append(one)
-    if not found:
-      raise errors.InputError(f"evaluation source {self.source.name} ({self.source.path}) has no rows")
-    return found
+      yield one
 
-
-def figures(name: str, metric: str, rows: list[dict[str, Any]], key: str = "correct") -> dict[str, float]:
-  """Mean and 95 % interval of a per-row metric, clustered by the row's template."""
-  mean, low, high = stats.interval([float(row[key]) for row in rows], [row["cluster"] for row in rows])
-  return {
-    f"{name}/{metric}": mean,
-    f"{name}/{metric}_low": low,
-    f"{name}/{metric}_high": high,
-    f"{name}/items": float(len(rows)),
-  }
-
-
-def cluster(example: example_lib.Example) -> str:
-  """What an item is drawn together with: its template, else itself."""
-  return example.source.get("template") or example.id
+  def items(self, *, choices: bool = False) -> Iterator[protocol.Item]:
+    """The items. choices: only those whose check lists choices, of which one is right."""
+    for one in self.examples():
+      listed = tuple(one.check.get("choices") or ())
+      if choices and not listed:
+        continue
+      yield protocol.Item(
+        id=one.id,
+        question=one.question,
+        answer=one.check.get("answer", one.answer) if choices else one.answer,
+        choices=listed,
+        cluster=one.source.get("template") or one.id,
+        tags={"domain": one.domain} if one.domain else {},
+        shown={"domain": one.domain, "check": dict(one.check)},
+      )

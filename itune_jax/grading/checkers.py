@@ -43,10 +43,15 @@ CHECKERS: dict[str, Callable[[str, Mapping[str, Any]], bool]] = {
 }
 
 
+def known(name: Any) -> None:
+  """Raises InputError for the name of a check that there is not."""
+  if name not in CHECKERS:
+    raise errors.InputError(f"unknown check {name!r}; checks are {', '.join(CHECKERS)}")
+
+
 def judge(output: str, check: Mapping[str, Any]) -> bool:
   """Whether an output passes its check. Raises InputError for an unknown check."""
-  if check.get("name") not in CHECKERS:
-    raise errors.InputError(f"unknown check {check.get('name')!r}; checks are {', '.join(CHECKERS)}")
+  known(check.get("name"))
   return CHECKERS[check["name"]](output, check)
 
 

@@ -95,7 +95,8 @@ class HttpResponder(requests_lib.Responder):
       with urllib.request.urlopen(call, timeout=self.timeout_s) as reply:
         return json.loads(reply.read())
     except urllib.error.HTTPError as e:
-      text = e.read(500).decode(errors="replace").strip()
+      with e:
+        text = e.read(500).decode(errors="replace").strip()
       if e.code not in _PASSING:
         raise errors.InputError(f"{self.url} refuses request {request.id}: {e.code} {e.reason}: {text[:300]}") from None
       after = e.headers.get("Retry-After", "")

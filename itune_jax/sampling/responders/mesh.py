@@ -1,0 +1,97 @@
+"""A model on the mesh as a responder: conversations become ids, are continued or scored in batches, and become text."""
+
+from collections.abc import Sequence
+import dataclasses
+
+from itune_jax.core import check
+from itune_jax.core import conversation as conversation_lib
+from itune_jax.core import errors
+from itune_jax.sampling import engine as engine_lib
+from itune_jax.sampling import requests as requests_lib
+from itune_jax.sampling.decode import decode as decode_lib
+from itune_jax.sampling.score import rolling
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshResponder(requests_lib.Responder):
+  """Compiled functions of live parameters, the renderer of their model, and how answers are decoded.
+
+  labels: names of the adapters that ride on one base, in the order of their numbers (`peft.combine.mixed`).
+  """
+
+  engine: engine_lib.Engine
+  renderer: conversation_lib.Renderer
+  decode: decode_lib.Decode = decode_lib.Decode()
+  labels: tuple[str, ...] = ()
+
+  def answer(
+    self, requests: Sequence[requests_lib.Request], progress: requests_lib.Progress = lambda n: None
+  ) -> list[requests_lib.Response]:
+    """The answers to all requests, decoded together. Raises InputError for a conversation that the template refuses."""
+    requests_lib.unique(requests)
+    engine = dataclasses.replace(self.engine, progress=progress, text=self.renderer.decode)
+    found = iter(engine.generate([self._ask(request) for request in requests], self.decode))
+    return [requests_lib.Response(r.id, tuple(self._sample(next(found)) for _ in range(r.n))) for r in requests]
+
+  def _ask(self, request: requests_lib.Request) -> decode_lib.Ask:
+    prompt = self._named(request.id, request.conversation)
+    stops = (*decode_lib.stops_of(self.decode.stop), *request.stop, *self.renderer.turn_end.strings)
+    number = self._number(request.adapter)
+    own = dict(n=request.n, limit=request.limit or None, stop=stops, adapter=number, images=prompt.images)
+    return decode_lib.Ask(prompt=prompt.ids, id=request.id, **own)
+
+  def _named(self, name: str, conversation: conversation_lib.Conversation) -> conversation_lib.Prompt:
+    try:
+      return self.renderer.prompt(conversation)
+    except errors.InputError as e:
+      raise errors.InputError(f"{name}: {e}") from None
+
+  def _number(self, adapter: str | None) -> int | None:
+    if adapter is None:
+      return None
+    known = ", ".join(self.labels) or "none"
+    check.require(adapter in self.labels, f"no adapter is called {adapter!r}; adapters of this model: {known}")
+    return self.labels.index(adapter)
+
+  def _sample(self, said) -> requests_lib.Sample:
+    text = self.renderer.decode(said.tokens) if said.text is None else said.text
+    return requests_lib.Sample(text, said.finish, tuple(said.tokens), tuple(said.logprobs))
+
+  def score(
+    self, pairs: Sequence[requests_lib.Pair], progress: requests_lib.Progress = lambda n: None
+  ) -> list[requests_lib.Score]:
+    """Log-probabilities of continuations; those of one context share its run."""
+    ids, images = [], []
+    for number, pair in enumerate(pairs):
+      asked = pair.context
+      is_chat = isinstance(asked, conversation_lib.Conversation)
+      prompt = self._named(f"pair {number}", asked) if is_chat else None
+      ids.append((prompt.ids, self.renderer.encode(pair.continuation)) if prompt else self._cut(pair))
+      images.append(prompt.images if prompt else None)
+    numbers = [self._number(pair.adapter) for pair in pairs] if self.labels else None
+    return self._scored(ids, progress, images, numbers)
+
+  def _cut(self, pair: requests_lib.Pair) -> tuple[list[int], list[int]]:
+    return self.renderer.continued(pair.context, pair.continuation)
+
+  def _scored(self, ids, progress, images=(), numbers=None) -> list[requests_lib.Score]:
+    engine = dataclasses.replace(self.engine, progress=progress)
+    return [requests_lib.Score(*one) for one in engine.score(ids, images, numbers)]
+
+  def rolling(self, texts: Sequence[str], progress: requests_lib.Progress = lambda n: None) -> list[requests_lib.Score]:
+    """Log-probabilities of whole texts, window by window. Raises InputError for a text without a token."""
+    found, owners = [], []
+    for number, text in enumerate(texts):
+      (start,), ids = self.renderer.continued("", text)
+      check.require(ids, f"text {number} has no token: there is nothing to score")
+      parts = rolling.windows(ids, start, self.engine.max_length)
+      found += parts
+      owners += [number] * len(parts)
+    scores = self._scored(found, progress)
+    totals = [requests_lib.Score(0.0, True, 0)] * len(texts)
+    for number, one in zip(owners, scores, strict=True):
+      before = totals[number]
+      totals[number] = requests_lib.Score(
+        before.logprob + one.logprob, before.is_greedy and one.is_greedy, before.tokens + one.tokens
+      )
+    return totals
