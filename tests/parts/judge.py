@@ -10,7 +10,7 @@ from itune_jax.sampling import requests
 
 @dataclasses.dataclass(frozen=True)
 class Judge(protocol.Grade):
-  """Which of two answers is better, by a responder that is asked in both orders; None where it disagrees with itself."""
+  """Which of two answers is better, by a responder asked in both orders; None where it disagrees with itself."""
 
   responder: requests.Responder
 

@@ -84,7 +84,7 @@ class MeshResponder(requests_lib.Responder):
     for number, text in enumerate(texts):
       (start,), ids = self.renderer.continued("", text)
       check.require(ids, f"text {number} has no token: there is nothing to score")
-      parts = rolling.windows(ids, start, self.engine.max_length)
+      parts = rolling.windows(ids, start, self.engine.max_length + 1)
       found += parts
       owners += [number] * len(parts)
     scores = self._scored(found, progress)

@@ -46,12 +46,13 @@ def loglikelihood(
   images: pixels [I, H, W, 3] in each context or None, where any has some. adapters: the number of each pair's adapter,
   where several ride on one base (`peft.mixed`).
 
-  Raises InputError for an empty context or continuation, or one longer than `max_length`.
+  Raises InputError for an empty context or continuation, or one whose tokens but the last, which predicts nothing, are
+  more than `max_length`.
   """
   for i, (context, continuation) in enumerate(pairs):
-    if not len(context) or not len(continuation) or len(context) + len(continuation) > max_length:
+    if not len(context) or not len(continuation) or len(context) + len(continuation) > max_length + 1:
       raise errors.InputError(
-        f"pair {i}: {len(context)} + {len(continuation)} tokens; each needs one, and {max_length} is the most"
+        f"pair {i}: {len(context)} + {len(continuation)} tokens; each needs one, and {max_length + 1} is the most"
       )
   groups = {} if any(x is not None for x in images) or not bind(params).can_branch else _shared(pairs, adapters)
   found: dict[int, Score] = {}
