@@ -18,12 +18,12 @@ class Bars:
 
   def __init__(self, unit: str = "", transient: bool = False):
     columns = (
-      rich_progress.TextColumn("{task.description}"),
+      rich_progress.TextColumn("{task.description}", markup=False),
       rich_progress.BarColumn(),
       _Count(unit),
       rich_progress.TimeElapsedColumn(),
       _Left(),
-      rich_progress.TextColumn("{task.fields[note]}"),
+      rich_progress.TextColumn("{task.fields[note]}", markup=False),
     )
     self._bars = rich_progress.Progress(*columns, console=_stderr(), transient=transient, disable=not log.is_lead())
 
@@ -74,7 +74,7 @@ def fill(console: rich.console.Console, *parts: Any) -> None:
   """Prints tables, and lines of text as they are, on a console."""
   for part in parts:
     plain = isinstance(part, str)
-    console.print(part, highlight=not plain, soft_wrap=plain)
+    console.print(part, markup=not plain, highlight=not plain, soft_wrap=plain)
 
 
 class _Count(rich_progress.ProgressColumn):

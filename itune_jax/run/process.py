@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 import contextlib
 import os
+from typing import Any
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
@@ -11,6 +12,8 @@ from itune_jax.core import foreign
 from itune_jax.core import numerics
 from itune_jax.parallel import hosts
 from itune_jax.run import specs
+
+_settings: Any = jax.config  # whose attributes no type checker knows
 
 
 def start(cluster: str = "") -> None:
@@ -33,7 +36,7 @@ def configure_jax() -> None:
   if several_cpu_devices():
     jax.config.update("jax_enable_compilation_cache", False)
     return
-  if not jax.config.read("jax_compilation_cache_dir"):
+  if not _settings.jax_compilation_cache_dir:
     jax.config.update("jax_compilation_cache_dir", os.path.join(specs.cache_dir(), "xla"))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
@@ -54,7 +57,7 @@ def several_cpu_devices() -> bool:
 @contextlib.contextmanager
 def uncached() -> Iterator[None]:
   """Compiles without the persistent cache, whose entries for chips that are not there cannot be read."""
-  before = jax.config.read("jax_enable_compilation_cache")
+  before = _settings.jax_enable_compilation_cache
   jax.config.update("jax_enable_compilation_cache", False)
   compilation_cache.reset_cache()
   try:

@@ -39,7 +39,8 @@ def devices_of(topology: str, slices: int = 1) -> Any:
   os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # compiling holds no chip: others may compile too
   os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
   os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-16")
-  if not jax.config.read("jax_platforms"):
+  settings: Any = jax.config  # whose attributes no type checker knows
+  if not settings.jax_platforms:
     jax.config.update("jax_platforms", "cpu")  # nothing runs here, and looking for chips takes seconds
   try:
     return topologies.get_topology_desc(topology, "tpu", num_slices=slices).devices
