@@ -98,5 +98,12 @@ class _Left(rich_progress.TimeRemainingColumn):
     return rich.text.Text() if task.total is None else rich.text.Text.assemble("left ", super().render(task))
 
 
+class _Console(rich.console.Console):
+  """Leaves a closed pipe to `cli`, as everything else that prints does."""
+
+  def on_broken_pipe(self) -> None:
+    raise  # called where the error is being handled
+
+
 def _stderr() -> rich.console.Console:
-  return rich.console.Console(stderr=True)
+  return _Console(stderr=True)

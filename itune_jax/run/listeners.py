@@ -18,7 +18,7 @@ from itune_jax.run import session as session_lib
 from itune_jax.train import hooks
 
 
-class Bar:
+class Bar(contracts.Hook):
   """A progress bar: steps, loss, trained tokens a second, time left."""
 
   def __init__(self, steps: int, done: int):
@@ -30,9 +30,6 @@ class Bar:
     if "loss" in metrics:
       speed = metrics.get("trained_tokens_per_s", 0.0)
       self._bar.reach(step, note=f"loss {metrics['loss']:.3f}  {speed:.0f} trained tokens/s")
-
-  def flush(self) -> None:
-    """Nothing is held back."""
 
   def close(self) -> None:
     """Leaves the last line standing."""

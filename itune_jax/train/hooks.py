@@ -8,13 +8,14 @@ from typing import Any
 import jax
 import tensorboardX
 
+from itune_jax.core import contracts
 from itune_jax.core import files
 from itune_jax.parallel.cost import chips
 
 REMOTE_SECONDS = 20  # between two writings of the metrics into a bucket
 
 
-class Jsonl:
+class Jsonl(contracts.Hook):
   """metrics.jsonl: one object a line. On resume, lines past the restored step are dropped first.
 
   A bucket takes no more lines at the end of an object, so there it is written anew every few seconds and by `flush`.
@@ -63,7 +64,7 @@ class Jsonl:
       self._file.close()
 
 
-class TensorBoard:
+class TensorBoard(contracts.Hook):
   """Scalars for TensorBoard, written without TensorFlow."""
 
   def __init__(self, folder: str, step: int):
@@ -83,7 +84,7 @@ class TensorBoard:
     self._writer.close()
 
 
-class Wandb:
+class Wandb(contracts.Hook):
   """Weights & Biases, given its run object (the library is optional)."""
 
   def __init__(self, run: Any):
@@ -91,9 +92,6 @@ class Wandb:
 
   def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
     self._run.log(dict(metrics), step=step)
-
-  def flush(self) -> None:
-    """The library sends on its own."""
 
   def close(self) -> None:
     """Ends the run."""
