@@ -114,14 +114,14 @@ class Train:
     return self.packing.rows * self.packing.row_length
 
   def _data(self, session: session_lib.Session, renderer: chat.Renderer) -> "_Data":
-    each = self.packing.rows // self.micro_batches
-    rows = hosts.rows(session.mesh, session.rules, self.packing.rows, self.micro_batches)
+    mesh, rules, each = session.mesh, session.rules, self.packing.rows // self.micro_batches
+    rows = hosts.rows(mesh, rules, self.packing.rows, self.micro_batches)
     feed, manifest = session_lib.open_feed(self.mixture, renderer, self.packing, self.seed, rows)
-    _warn_of_idle_shards(session.mesh, each)
+    _warn_of_idle_shards(mesh, each)
 
     def put(batch):
       cut = jax.tree.map(lambda x: x.reshape(self.micro_batches, -1, *x.shape[1:]), batch)
-      return shard.global_batch(cut, session.mesh, session.rules, each, stacked=True)
+      return shard.global_batch(cut, mesh, rules, each, stacked=True)
 
     return _Data(feed, manifest, put)
 
