@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import numerics
@@ -26,12 +25,14 @@ from itune_jax.parallel import mesh as mesh_lib
 from itune_jax.nn import quant as quant_lib
 from itune_jax.peft.combine import arithmetic
 from itune_jax.peft import attach as attach_lib
-from itune_jax.run.commands import export as export_lib
+from itune_jax.run import adapters as adapters_lib
 from itune_jax.run import gin_setup
-from itune_jax.run.report import page
-from itune_jax.run import runtime
+from itune_jax.run import process
+from itune_jax.run import session as session_lib
 from itune_jax.run import specs
+from itune_jax.run.commands import export as export_lib
 from itune_jax.run.commands import train as train_lib
+from itune_jax.run.report import page
 from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.train import checkpoint
 
@@ -42,7 +43,7 @@ Message = Mapping[str, Any]
 class Model:
   """A loaded model. `session` has its parts: mesh, base, attached methods, tokenizer."""
 
-  session: runtime.Session
+  session: session_lib.Session
 
   def logits(self, tokens_BT, prefix: int | None = None) -> np.ndarray:
     """Logits [B, T, V], float32, of rows of token ids; the first `prefix` are the source of an encoder-decoder."""
@@ -107,7 +108,7 @@ class Model:
     `generate` and `loglikelihood` then take a name for each row: one batch serves all of them. Raises InputError, by
     name, for adapters that cannot differ from row to row (changed kernels, tables, biases, learned tokens, experts).
     """
-    return Model(runtime.with_adapters(self.session, adapters))
+    return Model(self.session.with_adapters(adapters))
 
   def as_lora(self, rank: int) -> tuple["Model", float]:
     """This model with its adapter as a LoRA of this rank, by SVD, and the share of the update that is lost.
@@ -122,7 +123,7 @@ class Model:
   def save(self, folder: str) -> None:
     """Writes the trainable arrays as a checkpoint that `load(folder)` reads; the base is referred to, not copied."""
     self.session.require_one("save")
-    checkpoint.save_trainable(folder, self.session.trainable, runtime.identity(self.session), self.session.constants)
+    checkpoint.save_trainable(folder, self.session.trainable, self.session.identity, self.session.constants)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,11 +162,11 @@ def load(
       path,
     )
   elif os.path.exists(os.path.join(path, "COMMITTED")) or os.path.isdir(os.path.join(path, "checkpoints")):
-    model, adapter = _model_of(path), path
+    model, adapter = adapters_lib.model_of(path), path
   model = model if quant is None else dataclasses.replace(model, quant=quant)
   precision = numerics.Precision(frozen=dtype, trained="float32", compute=dtype)
   return Model(
-    runtime.open_session(model, mesh=mesh or mesh_lib.MeshSpec(), precision=precision, adapter=adapter or "")
+    session_lib.open_session(model, mesh=mesh or mesh_lib.MeshSpec(), precision=precision, adapter=adapter or "")
   )
 
 
@@ -181,7 +182,7 @@ def train(recipe: str, overrides: Mapping[str, Any] | None = None, run_dir: str 
   )
   if prepare.returncode:
     raise errors.InputError((prepare.stderr.strip().splitlines() or ["prepare failed"])[-1].removeprefix("itune: "))
-  runtime.configure_jax()
+  process.configure_jax()
   gin_setup.parse("train", [recipe], lines)
   started_by = ("api.train", recipe, json.dumps(dict(overrides or {}), default=str))
   done = gin_setup.call(train_lib.Train)(run_dir=run_dir, argv=started_by)
@@ -198,11 +199,6 @@ def export_hf(model: Model, folder: str, merge: bool = True, dtype: numerics.Dty
 def export_peft(model: Model, folder: str) -> dict[str, Any]:
   """Writes the LoRA as a Hugging Face PEFT folder; returns the manifest."""
   return export_lib.write(model.session, chat.Rendering(), format="peft", dtype="float32", out=folder)
-
-
-def _model_of(path: str) -> specs.Model:
-  fields = files.read_json(os.path.join(runtime.checkpoint_of(path), "meta.json"))["model"]
-  return check.rebuild(specs.Model, fields)
 
 
 def _cut(text: str, stops: Sequence[str]) -> str:

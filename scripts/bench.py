@@ -32,7 +32,7 @@ from itune_jax.peft.methods import lora
 from itune_jax.peft.methods import miss
 from itune_jax.peft.methods import oft
 from itune_jax.run import memory
-from itune_jax.run import runtime
+from itune_jax.run import session as session_lib
 from itune_jax.run import specs
 from itune_jax.sampling.decode import decode as decode_lib
 
@@ -106,7 +106,7 @@ def generate(args) -> dict:
   of answers cut them: the figure counts the tokens up to there. With --hf, transformers on the same, in turn.
   Where texts differ from a peer's, or from those of prompts decoded one by one, so do two tokens that were nearly even.
   """
-  session = runtime.open_session(specs.Model(base=args.model), precision=bench_lib.precision(args))
+  session = session_lib.open_session(specs.Model(base=args.model), precision=bench_lib.precision(args))
   renderer = chat.Renderer(session.tokenizer)
   with open(args.prompts, encoding="utf-8") as f:
     texts = [json.loads(line)["prompt"] for line in f if line.strip()]
@@ -176,7 +176,7 @@ def _torch_device() -> str:
 
 def score(args) -> dict:
   """Log-likelihood of every row's answer given its prompt."""
-  session = runtime.open_session(specs.Model(base=args.model), precision=bench_lib.precision(args))
+  session = session_lib.open_session(specs.Model(base=args.model), precision=bench_lib.precision(args))
   renderer = chat.Renderer(session.tokenizer)
   pairs = []
   for row in readers.read(args.data):

@@ -25,7 +25,7 @@ from itune_jax.nn.attention import kernels
 from itune_jax.nn import site
 from itune_jax.nn import skeleton
 from itune_jax.peft.methods import lora
-from itune_jax.run import runtime
+from itune_jax.run import session as session_lib
 from itune_jax.run import specs
 
 LORA = lora.Lora(rank=16, alpha=32.0)
@@ -47,7 +47,7 @@ def matmuls(args: argparse.Namespace) -> dict[str, Any]:
   }
 
 
-def _alone(args: argparse.Namespace, session: runtime.Session, trained: int):
+def _alone(args: argparse.Namespace, session: session_lib.Session, trained: int):
   """A program of a step's matmuls, a scan over layers as in the step, and what it is given."""
   T, key = args.batch * bench_lib.POSITIONS, jax.random.key(0)
   arrays, rows, layers = session.attached.params, {}, {}
@@ -205,10 +205,10 @@ def loader(args: argparse.Namespace) -> dict[str, Any]:
   rendering = chat.Rendering(max_length=bench_lib.MAX_LENGTH)
   # Preparing imports TensorFlow (0.8 GiB), which no other job is to carry.
   importlib.import_module("itune_jax.run.commands.prepare").prepare(model, mixture, rendering)
-  renderer = runtime.open_renderer(model, rendering)
+  renderer = session_lib.open_renderer(model, rendering)
   packing = feed_lib.Packing(row_length=bench_lib.POSITIONS, rows=args.rows)
   start = time.perf_counter()
-  feed, _ = runtime.open_feed(mixture, renderer, packing, 0)
+  feed, _ = session_lib.open_feed(mixture, renderer, packing, 0)
   batches = feed.iterate(0)
   next(batches)
   first, start = time.perf_counter() - start, time.perf_counter()

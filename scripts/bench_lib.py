@@ -23,9 +23,9 @@ from itune_jax.nn import stack
 from itune_jax.objectives import sft as sft_lib
 from itune_jax.optim import adamw
 from itune_jax.optim import schedule
-from itune_jax.run import runtime
+from itune_jax.run import listeners
+from itune_jax.run import session as session_lib
 from itune_jax.run import specs
-from itune_jax.run.commands import train
 from itune_jax.train import state as state_lib
 from itune_jax.train import step as step_lib
 
@@ -39,12 +39,12 @@ def peak_rss_gib() -> float:
   )
 
 
-def on_accelerator(session: runtime.Session, positions_per_s: float) -> dict[str, Any]:
+def on_accelerator(session: session_lib.Session, positions_per_s: float) -> dict[str, Any]:
   """Device, its peak memory, and the operations that positions need over its bfloat16 peak. Nothing on CPU."""
   devices = list(session.mesh.devices.flat)
   if devices[0].platform == "cpu":
     return {}
-  rate, peak = positions_per_s * train.operations(session), chips.peak_flops(devices)
+  rate, peak = positions_per_s * listeners.operations(session), chips.peak_flops(devices)
   found = {"device": devices[0].device_kind, "device_peak_gib": round(chips.memory_gib(devices), 2)}
   return {**found, "tflops_per_s": round(rate / 1e12, 1), "mfu": round(rate / peak, 4) if peak else None}
 
@@ -81,7 +81,7 @@ def in_order(rows, steps: int):
 class Ready:
   """A step of one method with its session and state."""
 
-  session: runtime.Session
+  session: session_lib.Session
   step: Callable
   state: state_lib.State
 
@@ -106,7 +106,7 @@ def ready(
 ) -> Ready:
   """AdamW at 1e-4 on an adapter, as in all jobs that train."""
   model, remat = specs.Model(base=args.model, config=config), stack.Remat(policy=args.remat)
-  session = runtime.open_session(model, (method,), remat=remat, precision=precision(args), mesh=mesh)
+  session = session_lib.open_session(model, (method,), remat=remat, precision=precision(args), mesh=mesh)
   optimizer, rate = adamw.AdamW(schedule=schedule.Schedule(rate=1e-4, kind="constant", warmup=0.0)).make(
     steps, session.attached.trainable
   )
@@ -115,7 +115,7 @@ def ready(
   return Ready(session, step_lib.make_step(session.binder, sft_lib.Sft(), optimizer, rate, where), state)
 
 
-def packed(args: argparse.Namespace, session: runtime.Session, steps: int) -> list[Any]:
+def packed(args: argparse.Namespace, session: session_lib.Session, steps: int) -> list[Any]:
   """Each step's rows of the job `sft`, each row's members."""
   renderer = chat.Renderer(session.tokenizer, chat.Rendering(max_length=MAX_LENGTH))
   rows = in_order(list(rendered(args.data, renderer)), steps * args.batch)

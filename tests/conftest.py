@@ -24,15 +24,15 @@ from jax._src import compilation_cache  # noqa: E402
 import pytest  # noqa: E402
 
 from itune_jax.data.render import tokenizer as tokenizer_lib  # noqa: E402
-from itune_jax.run import runtime  # noqa: E402
+from itune_jax.run import process  # noqa: E402
 from itune_jax.run import specs  # noqa: E402
 from tests import tiny  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Programs of one device only come back from the cache (`runtime.configure_jax` says why); commands, which tests run on
+# Programs of one device only come back from the cache (`process.configure_jax` says why); commands, which tests run on
 # one of the eight devices, may then use it.
-runtime.several_cpu_devices = lambda: False
+process.several_cpu_devices = lambda: False
 _read = compilation_cache.get_executable_and_time
 
 

@@ -14,7 +14,7 @@ from itune_jax.run.commands import train
 
 ROOT = pathlib.Path(__file__).parent.parent / "gin_configs"
 RECIPES = sorted((ROOT / "recipes").glob("*.gin"))
-# Recipes for slices of a pod: their models are not here, so they are built by tests/run/test_plan.py.
+# Recipes for slices of a pod: their models are not here, so they are built by tests/run/commands/test_plan.py.
 PODS = [recipe for recipe in RECIPES if re.search(r"mesh/(v\d|h100)", recipe.read_text())]
 PROVIDES = {
   "models": {"MODEL"},

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 import difflib
+import inspect
 import os
 import re
+import traceback
 from typing import Any
 
 import gin
 from gin import config as gin_config
+from gin import utils as gin_utils
 
 from itune_jax.core import errors
 
@@ -54,27 +57,22 @@ def _find(file: str, root: str) -> str:
 
 
 def call(function: Callable, **given) -> Any:
-  """Calls a function with its gin bindings. An unbound macro or a wrong value is an InputError in one line."""
-  try:
-    bound = gin.get_configurable(function)
-  except ValueError as e:
-    raise errors.InputError(_one_line(e)) from e
+  """Calls a function with its gin bindings.
+
+  What the function itself raises comes out as it was raised, without gin's trail. Raises InputError in one line where
+  gin cannot give it its values: a macro that nothing sets, a value that a constructor needs and nothing binds.
+  """
+  inspect.signature(function).bind_partial(**given)  # a caller's slip is no user's, and gin would not tell them apart
+  bound = gin.get_configurable(function)
   try:
     return bound(**given)
-  except (errors.InputError, errors.RunError) as e:  # gin appends its own trail to the message
-    kind = errors.InputError if isinstance(e, errors.InputError) else errors.RunError
-    raise kind(str(e).split("\n  In call to configurable")[0]) from e
-  except (TypeError, ValueError) as e:
-    text = str(e)
-    if (
-      "Required bindings" in text
-      or "missing" in text
-      and "argument" in text
-      or "macro" in text.lower()
-      or "gin" in text.lower()
-    ):
-      raise errors.InputError(_one_line(e)) from e
-    raise
+  except Exception as e:
+    error = e
+  # Raised outside of the handler, so that gin's proxy does not stand in its history.
+  original = _behind(error)
+  if _raised_by_gin(original):
+    raise errors.InputError(_one_line(error)) from original
+  raise original
 
 
 def operative() -> str:
@@ -112,8 +110,27 @@ def _macros(value: Any) -> set[str]:
   return set()
 
 
+def _behind(error: BaseException) -> BaseException:
+  """What was raised, behind the proxies with which gin says where it passed by.
+
+  A proxy is of a class that gin makes anew for every error, and what it stands for is its context.
+  """
+  wrap = gin_utils.augment_exception_message_and_reraise.__qualname__
+  while getattr(type(error).__init__, "__qualname__", "").startswith(wrap) and error.__context__ is not None:
+    error = error.__context__
+  return error
+
+
+def _raised_by_gin(error: BaseException) -> bool:
+  """Whether the frame that raised is gin's own. Of a call that lacks an argument that is the frame which calls."""
+  raised_in = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
+  return os.path.dirname(raised_in) == os.path.dirname(gin_utils.__file__)
+
+
 def _one_line(error: BaseException) -> str:
   """What gin said, without the trail of its own calls."""
+  if unset := re.search(r"In call to configurable 'macro' .* in scope '(?:.*/)?(\w+)'", str(error)):
+    return f"{unset[1]} is needed, but nothing sets it: include a part that does, or give --gin.{unset[1]}=…"
   lines = [line.strip() for line in str(error).splitlines() if line.strip()]
   where = [line for line in lines if line.startswith(("In file", "In bindings", "In call"))]
   text = " ".join(line for line in lines if line not in where) or type(error).__name__

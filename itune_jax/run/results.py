@@ -1,11 +1,12 @@
 """Results on disk: evals/NAME/EVALUATOR.json and .jsonl in a run directory, and the summary of metrics.jsonl."""
 
+from collections.abc import Iterable
 import json
 import os
 from typing import Any
 
 try:
-  import wandb
+  import wandb  # pyright: ignore[reportMissingImports]  # optional
 except ImportError:
   wandb = None
 
@@ -21,11 +22,13 @@ def write(run_dir: str, label: str, evaluator: str, result: contracts.EvalResult
   if not log.is_lead():
     return
   folder = os.path.join(run_dir, "evals", label)
-  files.write_text(
-    os.path.join(folder, f"{evaluator}.jsonl"),
-    "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in result.rows),
-  )
+  files.write_text(os.path.join(folder, f"{evaluator}.jsonl"), lines(result.rows))
   files.write_json(os.path.join(folder, f"{evaluator}.json"), result.figures)
+
+
+def lines(rows: Iterable[Any]) -> str:
+  """JSON lines, one for each row."""
+  return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def read_rows(run_dir: str, label: str, evaluator: str) -> list[dict[str, Any]]:
@@ -42,11 +45,16 @@ def labels(run_dir: str) -> list[str]:
   return sorted(files.names(os.path.join(run_dir, "evals")), key=lambda n: (n.startswith("step_"), n != "before", n))
 
 
+def metrics_file(run_dir: str) -> str:
+  """Where the figures of every step are."""
+  return os.path.join(run_dir, "metrics.jsonl")
+
+
 def summary(path: str) -> dict[str, float]:
   """Last loss, throughput over all steps but the first, goodput, memory, and the last figures of every evaluation."""
-  lines = hooks.Jsonl.read(path)
-  steps = [line for line in lines if "loss" in line]
-  found: dict[str, float] = {k: v for line in lines if "loss" not in line for k, v in line.items() if k != "step"}
+  metrics = hooks.Jsonl.read(path)
+  steps = [line for line in metrics if "loss" in line]
+  found: dict[str, float] = {k: v for line in metrics if "loss" not in line for k, v in line.items() if k != "step"}
   if steps:
     timed = [line for line in steps if "step_s" in line]
     seconds = sum(line["step_s"] for line in timed)
@@ -61,8 +69,8 @@ def summary(path: str) -> dict[str, float]:
 
 def evaluations(path: str, done: int) -> list[dict[str, float]]:
   """Figures of the evaluations up to a step, in order: what early stopping has seen."""
-  lines = hooks.Jsonl.read(path)
-  return [{k: v for k, v in ln.items() if k != "step"} for ln in lines if ln["step"] <= done and "loss" not in ln]
+  earlier = [line for line in hooks.Jsonl.read(path) if line["step"] <= done and "loss" not in line]
+  return [{k: v for k, v in line.items() if k != "step"} for line in earlier]
 
 
 def wandb_hook(project: str, run_dir: str) -> hooks.Wandb:

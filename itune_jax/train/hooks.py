@@ -1,51 +1,21 @@
-"""Hooks: what is shown and written of every step."""
+"""Hooks: what is written of every step, and how fast steps are."""
 
 from collections.abc import Mapping
 import json
-import math
 import time
 from typing import Any
 
 import jax
-from rich import progress as rich_progress
-import rich.console
 import tensorboardX
 
+from itune_jax.core import contracts
 from itune_jax.core import files
 from itune_jax.parallel.cost import chips
 
 REMOTE_SECONDS = 20  # between two writings of the metrics into a bucket
 
 
-class Bar:
-  """A progress bar on stderr: step, loss, trained tokens a second, time left."""
-
-  def __init__(self, steps: int, done: int):
-    self._bar = rich_progress.Progress(
-      rich_progress.TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
-      rich_progress.BarColumn(),
-      rich_progress.TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:.0f} trained tokens/s"),
-      rich_progress.TimeElapsedColumn(),
-      rich_progress.TextColumn("left"),
-      rich_progress.TimeRemainingColumn(),
-      console=rich.console.Console(stderr=True),
-    )
-    self._task = self._bar.add_task("train", total=steps, completed=done, loss=math.nan, speed=0.0)
-    self._bar.start()
-
-  def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
-    if "loss" in metrics:
-      self._bar.update(self._task, completed=step, loss=metrics["loss"], speed=metrics.get("trained_tokens_per_s", 0.0))
-
-  def flush(self) -> None:
-    """Nothing is held back."""
-
-  def close(self) -> None:
-    """Leaves the last line standing."""
-    self._bar.stop()
-
-
-class Jsonl:
+class Jsonl(contracts.Hook):
   """metrics.jsonl: one object a line. On resume, lines past the restored step are dropped first.
 
   A bucket takes no more lines at the end of an object, so there it is written anew every few seconds and by `flush`.
@@ -94,7 +64,7 @@ class Jsonl:
       self._file.close()
 
 
-class TensorBoard:
+class TensorBoard(contracts.Hook):
   """Scalars for TensorBoard, written without TensorFlow."""
 
   def __init__(self, folder: str, step: int):
@@ -114,7 +84,7 @@ class TensorBoard:
     self._writer.close()
 
 
-class Wandb:
+class Wandb(contracts.Hook):
   """Weights & Biases, given its run object (the library is optional)."""
 
   def __init__(self, run: Any):
@@ -122,9 +92,6 @@ class Wandb:
 
   def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
     self._run.log(dict(metrics), step=step)
-
-  def flush(self) -> None:
-    """The library sends on its own."""
 
   def close(self) -> None:
     """Ends the run."""

@@ -13,7 +13,7 @@ from itune_jax.core import batch as batch_lib
 from itune_jax.nn import packed_matmul
 from itune_jax.nn import quant
 from itune_jax.nn import site
-from itune_jax.run.commands import plan
+from itune_jax.run.plan import topology as topology_lib
 from itune_jax.sampling.decode import one_token
 from tests import tiny
 
@@ -74,7 +74,7 @@ def test_every_device_multiplies_its_part(axes, rows):
 def test_mosaic_compiles_it(dtype, lead):
   """For a TPU, as it is and one by one in a loop, as tiles of experts meet it; whatever JAX is told of float32."""
   pytest.importorskip("libtpu", reason="the TPU compiler is not installed: pip install libtpu")
-  there = SingleDeviceSharding(plan.devices_of("v5e:2x2")[0])
+  there = SingleDeviceSharding(topology_lib.devices_of("v5e:2x2")[0])
   shape = lambda kind, *dims: jax.ShapeDtypeStruct((*lead, *dims), kind, sharding=there)
   one = lambda given: packed_matmul.nf4(packed_matmul.Place("tpu"), *given)
   run = jax.jit(functools.partial(jax.lax.map, one) if lead else one)

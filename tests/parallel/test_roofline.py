@@ -13,7 +13,7 @@ from itune_jax.parallel.cost import chips
 from itune_jax.parallel.cost import hlo
 from itune_jax.parallel import mesh as mesh_lib
 from itune_jax.parallel.cost import roofline
-from itune_jax.run.commands import plan as compiled_lib
+from itune_jax.run.plan import topology as topology_lib
 
 LAYERS, ROWS, WIDTH = 6, 256, 512
 
@@ -42,7 +42,7 @@ def test_a_scan_counts_as_its_unrolled_loop_and_as_the_formula(where):
   mesh = None
   if where == "tpu":
     pytest.importorskip("libtpu", reason="the TPU compiler is not installed: pip install libtpu")
-    mesh = Mesh(np.array(compiled_lib.devices_of("v5e:2x2")), ("data",))
+    mesh = Mesh(np.array(topology_lib.devices_of("v5e:2x2")), ("data",))
   programs = [compiled(fn, mesh) for fn in (scanned, unrolled)]
   counts = [hlo.Program(p.as_text()).counts() for p in programs]
   formula = 3 * 2 * LAYERS * ROWS * WIDTH * WIDTH / (1 if mesh is None else 4)
@@ -145,8 +145,8 @@ def test_time_is_the_slowest_part_and_what_nothing_hides():
 
 def test_the_data_axis_spans_the_slices():
   pytest.importorskip("libtpu", reason="the TPU compiler is not installed: pip install libtpu")
-  made = mesh_lib.MeshSpec(data=4, fsdp=-1, slices=2).make(compiled_lib.devices_of("v5e:4x4", slices=2))
+  made = mesh_lib.MeshSpec(data=4, fsdp=-1, slices=2).make(topology_lib.devices_of("v5e:4x4", slices=2))
   assert dict(made.shape) == {"data": 4, "fsdp": 8, "tensor": 1, "sequence": 1, "expert": 1, "stage": 1}
   assert [{d.slice_index for d in row.ravel()} for row in made.devices] == [{0}, {0}, {1}, {1}]
   with pytest.raises(errors.InputError, match="does not match the devices"):
-    mesh_lib.MeshSpec(data=4, fsdp=-1, slices=4).make(compiled_lib.devices_of("v5e:4x4", slices=2))
+    mesh_lib.MeshSpec(data=4, fsdp=-1, slices=4).make(topology_lib.devices_of("v5e:4x4", slices=2))

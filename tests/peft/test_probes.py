@@ -17,7 +17,7 @@ from itune_jax.peft import attach as attach_lib
 from itune_jax.peft import probes as probes_lib
 from itune_jax.peft.methods import lora
 from itune_jax.run import calibrate
-from itune_jax.run import runtime
+from itune_jax.run import session as session_lib
 from itune_jax.train import step as step_lib
 from tests import tiny
 
@@ -30,7 +30,8 @@ def session(method, mesh=None, remat="none", base=None):
   mesh = mesh or tiny.mesh(1)
   base = base or tiny.base(mesh, remat=remat)
   attached = tiny.attach(base, method, the_mesh=mesh)
-  return runtime.Session(None, mesh, axes.DEFAULT_RULES, None, base, attached, tiny.binder(attached.module, mesh), None)
+  binder = tiny.binder(attached.module, mesh)
+  return session_lib.Session(None, mesh, axes.DEFAULT_RULES, None, base, attached, binder, None)
 
 
 def started(method, micro=1, **how):

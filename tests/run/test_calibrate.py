@@ -7,7 +7,7 @@ import pytest
 
 from itune_jax.run import cli
 from itune_jax.train import checkpoint
-from tests.run import test_resume
+from tests.run.commands import test_resume
 
 
 @pytest.mark.parametrize("part", [pytest.param("eva", marks=pytest.mark.full), "lora_ga"])

@@ -15,7 +15,7 @@ from itune_jax.parallel import hosts
 from itune_jax.run import cli
 from itune_jax.train import checkpoint
 from scripts.launch import local
-from tests.run import test_resume
+from tests.run.commands import test_resume
 
 STEPS = 24
 MODEL = ["--gin_file=recipes/llama_tiny.gin", "--gin_file=mesh/auto.gin"]

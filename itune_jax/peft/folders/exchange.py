@@ -33,8 +33,15 @@ _PREFIX, _ROOT = "base_model.model.", "base_model."
 class Layout(Protocol):
   """What this room needs to know of a family: HF module names by site, and two words of adapter_config.json."""
 
-  task_type: str
-  fan_in_fan_out: bool
+  @property
+  def task_type(self) -> str:
+    """peft's word for what the model does."""
+    ...
+
+  @property
+  def fan_in_fan_out(self) -> bool:
+    """Whether the family's linear modules keep their weights transposed."""
+    ...
 
   def __call__(self, site: str) -> str | None:
     """The HF module of a site (`model.layers.{}.self_attn.q_proj`), or None."""

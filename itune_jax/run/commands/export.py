@@ -5,7 +5,6 @@ export_manifest.json beside the chat template and the base's identity.
 """
 
 import dataclasses
-import json
 import math
 import os
 import shutil
@@ -14,8 +13,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich import progress as rich_progress
-import rich.console
 
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import errors
@@ -30,8 +27,11 @@ from itune_jax.models import view
 from itune_jax.peft import attach
 from itune_jax.peft.folders import exchange
 from itune_jax.peft.methods import tokens as tokens_lib
+from itune_jax.run import adapters as adapters_lib
+from itune_jax.run import command
+from itune_jax.run import console
 from itune_jax.run import gin_setup
-from itune_jax.run import runtime
+from itune_jax.run import session as session_lib
 from itune_jax.run import specs
 
 # Relative to the range of the logits, in float32. bfloat16 weights are compared and recorded, not judged.
@@ -54,17 +54,19 @@ def export(
   An adapter that was trained on a quantised base is merged into the full one only if `dequantise` says so: the
   result is not quite the model that was trained.
   """
-  model = runtime.model_behind(model, adapter)
+  model = adapters_lib.model_behind(model, adapter)
   if model.quant is not None and format == "hf":
     if not dequantise:
       raise errors.InputError("the base was quantised in training: give --dequantise to merge into the full weights")
     model = dataclasses.replace(model, quant=None)
-  session = runtime.open_session(model, adapter=adapter)
+  session = session_lib.open_session(model, adapter=adapter)
   return write(session, rendering, format=format, dtype=dtype, out=out)
 
 
-def write(session: runtime.Session, rendering: chat.Rendering, *, format: str, dtype: str, out: str) -> dict[str, Any]:
-  """Exports a loaded model."""
+def write(
+  session: session_lib.Session, rendering: chat.Rendering, *, format: str, dtype: str, out: str
+) -> dict[str, Any]:
+  """Exports a loaded model; returns the manifest. Raises InputError for a folder in use, RunError as `export` does."""
   session.require_one("an export")
   if os.path.exists(out) and not os.path.exists(os.path.join(out, "export_manifest.json")) and os.listdir(out):
     raise errors.InputError(f"--out={out} exists and is no earlier export; give a new folder")
@@ -134,7 +136,7 @@ def _write_hf(session, dtype, out):
   }
 
 
-def save_model(session: runtime.Session, params, dtype: str, out: str) -> None:
+def save_model(session: session_lib.Session, params, dtype: str, out: str) -> None:
   """Writes base parameters, config and tokenizer as a Hugging Face folder, with a progress bar."""
   tokenizer = session.tokenizer
   tokens = {
@@ -142,8 +144,8 @@ def save_model(session: runtime.Session, params, dtype: str, out: str) -> None:
     "eos_token_id": tokenizer.eos_token_id,
     "pad_token_id": tokenizer.pad_token_id,
   }
-  with rich_progress.Progress(console=rich.console.Console(stderr=True)) as bar:
-    task = bar.add_task("export", total=len(params))
+  with console.Bars("tensors") as bars:
+    bar = bars.add("export", total=len(params))
     load_lib.save_hf(
       out,
       _grown(session.base.module, params),
@@ -151,7 +153,7 @@ def save_model(session: runtime.Session, params, dtype: str, out: str) -> None:
       dtype=dtype,
       tokens=tokens,
       config_json=session.base.config_json,
-      progress=lambda name: bar.advance(task),
+      progress=lambda name: bar.advance(),
     )
   tokenizer.save_pretrained(out)
   for name in images_lib.CONFIG_FILES:
@@ -165,7 +167,7 @@ def _grown(module, params):
   return module if vocab == module.cfg.vocab else load_lib.skeleton(dataclasses.replace(module.cfg, vocab=vocab))
 
 
-def adapter_logits(session: runtime.Session, folder: str) -> np.ndarray:
+def adapter_logits(session: session_lib.Session, folder: str) -> np.ndarray:
   """Logits of the probe with the adapter of a PEFT folder on the base that is loaded."""
   methods, values = exchange.load(folder, session.base.module, layout.Layout.of(session.base.cfg))
   attached = attach.attach(
@@ -210,12 +212,15 @@ def _compare(session, found) -> float:
   return float(np.abs(ours - found).max() / max(ours.max() - ours.min(), 1e-30))
 
 
-def main(args) -> None:
-  """Runs `itune export`; the last line of stdout is one JSON object."""
-  runtime.configure_jax()
-  gin_setup.parse("export", args.gin_file, args.overrides)
+def from_flags(args: command.Args) -> dict[str, Any]:
+  """Runs `itune export`; returns what was written, and how near its logits are."""
   manifest = gin_setup.call(
     export, adapter=args.adapter, format=args.format, dtype=args.dtype, out=args.out, dequantise=args.dequantise
   )
-  log.info(f"wrote {args.out}; logits equal to {manifest['logit_parity']:.1e} of their range")
-  print(json.dumps({"out": args.out, "format": args.format, "logit_parity": manifest["logit_parity"]}))
+  return wrote(manifest, out=args.out, format=args.format)
+
+
+def wrote(manifest: dict[str, Any], **facts: Any) -> dict[str, Any]:
+  """Says where an export is; returns these facts and its parity. `out` is one of them."""
+  log.info(f"wrote {facts['out']}; logits equal to {manifest['logit_parity']:.1e} of their range")
+  return {**facts, "logit_parity": manifest["logit_parity"]}

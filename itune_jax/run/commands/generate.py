@@ -1,12 +1,10 @@
 """`itune generate`: answers to prompts, from flags, a file, or a person at the terminal."""
 
+from collections.abc import Callable
 import json
 import os
 import sys
 from typing import Any
-
-from rich import progress as rich_progress
-import rich.console
 
 from itune_jax.core import errors
 from itune_jax.core import files
@@ -15,8 +13,12 @@ from itune_jax.data.render import chat
 from itune_jax.data import example as example_lib
 from itune_jax.data.readers import readers
 from itune_jax.parallel import mesh as mesh_lib
+from itune_jax.run import adapters as adapters_lib
+from itune_jax.run import command
+from itune_jax.run import console
 from itune_jax.run import gin_setup
-from itune_jax.run import runtime
+from itune_jax.run import results
+from itune_jax.run import session as session_lib
 from itune_jax.run import specs
 from itune_jax.sampling.decode import decode as decode_lib
 
@@ -32,14 +34,17 @@ class Chat:
     precision: numerics.Precision,
     adapter: str,
   ):
-    model = runtime.model_behind(model, adapter)
-    self._session = runtime.open_session(model, mesh=mesh, precision=precision, adapter=adapter)
+    model = adapters_lib.model_behind(model, adapter)
+    self._session = session_lib.open_session(model, mesh=mesh, precision=precision, adapter=adapter)
     self._renderer = self._session.renderer(rendering)
 
   def answer(
-    self, conversations: list[list[dict[str, Any]]], decode: decode_lib.Decode, progress=lambda n: None
+    self,
+    conversations: list[list[dict[str, Any]]],
+    decode: decode_lib.Decode,
+    progress: Callable[[int], None] = lambda n: None,
   ) -> list[str]:
-    """One text per conversation."""
+    """One text per conversation. Raises InputError for a conversation that does not render."""
     try:
       prompts = [self._renderer.prompt_ids(messages) for messages in conversations]
       images = [self._renderer.prompt_images(messages) for messages in conversations]
@@ -63,29 +68,22 @@ def generate(
   talker = Chat(model, rendering, mesh, precision, adapter)
   if conversations is None:
     return talker, decode
-  with rich_progress.Progress(console=rich.console.Console(stderr=True)) as bar:
-    task = bar.add_task("generate", total=len(conversations))
-    return talker.answer(conversations, decode, lambda n: bar.advance(task, n))
+  with console.Bars("answers") as bars:
+    return talker.answer(conversations, decode, bars.add("generate", total=len(conversations)).advance)
 
 
-def main(args) -> None:
-  """Runs the command."""
-  runtime.configure_jax()
-  if not (args.prompt or args.prompts or args.interactive):
-    raise errors.InputError("nothing to answer: give --prompt, --prompts, or --interactive")
-  gin_setup.parse("generate", args.gin_file, args.overrides)
+def from_flags(args: command.Args) -> None:
+  """Runs the command: prints answers, writes them, or holds a dialogue. Raises InputError for unreadable prompts."""
   if args.interactive:
     _dialogue(*gin_setup.call(generate, adapter=args.adapter))
     return
   conversations = [_asked(prompt, args.image) for prompt in args.prompt] + _from_file(args.prompts)
   answers = gin_setup.call(generate, adapter=args.adapter, conversations=conversations)
-  lines = [
-    json.dumps({"messages": c, "output": a}, ensure_ascii=False) for c, a in zip(conversations, answers, strict=True)
-  ]
+  rows = [{"messages": c, "output": a} for c, a in zip(conversations, answers, strict=True)]
   if args.output:
-    files.write_text(args.output, "\n".join(lines) + "\n")
+    files.write_text(args.output, results.lines(rows))
   elif args.prompts:
-    print("\n".join(lines))
+    print(results.lines(rows), end="")
   else:
     print("\n\n".join(answers))
 

@@ -1,25 +1,20 @@
 """`itune inspect`: what the model will really see, tokens coloured by loss weight."""
 
-import html
 import itertools
-import json
+from typing import Any
 
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import log
-from itune_jax.data.render import chat
 from itune_jax.data import example as example_lib
 from itune_jax.data import feed as feed_lib
 from itune_jax.data import mixture as mixture_lib
+from itune_jax.data.render import chat
+from itune_jax.run import command
 from itune_jax.run import gin_setup
-from itune_jax.run import runtime
+from itune_jax.run import session as session_lib
 from itune_jax.run import specs
-
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
-<style>body{{font:15px/1.6 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}}
-pre{{white-space:pre-wrap;background:#f6f6f6;padding:1rem;border-radius:6px}}
-.t{{background:#bfe8c5;border-radius:2px}} .h{{background:#8fd19a}} .m{{color:#888}}</style>
-<h1>{title}</h1><p>Green tokens are trained (darker: weight above 1); grey ones are only read.</p>{body}</html>"""
+from itune_jax.run.report import token_page
 
 
 def inspect(
@@ -32,9 +27,12 @@ def inspect(
   what: str = "data",
   step: int = 0,
   examples: int = 3,
-) -> tuple[list[tuple[str, list[tuple[str, float]]]], dict]:
-  """Titled lists of (token text, weight), and counts; "batch" shows the packed rows of a step before it is trained."""
-  renderer = runtime.open_renderer(model, rendering)
+) -> tuple[token_page.Titled, dict[str, Any]]:
+  """Titled lists of (token text, weight), and counts; "batch" shows the packed rows of a step before it is trained.
+
+  Raises InputError for a negative step, and where the data is not there or, for "batch", not prepared.
+  """
+  renderer = session_lib.open_renderer(model, rendering)
   piece = lambda ids, weights: list(_pieces(renderer, ids, weights))
   if what == "batch":
     return _batch(renderer, mixture, packing, seed, step, piece)
@@ -66,7 +64,7 @@ def _pieces(renderer, ids, weights):
 def _batch(renderer, mixture, packing, seed, step, piece):
   if step < 0:
     raise errors.InputError(f"--step={step}: steps count from 0")
-  feed, _ = runtime.open_feed(mixture, renderer, packing, seed)
+  feed, _ = session_lib.open_feed(mixture, renderer, packing, seed)
   batch, members = feed.batch(step), feed.members(step)
   shown = []
   for b, row in enumerate(members):
@@ -85,28 +83,12 @@ def _batch(renderer, mixture, packing, seed, step, piece):
   }
 
 
-def main(args) -> None:
-  """Runs the command; the last line of stdout is one JSON object."""
-  gin_setup.parse("inspect", args.gin_file, args.overrides)
+def from_flags(args: command.Args) -> dict[str, Any]:
+  """Runs the command: prints, or writes a page; returns counts."""
   shown, counts = gin_setup.call(inspect, what=args.what, step=args.step, examples=args.examples)
   if args.html:
-    files.write_text(args.html, page(f"itune inspect {args.what}", shown))
+    files.write_text(args.html, token_page.page(f"itune inspect {args.what}", shown))
     log.info(f"wrote {args.html}")
   else:
-    for title, tokens in shown:
-      print(f"\n\033[1m{title}\033[0m\n{''.join(_colour(text, weight) for text, weight in tokens)}")
-  print(json.dumps(counts))
-
-
-def page(title: str, shown) -> str:
-  """One static HTML page."""
-  kind = lambda weight: "m" if not weight else "t h" if weight > 1 else "t"
-  mark = lambda text, weight: f'<span class="{kind(weight)}" title="weight {weight:g}">{html.escape(text)}</span>'
-  body = "".join(
-    f"<h2>{html.escape(where)}</h2><pre>{''.join(mark(t, w) for t, w in tokens)}</pre>" for where, tokens in shown
-  )
-  return _PAGE.format(title=html.escape(title), body=body)
-
-
-def _colour(text: str, weight: float) -> str:
-  return f"\033[2m{text}\033[0m" if not weight else f"\033[30;42m{text}\033[0m"
+    print(token_page.coloured(shown), end="")
+  return counts

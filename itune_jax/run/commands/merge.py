@@ -5,20 +5,21 @@ lost, or as a whole model.
 """
 
 import dataclasses
-import json
 from typing import Any
 
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import log
 from itune_jax.data.render import chat
-from itune_jax.peft.combine import arithmetic
 from itune_jax.peft import attach
+from itune_jax.peft.combine import arithmetic
 from itune_jax.peft.combine import factors
-from itune_jax.run.commands import export
+from itune_jax.run import adapters as adapters_lib
+from itune_jax.run import command
 from itune_jax.run import gin_setup
-from itune_jax.run import runtime
+from itune_jax.run import session as session_lib
 from itune_jax.run import specs
+from itune_jax.run.commands import export
 
 
 def merge(
@@ -42,12 +43,12 @@ def merge(
     return export.export(model=model, rendering=rendering, **given)
   by_factors = isinstance(combine, factors.Combine)
   check.require(format == "hf" or rank > 0 or by_factors, "a LoRA of which rank? give --rank")
-  model = runtime.model_behind(model, adapters[0])
+  model = adapters_lib.model_behind(model, adapters[0])
   check.require(model.quant is None or dequantise, "the base was quantised in training: give --dequantise")
   model = dataclasses.replace(model, quant=None)
   updates, digests, session = [], set(), None
   for adapter in adapters:
-    session = runtime.open_session(model, adapter=adapter)
+    session = session_lib.open_session(model, adapter=adapter)
     with log.timed(f"what {adapter} does to the weights"):
       updates.append(session.attached if by_factors else arithmetic.update_of(session.attached, session.base.params))
     digests.add(session.base.digest)
@@ -72,19 +73,12 @@ def merge(
   return export.amend(out, manifest, {**facts, "residual": residual, "rank": rank})
 
 
-def main(args) -> None:
-  """Runs the command. The last line of stdout is one JSON object."""
-  runtime.configure_jax()
-  gin_setup.parse("merge", args.gin_file, args.overrides)
-  given: dict[str, Any] = {"how": args.how, "density": args.density, "scale": args.scale, "seed": args.seed}
-  if args.factors:
-    combine: Any = factors.Combine(weights=tuple(args.weight), how=args.how, density=args.density)
-  else:
-    combine = arithmetic.Combine(weights=tuple(args.weight), **given)
+def from_flags(args: command.Args) -> dict[str, Any]:
+  """Runs the command; returns what was written, how near its logits are, and what a LoRA lost."""
   manifest = gin_setup.call(
     merge,
     adapters=tuple(args.adapter),
-    combine=combine,
+    combine=_combine(args),
     format=args.format,
     rank=args.rank,
     dtype=args.dtype,
@@ -92,4 +86,11 @@ def main(args) -> None:
     dequantise=args.dequantise,
   )
   keys = ("merged", "logit_parity", "residual", "rank")
-  print(json.dumps({"out": args.out, **{key: manifest[key] for key in keys if key in manifest}}))
+  return {"out": args.out, **{key: manifest[key] for key in keys if key in manifest}}
+
+
+def _combine(args: command.Args) -> arithmetic.Combine | factors.Combine:
+  weights = tuple(args.weight)
+  if args.factors:
+    return factors.Combine(weights=weights, how=args.how, density=args.density)
+  return arithmetic.Combine(weights=weights, how=args.how, density=args.density, scale=args.scale, seed=args.seed)

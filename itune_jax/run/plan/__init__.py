@@ -1,1 +1,1 @@
-"""What a run takes on machines that are not there."""
+"""What a run takes on machines that are not there: its programs compiled, their memory and time, and what to change."""

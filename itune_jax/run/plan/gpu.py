@@ -4,38 +4,17 @@ The training step is partitioned for as many fake devices, and what travels betw
 carry bfloat16 as float32, so bytes count by the compute dtype. Memory and arithmetic are formulas.
 """
 
-import contextlib
-import re
 from typing import Any
 
 import jax
 
-from itune_jax.core import errors
-from itune_jax.parallel.cost import chips
-from itune_jax.parallel.cost import hlo
 from itune_jax.nn import stack
+from itune_jax.parallel.cost import hlo
 from itune_jax.run.plan import programs
+from itune_jax.run.plan import shapes
 
 
-def is_gpu(topology: str) -> bool:
-  """Whether a topology is written as h100:64."""
-  return re.fullmatch(rf"({'|'.join(chips.GPUS)}):\d+", topology) is not None
-
-
-def devices_of(topology: str) -> tuple[chips.Chip, list[Any]]:
-  """The GPU's figures and as many fake devices. Raises InputError when this process runs on fewer already."""
-  name, count = topology.split(":")
-  with contextlib.suppress(RuntimeError):  # JAX runs already: on enough devices, or not
-    jax.config.update("jax_num_cpu_devices", int(count))
-  devices = jax.devices("cpu")
-  if len(devices) < int(count):
-    raise errors.InputError(
-      f"--topology={topology}: JAX runs on {len(devices)} fake devices here; plan in a new process"
-    )
-  return chips.GPUS[name], devices[: int(count)]
-
-
-def estimate(step: programs.Step, model: programs.Model, lowered: Any) -> tuple[dict[str, float], hlo.Counts]:
+def estimate(step: programs.Step, model: shapes.Model, lowered: Any) -> tuple[dict[str, float], hlo.Counts]:
   """GiB a device by what takes them, and what a training step does there."""
   compiled = lowered.compile(compiler_options={"xla_backend_optimization_level": "0"})
   found = hlo.Program(compiled.as_text(), step.unknown_turns).counts(lambda *_: 0.0).collectives
@@ -47,7 +26,7 @@ def estimate(step: programs.Step, model: programs.Model, lowered: Any) -> tuple[
   return sizes, hlo.Counts(flops, traffic(model, sizes), travels)
 
 
-def arithmetic(model: programs.Model, useful: float) -> float:
+def arithmetic(model: shapes.Model, useful: float) -> float:
   """Operations of one position of a training step: those that count, the layers' second forward pass, and attention.
 
   The second pass makes what is not kept, and never what the last projection of a layer gives, which nothing needs. An
@@ -55,7 +34,7 @@ def arithmetic(model: programs.Model, useful: float) -> float:
   products.
   """
   run, cfg = model.run, model.cfg
-  looked_up = 0.0 if cfg.tied else useful * _size(model, "embed/") / programs.numbers(model.params)
+  looked_up = 0.0 if cfg.tied else useful * _size(model, "embed/") / shapes.numbers(model.params)
   attention = 2.0 * 2.0 * cfg.depth * cfg.heads * cfg.head_dim * run.packing.row_length / 2
   again = "attn_out" not in _kept(run.remat)
   return useful - looked_up + 2.0 * _made_again(model) + attention * (3 + again)
@@ -77,13 +56,13 @@ def _kept(remat: stack.Remat) -> tuple[str, ...]:
   return {"full": (), "taps": remat.names, "none": stack.TAPS}[remat.policy]
 
 
-def _size(model: programs.Model, begin: str, *parts: str) -> int:
+def _size(model: shapes.Model, begin: str, *parts: str) -> int:
   """Parameters whose names begin so and have one of these parts, if there are any."""
   has = lambda name: not parts or any(part in name for part in parts)
-  return programs.numbers({n: v for n, v in model.params.items() if n.startswith(begin) and has(n)})
+  return shapes.numbers({n: v for n, v in model.params.items() if n.startswith(begin) and has(n)})
 
 
-def _made_again(model: programs.Model) -> int:
+def _made_again(model: shapes.Model) -> int:
   """Parameters of the layers that the second forward pass multiplies by."""
   if model.run.remat.policy == "none":
     return 0
@@ -91,7 +70,7 @@ def _made_again(model: programs.Model) -> int:
   return _size(model, "blocks/") - _size(model, "blocks/", "/down/", *parts)
 
 
-def activations(model: programs.Model) -> dict[str, float]:
+def activations(model: shapes.Model) -> dict[str, float]:
   """GiB a device of gradients, of what the backward pass finds saved, and of one layer at work.
 
   The factor 1.5 fits what the TPU compiler takes for the recipes of docs/pods.md.
@@ -110,19 +89,19 @@ def activations(model: programs.Model) -> dict[str, float]:
   if run.remat.policy == "none":  # the product of gate and up too, and what the two norms make
     saved += cfg.mlp / mesh.shape["tensor"] + 4 * cfg.width
   layer = _size(model, "blocks/") / cfg.depth
-  chunk = programs.chunk_of(model) * cfg.vocab / model.shards("act_vocab") * 10  # logits, their float32, their gradient
+  chunk = shapes.chunk_of(model) * cfg.vocab / model.shards("act_vocab") * 10  # logits, their float32, their gradient
   return {
-    "gradients": programs.gib_a_chip(model.trainable),
-    "saved_activations": cfg.depth * positions * saved * size / programs.GIB,
-    "one_layer_at_work": (1.5 * positions * taps * size + layer / mesh.shape["tensor"] * size + chunk) / programs.GIB,
+    "gradients": shapes.gib_a_chip(model.trainable),
+    "saved_activations": cfg.depth * positions * saved * size / shapes.GIB,
+    "one_layer_at_work": (1.5 * positions * taps * size + layer / mesh.shape["tensor"] * size + chunk) / shapes.GIB,
   }
 
 
-def traffic(model: programs.Model, sizes: dict[str, float]) -> float:
+def traffic(model: shapes.Model, sizes: dict[str, float]) -> float:
   """Bytes of memory that a step reads and writes at least: weights for each pass, state once, activations twice."""
   run = model.run
   size = jax.numpy.dtype(run.precision.compute).itemsize
   passes = 3 + _made_again(model) / _size(model, "blocks/")
-  weights = passes * run.micro_batches * programs.numbers(model.params) / model.mesh.shape["tensor"] * size
+  weights = passes * run.micro_batches * shapes.numbers(model.params) / model.mesh.shape["tensor"] * size
   kept = 2 * (sizes["trained"] + sizes["optimizer"] + sizes["gradients"])
-  return weights + (kept + 2 * run.micro_batches * sizes["saved_activations"]) * programs.GIB
+  return weights + (kept + 2 * run.micro_batches * sizes["saved_activations"]) * shapes.GIB

@@ -1,67 +1,27 @@
 """The programs that `itune plan` compiles: those of training, scoring, prefill and decoding, made of shapes alone."""
 
-from collections.abc import Mapping
-import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
-from itune_jax.core import contracts
 from itune_jax.core import axes as axes_lib
-from itune_jax.core import batch as batch_lib
-from itune_jax.core import vocabulary
-from itune_jax.core import rng
 from itune_jax.core import tree
-from itune_jax.parallel import shard
-from itune_jax.models.hf import config
-from itune_jax.models import load as load_lib
-from itune_jax.models import published
+from itune_jax.core import vocabulary
 from itune_jax.models import view
-from itune_jax.nn import skeleton
 from itune_jax.peft import attach
-from itune_jax.run import runtime
-from itune_jax.run import specs
-from itune_jax.run.commands import train as train_lib
-from itune_jax.sampling.score import branches as branches_lib
+from itune_jax.run.plan import shapes
 from itune_jax.sampling.decode import one_token
 from itune_jax.sampling.decode import prefill as prefill_lib
 from itune_jax.sampling.decode import row_state
+from itune_jax.sampling.score import branches as branches_lib
 from itune_jax.sampling.score import score as score_lib
 from itune_jax.train import state as state_lib
 from itune_jax.train import step as step_lib
 
-GIB = 2**30
 CHOICES = 4, 16  # continuations of a context, and tokens of each, that `choices` is planned for
 ROUND = 64  # tokens of a row between two refills, for `decode`
-
-
-class Model(NamedTuple):
-  """A run's model and methods on devices that need not be there: shapes with shardings."""
-
-  run: train_lib.Train
-  cfg: Any
-  mesh: Mesh
-  rules: axes_lib.Rules
-  binder: view.Binder
-  trainable: dict[str, Any]
-  frozen: dict[str, Any]
-  leaves: dict[str, contracts.Leaf]
-
-  @property
-  def params(self) -> dict[str, Any]:
-    """All of them."""
-    return {**self.trainable, **self.frozen}
-
-  def shards(self, axis: str) -> int:
-    """Over how many devices a logical axis is laid."""
-    return batch_lib.Ctx(None, None, mesh=self.mesh, rules=self.binder.rules).shards(axis)
-
-  def shaped(self, dtype: Any, shape: tuple[int, ...], *axes: str | None) -> jax.ShapeDtypeStruct:
-    """An array of this shape, laid out by the rules of its axes."""
-    spec = axes_lib.partition_spec(axes, shape, self.rules, self.mesh)
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(self.mesh, spec))
 
 
 class Step(NamedTuple):
@@ -79,38 +39,7 @@ class Step(NamedTuple):
   unknown_turns: int
 
 
-def open_model(run: train_lib.Train, devices: Any) -> Model:
-  """The model of a run. Raises InputError when its shape is not known."""
-  mesh, rules = run.mesh.make(devices), run.mesh.rules
-  runtime.multiply_as(run.precision)
-  cfg = shape_of(run.model)
-  base = load_lib.abstract(
-    cfg,
-    mesh=mesh,
-    rules=rules,
-    dtypes=runtime.dtypes_of(run.peft, run.precision),
-    remat=run.remat,
-    quantised=run.model.quant,
-  )
-  attached = attach.attach(
-    base.module, base.params, tuple(run.peft), rng.root(0), mesh=mesh, rules=rules, dtype=run.precision.trained
-  )
-  binder = view.Binder.of(attached.module, mesh, rules, run.precision.compute)
-  trainable = {n: attached.params[n] for n in sorted(attached.trainable)}
-  frozen = {n: v for n, v in attached.params.items() if n not in trainable}
-  return Model(run, cfg, mesh, rules, binder, trainable, frozen, skeleton.leaves(attached.module))
-
-
-def shape_of(model: specs.Model) -> Any:
-  """The config of a model, without its weights."""
-  if model.config is not None:
-    return model.config
-  if model.base in published.CONFIGS:
-    return config.config_from_hf(published.CONFIGS[model.base], model.base)
-  return load_lib.open_source(specs.resolve(model.base)).config()
-
-
-def train(model: Model) -> Step:
+def train(model: shapes.Model) -> Step:
   """One optimizer step on PACKING, in MICRO_BATCHES."""
   run = model.run
   transform, rate = run.optimizer.make(run.steps, model.trainable, model.leaves)
@@ -118,8 +47,8 @@ def train(model: Model) -> Step:
   state = state_lib.abstract(model.trainable, transform, model.mesh)
   where = {name: value.sharding for name, value in model.trainable.items()}
   fn = step_lib.make_step(model.binder, run.objective, transform, rate, where, attach.penalty_of(run.peft))
-  batch = _batch(model, (run.micro_batches, run.packing.rows // run.micro_batches, run.packing.row_length), True)
-  trained, frozen = tree.size(model.trainable), numbers(model.frozen)
+  batch = shapes.batch(model, (run.micro_batches, run.packing.rows // run.micro_batches, run.packing.row_length), True)
+  trained, frozen = tree.size(model.trainable), shapes.numbers(model.frozen)
   # Forward, the gradient of inputs, and of trained weights: two operations each.
   useful = 6.0 * trained + 4.0 * frozen
   parts = {"trained": model.trainable, "optimizer": state.opt_state, "frozen": model.frozen}
@@ -127,39 +56,39 @@ def train(model: Model) -> Step:
   return _step(model, fn, (state, model.frozen, batch), parts, useful, turns)
 
 
-def score(model: Model) -> Step:
+def score(model: shapes.Model) -> Step:
   """Log-likelihoods of PACKING's rows."""
   packing = model.run.packing
-  batch = _batch(model, (packing.rows, packing.row_length))
+  batch = shapes.batch(model, (packing.rows, packing.row_length))
   given, turns = (model.params, batch), _loss_turns(model, batch.tokens_BT.shape)
   return _step(model, score_lib.program(model.binder), given, {"weights": model.params}, _forward(model), turns)
 
 
-def prefill(model: Model) -> Step:
+def prefill(model: shapes.Model) -> Step:
   """The prompts of PACKING's rows, one to a row, into a cache of their length."""
   shape = (model.run.packing.rows, model.run.packing.row_length)
   fn, given = prefill_lib.program(model.binder), _prompts(model, shape)
   return _step(model, fn, given, {"weights": model.params}, _forward(model, "head/", "embed/"), 1)  # no logits
 
 
-def prefill_next(model: Model) -> Step:
+def prefill_next(model: shapes.Model) -> Step:
   """The next piece of PACKING's rows, prompts as long as they are, behind their own keys."""
   rows, length = model.run.packing.rows, min(prefill_lib.CHUNK, model.run.packing.row_length)
   before = _prefilled(model)
-  given = (model.params, before, _batch(model, (rows, length)), model.shaped(jnp.int32, (rows,), None))
+  given = (model.params, before, shapes.batch(model, (rows, length)), model.shaped(jnp.int32, (rows,), None))
   parts = {"weights": model.params, "cache": before.cache}
   step = _step(model, prefill_lib.next_program(model.binder), given, parts, _forward(model, "head/", "embed/"), 1)
   return step._replace(facts=step.facts | {"positions_per_step": rows * length})
 
 
-def choices(model: Model) -> Step:
+def choices(model: shapes.Model) -> Step:
   """CHOICES continuations behind each of PACKING's rows, contexts whose keys are kept."""
   rows, shards = model.run.packing.rows, prefill_lib.shards(model.binder)
   each, tokens = CHOICES
   before, number = _prefilled(model), lambda dtype, *shape: model.shaped(dtype, shape, "batch", None)
   first = branches_lib.First(number(jnp.int32, rows, each), number(jnp.float32, rows, each))
   length = -(-rows * each * tokens // shards)
-  behind = _batch(model, (shards, length)), number(jnp.int32, rows, each * tokens)
+  behind = shapes.batch(model, (shards, length)), number(jnp.int32, rows, each * tokens)
   given = (model.params, before.cache, before.last_BD, first, *behind)
   parts = {"weights": model.params, "cache": before.cache}
   turns = _loss_turns(model, (shards, length))
@@ -167,7 +96,7 @@ def choices(model: Model) -> Step:
   return step._replace(facts=step.facts | {"positions_per_step": rows * each * tokens})
 
 
-def decode(model: Model) -> Step:
+def decode(model: shapes.Model) -> Step:
   """A round of ROUND tokens for each of PACKING's rows behind a cache of their length."""
   packing, binder = model.run.packing, one_token.laid_out(model.binder, model.params)
   where = binder.shardings(model.params)
@@ -194,13 +123,13 @@ PROGRAMS = {
 }
 
 
-def _prompts(model: Model, shape: tuple[int, int]) -> tuple[Any, ...]:
+def _prompts(model: shapes.Model, shape: tuple[int, int]) -> tuple[Any, ...]:
   """What `prefill.program` is given for prompts of this length, one to a row."""
   rows, last_B = model.shaped(jnp.int32, shape, "batch", "length"), model.shaped(jnp.int32, shape[:1], None)
-  return model.params, _batch(model, shape), rows, last_B, shape[1]
+  return model.params, shapes.batch(model, shape), rows, last_B, shape[1]
 
 
-def _prefilled(model: Model) -> prefill_lib.Prefilled:
+def _prefilled(model: shapes.Model) -> prefill_lib.Prefilled:
   """The cache of PACKING's rows, one prompt each."""
   packing = model.run.packing
   made = prefill_lib.program(model.binder).eval_shape(*_prompts(model, (packing.rows, packing.row_length)))
@@ -216,49 +145,25 @@ def _laid_out(cache: Any, binder: view.Binder) -> Any:
   return jax.tree.map(shaped, cache, axes)
 
 
-def _step(model: Model, fn, given, parts, useful: float, turns: int) -> Step:
+def _step(model: shapes.Model, fn, given, parts, useful: float, turns: int) -> Step:
   packing, trained = model.run.packing, tree.size(model.trainable)
-  facts = {
-    "parameters": trained + numbers(model.frozen),
+  facts: dict[str, float] = {
+    "parameters": trained + shapes.numbers(model.frozen),
     "trainable_parameters": trained,
     "positions_per_step": packing.rows * packing.row_length,
   }
-  return Step(fn, given, facts, model.mesh, {k: gib_a_chip(v) for k, v in parts.items()}, useful, turns)
+  return Step(fn, given, facts, model.mesh, {k: shapes.gib_a_chip(v) for k, v in parts.items()}, useful, turns)
 
 
-def _forward(model: Model, *without: str) -> float:
+def _forward(model: shapes.Model, *without: str) -> float:
   """Operations of one position: an input table of its own is only looked up."""
   untied = any(name.startswith("head/") for name in model.params)
   without = (*without, "embed/") if untied else without
-  return 2.0 * numbers({n: v for n, v in model.params.items() if not without or not n.startswith(without)})
+  return 2.0 * shapes.numbers({n: v for n, v in model.params.items() if not without or not n.startswith(without)})
 
 
-def numbers(params: Mapping[str, Any]) -> int:
-  """How many weights parameters stand for: two for a byte of 4-bit codes, none for the scales of packed kernels."""
-  kernels = {n: v for n, v in params.items() if not n.rpartition("/")[0].endswith("/kernel") or n.endswith("/codes")}
-  return sum(math.prod(v.shape) * (2 if v.dtype == jnp.uint8 else 1) for v in kernels.values())
-
-
-def gib_a_chip(shapes: Any) -> float:
-  """What arrays of these shapes and shardings take on one device."""
-  sizes = [math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(shapes)]
-  return sum(sizes) / GIB
-
-
-def chunk_of(model: Model) -> int:
-  """Positions that the objective projects onto the vocabulary at a time, for each shard of the rows."""
-  return vocabulary.chunk_over(model.cfg.vocab, (1, model.shards("act_vocab")), model.run.objective.chunk)
-
-
-def _loss_turns(model: Model, shape: tuple[int, ...], chunk: int = 0) -> int:
+def _loss_turns(model: shapes.Model, shape: tuple[int, ...], chunk: int = 0) -> int:
   """Turns of the loop over chunks of the vocabulary matmul, when every position counts."""
   *_, rows, length = shape
   shards = model.shards("loss_batch"), model.shards("act_vocab")
   return -(-length // vocabulary.span_of(rows, length, vocabulary.chunk_over(model.cfg.vocab, shards, chunk)))
-
-
-def _batch(model: Model, shape: tuple[int, ...], stacked: bool = False) -> batch_lib.Batch:
-  sharding = shard.batch_sharding(shape, model.mesh, model.rules, stacked=stacked)
-  make = lambda dtype: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
-  ints = [make(jnp.int32) for _ in range(5)]
-  return batch_lib.Batch(ints[0], ints[1], make(jnp.float32), *ints[2:])

@@ -9,24 +9,18 @@ import rich.table
 
 from itune_jax.core import files
 from itune_jax.nn import stack
+from itune_jax.run import console
 from itune_jax.run.plan import remat
 
 
 def show(found: Mapping[str, Any], html: str = "") -> None:
   """Prints the table on stderr, and writes it as a page where a file is named."""
-  parts = [_tried(found), _table(found)] if "tried" in found else [_table(found)]
-  hints = advice(found)
-
-  def fill(console):
-    for part in parts:
-      console.print(part)
-    for hint in hints:
-      console.print(f"· {hint}", highlight=False, soft_wrap=True)
-
-  fill(rich.console.Console(stderr=True))
+  tables = [_tried(found), _table(found)] if "tried" in found else [_table(found)]
+  parts = [*tables, *(f"· {hint}" for hint in advice(found))]
+  console.show(*parts)
   if html:
     page = rich.console.Console(record=True, file=io.StringIO(), width=110)
-    fill(page)
+    console.fill(page, *parts)
     files.write_text(html, page.export_html(inline_styles=True))
 
 

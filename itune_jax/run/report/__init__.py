@@ -1,1 +1,1 @@
-"""Pages and tables of finished runs."""
+"""Pages for a person: the report of a run, and tokens coloured by loss weight."""

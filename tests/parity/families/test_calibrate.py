@@ -17,7 +17,7 @@ from itune_jax.core import axes  # noqa: E402
 from itune_jax.objectives import sft  # noqa: E402
 from itune_jax.peft.methods import lora  # noqa: E402
 from itune_jax.run import calibrate  # noqa: E402
-from itune_jax.run import runtime  # noqa: E402
+from itune_jax.run import session as session_lib  # noqa: E402
 from tests import tiny  # noqa: E402
 from tests.models import families  # noqa: E402
 from tests.parity.families import common  # noqa: E402
@@ -48,7 +48,7 @@ def test_directions_and_ranks(tmp_path, monkeypatch):
   method = lora.Lora(rank=3, alpha=6.0, init="eva", rho=2.0, batches=1, sites=r"blocks/\d+/(attn/(q|v)|mlp/down)")
   attached, mesh = tiny.attach(ours, method), tiny.mesh(1)
   bind = tiny.binder(attached.module)
-  session = runtime.Session(None, mesh, axes.DEFAULT_RULES, None, ours, attached, bind, None)
+  session = session_lib.Session(None, mesh, axes.DEFAULT_RULES, None, ours, attached, bind, None)
   batch = dataclasses.replace(common.rows_of(ids), targets_BT=ids, weights_BT=np.ones(ids.shape, np.float32))
   cut = lambda k: jax.tree.map(lambda x: jnp.asarray(x)[None], batch)
   session = calibrate.from_data(session, sft.Sft(chunk=16), cut, 0, jnp.float32)

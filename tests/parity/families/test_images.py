@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from itune_jax.data.render import chat  # noqa: E402
-from itune_jax.run import runtime  # noqa: E402
+from itune_jax.run import session as session_lib  # noqa: E402
 from itune_jax.run import specs  # noqa: E402
 from itune_jax.sampling.decode import decode as decode_lib  # noqa: E402
 from tests.models import folders  # noqa: E402
@@ -25,7 +25,7 @@ def model(request, tmp_path_factory):
   theirs = common.reload(transformers.AutoModelForImageTextToText, folder)
   folders.write_tokenizer(folder)
   folders.write_processor(request.param, folder)
-  ours = runtime.open_session(specs.Model(base=str(folder), chat_template=request.param))
+  ours = session_lib.open_session(specs.Model(base=str(folder), chat_template=request.param))
   return request.param, folder, theirs, ours
 
 

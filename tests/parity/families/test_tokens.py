@@ -11,7 +11,7 @@ from itune_jax.core import files  # noqa: E402
 from itune_jax.data.render import chat  # noqa: E402
 from itune_jax.peft.methods import lora  # noqa: E402
 from itune_jax.run.commands import export  # noqa: E402
-from itune_jax.run import runtime  # noqa: E402
+from itune_jax.run import session as session_lib  # noqa: E402
 from itune_jax.run import specs  # noqa: E402
 from tests import tiny  # noqa: E402
 from tests.models import folders  # noqa: E402
@@ -26,7 +26,7 @@ def test_new_tokens_through_peft(case, tmp_path):
   folder = folders.write(case, tmp_path / "hf")
   folders.write_tokenizer(folder)
   model = specs.Model(base=str(folder), special_tokens=("<think>", "<done>"))
-  session = runtime.open_session(model, (lora.Lora(rank=3),))
+  session = session_lib.open_session(model, (lora.Lora(rank=3),))
   session = session.with_arrays(tiny.randomise(session.attached, scale=0.2).params)
   manifest = export.write(session, chat.Rendering(), format="peft", dtype="float32", out=str(tmp_path / "a"))
   assert manifest["logit_parity"] <= 1e-6
@@ -37,7 +37,7 @@ def test_new_tokens_through_peft(case, tmp_path):
   ours = export.logits(session.binder, session.attached.params, tokens)
   with torch.no_grad():
     expected = theirs(torch.tensor(tokens).long()).logits.numpy()
-  again = runtime.open_session(specs.Model(base=base), adapter=str(tmp_path / "a"))
+  again = session_lib.open_session(specs.Model(base=base), adapter=str(tmp_path / "a"))
   back = export.logits(again.binder, again.attached.params, tokens)
   print(f"new tokens {case}: in peft {relative(ours, expected):.1e}, and back {relative(back, ours):.1e}")
   assert ours.shape == expected.shape and relative(ours, expected) <= 1e-4 and relative(back, ours) <= 1e-6

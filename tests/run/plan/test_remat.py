@@ -9,11 +9,12 @@ import pytest
 from itune_jax.nn import stack
 from itune_jax.run import cli
 from itune_jax.run import gin_setup
-from itune_jax.run.commands import plan
+from itune_jax.run.commands import train
 from itune_jax.run.plan import gpu
 from itune_jax.run.plan import programs
 from itune_jax.run.plan import remat as remat_lib
-from itune_jax.run.commands import train
+from itune_jax.run.plan import shapes
+from itune_jax.run.plan import topology as topology_lib
 
 RECIPE = "recipes/llama_tiny.gin"
 
@@ -90,6 +91,6 @@ def test_the_compiler_says_which(capsys, tmp_path):
   gin_setup.parse("train", [recipe], ["DATA = 'any.jsonl'"])
   run = gin_setup.call(train.Train)
   for remat, peak in zip(remat_lib.LADDER, peaks, strict=False):
-    model = programs.open_model(dataclasses.replace(run, remat=remat), plan.devices_of(topology))
+    model = shapes.open_model(dataclasses.replace(run, remat=remat), topology_lib.devices_of(topology))
     sizes = programs.train(model).parts | gpu.activations(model)
     assert sum(sizes.values()) == pytest.approx(peak, rel=0.12), remat

@@ -118,7 +118,7 @@ def test_train_and_generate_need_no_tensorflow_and_no_torch():
   """torch is hidden, since tensorboardX picks it up where it is installed; nothing may need it."""
   code = (
     "import sys; sys.modules['torch'] = None\n"
-    "from itune_jax.run import train, generate, evaluate, export\n"
+    "from itune_jax.run.commands import train, generate, evaluate, export\n"
     "sys.exit(any(m in sys.modules for m in ('tensorflow', 'seqio')))"
   )
   assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,10 +12,11 @@ import pytest
 
 from itune_jax.run import cli
 from itune_jax.run import gin_setup
-from itune_jax.run.commands import plan as compiled_lib
+from itune_jax.run.commands import train
 from itune_jax.run.plan import gpu
 from itune_jax.run.plan import programs
-from itune_jax.run.commands import train
+from itune_jax.run.plan import shapes
+from itune_jax.run.plan import topology as topology_lib
 from tests import test_gin
 
 libtpu = pytest.importorskip("libtpu", reason="the TPU compiler is not installed: pip install libtpu")
@@ -103,7 +104,7 @@ def test_memory_and_speed_of_a_chip(recipe, topology, limit, mfu, capsys):
   assert found["fits"] and found["peak_gib_per_chip"] <= limit and found["mfu"] >= mfu
   # The formulas for GPUs, beside what a compiler says.
   gin_setup.parse("train", [f"recipes/{recipe}.gin"], ["DATA = 'any.jsonl'"])
-  model = programs.open_model(gin_setup.call(train.Train), compiled_lib.devices_of(topology))
+  model = shapes.open_model(gin_setup.call(train.Train), topology_lib.devices_of(topology))
   step = programs.train(model)
   assert sum((step.parts | gpu.activations(model)).values()) == pytest.approx(found["peak_gib_per_chip"], rel=0.2)
   chip_positions = found["positions_per_step"] / found["chips"]

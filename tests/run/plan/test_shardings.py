@@ -1,6 +1,6 @@
 """How every recipe lays its parameters on a mesh: a golden, so that no change of rules goes unseen.
 
-`python -m tests.run.test_shardings` writes it anew.
+`python -m tests.run.plan.test_shardings` writes it anew.
 """
 
 import json
@@ -9,25 +9,25 @@ import pathlib
 import pytest
 
 from itune_jax.run import gin_setup
-from itune_jax.run.commands import plan
-from itune_jax.run.plan import programs
 from itune_jax.run.commands import train
+from itune_jax.run.plan import shapes
+from itune_jax.run.plan import topology as topology_lib
 from tests import test_gin
-from tests.run import test_plan
+from tests.run.commands import test_plan
 
-GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "shardings.json"
+GOLDEN = pathlib.Path(__file__).parent.parent.parent / "golden" / "shardings.json"
 
 
 def shardings(recipe: pathlib.Path) -> dict[str, str]:
   """The spec of every parameter on the recipe's devices, else on eight; nothing is compiled and no weight is made."""
   text = recipe.read_text()
   topology = next((t for mesh, t in test_plan.PODS.items() if f"mesh/{mesh}.gin" in text), "v5e:2x4")
-  devices = plan.devices_of(topology)[: 1 if "mesh/cpu1" in text else None]
+  devices = topology_lib.devices_of(topology)[: 1 if "mesh/cpu1" in text else None]
   given = ["DATA = 'any.jsonl'"] if "jsonl" in text else []
   gin_setup.parse(
     "train", [str(recipe)], [*given, *(["BASE = 'smollm2-135m-instruct'"] if "models/path" in text else [])]
   )
-  model = programs.open_model(gin_setup.call(train.Train), devices)
+  model = shapes.open_model(gin_setup.call(train.Train), devices)
   return {name: str(tuple(value.sharding.spec)) for name, value in sorted(model.params.items())}
 
 

@@ -1,0 +1,160 @@
+"""Saved adapters: run directories, checkpoints and PEFT folders, found, checked against a base, and filled in."""
+
+from collections.abc import Mapping
+import dataclasses
+import os
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from itune_jax.core import axes as axes_lib
+from itune_jax.core import check
+from itune_jax.core import errors
+from itune_jax.core import files
+from itune_jax.core import rng
+from itune_jax.models import load as load_lib
+from itune_jax.models.hf import layout
+from itune_jax.peft import attach
+from itune_jax.peft import registry
+from itune_jax.peft.combine import mixed
+from itune_jax.peft.folders import exchange
+from itune_jax.run import specs
+from itune_jax.train import checkpoint
+
+
+class Saved(NamedTuple):
+  """A saved adapter: its folder (PEFT's, or a committed checkpoint), its methods, and a PEFT folder's arrays."""
+
+  folder: str
+  methods: tuple[Any, ...]
+  values: exchange.Values | None
+
+
+def is_peft(path: str) -> bool:
+  """Whether this is a folder as peft writes it."""
+  return files.exists(os.path.join(path, "adapter_config.json"))
+
+
+def checkpoint_of(path: str) -> str:
+  """The checkpoint behind a run directory (its newest) or a checkpoint folder. Raises InputError if there is none."""
+  if files.exists(os.path.join(path, "COMMITTED")):
+    return path
+  found = checkpoint.committed(os.path.join(path, "checkpoints"))
+  if not found:
+    raise errors.InputError(f"{path}: no run directory with a committed checkpoint, no checkpoint, and no PEFT folder")
+  return found[-1]
+
+
+def methods_of(folder: str) -> tuple[Any, ...]:
+  """The methods of a checkpoint. Raises InputError when its meta.json cannot be read."""
+  return tuple(registry.from_json(m) for m in _meta(folder)["methods"])
+
+
+def model_of(path: str) -> specs.Model:
+  """The model that a checkpoint (or the newest of a run directory) was trained on. Raises InputError without one."""
+  return check.rebuild(specs.Model, _meta(checkpoint_of(path))["model"])
+
+
+def model_behind(model: specs.Model, adapter: str) -> specs.Model:
+  """The model that an adapter says it belongs to, where the user named none. Raises InputError without an adapter."""
+  if model != specs.Model() or not adapter:
+    return model
+  if is_peft(adapter):
+    base = files.read_json(os.path.join(adapter, "adapter_config.json")).get("base_model_name_or_path") or model.base
+    return specs.Model(base=base)
+  return model_of(adapter)
+
+
+def read(adapter: str, model: specs.Model, path: str) -> Saved:
+  """What is saved at `adapter`, for the model whose files are at `path`. Raises InputError when there is nothing."""
+  if not is_peft(adapter):
+    folder = checkpoint_of(adapter)
+    return Saved(folder, methods_of(folder), None)
+  cfg = model.config or load_lib.open_source(path).config()
+  methods, values = exchange.load(adapter, load_lib.skeleton(cfg), layout.Layout.of(cfg))
+  return Saved(adapter, tuple(methods), values)
+
+
+def filled(attached: attach.Attached, saved: Saved, base: load_lib.Base) -> attach.Attached:
+  """The attached methods with the arrays that were saved. Raises InputError when they are of another base."""
+  if saved.values is not None:
+    return replaced(attached, _placed(attached, exchange.fill(attached, saved.values)))
+  return replaced(attached, _restored(attached, saved.folder, base))
+
+
+def arrays_for(attached: attach.Attached, path: str, base: load_lib.Base) -> dict[str, Any]:
+  """Arrays of a saved adapter for methods that are attached already. Raises InputError when they do not fit them."""
+  if not is_peft(path):
+    return _restored(attached, checkpoint_of(path), base)
+  ours = next((m for m in attached.methods if getattr(m, "sites", None)), None)
+  if ours is None:
+    raise errors.InputError(f"{path} holds an adapter, but this run attaches none")
+  _, values = exchange.load(path, base.module, layout.Layout.of(base.cfg))
+  try:
+    return _placed(attached, exchange.fill(attached, values))
+  except KeyError as e:
+    raise errors.InputError(f"{path}: this run's {type(ours).__name__} has no adapter at {e}") from None
+
+
+def checkpointed(attached: attach.Attached) -> dict[str, Any]:
+  """What a checkpoint brings to a base: the arrays that train, and constants that could not be made again."""
+  names = [*sorted(attached.trainable), *sorted(attached.constants)]
+  return {name: attached.params[name] for name in names}
+
+
+def replaced(attached: attach.Attached, arrays: Mapping[str, Any]) -> attach.Attached:
+  """The same methods with some arrays replaced."""
+  return dataclasses.replace(attached, params={**attached.params, **arrays})
+
+
+def check_base(folder: str, base: load_lib.Base) -> None:
+  """Raises InputError when a checkpoint was trained on another base."""
+  meta = _meta(folder)
+  if meta["base_digest"] != base.digest:
+    raise errors.InputError(f"{folder} was trained on another base model ({meta['base']}), not on {base.uri}")
+
+
+def identity(model: specs.Model, base: load_lib.Base, methods: tuple[Any, ...]) -> dict[str, Any]:
+  """What a checkpoint says of the model it belongs to."""
+  fields = dataclasses.asdict(model)
+  names = ("base", "config", "chat_template", "seed", "quant", "special_tokens")
+  return {
+    "base": model.base if model.config is None else base.uri,
+    "base_digest": base.digest,
+    "model": {name: fields[name] for name in names},
+    "methods": [registry.to_json(m) for m in methods],
+  }
+
+
+def side_by_side(
+  model: specs.Model, base: load_lib.Base, adapters: Mapping[str, str], mesh: Mesh, rules: axes_lib.Rules
+) -> attach.Attached:
+  """A base with several saved adapters, one of them for each row of a batch (`peft.combine.mixed`).
+
+  Args:
+    adapters: run directories, checkpoints or PEFT folders by the names that rows will give.
+
+  Raises:
+    InputError when one is not there or of another base, and for what cannot differ from row to row.
+  """
+  path, found = specs.resolve(model.base), {}
+  for label, adapter in adapters.items():
+    saved = read(adapter, model, path)
+    attached = attach.attach(base.module, base.params, saved.methods, rng.root(0), mesh=mesh, rules=rules)
+    found[label] = filled(attached, saved, base)
+  return mixed.combine(base.module, base.params, found, mesh=mesh, rules=rules)
+
+
+def _meta(folder: str) -> dict[str, Any]:
+  return files.read_json(os.path.join(folder, "meta.json"))
+
+
+def _restored(attached: attach.Attached, folder: str, base: load_lib.Base) -> dict[str, Any]:
+  check_base(folder, base)
+  return checkpoint.restore_trainable(folder, checkpointed(attached))
+
+
+def _placed(attached: attach.Attached, arrays: Mapping[str, Any]) -> dict[str, Any]:
+  like = attached.params
+  return {n: jax.device_put(a.astype(like[n].dtype), like[n].sharding) for n, a in arrays.items()}

@@ -1,0 +1,28 @@
+"""The flags of `itune export`."""
+
+from itune_jax.run import command
+
+
+def flags(parser: command.Parser) -> None:
+  """Adds them."""
+  command.adapter_flag(parser)
+  parser.add_argument(
+    "--format",
+    choices=("hf", "peft"),
+    default="hf",
+    help="hf: a whole model, adapter merged in; peft: the adapter alone",
+  )
+  command.dtype_flag(parser, of="weights of --format hf")
+  command.dequantise_flag(parser)
+  command.out_flag(parser)
+
+
+COMMAND = command.Command(
+  name="export",
+  help="write a Hugging Face model folder or a PEFT adapter folder",
+  work="itune_jax.run.commands.export:from_flags",
+  flags=flags,
+  gin="export",
+  recipe=False,
+  starts="jax",
+)

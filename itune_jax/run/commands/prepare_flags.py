@@ -1,0 +1,17 @@
+"""The flags of `itune prepare`."""
+
+from itune_jax.run import command
+
+
+def flags(parser: command.Parser) -> None:
+  """Adds them."""
+  parser.add_argument("--dry_run", action="store_true", help="count rows and print rates, write nothing")
+
+
+COMMAND = command.Command(
+  name="prepare",
+  help="render, tokenise and cache the training data of a recipe",
+  work="itune_jax.run.commands.prepare:from_flags",
+  flags=flags,
+  gin="prepare",
+)

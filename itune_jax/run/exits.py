@@ -1,0 +1,38 @@
+"""How a command ends: the exit code of an error and the one line that says it, and the end of a closed pipe."""
+
+import contextlib
+import os
+import select
+import sys
+
+from itune_jax.core import errors
+
+CLOSED_PIPE = 141  # 128 + SIGPIPE: what a shell says of a program that ended so
+ERRORS = (errors.InputError, errors.RunError, KeyboardInterrupt, OSError)  # all that a line explains
+
+
+def explained(error: BaseException) -> tuple[int, str]:
+  """The exit code of one of ERRORS, and its line: 2 for bad input, 1 for a run that failed."""
+  if isinstance(error, KeyboardInterrupt):
+    return 1, "stopped by Ctrl-C; what was committed is whole, and the same command resumes"
+  text = f"{error.filename or 'the system'}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
+  return (2 if isinstance(error, errors.InputError) else 1), " ".join(text.split())
+
+
+def nobody_reads() -> bool:
+  """Whether the pipe behind stdout or stderr is closed. What is still meant for it is thrown away from then on, so
+  that the interpreter, which flushes both as it ends, does not trip over it again."""
+  closed = [stream for stream in (sys.stdout, sys.stderr) if _is_closed(stream)]
+  for stream in closed:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+  return bool(closed)
+
+
+def _is_closed(stream) -> bool:
+  with contextlib.suppress(OSError, ValueError):  # a stand-in, which has no file behind it
+    asked = select.poll()
+    asked.register(stream.fileno(), 0)
+    return any(event & select.POLLERR for _, event in asked.poll(0))
+  return False

@@ -1,0 +1,71 @@
+"""The base model of a session: loaded with a bar or made at random, in the types that its methods ask for."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import math
+from typing import Any
+
+from jax.sharding import Mesh
+
+from itune_jax.core import log
+from itune_jax.core import numerics
+from itune_jax.core import tree
+from itune_jax.models import load as load_lib
+from itune_jax.nn import skeleton
+from itune_jax.nn import stack
+from itune_jax.run import console
+from itune_jax.run import specs
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+  """Where the arrays of a base go, and as what."""
+
+  mesh: Mesh
+  rules: Mapping[str, tuple[str, ...]]
+  dtypes: load_lib.Dtypes
+  remat: stack.Remat
+
+  def load(self, path: str, **more: Any) -> load_lib.Base:
+    """The weights at a path. Raises InputError for what is no model (`models.load.load`)."""
+    return load_lib.load(path, mesh=self.mesh, rules=self.rules, dtypes=self.dtypes, remat=self.remat, **more)
+
+  def initialise(self, cfg: Any, seed: int) -> load_lib.Base:
+    """Random weights."""
+    return load_lib.initialise(cfg, seed=seed, mesh=self.mesh, rules=self.rules, dtypes=self.dtypes, remat=self.remat)
+
+
+def base(model: specs.Model, path: str, place: Place) -> load_lib.Base:
+  """The base of a model whose files are at `path`. Raises InputError for what is no model."""
+  if model.config is not None:
+    return place.initialise(model.config, model.seed)
+  with log.timed(f"loaded {model.base}"), console.Bars(transient=True) as bars:
+    found = place.load(path, quantised=model.quant, progress=bars.add("loading").reach)
+  if model.quant is not None:
+    log.info(_footprint(found, model.quant.kind))
+  return found
+
+
+def dtypes_of(methods: Sequence[Any], precision: numerics.Precision) -> load_lib.Dtypes:
+  """Base parameters that a method opens are master weights; the rest are frozen."""
+
+  def of(names):
+    opened = {name for m in methods if hasattr(m, "opens") for name in m.opens(names)}
+    return {name: precision.trained if name in opened else precision.frozen for name in names}
+
+  return of
+
+
+def packed_weights(base: load_lib.Base) -> tuple[dict[str, Any], int]:
+  """The arrays of a base's packed kernels, and how many weights they stand for."""
+  packed = {name: value for name, value in base.params.items() if "/kernel/" in name}
+  names = {name.split("/kernel/")[0] for name in packed}
+  nodes = {name: node for name, node in skeleton.sites(base.module).items() if name in names}
+  return packed, sum(math.prod((*skeleton.lead(n, base.cfg.stacks), *node.core_shape)) for n, node in nodes.items())
+
+
+def _footprint(base: load_lib.Base, kind: str) -> str:
+  """What the packed kernels weigh."""
+  packed, values = packed_weights(base)
+  mib, bits = tree.nbytes(packed) / 2**20, 8 * tree.nbytes(packed) / values
+  return f"{kind}: {values:,} weights of the frozen base in {mib:,.1f} MiB ({bits:.2f} bits each)"

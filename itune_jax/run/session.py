@@ -1,0 +1,204 @@
+"""A session: what every command builds from its values. Mesh, tokenizer, base, adapters, engine, feed."""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import os
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from itune_jax.core import errors
+from itune_jax.core import files
+from itune_jax.core import numerics
+from itune_jax.core import rng
+from itune_jax.data import feed as feed_lib
+from itune_jax.data import mixture as mixture_lib
+from itune_jax.data import tokenised
+from itune_jax.data.render import chat
+from itune_jax.data.render import images as images_lib
+from itune_jax.data.render import tokenizer as tokenizer_lib
+from itune_jax.models import load as load_lib
+from itune_jax.models import view
+from itune_jax.models import vlm
+from itune_jax.nn import stack
+from itune_jax.parallel import mesh as mesh_lib
+from itune_jax.peft import attach
+from itune_jax.peft.combine import mixed
+from itune_jax.peft.methods import tokens as tokens_lib
+from itune_jax.run import adapters as adapters_lib
+from itune_jax.run import calibrate
+from itune_jax.run import loading
+from itune_jax.run import process
+from itune_jax.run import specs
+from itune_jax.sampling import engine as engine_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+  """A model on a mesh with its methods, and its tokenizer."""
+
+  model: specs.Model
+  mesh: Mesh
+  rules: Mapping[str, tuple[str, ...]]
+  tokenizer: Any
+  base: load_lib.Base
+  attached: attach.Attached
+  binder: view.Binder
+  images: images_lib.Images | None
+  labels: tuple[str, ...] = ()  # of several adapters of which each row takes one
+
+  @property
+  def trainable(self) -> dict[str, Any]:
+    """The arrays that train."""
+    return {n: self.attached.params[n] for n in sorted(self.attached.trainable)}
+
+  @property
+  def constants(self) -> dict[str, Any]:
+    """Adapters' arrays that do not train and could not be made again."""
+    return {n: self.attached.params[n] for n in sorted(self.attached.constants)}
+
+  @property
+  def frozen(self) -> dict[str, Any]:
+    """All that does not train."""
+    return {n: v for n, v in self.attached.params.items() if n not in self.attached.trainable}
+
+  @property
+  def identity(self) -> dict[str, Any]:
+    """What a checkpoint says of this model."""
+    return adapters_lib.identity(self.model, self.base, self.attached.methods)
+
+  def with_arrays(self, arrays: Mapping[str, Any]) -> "Session":
+    """The same model with some arrays replaced."""
+    return dataclasses.replace(self, attached=adapters_lib.replaced(self.attached, arrays))
+
+  def with_attached(self, attached: attach.Attached) -> "Session":
+    """The same base with other methods."""
+    binder = view.Binder.of(attached.module, self.mesh, self.rules, self.binder.compute)
+    return dataclasses.replace(self, attached=attached, binder=binder, labels=())
+
+  def with_adapters(self, adapters: Mapping[str, str]) -> "Session":
+    """The same base with several saved adapters by name. Raises InputError as `adapters.side_by_side` does."""
+    together = adapters_lib.side_by_side(self.model, self.base, adapters, self.mesh, self.rules)
+    return dataclasses.replace(self.with_attached(together), labels=tuple(adapters))
+
+  def require_one(self, what: str) -> None:
+    """Raises InputError for a model whose rows take different adapters."""
+    if self.labels:
+      raise errors.InputError(f"{what} takes one adapter, this model has {', '.join(self.labels)}: load it with one")
+
+  def renderer(self, rendering: chat.Rendering) -> chat.Renderer:
+    """Renders conversations for this model."""
+    return chat.Renderer(self.tokenizer, rendering, self.images)
+
+  def numbers(self, names: Sequence[str | None] | None, rows: int) -> list[int] | None:
+    """Each row's adapter by number, by the labels' names; None is the base alone. Raises InputError for others."""
+    if names is None:
+      return None
+    unknown = sorted({str(name) for name in names if name is not None and name not in self.labels})
+    if unknown or len(names) != rows:
+      known = ", ".join(self.labels) or "none (Model.with_adapters gives names)"
+      raise errors.InputError(f"{rows} rows take {rows} adapters' names, or None: got {len(names)}; adapters: {known}")
+    return [mixed.NONE if name is None else self.labels.index(name) for name in names]
+
+  def engine(self, progress: Callable[[int], None] = lambda n: None) -> engine_lib.Engine:
+    """Generation and scoring of this model."""
+    return engine_lib.Engine(
+      self.binder, self.attached.params, self.base.cfg.max_length, tokenizer_lib.end_ids(self.tokenizer), progress
+    )
+
+
+def open_session(
+  model: specs.Model,
+  methods: Sequence[Any] = (),
+  *,
+  mesh: mesh_lib.MeshSpec | mesh_lib.Auto = mesh_lib.MeshSpec(),
+  precision: numerics.Precision = numerics.Precision(),
+  remat: stack.Remat = stack.Remat(),
+  seed: int = 0,
+  adapter: str = "",
+) -> Session:
+  """Loads a base model onto the mesh and attaches methods, or those of a saved adapter with its arrays.
+
+  Args:
+    adapter: a run directory, a checkpoint, or a PEFT folder; its methods replace `methods`.
+
+  Raises:
+    InputError when the model or the adapter cannot be had, or do not fit each other, the tokenizer, or the mesh.
+  """
+  devices = mesh.make()
+  if jax.default_backend() != "cpu":  # a CPU knows no other way
+    process.multiply_as(precision)
+  path = specs.resolve(model.base)
+  tokenizer = tokenizer_lib.load(path, model.chat_template or None, model.special_tokens)
+  saved = adapters_lib.read(adapter, model, path) if adapter else None
+  methods = _with_tokens(methods, model, tokenizer) if saved is None else saved.methods
+  place = loading.Place(devices, mesh.rules, loading.dtypes_of(methods, precision), remat)
+  base = loading.base(model, path, place)
+  _check_vocabulary(model, base, tokenizer, methods)
+  attached = attach.attach(
+    base.module,
+    base.params,
+    methods,
+    rng.named(rng.root(seed), "peft"),
+    mesh=devices,
+    rules=mesh.rules,
+    dtype=precision.trained,
+    statistics={} if adapter else calibrate.residuals(base, methods, lambda: place.load(path)),
+  )
+  if saved is not None:
+    attached = adapters_lib.filled(attached, saved, base)
+  binder = view.Binder.of(attached.module, devices, mesh.rules, precision.compute)
+  return Session(model, devices, mesh.rules, tokenizer, base, attached, binder, _images(path, base.cfg))
+
+
+def open_tokenizer(model: specs.Model) -> Any:
+  """The tokenizer of a model, and its template. Raises InputError when the model cannot be had."""
+  return tokenizer_lib.load(specs.resolve(model.base), model.chat_template or None, model.special_tokens)
+
+
+def open_renderer(model: specs.Model, rendering: chat.Rendering) -> chat.Renderer:
+  """Renders conversations for a model that is not loaded. Raises InputError when the model cannot be had."""
+  path = specs.resolve(model.base)
+  cfg = model.config or (load_lib.open_source(path).config() if os.path.isdir(path) else None)
+  return chat.Renderer(open_tokenizer(model), rendering, _images(path, cfg))
+
+
+def open_feed(
+  mixture: mixture_lib.Mixture,
+  renderer: chat.Renderer,
+  packing: feed_lib.Packing,
+  seed: int,
+  rows: Sequence[int] | None = None,
+) -> tuple[feed_lib.Feed, dict[str, Any]]:
+  """The feed of these rows of a batch over a prepared mixture, and its manifest. Raises InputError if not prepared."""
+  root = specs.cache_dir()
+  path = tokenised.mixture_file(root, tokenised.mixture_key(mixture, renderer))
+  if not os.path.exists(path):
+    raise errors.InputError(
+      f"the mixture {mixture.name} is not prepared for this tokenizer and rendering: `itune prepare` it first"
+    )
+  manifest = files.read_json(path)
+  sources = {s["name"]: tokenised.CachedSource(tokenised.source_folder(root, s["key"])) for s in manifest["sources"]}
+  return feed_lib.Feed(sources, manifest["rates"], packing, seed=seed, rows=rows), manifest
+
+
+def _with_tokens(methods: Sequence[Any], model: specs.Model, tokenizer: Any) -> tuple[Any, ...]:
+  """The methods, and one that trains the rows of the tokens that the user added."""
+  if not model.special_tokens:
+    return tuple(methods)
+  ids = sorted(map(int, tokenizer.convert_tokens_to_ids(list(model.special_tokens))))
+  return (*methods, tokens_lib.Tokens(ids=tuple(ids)))
+
+
+def _check_vocabulary(model: specs.Model, base: load_lib.Base, tokenizer: Any, methods: Sequence[Any]) -> None:
+  added = [i for m in methods if isinstance(m, tokens_lib.Tokens) for i in m.ids]
+  if max(base.cfg.vocab, *added, 0) < len(tokenizer) - bool(added):
+    raise errors.InputError(f"the tokenizer of {model.base} has {len(tokenizer)} tokens, the model {base.cfg.vocab}")
+
+
+def _images(path: str, cfg: Any) -> images_lib.Images | None:
+  """How a model takes images, if it does."""
+  if not isinstance(cfg, vlm.VlmConfig):
+    return None
+  return images_lib.load(path, token=cfg.image_token, patches=cfg.vision.patches, size=cfg.vision.size)
