@@ -148,8 +148,8 @@ class Ctx:
     key = None if self.key is None else jax.random.fold_in(self.key, layer)
     return self.replace(key=key, layer=layer, aux=None if self.aux is None else {})
 
-  def leave(self, sums) -> None:
-    """Adds these sums to those that the layer's adapters have left."""
+  def add_aux(self, sums: dict[str, Any]) -> None:
+    """Adds an adapter's sums, by name, to those of the layer's other adapters."""
     assert self.aux is not None
     self.aux.update({name: self.aux.get(name, 0) + value for name, value in sums.items()})
 

@@ -15,7 +15,7 @@ A new adapter is a few lines, and works stacked, scanned, rematerialised and sha
 from collections.abc import Callable
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Literal
 
 from flax import nnx
 import jax
@@ -24,6 +24,9 @@ import jax.numpy as jnp
 
 from itune_jax.core import numerics
 from itune_jax.nn import quant
+
+
+Kind = Literal["proj", "embed", "tap"]  # of sites
 
 
 class AdapterParam(nnx.Param):
@@ -72,7 +75,7 @@ class SiteSpec:
   """
 
   name: str
-  kind: str
+  kind: Kind
   in_shape: tuple[int, ...]
   out_shape: tuple[int, ...]
   in_axes: tuple[str | None, ...]
@@ -90,6 +93,16 @@ class Adapter(nnx.Module):
 
   keeps_output = False
   sees_ends = False
+
+  @property
+  def hooks(self) -> frozenset[str]:
+    """Those of `HOOKS` that the adapter has of its own; where it has none, it changes nothing."""
+    return frozenset(hook for hook in HOOKS if getattr(type(self), hook) is not getattr(Adapter, hook))
+
+  def changes_bias(self, exists: bool) -> bool:
+    """Whether `bias` gives another than it gets, at a site that has a bias or has none."""
+    del exists
+    return "bias" in self.hooks
 
   def pre(self, x, ctx):
     """Changes the input of the site."""
@@ -119,6 +132,35 @@ class Adapter(nnx.Module):
 
     bank: what the adapters of all layers share, by name, as in ctx."""
     raise TypeError(f"{type(self).__name__} has no equal kernel: it cannot be merged")
+
+
+HOOKS = ("pre", "weight", "post", "bias", "attend")  # by which an adapter changes what a site computes
+
+
+class Wrapper(Adapter):
+  """An adapter around another, whose hooks it has."""
+
+  def __init__(self, inner: Adapter):
+    self.inner = inner
+
+  @property
+  def sees_ends(self) -> bool:
+    return self.inner.sees_ends
+
+  @property
+  def hooks(self) -> frozenset[str]:
+    return self.inner.hooks
+
+  def changes_bias(self, exists: bool) -> bool:
+    return self.inner.changes_bias(exists)
+
+
+def where_changed(choose: Callable[[Any, Any], Any], new, old):
+  """choose(new, old); of the payload of a tap (`taps`) field by field of those that changed, where None before is 0."""
+  if not isinstance(old, tuple):
+    return choose(new, old)
+  pairs = zip(new, old, strict=True)
+  return type(old)(*(n if n is o else choose(n, jnp.zeros_like(n) if o is None else o) for n, o in pairs))
 
 
 class Proj(nnx.Module):

@@ -1,4 +1,4 @@
-"""Statistics of the base on a few batches, for methods that start from data (`Method.statistic`).
+"""Statistics of the base on a few batches, for methods that start from data (`SiteMethod.statistic`).
 
 They are taken by probes: adapters that change nothing and whose gradients are the statistic. So whatever training can
 do (stacked layers, shards, rematerialisation, quantised kernels, micro-batches) needs nothing of its own here.
@@ -7,15 +7,14 @@ do (stacked layers, shards, rematerialisation, quantised kernels, micro-batches)
 import dataclasses
 import functools
 import math
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from itune_jax.core import linalg
 from itune_jax.nn import site
-
-Statistic = Literal["", "moments", "gradient", "residual"]
+from itune_jax.peft import method
 
 
 class Moments(site.Adapter):
@@ -47,16 +46,16 @@ PROBES = {"moments": Moments, "gradient": Gradient}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Probe:
+class Probe(method.SiteMethod):
   """The method that measures."""
 
-  measures: Statistic
+  measures: method.Statistic
   sites: str
   name: str = "probe"
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> site.Adapter:
+  def make(self, spec: site.SiteSpec, key) -> site.Adapter:
     """The probe of one layer."""
-    del key, w
+    del key
     return PROBES[self.measures](spec)
 
 

@@ -10,13 +10,14 @@ import numpy as np
 
 from itune_jax.core import check
 from itune_jax.nn import site
+from itune_jax.peft import method as method_lib
 from itune_jax.peft.folders import codec
 
 PROJECTIONS = r"(blocks|encoder|decoder)/\d+/((attn|cross)/(q|k|v|o|qkv)|mlp/(gate|up|down|gate_up))"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Ranks:
+class Ranks(method_lib.SiteMethod):
   """`rank_pattern` maps regexes over expanded site names to ranks (first match); 0 leaves a layer out.
 
   Layers of one stack differ in rank by a mask: arrays are as wide as the largest, and what is masked gives nothing,
@@ -28,7 +29,7 @@ class Ranks:
   rank_pattern: dict[str, int] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     kind = type(self).__name__
     check.require(self.rank > 0, f"{kind}.rank = {self.rank}; it must be positive")
     check.require(all(r >= 0 for r in self.rank_pattern.values()), f"{kind}.rank_pattern: ranks are 0 (none) or more")

@@ -262,7 +262,7 @@ def with_adapters(session: Session, adapters: Mapping[str, str]) -> Session:
     adapters: run directories, checkpoints or PEFT folders by the names that rows will give.
   """
   base, found = session.base, {}
-  on = dict(mesh=session.mesh, rules=session.rules)
+  on: dict[str, Any] = dict(mesh=session.mesh, rules=session.rules)
   for label, adapter in adapters.items():
     methods, pairs = _methods_of(adapter, session.model, specs.resolve(session.model.base))
     attached = attach.attach(base.module, base.params, methods, rng.root(0), **on)
@@ -298,7 +298,7 @@ def _load_with_bar(path: str, **how) -> load_lib.Base:
 
 def adapter_arrays(session: Session, folder: str) -> dict[str, Any]:
   """Arrays of a PEFT folder for methods that are already attached. Raises InputError when they do not fit them."""
-  ours = next((m for m in session.attached.methods if getattr(m, "sites", None)), None)
+  ours = next(iter(attach.on_sites(session.attached.methods)), None)
   if ours is None:
     raise errors.InputError(f"{folder} holds an adapter, but this run attaches none")
   _, values = exchange.load(folder, session.base.module, layout.Layout.of(session.base.cfg))
@@ -382,7 +382,7 @@ def dtypes_of(methods: Sequence[Any], precision: numerics.Precision) -> load_lib
   """Base parameters that a method opens are master weights; the rest are frozen."""
 
   def of(names):
-    opened = {name for m in methods if hasattr(m, "opens") for name in m.opens(names)}
+    opened = {name for m in methods for name in m.opens(names)}
     return {name: precision.trained if name in opened else precision.frozen for name in names}
 
   return of

@@ -17,20 +17,17 @@ from itune_jax.core import rng
 from itune_jax.nn import site as site_lib
 from itune_jax.nn import skeleton
 from itune_jax.peft import attach
+from itune_jax.peft import method as method_lib
 
 NONE = -1  # the number of the base alone
 
 
-class OnRows(site_lib.Adapter):
+class OnRows(site_lib.Wrapper):
   """An adapter that acts at the positions that name its number; nowhere where a batch names none."""
 
   def __init__(self, inner: site_lib.Adapter, number):
-    self.inner = inner
+    super().__init__(inner)
     self.number = site_lib.AdapterParam(number, axes=(), trainable=False)
-
-  @property
-  def sees_ends(self) -> bool:
-    return self.inner.sees_ends
 
   def _choose(self, new, old, ctx):
     if ctx.adapters_BT is None:
@@ -42,7 +39,7 @@ class OnRows(site_lib.Adapter):
         raise ValueError(f"an activation {old.shape} has no place for one adapter a row {here_BT.shape}")
       return jnp.where(here_BT.reshape(here_BT.shape + (1,) * (old.ndim - here_BT.ndim)), new, old)
 
-    return attach.each(here, new, old)
+    return site_lib.where_changed(here, new, old)
 
   def pre(self, x, ctx):
     new = self.inner.pre(x, ctx)
@@ -70,7 +67,7 @@ def combine(
   methods, arrays = [], {}
   for label, attached in adapters.items():
     for method in attached.methods:
-      if hasattr(method, "opens") or not getattr(method, "sites", None):
+      if not isinstance(method, method_lib.SiteMethod) or method.opens(attach.base_names(attached.params)):
         raise errors.InputError(f"{label}: {type(method).__name__} changes the base itself, which all rows share")
       new = dataclasses.replace(method, name=f"{label}_{method.name}")
       methods.append(new)
@@ -106,18 +103,9 @@ def _renamed(params, old: str, new: str) -> dict[str, Any]:
 
 def _require_rows(who: str, path: str, node, adapter, lead) -> None:
   """Raises InputError when an adapter cannot act on some rows only."""
-  inner = adapter.inner if isinstance(adapter, attach.Gated) else adapter
-  changed = [hook for hook in ("weight", "attend") if getattr(type(inner), hook) is not getattr(site_lib.Adapter, hook)]
-  if len(lead) != 1 or changed or _changes_bias(inner, getattr(node, "bias", None) is not None):
+  has_bias = isinstance(node, site_lib.Proj) and node.bias is not None
+  if len(lead) != 1 or adapter.hooks & {"weight", "attend"} or adapter.changes_bias(has_bias):
     raise errors.InputError(
       f"{who} at {path} cannot differ from row to row; inputs and outputs of projections and "
       "taps inside the layers can. Merge it, or evaluate it alone"
     )
-
-
-def _changes_bias(adapter, exists: bool) -> bool:
-  bias = object() if exists else None
-  try:
-    return adapter.bias(bias) is not bias
-  except (TypeError, ValueError):  # it computes with it
-    return True

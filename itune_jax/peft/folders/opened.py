@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from itune_jax.core import errors
+from itune_jax.peft import attach
 from itune_jax.peft.folders import codec
 
 _PREFIX = "base_model.model."
@@ -51,7 +52,7 @@ def write(attached, method, layout) -> tuple[codec.Arrays, dict[str, Any]]:
 
 
 def _opened(attached, method, layout) -> dict[str, tuple[Any, np.ndarray]]:
-  names = set(method.opens(sorted(n for n in attached.params if "/adapters/" not in n and not n.startswith("bank/"))))
+  names = set(method.opens(attach.base_names(attached.params)))
   return {
     theirs: (mapped, mapped.to_hf(np.asarray(attached.params[mapped.ours][at], np.float32)))
     for theirs, (mapped, at) in layout.tensors(attached.module).items()

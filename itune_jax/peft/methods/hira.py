@@ -30,7 +30,7 @@ class HiraAdapter(weight.WeightAdapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Hira(ranks.Ranks):
+class Hira(ranks.Ranks, codec.ModuleCodec):
   """The method."""
 
   rank: int = 32
@@ -38,7 +38,7 @@ class Hira(ranks.Ranks):
   peft_type = "HIRA"
   peft_names = ("hira_A", "hira_B")
 
-  def make(self, spec: site.SiteSpec, key, *, rank_mask, w=None) -> HiraAdapter:
+  def make(self, spec: site.SiteSpec, key, *, rank_mask) -> HiraAdapter:
     """The adapter of one layer; b is zero, so the model is unchanged at first."""
     return HiraAdapter(spec, key, rank_mask=rank_mask)
 

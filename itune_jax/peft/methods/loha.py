@@ -38,14 +38,14 @@ class LohaAdapter(weight.WeightAdapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Loha(ranks.Scaled):
+class Loha(ranks.Scaled, codec.ModuleCodec):
   """The method."""
 
   name: str = "loha"
   peft_type = "LOHA"
   peft_names = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 
-  def make(self, spec: site.SiteSpec, key, *, scale, rank_mask, w=None) -> LohaAdapter:
+  def make(self, spec: site.SiteSpec, key, *, scale, rank_mask) -> LohaAdapter:
     """The adapter of one layer; one factor is zero, so the model is unchanged at first."""
     return LohaAdapter(spec, key, scale=scale, rank_mask=rank_mask)
 

@@ -100,7 +100,7 @@ class Train:
     transform, rate = self.optimizer.make(
       self.steps, session.attached.trainable, skeleton.leaves(session.attached.module)
     )
-    transform = attach.around(session.attached.methods, transform, self.steps)
+    transform = attach.wrap_optimizer(session.attached.methods, transform, self.steps)
     state = state_lib.create(session.trainable, transform, self.seed, session.mesh)
     where = {name: value.sharding for name, value in state.trainable.items()}
     step_fn = step_lib.make_step(
