@@ -262,7 +262,7 @@ def with_adapters(session: Session, adapters: Mapping[str, str]) -> Session:
     adapters: run directories, checkpoints or PEFT folders by the names that rows will give.
   """
   base, found = session.base, {}
-  on: dict[str, Any] = dict(mesh=session.mesh, rules=session.rules)
+  on = dict(mesh=session.mesh, rules=session.rules)
   for label, adapter in adapters.items():
     methods, pairs = _methods_of(adapter, session.model, specs.resolve(session.model.base))
     attached = attach.attach(base.module, base.params, methods, rng.root(0), **on)
