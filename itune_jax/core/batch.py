@@ -65,15 +65,6 @@ class Batch:
   columns: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def axes_of(batch: Batch) -> Batch:
-  """The logical axes of every array of a batch."""
-  axes = lambda name, x: ("batch",) if name == "images" else ("batch", "length")
-  fill = lambda name, x: (*axes(name, x), *(None,) * (len(x.shape) - len(axes(name, x))))
-  given = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
-  found = {name: None if x is None else fill(name, x) for name, x in given.items() if name != "columns"}
-  return Batch(**found, columns={name: fill(name, x) for name, x in batch.columns.items()})
-
-
 @functools.partial(
   jax.tree_util.register_dataclass,
   data_fields=(

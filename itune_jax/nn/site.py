@@ -58,7 +58,7 @@ class PackedWeight(Weight):
   """A handle on a quantised kernel, which is contracted as it lies."""
 
   def __init__(self, store, shape: tuple[int, ...], dtype, ctx=None):
-    super().__init__(lambda: read_kernel(store, shape, dtype), shape)
+    super().__init__(lambda: read_kernel(store, dtype), shape)
     self._store, self._ctx = store, ctx
 
   def contract(self, x, num_in: int):
@@ -177,7 +177,7 @@ class Proj(nnx.Module):
     contracted = x.removeprefix("...")
     if w != contracted + out.removeprefix("..."):
       raise ValueError(f"Proj({eqn!r}): the kernel must be the contracted axes, then the new ones")
-    self.eqn, self.num_in, self.axes = eqn, len(contracted), tuple(axes)
+    self.num_in, self.axes = len(contracted), tuple(axes)
     self.core_shape = tuple(shape)
     fan_in = math.prod(shape[: self.num_in])
     self.kernel = nnx.Param(_normal(key, shape, fan_in**-0.5, dtype), axes=tuple(axes))
@@ -214,7 +214,7 @@ class Proj(nnx.Module):
   def _weight(self, dtype, ctx) -> Weight:
     store, shape = self.kernel, self.core_shape
     if isinstance(store, nnx.Param):
-      return Weight(lambda: read_kernel(store, shape, dtype), shape)
+      return Weight(lambda: read_kernel(store, dtype), shape)
     return PackedWeight(store, shape, dtype, ctx)
 
 
@@ -276,8 +276,8 @@ class Tap(nnx.Module):
 SITES = (Proj, Embed, Tap)
 
 
-def read_kernel(store, shape, dtype):
-  """The kernel [*in, *out] of this shape behind a Param or a quantised store."""
+def read_kernel(store, dtype):
+  """The kernel [*in, *out] behind a Param or a quantised store."""
   if isinstance(store, nnx.Param):
     return store[...].astype(dtype)
   return quant.dequantise(store.layout(), quant.arrays(store), dtype)

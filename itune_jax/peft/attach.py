@@ -256,7 +256,7 @@ def _kernel(node, spec, params) -> tuple[Any, Any]:
     return plain, lambda kernel: kernel
   live, _ = skeleton.disassemble(node.kernel)
   arrays = {name: params[f"{spec.name}/kernel/{name}"] for name in live.names}
-  return arrays, lambda arrays: site_lib.read_kernel(live.build(arrays), node.core_shape, jnp.float32)
+  return arrays, lambda arrays: site_lib.read_kernel(live.build(arrays), jnp.float32)
 
 
 def penalty_of(methods: Sequence[method_lib.Method]) -> Any:

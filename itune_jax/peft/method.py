@@ -118,11 +118,12 @@ class SiteMethod(Method):
 
 
 def _require_declared(cls: type[Method]) -> None:
-  """Raises TypeError unless all that the bases annotate without a value is declared by the method's own dataclasses."""
-  is_base = lambda c: c is not cls and "__dataclass_fields__" not in vars(c)
+  """Raises TypeError unless what a base annotates without a value is declared by the class, or by another base of it."""
   order = [c for c in cls.__mro__ if issubclass(c, Method)]
-  asked = {name: None for c in order if is_base(c) for name in inspect.get_annotations(c)}
-  declared = {name for c in order for name in vars(c)} | {"__dataclass_fields__"}
-  declared |= {name for c in order if not is_base(c) for name in inspect.get_annotations(c)}
-  if missing := [name for name in asked if name not in declared]:
+  is_base = lambda c: c is not cls and "__dataclass_fields__" not in vars(c)
+  declared = {c: {*vars(c), *(() if is_base(c) else inspect.get_annotations(c))} for c in order}
+  asked = [(name, c) for c in order if is_base(c) for name in inspect.get_annotations(c) if name not in vars(c)]
+  lacks = lambda name, base: not any(name in declared[c] for c in order if not issubclass(base, c))
+  missing = [name for name, base in asked if name != "__dataclass_fields__" and lacks(name, base)]
+  if missing:
     raise TypeError(f"{cls.__module__}.{cls.__qualname__} does not declare {', '.join(missing)}, as its bases ask")

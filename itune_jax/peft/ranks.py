@@ -55,7 +55,7 @@ class Ranks(method_lib.SiteMethod):
     return {"r": rank, "rank_pattern": {re.escape(m): r for m, r in ranks.items() if r != rank}}
 
   @classmethod
-  def of_ranks(cls, config: Mapping[str, Any], parts: Sequence[codec.Part], ranks: Mapping[str, int], **fields) -> Self:
+  def of_ranks(cls, parts: Sequence[codec.Part], ranks: Mapping[str, int], **fields) -> Self:
     """The method with the ranks (by module) of a folder."""
     rank = codec.most(list(ranks.values()))
     pattern = {re.escape(part.name): ranks[part.module] for part in parts if ranks[part.module] != rank}
@@ -101,7 +101,7 @@ class Scaled(Ranks):
     """The method with the ranks (by module) and alphas of a folder."""
     alphas = {p.name: codec.pattern(config.get("alpha_pattern"), p.module, config[alpha]) for p in parts}
     pattern = {re.escape(n): float(a) for n, a in alphas.items() if a != config[alpha]}
-    return cls.of_ranks(config, parts, ranks, alpha=float(config[alpha]), alpha_pattern=pattern, **fields)
+    return cls.of_ranks(parts, ranks, alpha=float(config[alpha]), alpha_pattern=pattern, **fields)
 
   def ranked(self, name: str) -> codec.Arrays:
     """What goes with the factors of one site that are read from a folder."""

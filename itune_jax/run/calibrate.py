@@ -112,7 +112,7 @@ def _residual(base, path, exact):
   node = skeleton_lib.sites(base.module)[path]
   skeleton, _ = skeleton_lib.disassemble(node)
   arrays = {name: base.params[f"{path}/{name}"] for name in skeleton.names}
-  read = lambda arrays: site.read_kernel(skeleton.build(arrays).kernel, node.core_shape, jnp.float32)
+  read = lambda arrays: site.read_kernel(skeleton.build(arrays).kernel, jnp.float32)
   for _ in skeleton_lib.lead(path, base.cfg.stacks):
     read = jax.vmap(read)
   return jax.jit(lambda exact, arrays: exact.astype(jnp.float32) - read(arrays))(exact, arrays)

@@ -68,7 +68,9 @@ class ModuleWriter(PeftMethod):
 
 
 class ModuleCodec(ModuleWriter):
-  """A method whose tensors go both ways, module by module; it names them in `peft_names`."""
+  """A method whose tensors go both ways, module by module."""
+
+  peft_names: ClassVar[tuple[str, ...]]
 
   @classmethod
   @abc.abstractmethod
@@ -81,7 +83,9 @@ class ModuleCodec(ModuleWriter):
 
 
 class BankCodec(ModuleCodec):
-  """A method with arrays that all sites share (`SiteMethod.shared`), which peft keeps under `peft_roots`."""
+  """A method with arrays that all sites share (`SiteMethod.shared`), which peft keeps beside its modules."""
+
+  peft_roots: ClassVar[tuple[str, ...]]
 
   @abc.abstractmethod
   def peft_bank(self, bank: Arrays) -> Arrays:

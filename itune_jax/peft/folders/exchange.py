@@ -120,7 +120,7 @@ def _written(attached, method: codec.PeftMethod, layout) -> tuple[codec.Arrays, 
   if isinstance(method, full_lib.Full):
     return opened_lib.write_norms(attached, method, layout)
   if isinstance(method, codec.ModelCodec):
-    return _by_model(attached, method, layout)
+    return _by_model(attached, method)
   if isinstance(method, codec.ModuleWriter):
     return _by_module(attached, method, layout)
   raise TypeError(f"{type(method).__name__} is a PeftMethod, and says of neither module nor model what it writes")
@@ -143,7 +143,7 @@ def _by_module(attached, method: codec.ModuleWriter, layout):
   return tensors, config | method.peft_config(parts)
 
 
-def _by_model(attached, method: codec.ModelCodec, layout):
+def _by_model(attached, method: codec.ModelCodec):
   """Tensors and config of a method whose tensors are those of the model, not of a module."""
   live, _ = skeleton.disassemble(attached.module)
   module = live.build({n: attached.params[n] for n in live.names})

@@ -85,7 +85,7 @@ class Delora(ranks.Ranks, codec.ModuleCodec):
   def from_peft(cls, config: Mapping[str, Any], parts: Sequence[codec.Part]) -> Self:
     """The method of a folder."""
     ranks_of = {part.module: part.tensors["delora_A"].shape[0] for part in parts}
-    return cls.of_ranks(config, parts, ranks_of, bound=float(config.get("delora_lambda", 15.0)))
+    return cls.of_ranks(parts, ranks_of, bound=float(config.get("delora_lambda", 15.0)))
 
   def peft_read(self, part: codec.Part) -> codec.Arrays:
     """In our shapes."""

@@ -53,7 +53,7 @@ class Hira(ranks.Ranks, codec.ModuleCodec):
   @classmethod
   def from_peft(cls, config: Mapping[str, Any], parts: Sequence[codec.Part]) -> Self:
     """The method of a folder."""
-    return cls.of_ranks(config, parts, {part.module: part.tensors["hira_A"].shape[0] for part in parts})
+    return cls.of_ranks(parts, {part.module: part.tensors["hira_A"].shape[0] for part in parts})
 
   def peft_read(self, part: codec.Part) -> codec.Arrays:
     """Factors in our shapes."""
