@@ -118,7 +118,7 @@ class SiteMethod(Method):
 
 
 def _require_declared(cls: type[Method]) -> None:
-  """Raises TypeError unless what a base annotates without a value is declared by the class, or by another base of it."""
+  """Raises TypeError unless what a base annotates without a value is declared by the class or by another base."""
   order = [c for c in cls.__mro__ if issubclass(c, Method)]
   is_base = lambda c: c is not cls and "__dataclass_fields__" not in vars(c)
   declared = {c: {*vars(c), *(() if is_base(c) else inspect.get_annotations(c))} for c in order}

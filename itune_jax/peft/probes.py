@@ -61,11 +61,11 @@ class Probe(method.SiteMethod):
 
 def collected(gradients: dict[str, Any], name: str) -> dict[str, dict[str, Any]]:
   """Gradients of a probe's parameters by path, as statistics by site."""
-  found: dict[str, dict[str, Any]] = {}
+  by_site: dict[str, dict[str, Any]] = {}
   for path, value in gradients.items():
     where, _, leaf = path.partition(f"/adapters/{name}/")
-    found.setdefault(where, {})[leaf] = value
-  return found
+    by_site.setdefault(where, {})[leaf] = value
+  return by_site
 
 
 def spectrum(statistic: dict[str, Any]) -> tuple[Any, Any]:

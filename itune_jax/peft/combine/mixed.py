@@ -73,7 +73,7 @@ def combine(
       methods.append(new)
       arrays |= _renamed(attached.params, method.name, new.name)
   both = attach.attach(module, params, methods, rng.root(0), mesh=mesh, rules=rules)
-  found = {**both.params, **arrays}
+  renamed = {**both.params, **arrays}
   owner = {
     f"{label}_{m.name}": (k, f"{label}: {type(m).__name__}")
     for k, (label, a) in enumerate(adapters.items())
@@ -86,17 +86,17 @@ def combine(
       _require_rows(who, path, node, adapter, lead)
       node.adapters[name] = OnRows(adapter, jnp.full(lead, number, jnp.int32))
       prefix = f"{path}/adapters/{name}/"
-      for old in [n for n in found if n.startswith(prefix)]:
-        found[f"{prefix}inner/{old.removeprefix(prefix)}"] = found.pop(old)
-      found[f"{prefix}number"] = jnp.full(lead, number, jnp.int32)
-  return attach.Attached(both.module, found, frozenset(), tuple(methods))
+      for old in [n for n in renamed if n.startswith(prefix)]:
+        renamed[f"{prefix}inner/{old.removeprefix(prefix)}"] = renamed.pop(old)
+      renamed[f"{prefix}number"] = jnp.full(lead, number, jnp.int32)
+  return attach.Attached(both.module, renamed, frozenset(), tuple(methods))
 
 
 def _renamed(params, old: str, new: str) -> dict[str, Any]:
   """Arrays of one method under another name."""
   here, bank = f"/adapters/{old}/", f"bank/{old}_"
-  found = {name.replace(here, f"/adapters/{new}/"): value for name, value in params.items() if here in name}
-  return found | {
+  adapters = {name.replace(here, f"/adapters/{new}/"): value for name, value in params.items() if here in name}
+  return adapters | {
     f"bank/{new}_{name.removeprefix(bank)}": value for name, value in params.items() if name.startswith(bank)
   }
 

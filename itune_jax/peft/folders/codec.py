@@ -145,8 +145,8 @@ def sites_of(parts: Sequence[Part]) -> str:
 
 def pattern(patterns: Mapping[str, Any] | None, module: str, default):
   """peft's rank_pattern and its like: the first key that ends the module's name."""
-  found = (value for key, value in (patterns or {}).items() if re.match(rf"(.*\.)?({key})$", module))
-  return next(found, default)
+  matches = (value for key, value in (patterns or {}).items() if re.match(rf"(.*\.)?({key})$", module))
+  return next(matches, default)
 
 
 def most(values: Sequence[Any]) -> Any:

@@ -240,7 +240,7 @@ def load(folder: str, model: Any, layout: Layout) -> tuple[tuple[method_lib.Meth
 def _sorted(path, kind: type[codec.PeftMethod], tensors, model, layout, values):
   """Tensors by what they belong to: parts of the method, rows of tokens (by site), and those of no module."""
   back, known, specs = _modules(model, layout), layout.tensors(model), _specs(model)
-  found: dict[str, codec.Arrays] = {}
+  by_module: dict[str, codec.Arrays] = {}
   rows: dict[str, np.ndarray] = {}
   roots: codec.Arrays = {}
   for key, tensor in tensors.items():
@@ -249,14 +249,14 @@ def _sorted(path, kind: type[codec.PeftMethod], tensors, model, layout, values):
     if name in ("token_adapter.trainable_tokens_delta", "trainable_tokens_delta"):
       rows[back[module]] = tensor
     elif name in kind.peft_names:
-      found.setdefault(module, {})[name] = tensor
+      by_module.setdefault(module, {})[name] = tensor
     elif (place := opened_lib.place(key.removeprefix(_PREFIX), known)) is not None:
       values.opened.setdefault(place[0].ours, []).append((place[1], place[0].from_hf(tensor)))
     elif key.startswith(_ROOT) and key.removeprefix(_ROOT) in kind.peft_roots:
       roots[key.removeprefix(_ROOT)] = tensor
     elif name not in ("base_layer.weight", *kind.peft_ignored):  # a copy of the base's own table
       raise errors.InputError(f"{path}: {key} is no {kind.__name__} tensor of a module of this model")
-  parts = [codec.Part(back[m], m, specs[back[m]], tensors=t) for m, t in found.items()]
+  parts = [codec.Part(back[m], m, specs[back[m]], tensors=t) for m, t in by_module.items()]
   return parts, rows, roots
 
 
@@ -271,13 +271,13 @@ def _split(key: str, modules) -> tuple[str, str]:
 
 def _tokens(folder, config, values, rows) -> tokens_lib.Tokens:
   """The method of a folder's token rows, and their values sorted by id, as the method wants them."""
-  given = config.get("trainable_token_indices") or config.get("token_indices") or []
-  each = list(given.values()) if isinstance(given, dict) else [given]
-  if not each or any(one != each[0] for one in each):
+  ids = config.get("trainable_token_indices") or config.get("token_indices") or []
+  id_lists = list(ids.values()) if isinstance(ids, dict) else [ids]
+  if not id_lists or any(one != id_lists[0] for one in id_lists):
     raise errors.InputError(f"{folder}: trainable_token_indices differ by module; supported are the same for all")
-  order = np.argsort(each[0])
+  order = np.argsort(id_lists[0])
   values.leaves["Tokens"] = {name: {"rows": tensor[order]} for name, tensor in rows.items()}
-  return tokens_lib.Tokens(ids=tuple(sorted(each[0])), sites="|".join(map(re.escape, sorted(rows))))
+  return tokens_lib.Tokens(ids=tuple(sorted(id_lists[0])), sites="|".join(map(re.escape, sorted(rows))))
 
 
 def fill(attached: attach.Attached, values: Values) -> dict[str, np.ndarray]:
@@ -299,9 +299,9 @@ def fill(attached: attach.Attached, values: Values) -> dict[str, np.ndarray]:
     arrays |= {f"bank/{named[kind]}_{n}": value for n, value in bank.items()}
   for kind, whole in values.whole.items():
     arrays |= {path.format(name=named[kind]): value for path, value in whole.items()}
-  for path, given in values.opened.items():
+  for path, values_at in values.opened.items():
     arrays[path] = np.array(attached.params[path], np.float32)
-    for at, value in given:
+    for at, value in values_at:
       arrays[path][at] = value
   for path, value in arrays.items():
     if path in attached.params and attached.params[path].shape != value.shape:
@@ -323,14 +323,14 @@ def _put(arrays, params, axes, path, at, value, name):
 
 def _modules(model, layout) -> dict[str, str]:
   """The expanded site of every HF module of a model."""
-  found = {}
+  sites = {}
   for path in skeleton.sites(model):
     module = layout(path)
     if module:
       indices = np.ndindex(*skeleton.lead(path, model.cfg.stacks))
       names = skeleton.expanded(path, model.cfg.stacks)
-      found |= {module.format(*at): name for at, name in zip(indices, names, strict=True)}
-  return found
+      sites |= {module.format(*at): name for at, name in zip(indices, names, strict=True)}
+  return sites
 
 
 def _specs(model) -> dict[str, Any]:
@@ -342,11 +342,11 @@ def _specs(model) -> dict[str, Any]:
 
 def _expansion(model) -> dict[str, tuple[str, tuple[int, ...]]]:
   """Expanded site name to (site, index into its stacked axes)."""
-  stacks, found = model.cfg.stacks, {}
+  stacks, places = model.cfg.stacks, {}
   for path in skeleton.sites(model):
     indices = np.ndindex(*skeleton.lead(path, stacks))
-    found |= {name: (path, at) for name, at in zip(skeleton.expanded(path, stacks), indices, strict=True)}
-  return found
+    places |= {name: (path, at) for name, at in zip(skeleton.expanded(path, stacks), indices, strict=True)}
+  return places
 
 
 def _targets(chosen: list[str], modules: Iterable[str]) -> list[str]:

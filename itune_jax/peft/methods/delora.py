@@ -89,10 +89,10 @@ class Delora(ranks.Ranks, codec.ModuleCodec):
 
   def peft_read(self, part: codec.Part) -> codec.Arrays:
     """In our shapes."""
-    found = {
+    leaves = {
       "a": codec.from_down(part.tensors["delora_A"], part),
       "b": codec.from_up(part.tensors["delora_B"], part),
       "bound": part.tensors["delora_lambda"],
       "w_norm": codec.shaped(part.tensors["delora_w_norm"], part.spec.in_shape, part),
     }
-    return found | self.ranked(part.name)
+    return leaves | self.ranked(part.name)

@@ -47,12 +47,12 @@ def places(seed: int, size: int, count: int) -> np.ndarray:
   bits = np.random.RandomState(seed % 2**32).randint(0, 2**32, 2 * count, np.uint64)
   draws = bits[:count] if size < TORCH else bits[0::2] << np.uint64(32) | bits[1::2]
   moved: dict[int, int] = {}
-  found = []
+  order = []
   for i, draw in enumerate(draws.tolist()):
     j = i + draw % (size - i)
-    found.append(moved.get(j, j))
+    order.append(moved.get(j, j))
     moved[j] = moved.get(i, i)
-  return np.array(found, np.int32)
+  return np.array(order, np.int32)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

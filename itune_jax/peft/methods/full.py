@@ -17,7 +17,7 @@ class Full(codec.PeftMethod):
 
   def opens(self, names: list[str]) -> list[str]:
     """The parameters that train. Raises InputError when there are none."""
-    found = tree.matching(names, self.params)
-    if not found:
+    opened = tree.matching(names, self.params)
+    if not opened:
       raise errors.InputError(f"Full(params={self.params!r}) matches no parameter; parameters are: {', '.join(names)}")
-    return found
+    return opened

@@ -85,11 +85,11 @@ class Gralora(method_lib.SiteMethod, codec.ModuleCodec):
 
   def peft_write(self, part: codec.Part) -> codec.Arrays:
     """The blocks as they are."""
-    found = {"gralora_A": part.leaves["a"], "gralora_B": part.leaves["b"]}
+    tensors = {"gralora_A": part.leaves["a"], "gralora_B": part.leaves["b"]}
     if self.hybrid:
-      found["gralora_A_general.weight"] = part.leaves["a_hybrid"].T
-      found["gralora_B_general.weight"] = part.leaves["b_hybrid"].T
-    return found
+      tensors["gralora_A_general.weight"] = part.leaves["a_hybrid"].T
+      tensors["gralora_B_general.weight"] = part.leaves["b_hybrid"].T
+    return tensors
 
   def peft_config(self, parts: Sequence[codec.Part]) -> dict[str, Any]:
     """Ranks, blocks, α."""
@@ -108,8 +108,8 @@ class Gralora(method_lib.SiteMethod, codec.ModuleCodec):
 
   def peft_read(self, part: codec.Part) -> codec.Arrays:
     """In our shapes."""
-    found = {"a": part.tensors["gralora_A"], "b": part.tensors["gralora_B"], "scale": np.array(self.scale, np.float32)}
+    leaves = {"a": part.tensors["gralora_A"], "b": part.tensors["gralora_B"], "scale": np.array(self.scale, np.float32)}
     if self.hybrid:
-      found["a_hybrid"] = part.tensors["gralora_A_general.weight"].T
-      found["b_hybrid"] = part.tensors["gralora_B_general.weight"].T
-    return found
+      leaves["a_hybrid"] = part.tensors["gralora_A_general.weight"].T
+      leaves["b_hybrid"] = part.tensors["gralora_B_general.weight"].T
+    return leaves

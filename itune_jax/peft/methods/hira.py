@@ -57,5 +57,5 @@ class Hira(ranks.Ranks, codec.ModuleCodec):
 
   def peft_read(self, part: codec.Part) -> codec.Arrays:
     """Factors in our shapes."""
-    found = {"a": codec.from_down(part.tensors["hira_A"], part), "b": codec.from_up(part.tensors["hira_B"], part)}
-    return found | self.ranked(part.name)
+    factors = {"a": codec.from_down(part.tensors["hira_A"], part), "b": codec.from_up(part.tensors["hira_B"], part)}
+    return factors | self.ranked(part.name)

@@ -67,8 +67,8 @@ class Loha(ranks.Scaled, codec.ModuleCodec):
 
   def peft_read(self, part: codec.Part) -> codec.Arrays:
     """Factors in our shapes."""
-    found = self.ranked(part.name)
+    leaves = self.ranked(part.name)
     for i in (1, 2):
-      found[f"a{i}"] = codec.from_down(part.tensors[f"hada_w{i}_b"], part)
-      found[f"b{i}"] = codec.from_up(part.tensors[f"hada_w{i}_a"], part)
-    return found
+      leaves[f"a{i}"] = codec.from_down(part.tensors[f"hada_w{i}_b"], part)
+      leaves[f"b{i}"] = codec.from_up(part.tensors[f"hada_w{i}_a"], part)
+    return leaves

@@ -107,5 +107,5 @@ class Lokr(method_lib.SiteMethod, codec.ModuleCodec):
 
   def peft_read(self, part: codec.Part) -> codec.Arrays:
     """As they are."""
-    found = {name.removeprefix("lokr_"): tensor for name, tensor in part.tensors.items()}
-    return found | {"scale": np.array(self.alpha / self.rank)}
+    leaves = {name.removeprefix("lokr_"): tensor for name, tensor in part.tensors.items()}
+    return leaves | {"scale": np.array(self.alpha / self.rank)}

@@ -253,12 +253,12 @@ class Lora(ranks.Scaled, codec.ModuleCodec):
       b = np.concatenate([b, -codec.up(part.leaves["b0"])], 1)
     if part.spec.kind == "embed":
       return {"lora_embedding_A": a, "lora_embedding_B": b}
-    found = {"lora_A.weight": a, "lora_B.weight": b}
+    tensors = {"lora_A.weight": a, "lora_B.weight": b}
     if "out_bias" in part.leaves:
-      found["lora_B.bias"] = part.leaves["out_bias"].reshape(-1)
+      tensors["lora_B.bias"] = part.leaves["out_bias"].reshape(-1)
     if "magnitude" in part.leaves:
-      found["lora_magnitude_vector"] = part.leaves["magnitude"].reshape(-1)
-    return found
+      tensors["lora_magnitude_vector"] = part.leaves["magnitude"].reshape(-1)
+    return tensors
 
   def peft_config(self, parts: Sequence[codec.Part]) -> dict[str, Any]:
     """Ranks, alphas, and what is switched on."""
@@ -300,12 +300,12 @@ class Lora(ranks.Scaled, codec.ModuleCodec):
     """Factors in our shapes."""
     kind = ("lora_embedding_A", "lora_embedding_B") if part.spec.kind == "embed" else ("lora_A.weight", "lora_B.weight")
     a, b = (part.tensors[name] for name in kind)
-    found = {"a": codec.from_down(a, part), "b": codec.from_up(b, part), **self.ranked(part.name)}
+    leaves = {"a": codec.from_down(a, part), "b": codec.from_up(b, part), **self.ranked(part.name)}
     if self.lora_bias:
-      found["out_bias"] = codec.shaped(part.tensors["lora_B.bias"], part.spec.out_shape, part)
+      leaves["out_bias"] = codec.shaped(part.tensors["lora_B.bias"], part.spec.out_shape, part)
     if self.dora:
-      found["magnitude"] = codec.shaped(part.tensors["lora_magnitude_vector"], part.spec.out_shape, part)
-    return found
+      leaves["magnitude"] = codec.shaped(part.tensors["lora_magnitude_vector"], part.spec.out_shape, part)
+    return leaves
 
 
 @jax.custom_vjp

@@ -119,11 +119,11 @@ class Prefix(method_lib.SiteMethod, codec.ModelCodec):
 
 def whole(tensors: codec.Arrays, shape: tuple[int, int]) -> np.ndarray:
   """The one tensor of a folder of learned tokens. Raises InputError when it is not there, or another model's."""
-  found = tensors.get("prompt_embeddings")
-  if found is None or found.shape != shape:
-    there = "no prompt_embeddings" if found is None else f"prompt_embeddings of {found.shape}"
+  tensor = tensors.get("prompt_embeddings")
+  if tensor is None or tensor.shape != shape:
+    there = "no prompt_embeddings" if tensor is None else f"prompt_embeddings of {tensor.shape}"
     raise errors.InputError(f"the folder has {there}; this model's are {shape}")
-  return found.astype(np.float32)
+  return tensor.astype(np.float32)
 
 
 def prompt_config(count: int, cfg) -> dict[str, Any]:
