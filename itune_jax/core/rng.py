@@ -10,7 +10,7 @@ def root(seed: int) -> jax.Array:
   return jax.random.key(seed)
 
 
-def named(key: jax.Array, *names: str | int) -> jax.Array:
+def named(key: jax.Array, *names: str | int | jax.Array) -> jax.Array:
   """The key of a named stream: `named(key, "dropout", step)`. Strings are folded in by their CRC-32."""
   for name in names:
     key = jax.random.fold_in(key, stream(name) if isinstance(name, str) else name)

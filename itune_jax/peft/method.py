@@ -51,7 +51,7 @@ class Method(abc.ABC):
 
 
 class Penalised(Method):
-  """A method whose penalty is added to the loss of every optimizer step."""
+  """A method with a penalty on what trains, which is added once a step to the gradient, not to the reported loss."""
 
   @abc.abstractmethod
   def penalty(self, trainable: Mapping[str, Any]) -> Any:

@@ -234,7 +234,10 @@ def restore_trainable(folder: str, like: Mapping[str, Any]) -> dict[str, Any]:
 def stored(folder: str, names: Sequence[str], like: Mapping[str, Any]) -> dict[str, Any]:
   """All arrays of a checkpoint, wherever it was saved: parameters and their moments where `like` has them."""
   path, saver = os.path.join(files.absolute(folder), "arrays"), ocp.StandardCheckpointer()
-  shapes = saver.metadata(path).item_metadata.tree
+  metadata = saver.metadata(path).item_metadata
+  if metadata is None:
+    raise errors.InputError(f"{folder}: no arrays are there")
+  shapes = metadata.tree
   mesh = next(iter(like.values())).sharding.mesh
   target = {}
   for i, name in enumerate(names):
@@ -264,13 +267,11 @@ def _sums(leaves):
 def _flatten(tree):
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
   names = [jax.tree_util.keystr(path).removeprefix(".state") for path, _ in leaves]
-  raw = lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+  raw = lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
   return names, {f"{i:05d}": raw(leaf) for i, (_, leaf) in enumerate(leaves)}
 
 
 def _unflatten(like, found):
   leaves, treedef = jax.tree.flatten(like)
-  back = (
-    lambda old, new: jax.random.wrap_key_data(new) if jax.dtypes.issubdtype(old.dtype, jax.dtypes.prng_key) else new
-  )
+  back = lambda old, new: jax.random.wrap_key_data(new) if jnp.issubdtype(old.dtype, jax.dtypes.prng_key) else new
   return jax.tree.unflatten(treedef, [back(old, found[f"{i:05d}"]) for i, old in enumerate(leaves)])
