@@ -94,7 +94,7 @@ class Model:
     """This model with methods attached (in place of earlier ones); nothing is copied."""
     methods = tuple(methods) if isinstance(methods, (list, tuple)) else (methods,)
     s = self.session
-    started = [m.name for m in methods if getattr(m, "statistic", "")]
+    started = [m.name for m in attach_lib.on_sites(methods) if m.statistic]
     if started:
       raise errors.InputError(f"{', '.join(started)}: starts from data or from the whole weights; train it by a recipe")
     attached = attach_lib.attach(

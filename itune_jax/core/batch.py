@@ -65,15 +65,6 @@ class Batch:
   columns: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def axes_of(batch: Batch) -> Batch:
-  """The logical axes of every array of a batch."""
-  axes = lambda name, x: ("batch",) if name == "images" else ("batch", "length")
-  fill = lambda name, x: (*axes(name, x), *(None,) * (len(x.shape) - len(axes(name, x))))
-  given = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
-  found = {name: None if x is None else fill(name, x) for name, x in given.items() if name != "columns"}
-  return Batch(**found, columns={name: fill(name, x) for name, x in batch.columns.items()})
-
-
 @functools.partial(
   jax.tree_util.register_dataclass,
   data_fields=(
@@ -148,8 +139,8 @@ class Ctx:
     key = None if self.key is None else jax.random.fold_in(self.key, layer)
     return self.replace(key=key, layer=layer, aux=None if self.aux is None else {})
 
-  def leave(self, sums) -> None:
-    """Adds these sums to those that the layer's adapters have left."""
+  def add_aux(self, sums: dict[str, Any]) -> None:
+    """Adds an adapter's sums, by name, to those of the layer's other adapters."""
     assert self.aux is not None
     self.aux.update({name: self.aux.get(name, 0) + value for name, value in sums.items()})
 

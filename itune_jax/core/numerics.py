@@ -60,7 +60,7 @@ def _first(x):
 
 def _first_by_blocks(x):
   blocks = x.reshape(*x.shape[:-1], -1, BLOCK)
-  block = _first(made(jnp.max(blocks, axis=-1)))
+  block = _first(optimization_barrier(jnp.max(blocks, axis=-1)))
   return block * BLOCK + _first(jnp.take_along_axis(blocks, block[..., None, None], axis=-2)[..., 0, :])
 
 
@@ -83,18 +83,18 @@ def is_target(logits, targets):
 
 
 @jax.custom_vjp
-def made(x):
-  """x, made once for all that use it; its gradient is as it is. On CPU XLA makes cheap sums and products, and copies of
-  what a layer kept, again wherever they are met, as part of loops that are slow for it; elsewhere such loops are what
-  saves memory, and x is left to the compiler."""
+def optimization_barrier(x):
+  """x, computed once for all that use it; its gradient passes as it is. On CPU XLA computes cheap sums and products,
+  and copies of what a layer kept, again wherever they are used, as part of loops that are slow for it. Elsewhere such
+  loops are what saves memory, and x is left to the compiler."""
   return jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
 
 
-made.defvjp(lambda x: (made(x), None), lambda _, d_x: (d_x,))
+optimization_barrier.defvjp(lambda x: (optimization_barrier(x), None), lambda _, d_x: (d_x,))
 
 
 def dot_rows(x_TO, y_TO):
-  """Σ_T x·y [O]. On CPU as dot products, as `dot_last`; give it what is `made`."""
+  """Σ_T x·y [O]. On CPU as dot products, as `dot_last`; give it what is behind an `optimization_barrier`."""
   product = lambda x, y: jnp.einsum("TO,TO->O", x, y)
   return jax.lax.platform_dependent(x_TO, y_TO, cpu=product, default=lambda x, y: jnp.sum(x * y, axis=0))
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from itune_jax.core import numerics
 from itune_jax.nn import site
+from itune_jax.nn import taps
 
 Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "quick_gelu"]
 Layout = Literal["gated", "gated_fused", "plain"]
@@ -70,9 +71,8 @@ def _finish(block, x_BTD, gate_BTF, up_BTF, ctx):
   """down(act(gate) · up). The tap `mix` sees it all before the last projection: an adapter may put another input of it
   in, and something beside its output."""
   activation = ACTIVATIONS[block.activation]
-  h_BTF, beside_BTD = block.mix(
-    (_gated(activation, gate_BTF, up_BTF), None), ctx, x=(x_BTD, gate_BTF, up_BTF, activation)
-  )
+  before = taps.DownInput(_gated(activation, gate_BTF, up_BTF), None)
+  h_BTF, beside_BTD = block.mix(before, ctx, x=taps.GateAndUp(x_BTD, gate_BTF, up_BTF, activation))
   y_BTD = block.down(h_BTF, ctx)
   return y_BTD if beside_BTD is None else y_BTD + beside_BTD
 
@@ -86,7 +86,7 @@ def _gated(activation, gate, up):
 
 def _gated_backward(activation, saved, d_y):
   gate, up = saved
-  d_up = activation(numerics.made(gate)) * d_y
+  d_up = activation(numerics.optimization_barrier(gate)) * d_y
   d_gate = jax.vjp(activation, gate)[1](up * d_y)[0]
   return d_gate, d_up
 

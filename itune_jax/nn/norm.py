@@ -20,7 +20,7 @@ class RMSNorm(nnx.Module):
 
   def __call__(self, x):
     """Normalises the last axis; keeps the dtype."""
-    x32 = numerics.made(x).astype(jnp.float32)
+    x32 = numerics.optimization_barrier(x).astype(jnp.float32)
     x32 = numerics.scale_rows(x32, jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1) + self.eps))
     scale = numerics.align(self.scale[...].astype(jnp.float32), x32)
     return ((scale + 1 if self.offset else scale) * x32).astype(x.dtype)

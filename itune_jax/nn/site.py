@@ -15,7 +15,7 @@ A new adapter is a few lines, and works stacked, scanned, rematerialised and sha
 from collections.abc import Callable
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Literal
 
 from flax import nnx
 import jax
@@ -24,6 +24,9 @@ import jax.numpy as jnp
 
 from itune_jax.core import numerics
 from itune_jax.nn import quant
+
+
+Kind = Literal["proj", "embed", "tap"]  # of sites
 
 
 class AdapterParam(nnx.Param):
@@ -55,7 +58,7 @@ class PackedWeight(Weight):
   """A handle on a quantised kernel, which is contracted as it lies."""
 
   def __init__(self, store, shape: tuple[int, ...], dtype, ctx=None):
-    super().__init__(lambda: read_kernel(store, shape, dtype), shape)
+    super().__init__(lambda: read_kernel(store, dtype), shape)
     self._store, self._ctx = store, ctx
 
   def contract(self, x, num_in: int):
@@ -72,7 +75,7 @@ class SiteSpec:
   """
 
   name: str
-  kind: str
+  kind: Kind
   in_shape: tuple[int, ...]
   out_shape: tuple[int, ...]
   in_axes: tuple[str | None, ...]
@@ -90,6 +93,16 @@ class Adapter(nnx.Module):
 
   keeps_output = False
   sees_ends = False
+
+  @property
+  def hooks(self) -> frozenset[str]:
+    """Those of `HOOKS` that the adapter has of its own; where it has none, it changes nothing."""
+    return frozenset(hook for hook in HOOKS if getattr(type(self), hook) is not getattr(Adapter, hook))
+
+  def changes_bias(self, exists: bool) -> bool:
+    """Whether `bias` gives another than it gets, at a site that has a bias or has none."""
+    del exists
+    return "bias" in self.hooks
 
   def pre(self, x, ctx):
     """Changes the input of the site."""
@@ -121,6 +134,35 @@ class Adapter(nnx.Module):
     raise TypeError(f"{type(self).__name__} has no equal kernel: it cannot be merged")
 
 
+HOOKS = ("pre", "weight", "post", "bias", "attend")  # by which an adapter changes what a site computes
+
+
+class Wrapper(Adapter):
+  """An adapter around another, whose hooks it has."""
+
+  def __init__(self, inner: Adapter):
+    self.inner = inner
+
+  @property
+  def sees_ends(self) -> bool:
+    return self.inner.sees_ends
+
+  @property
+  def hooks(self) -> frozenset[str]:
+    return self.inner.hooks
+
+  def changes_bias(self, exists: bool) -> bool:
+    return self.inner.changes_bias(exists)
+
+
+def where_changed(choose: Callable[[Any, Any], Any], new, old):
+  """choose(new, old); of the payload of a tap (`taps`) field by field of those that changed, where None before is 0."""
+  if not isinstance(old, tuple):
+    return choose(new, old)
+  pairs = zip(new, old, strict=True)
+  return type(old)(*(n if n is o else choose(n, jnp.zeros_like(n) if o is None else o) for n, o in pairs))
+
+
 class Proj(nnx.Module):
   """A projection by `eqn`, such as "...D,DNH->...NH"; the contracted axes come first in the kernel.
 
@@ -135,7 +177,7 @@ class Proj(nnx.Module):
     contracted = x.removeprefix("...")
     if w != contracted + out.removeprefix("..."):
       raise ValueError(f"Proj({eqn!r}): the kernel must be the contracted axes, then the new ones")
-    self.eqn, self.num_in, self.axes = eqn, len(contracted), tuple(axes)
+    self.num_in, self.axes = len(contracted), tuple(axes)
     self.core_shape = tuple(shape)
     fan_in = math.prod(shape[: self.num_in])
     self.kernel = nnx.Param(_normal(key, shape, fan_in**-0.5, dtype), axes=tuple(axes))
@@ -172,7 +214,7 @@ class Proj(nnx.Module):
   def _weight(self, dtype, ctx) -> Weight:
     store, shape = self.kernel, self.core_shape
     if isinstance(store, nnx.Param):
-      return Weight(lambda: read_kernel(store, shape, dtype), shape)
+      return Weight(lambda: read_kernel(store, dtype), shape)
     return PackedWeight(store, shape, dtype, ctx)
 
 
@@ -234,8 +276,8 @@ class Tap(nnx.Module):
 SITES = (Proj, Embed, Tap)
 
 
-def read_kernel(store, shape, dtype):
-  """The kernel [*in, *out] of this shape behind a Param or a quantised store."""
+def read_kernel(store, dtype):
+  """The kernel [*in, *out] behind a Param or a quantised store."""
   if isinstance(store, nnx.Param):
     return store[...].astype(dtype)
   return quant.dequantise(store.layout(), quant.arrays(store), dtype)

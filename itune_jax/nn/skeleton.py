@@ -39,16 +39,16 @@ def disassemble(module: nnx.Module) -> tuple[Skeleton, dict[str, Any]]:
 def metadata(module: nnx.Module) -> dict[str, dict[str, Any]]:
   """`axes`, `adapter`, `trainable` and `saved` of every parameter by path."""
   state = nnx.state(module)
-  found = {}
+  by_path = {}
   leaves, _ = jax.tree_util.tree_flatten_with_path(state, is_leaf=lambda x: isinstance(x, nnx.Param))
   for path, variable in leaves:
-    found[_path(path)] = {
+    by_path[_path(path)] = {
       "axes": tuple(variable.get_metadata().get("axes", ())),
       "adapter": isinstance(variable, site.AdapterParam),
       "trainable": variable.get_metadata().get("trainable", True),
       "saved": variable.get_metadata().get("saved", False),
     }
-  return found
+  return by_path
 
 
 def sites(module: nnx.Module) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def run(layers: Any, x, ctx, *args, per_layer: Any = None, cache: Any = None, re
   """Runs x through the stack. A layer is `layer(x, ctx, *args, cache=, layer=[, given=]) -> (x, cache, aux)`.
 
   `per_layer` holds arrays [L, ...] that are data and no parameters (a window, which rotary table); a layer gets
-  its own as `given`. Returns (x, cache, aux), aux summed over the layers, with what adapters leave in `ctx.aux`. The
+  its own as `given`. Returns (x, cache, aux), aux summed over the layers, with what adapters add to `ctx.aux`. The
   cache rides in the carry, updated in place. Layers taken `apart` run without a scan.
   """
   if is_apart(layers):
@@ -82,9 +82,9 @@ def run(layers: Any, x, ctx, *args, per_layer: Any = None, cache: Any = None, re
     x, cache = carry
     state, index, given = scanned
     more = {} if given is None else {"given": given}
-    own = ctx.at_layer(index)
-    x, cache, aux = nnx.merge(graph, state)(x, own, *args, cache=cache, layer=index, **more)
-    return (x, cache), {**aux, **(own.aux or {})}
+    layer_ctx = ctx.at_layer(index)
+    x, cache, aux = nnx.merge(graph, state)(x, layer_ctx, *args, cache=cache, layer=index, **more)
+    return (x, cache), {**aux, **(layer_ctx.aux or {})}
 
   (x, cache), aux = jax.lax.scan(remat.wrap(body, layers), (x, cache), (state, jnp.arange(depth), per_layer))
   return x, cache, jax.tree.map(lambda per_layer: per_layer.sum(0), aux)
@@ -94,7 +94,7 @@ def _one_by_one(layers, x, ctx, args, per_layer, cache):
   sums = []
   for i, layer in enumerate(layers):
     more = {} if per_layer is None else {"given": jax.tree.map(lambda a: a[i], per_layer)}
-    own = ctx.at_layer(i)
-    x, cache, aux = layer(x, own, *args, cache=cache, layer=i, **more)
-    sums.append({**aux, **(own.aux or {})})
+    layer_ctx = ctx.at_layer(i)
+    x, cache, aux = layer(x, layer_ctx, *args, cache=cache, layer=i, **more)
+    sums.append({**aux, **(layer_ctx.aux or {})})
   return x, cache, jax.tree.map(lambda *each: sum(each), *sums)

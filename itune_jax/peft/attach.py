@@ -1,25 +1,9 @@
-"""Attaching methods to a model: which sites, stacked or not; what trains; and merging back.
-
-A method is a frozen value with a `name`. It either sits on sites (`sites`, `make`) or opens base parameters
-(`opens`), or both:
-
-    sites: str                     regex over expanded site names (`blocks/3/attn/q`)
-    kinds: tuple[str, ...]         of "proj", "embed", "tap"
-    make(spec, key, w=None, **layer_values) -> Adapter        for one layer; stacked by vmap
-    layer_values(spec, matched) -> {name: array [L, ...]}     optional; else unmatched layers are gated off
-    needs_weight: bool             optional; then `w` is the layer's kernel
-    statistic: str                 optional; then `make` takes it too (`calibrate`): None until it was measured
-    calibrated(spectra, layers) -> method                     of those that ask for moments; as the inputs want it
-    shared(specs, key) -> {name: array}                       optional; a bank outside the stack
-    shared_trains: tuple[str, ...]                            optional; which of the bank trains
-    opens(names) -> names          base parameters that train
-    penalty(trainable) -> scalar   optional; added to the gradient once a step
-    transform(optimizer, steps) -> optimizer                  optional; what goes around the optimizer
+"""Attaching methods (`method.Method`) to a model: which sites, stacked or not; what trains; and merging back.
 
 Base parameter paths never change by attaching.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import re
 from typing import Any
@@ -35,6 +19,7 @@ from itune_jax.core import errors
 from itune_jax.core import rng
 from itune_jax.nn import site as site_lib
 from itune_jax.nn import skeleton
+from itune_jax.peft import method as method_lib
 
 
 _LEAF = {"proj": "kernel", "embed": "table"}  # the parameter that a site's adapters act on
@@ -47,31 +32,19 @@ class Attached:
   module: Any
   params: dict[str, Any]
   trainable: frozenset[str]
-  methods: tuple[Any, ...]
+  methods: tuple[method_lib.Method, ...]
   constants: frozenset[str] = frozenset()  # adapters' arrays that do not train and cannot be made again
 
 
-def each(choose: Callable[[Any, Any], Any], new, old):
-  """choose(new, old); of a tap on several activations, of each that changed, where None before is zero."""
-  if not isinstance(new, tuple):
-    return choose(new, old)
-  pairs = zip(new, old, strict=True)
-  return tuple(n if n is o else choose(n, jnp.zeros_like(n) if o is None else o) for n, o in pairs)
-
-
-class Gated(site_lib.Adapter):
+class Gated(site_lib.Wrapper):
   """An adapter that is off in some layers of a stack: exact identity there, and no gradient."""
 
   def __init__(self, inner: site_lib.Adapter, active):
-    self.inner = inner
+    super().__init__(inner)
     self.active = site_lib.AdapterParam(active, axes=(), trainable=False)
 
-  @property
-  def sees_ends(self) -> bool:
-    return self.inner.sees_ends
-
   def _choose(self, new, old):
-    return each(lambda n, o: jnp.where(self.active[...], n, o), new, old)
+    return site_lib.where_changed(lambda n, o: jnp.where(self.active[...], n, o), new, old)
 
   def pre(self, x, ctx):
     return self._choose(self.inner.pre(x, ctx), x)
@@ -81,10 +54,10 @@ class Gated(site_lib.Adapter):
     return w if new is w else site_lib.Weight(lambda: self._choose(new.value, w.value), w.shape)
 
   def post(self, x, y, w, ctx):
-    own = ctx if ctx.aux is None else ctx.replace(aux={})
-    new = self.inner.post(x, y, w, own)
-    if own.aux:
-      ctx.leave({name: value * self.active[...].astype(jnp.float32) for name, value in own.aux.items()})
+    inner_ctx = ctx if ctx.aux is None else ctx.replace(aux={})
+    new = self.inner.post(x, y, w, inner_ctx)
+    if inner_ctx.aux:
+      ctx.add_aux({name: value * self.active[...].astype(jnp.float32) for name, value in inner_ctx.aux.items()})
     return self._choose(new, y)
 
   def bias(self, bias):
@@ -101,7 +74,7 @@ class Gated(site_lib.Adapter):
 def attach(
   module,
   params: Mapping[str, Any],
-  methods: Sequence[Any],
+  methods: Sequence[method_lib.Method],
   key,
   *,
   mesh: Mesh,
@@ -117,32 +90,31 @@ def attach(
       a method is not a number until arrays are put in its place.
 
   Raises:
-    InputError with the list of sites when a pattern matches none, or when two methods have one name.
+    InputError with the list of sites when a pattern matches none, when two methods have one name, or for what is none.
   """
   module = nnx.merge(*nnx.split(module))
   params = dict(params)
   trainable: set[str] = set()
+  if strange := [m for m in methods if not isinstance(m, method_lib.Method)]:
+    raise errors.InputError(f"{strange[0]!r} is no method: its class must derive from peft.method.SiteMethod or Method")
   names = [method.name for method in methods]
   if len(set(names)) < len(names):
     raise errors.InputError(f"two methods are called the same: {names}; give them different names")
   for method in methods:
-    if getattr(method, "sites", None):
+    if isinstance(method, method_lib.SiteMethod):
       known = (statistics or {}).get(method.name, {})
       params |= _attach_one(module, params, method, rng.named(key, method.name), mesh, rules, dtype, known)
-    if hasattr(method, "opens"):
-      trainable |= set(method.opens(sorted(n for n in params if "/adapters/" not in n and not n.startswith("bank/"))))
+    trainable |= set(method.opens(base_names(params)))
   meta = skeleton.metadata(module)
   trainable |= {name for name, m in meta.items() if m["adapter"] and m["trainable"]}
   constants = frozenset(name for name, m in meta.items() if m["saved"])
   return Attached(module, params, frozenset(trainable), tuple(methods), constants)
 
 
-def _attach_one(module, params, method, key, mesh, rules, dtype, statistics):
+def _attach_one(module, params, method: method_lib.SiteMethod, key, mesh, rules, dtype, statistics):
   places = list(_matches(module, method))
   shaped = any(isinstance(value, jax.ShapeDtypeStruct) for value in params.values())
-  added: dict[str, Any] = {}
-  if hasattr(method, "shared"):
-    added |= _bank(module, method, [spec for _, spec, _ in places], rng.named(key, "bank"), mesh, shaped)
+  added = _bank(module, method, [spec for _, spec, _ in places], rng.named(key, "bank"), mesh, shaped)
   plans = [
     _plan(method, node, spec, matched, module.cfg.stacks, key, params, mesh, rules, dtype, statistics.get(spec.name))
     for node, spec, matched in places
@@ -161,26 +133,41 @@ def _attach_one(module, params, method, key, mesh, rules, dtype, statistics):
   return added
 
 
+def is_base(name: str) -> bool:
+  """Whether a parameter is the base's own, neither an adapter's nor shared by adapters."""
+  return "/adapters/" not in name and not name.startswith("bank/")
+
+
+def base_names(params: Mapping[str, Any]) -> list[str]:
+  """The names of the base's parameters, sorted."""
+  return sorted(filter(is_base, params))
+
+
 def _shape(x, sharding):
   return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
 
-def _bank(module, method, specs, key, mesh, shaped: bool) -> dict[str, Any]:
+def _bank(module, method: method_lib.SiteMethod, specs, key, mesh, shaped: bool) -> dict[str, Any]:
   """Puts what a method's layers share into the model's bank, a copy on every device; returns it by path."""
   everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
   make = lambda: method.shared(specs, key)
-  if shaped:
-    found = {name: _shape(x, everywhere) for name, x in jax.eval_shape(make).items()}
-  else:
-    found = jax.jit(make, out_shardings=everywhere)()
-  trains = getattr(method, "shared_trains", ())
-  for name, value in found.items():
-    kept = dict(trainable=name in trains, saved=name not in trains)
-    module.bank[f"{method.name}_{name}"] = site_lib.AdapterParam(value, axes=(None,) * value.ndim, **kept)
-  return {f"bank/{method.name}_{name}": value for name, value in found.items()}
+  arrays = {name: _shape(x, everywhere) for name, x in jax.eval_shape(make).items()}
+  if arrays and not shaped:
+    arrays = jax.jit(make, out_shardings=everywhere)()
+  for name, value in arrays.items():
+    trains = name in method.shared_trains
+    module.bank[f"{method.name}_{name}"] = site_lib.AdapterParam(
+      value, axes=(None,) * value.ndim, trainable=trains, saved=not trains
+    )
+  return {f"bank/{method.name}_{name}": value for name, value in arrays.items()}
 
 
-def layers_of(module, method) -> dict[str, list[str | None]]:
+def on_sites(methods: Iterable[method_lib.Method]) -> list[method_lib.SiteMethod]:
+  """Those of the methods that put adapters on sites."""
+  return [method for method in methods if isinstance(method, method_lib.SiteMethod)]
+
+
+def layers_of(module, method: method_lib.SiteMethod) -> dict[str, list[str | None]]:
   """Expanded names of the layers of every site that a method is for; None where a layer is left out."""
   return {
     spec.name: [name if on else None for name, on in zip(spec.layers, matched, strict=True)]
@@ -188,14 +175,12 @@ def layers_of(module, method) -> dict[str, list[str | None]]:
   }
 
 
-def _matches(module, method) -> Iterable[tuple[Any, site_lib.SiteSpec, np.ndarray]]:
-  found = skeleton.sites(module)
-  kinds = getattr(method, "kinds", ("proj",))
+def _matches(module, method: method_lib.SiteMethod) -> Iterable[tuple[Any, site_lib.SiteSpec, np.ndarray]]:
   regex = _compile(method)
   known, any_match = [], False
-  for path, node in found.items():
+  for path, node in skeleton.sites(module).items():
     spec = node.spec(path, skeleton.expanded(path, module.cfg.stacks))
-    if spec.kind not in kinds:
+    if spec.kind not in method.kinds:
       continue
     known.append(path)
     matched = np.array([bool(regex.fullmatch(name)) for name in spec.layers])
@@ -226,15 +211,18 @@ class _Plan:
   where: Any
 
 
-def _plan(method, node, spec, matched, stacks, key, params, mesh, rules, dtype, statistic) -> _Plan:
+def _plan(
+  method: method_lib.SiteMethod, node, spec, matched, stacks, key, params, mesh, rules, dtype, statistic
+) -> _Plan:
   lead = skeleton.lead(spec.name, stacks)
-  values = method.layer_values(spec, matched) if hasattr(method, "layer_values") else {}
+  values = method.layer_values(spec, matched)
   gate = not values and not matched.all()
-  kernel, read = _kernel(node, spec, params) if getattr(method, "needs_weight", False) else (None, lambda none: none)
+  kernel, read = _kernel(node, spec, params) if method.needs_weight else (None, None)
 
   def one(stream, values, active, kernel, statistic):
-    more = {"statistic": statistic} if getattr(method, "statistic", "") else {}
-    adapter = method.make(spec, jax.random.fold_in(key, stream), w=read(kernel), **values, **more)
+    weight = {"w": read(kernel)} if read is not None else {}
+    measured = {"statistic": statistic} if method.statistic else {}
+    adapter = method.make(spec, jax.random.fold_in(key, stream), **values, **weight, **measured)
     adapter = Gated(adapter, active) if gate else adapter
     for variable in jax.tree.leaves(nnx.state(adapter), is_leaf=lambda v: isinstance(v, nnx.Param)):
       if variable.get_metadata().get("trainable", True):
@@ -268,34 +256,29 @@ def _kernel(node, spec, params) -> tuple[Any, Any]:
     return plain, lambda kernel: kernel
   live, _ = skeleton.disassemble(node.kernel)
   arrays = {name: params[f"{spec.name}/kernel/{name}"] for name in live.names}
-  return arrays, lambda arrays: site_lib.read_kernel(live.build(arrays), node.core_shape, jnp.float32)
+  return arrays, lambda arrays: site_lib.read_kernel(live.build(arrays), jnp.float32)
 
 
-def penalty_of(methods: Sequence[Any]) -> Any:
+def penalty_of(methods: Sequence[method_lib.Method]) -> Any:
   """The sum of the methods' penalties as a function of the trainable parameters; None without any."""
-  penalties = [method.penalty for method in methods if hasattr(method, "penalty")]
+  penalties = [method.penalty for method in methods if isinstance(method, method_lib.Penalised)]
   return (lambda trainable: sum(penalty(trainable) for penalty in penalties)) if penalties else None
 
 
-def around(methods: Sequence[Any], optimizer: Any, steps: int) -> Any:
-  """The optimizer with what the methods put around it."""
+def wrap_optimizer(methods: Sequence[method_lib.Method], optimizer: Any, steps: int) -> Any:
+  """The optimizer of a run of so many steps with what the methods wrap around it."""
   for method in methods:
-    optimizer = method.transform(optimizer, steps) if hasattr(method, "transform") else optimizer
+    optimizer = method.transform(optimizer, steps)
   return optimizer
 
 
 def _merge_order(node) -> list[tuple[str, Any]]:
   """What acts on the weight, then on the output, then on the input: y = post(weight(W) · pre(x)), from inside out."""
 
-  def acts_on(adapter):
-    inner = _inner(adapter)
-    overrides = [getattr(inner, hook) is not getattr(site_lib.Adapter, hook) for hook in ("pre", "post", "weight")]
-    return 2 if overrides[0] else 1 if overrides[1] else 0
-
   ordered = sorted(node.adapters.items())
-  pre = [pair for pair in ordered if acts_on(pair[1]) == 2]
-  rest = sorted((pair for pair in ordered if acts_on(pair[1]) != 2), key=lambda pair: acts_on(pair[1]))
-  return rest + pre[::-1]
+  pre = [pair for pair in ordered if "pre" in pair[1].hooks]
+  rest = [pair for pair in ordered if "pre" not in pair[1].hooks]
+  return sorted(rest, key=lambda pair: "post" in pair[1].hooks) + pre[::-1]
 
 
 def merge(attached: Attached) -> dict[str, Any]:
@@ -303,7 +286,7 @@ def merge(attached: Attached) -> dict[str, Any]:
 
   Raises InputError naming the method when an adapter is not linear in its input.
   """
-  base = {n: v for n, v in attached.params.items() if "/adapters/" not in n and not n.startswith("bank/")}
+  base = {name: value for name, value in attached.params.items() if is_base(name)}
   live, _ = skeleton.disassemble(attached.module)
   module = live.build({n: attached.params[n] for n in live.names})
   for path, node in skeleton.sites(module).items():
@@ -313,7 +296,7 @@ def merge(attached: Attached) -> dict[str, Any]:
         raise errors.InputError(f"{name} sits on {path}, which has no kernel: it cannot be merged")
       if f"{path}/{leaf}" not in base:
         raise errors.InputError(f"{path} is quantised: merge into the full base instead (itune merge --dequantise)")
-      if leaf == "table" and module.head is None and _inner(adapter).attend is site_lib.Adapter.attend:
+      if leaf == "table" and module.head is None and "attend" not in adapter.hooks:
         raise errors.InputError(f"{name} changes the embedding and not the output projection that shares its table")
       base[f"{path}/{leaf}"], bias = _folded(
         node, adapter, base[f"{path}/{leaf}"], base.get(f"{path}/bias"), module.bank, name, path
@@ -341,7 +324,3 @@ def _folded(node, adapter, kernel, bias, bank, name, path):
   if bias is None and new_bias is not None:
     raise errors.InputError(f"{name} adds a bias to {path}, which has none: it cannot be merged")
   return kernel, new_bias
-
-
-def _inner(adapter) -> type:
-  return type(adapter.inner if isinstance(adapter, Gated) else adapter)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from itune_jax.core import linalg
+from itune_jax.peft import method
 from itune_jax.peft import probes
 
 Init = Literal["uniform", "gaussian", "orthogonal", "pissa", "olora", "loftq", "eva", "lora_ga"]
@@ -104,7 +105,7 @@ INITS: dict[str, Callable[[Start], tuple[Any, Any]]] = {
 }
 FROM_WEIGHT = ("pissa", "olora")
 SUBTRACTED = ("pissa", "olora", "lora_ga")
-STATISTICS: dict[str, probes.Statistic] = {"loftq": "residual", "eva": "moments", "lora_ga": "gradient"}
+STATISTICS: dict[str, method.Statistic] = {"loftq": "residual", "eva": "moments", "lora_ga": "gradient"}
 
 
 def factors(init: Init, start: Start) -> tuple[Any, Any]:

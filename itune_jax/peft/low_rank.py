@@ -44,7 +44,7 @@ def _forward(x, w, u, b, ratio):
 
 def _backward(saved, d_y) -> Any:
   x, w, u, b, ratio, out = saved
-  d_y = d_y if ratio is None else numerics.made(d_y)
+  d_y = d_y if ratio is None else numerics.optimization_barrier(d_y)
   d_x = _dot(d_y, _kernel(w, u, b, ratio), 1)
   scaled = b if ratio is None else b * ratio
   d_u, d_b, d_w = _outer(_dot(d_y, scaled, 1), x).T, _outer(_dot(x, u, 0), d_y), _outer(x, d_y)

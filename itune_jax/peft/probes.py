@@ -1,4 +1,4 @@
-"""Statistics of the base on a few batches, for methods that start from data (`Method.statistic`).
+"""Statistics of the base on a few batches, for methods that start from data (`SiteMethod.statistic`).
 
 They are taken by probes: adapters that change nothing and whose gradients are the statistic. So whatever training can
 do (stacked layers, shards, rematerialisation, quantised kernels, micro-batches) needs nothing of its own here.
@@ -7,15 +7,14 @@ do (stacked layers, shards, rematerialisation, quantised kernels, micro-batches)
 import dataclasses
 import functools
 import math
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from itune_jax.core import linalg
 from itune_jax.nn import site
-
-Statistic = Literal["", "moments", "gradient", "residual"]
+from itune_jax.peft import method
 
 
 class Moments(site.Adapter):
@@ -47,26 +46,26 @@ PROBES = {"moments": Moments, "gradient": Gradient}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Probe:
+class Probe(method.SiteMethod):
   """The method that measures."""
 
-  measures: Statistic
+  measures: method.Statistic
   sites: str
   name: str = "probe"
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> site.Adapter:
+  def make(self, spec: site.SiteSpec, key) -> site.Adapter:
     """The probe of one layer."""
-    del key, w
+    del key
     return PROBES[self.measures](spec)
 
 
 def collected(gradients: dict[str, Any], name: str) -> dict[str, dict[str, Any]]:
   """Gradients of a probe's parameters by path, as statistics by site."""
-  found: dict[str, dict[str, Any]] = {}
+  by_site: dict[str, dict[str, Any]] = {}
   for path, value in gradients.items():
     where, _, leaf = path.partition(f"/adapters/{name}/")
-    found.setdefault(where, {})[leaf] = value
-  return found
+    by_site.setdefault(where, {})[leaf] = value
+  return by_site
 
 
 def spectrum(statistic: dict[str, Any]) -> tuple[Any, Any]:

@@ -10,13 +10,14 @@ import numpy as np
 
 from itune_jax.core import check
 from itune_jax.nn import site
+from itune_jax.peft import method as method_lib
 from itune_jax.peft.folders import codec
 
 PROJECTIONS = r"(blocks|encoder|decoder)/\d+/((attn|cross)/(q|k|v|o|qkv)|mlp/(gate|up|down|gate_up))"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Ranks:
+class Ranks(method_lib.SiteMethod):
   """`rank_pattern` maps regexes over expanded site names to ranks (first match); 0 leaves a layer out.
 
   Layers of one stack differ in rank by a mask: arrays are as wide as the largest, and what is masked gives nothing,
@@ -28,7 +29,7 @@ class Ranks:
   rank_pattern: dict[str, int] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     kind = type(self).__name__
     check.require(self.rank > 0, f"{kind}.rank = {self.rank}; it must be positive")
     check.require(all(r >= 0 for r in self.rank_pattern.values()), f"{kind}.rank_pattern: ranks are 0 (none) or more")
@@ -54,7 +55,7 @@ class Ranks:
     return {"r": rank, "rank_pattern": {re.escape(m): r for m, r in ranks.items() if r != rank}}
 
   @classmethod
-  def of_ranks(cls, config: Mapping[str, Any], parts: Sequence[codec.Part], ranks: Mapping[str, int], **fields) -> Self:
+  def of_ranks(cls, parts: Sequence[codec.Part], ranks: Mapping[str, int], **fields) -> Self:
     """The method with the ranks (by module) of a folder."""
     rank = codec.most(list(ranks.values()))
     pattern = {re.escape(part.name): ranks[part.module] for part in parts if ranks[part.module] != rank}
@@ -100,7 +101,7 @@ class Scaled(Ranks):
     """The method with the ranks (by module) and alphas of a folder."""
     alphas = {p.name: codec.pattern(config.get("alpha_pattern"), p.module, config[alpha]) for p in parts}
     pattern = {re.escape(n): float(a) for n, a in alphas.items() if a != config[alpha]}
-    return cls.of_ranks(config, parts, ranks, alpha=float(config[alpha]), alpha_pattern=pattern, **fields)
+    return cls.of_ranks(parts, ranks, alpha=float(config[alpha]), alpha_pattern=pattern, **fields)
 
   def ranked(self, name: str) -> codec.Arrays:
     """What goes with the factors of one site that are read from a folder."""

@@ -1,10 +1,14 @@
-"""The table of methods: one row each. Checkpoints name them by these names."""
+"""The table of methods: one row each. Checkpoints name them by these names, and a user's own by where its class is."""
 
+from collections.abc import Mapping
 import dataclasses
-from typing import Any
+import importlib
+import operator
+from typing import Any, TypeVar
 
 from itune_jax.core import check
 from itune_jax.core import errors
+from itune_jax.peft import method as method_lib
 from itune_jax.peft.methods import adalora
 from itune_jax.peft.methods import boft
 from itune_jax.peft.methods import bottleneck
@@ -35,7 +39,7 @@ from itune_jax.peft.methods import tokens
 from itune_jax.peft.methods import vblora
 from itune_jax.peft.methods import vera
 
-METHODS = {
+METHODS: dict[str, type[method_lib.Method]] = {
   "AdaLora": adalora.AdaLora,
   "Boft": boft.Boft,
   "Bottleneck": bottleneck.Bottleneck,
@@ -68,15 +72,58 @@ METHODS = {
 }
 
 
-def to_json(method: Any) -> dict[str, Any]:
-  """A method as data."""
-  return {"type": type(method).__name__, **dataclasses.asdict(method)}
+Kind = TypeVar("Kind", bound=type[method_lib.Method])
 
 
-def from_json(data: dict[str, Any]) -> Any:
-  """The method again. Raises InputError for an unknown type."""
+def register(kind: Kind) -> Kind:
+  """Adds a user's method to the table, under the name of its class; may stand above the class as a decorator.
+
+  Raises InputError when another method is called so.
+  """
+  if METHODS.setdefault(kind.__name__, kind) is not kind:
+    raise errors.InputError(f"there is a method called {kind.__name__} already: give {kind.__module__}'s another name")
+  return kind
+
+
+def to_json(method: method_lib.Method) -> dict[str, Any]:
+  """A method as data: its name in the table or, of a class that is not there, where to import it from, and its fields.
+
+  Raises InputError for a class that no other process could import.
+  """
+  kind = type(method)
+  name = kind.__name__
+  if METHODS.get(name) is not kind:
+    name = f"{kind.__module__}:{kind.__qualname__}"
+    if kind.__module__ == "__main__" or "<locals>" in name:
+      raise errors.InputError(
+        f"{name} could not be imported by who reads this checkpoint: move the class to the top of a module, or "
+        "registry.register it in every process"
+      )
+  return {"type": name, **dataclasses.asdict(method)}
+
+
+def from_json(data: Mapping[str, Any]) -> method_lib.Method:
+  """The method again. Raises InputError for an unknown type, or one that cannot be imported."""
   fields = dict(data)
-  kind = fields.pop("type", None)
-  if kind not in METHODS:
-    raise errors.InputError(f"unknown method {kind!r}; methods are {', '.join(METHODS)}")
-  return check.rebuild(METHODS[kind], fields)
+  name = fields.pop("type", None)
+  if name in METHODS:
+    return check.rebuild(METHODS[name], fields)
+  if not isinstance(name, str) or ":" not in name:
+    raise errors.InputError(
+      f"unknown method {name!r}; methods are {', '.join(METHODS)}: if it is your own, import what registers it first"
+    )
+  return check.rebuild(_imported(name), fields)
+
+
+def _imported(path: str) -> type[method_lib.Method]:
+  """The class at "module:Class"."""
+  module, _, name = path.partition(":")
+  try:
+    kind = operator.attrgetter(name)(importlib.import_module(module))
+  except Exception as e:  # whatever the user's module raises
+    raise errors.InputError(
+      f"method {path} cannot be imported ({type(e).__name__}: {e}): install {module}, or name its folder in PYTHONPATH"
+    ) from e
+  if not (isinstance(kind, type) and issubclass(kind, method_lib.Method)):
+    raise errors.InputError(f"the method {path} is no subclass of peft.method.Method")
+  return kind

@@ -87,7 +87,7 @@ def arrays_for(attached: attach.Attached, path: str, base: load_lib.Base) -> dic
   """Arrays of a saved adapter for methods that are attached already. Raises InputError when they do not fit them."""
   if not is_peft(path):
     return _restored(attached, checkpoint_of(path), base)
-  ours = next((m for m in attached.methods if getattr(m, "sites", None)), None)
+  ours = next(iter(attach.on_sites(attached.methods)), None)
   if ours is None:
     raise errors.InputError(f"{path} holds an adapter, but this run attaches none")
   _, values = exchange.load(path, base.module, layout.Layout.of(base.cfg))

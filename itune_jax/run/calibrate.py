@@ -17,6 +17,7 @@ from itune_jax.models import view
 from itune_jax.nn import site
 from itune_jax.nn import skeleton as skeleton_lib
 from itune_jax.peft import attach
+from itune_jax.peft import method as method_lib
 from itune_jax.peft import probes
 from itune_jax.train import step as step_lib
 
@@ -29,7 +30,7 @@ def from_data(session: Any, objective: contracts.Objective, batch: Callable[[int
   """
   before, methods, statistics = session.attached, [], {}
   for method in before.methods:
-    kind = getattr(method, "statistic", "")
+    kind = method.statistic if isinstance(method, method_lib.SiteMethod) else ""
     if kind in probes.PROBES:
       with log.timed(f"measured the {kind} of {method.batches} batches for {method.name}"):
         found = statistics[method.name] = _measured(session, method, kind, objective, batch)
@@ -94,7 +95,7 @@ def residuals(
   Raises:
     InputError when a site is not quantised.
   """
-  methods = [m for m in methods if getattr(m, "statistic", "") == "residual"]
+  methods = [m for m in attach.on_sites(methods) if m.statistic == "residual"]
   layers = {m.name: tuple(attach.layers_of(base.module, m)) for m in methods}
   for name, paths in layers.items():
     whole = [path for path in paths if f"{path}/kernel" in base.params]
@@ -111,7 +112,7 @@ def _residual(base, path, exact):
   node = skeleton_lib.sites(base.module)[path]
   skeleton, _ = skeleton_lib.disassemble(node)
   arrays = {name: base.params[f"{path}/{name}"] for name in skeleton.names}
-  read = lambda arrays: site.read_kernel(skeleton.build(arrays).kernel, node.core_shape, jnp.float32)
+  read = lambda arrays: site.read_kernel(skeleton.build(arrays).kernel, jnp.float32)
   for _ in skeleton_lib.lead(path, base.cfg.stacks):
     read = jax.vmap(read)
   return jax.jit(lambda exact, arrays: exact.astype(jnp.float32) - read(arrays))(exact, arrays)

@@ -50,7 +50,7 @@ def dtypes_of(methods: Sequence[Any], precision: numerics.Precision) -> load_lib
   """Base parameters that a method opens are master weights; the rest are frozen."""
 
   def of(names):
-    opened = {name for m in methods if hasattr(m, "opens") for name in m.opens(names)}
+    opened = {name for m in methods for name in m.opens(names)}
     return {name: precision.trained if name in opened else precision.frozen for name in names}
 
   return of

@@ -35,7 +35,7 @@ def bases(request, tmp_path_factory):
   for path, node in skeleton.sites(packed.module).items():
     if isinstance(node, site.Proj) and f"{path}/kernel/codes" in packed.params:
       live, _ = skeleton.disassemble(node.kernel)
-      read = lambda arrays, live=live, node=node: site.read_kernel(live.build(arrays), node.core_shape, jnp.float32)
+      read = lambda arrays, live=live: site.read_kernel(live.build(arrays), jnp.float32)
       arrays = {name: packed.params[f"{path}/kernel/{name}"] for name in live.names}
       plain.params[f"{path}/kernel"] = jax.vmap(read)(arrays)
   return packed, plain

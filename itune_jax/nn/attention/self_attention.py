@@ -14,6 +14,7 @@ from itune_jax.nn import norm
 from itune_jax.nn.attention import ring
 from itune_jax.nn import rope as rope_lib
 from itune_jax.nn import site
+from itune_jax.nn import taps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,8 +45,8 @@ class Spec:
 class Attention(nnx.Module):
   """softmax(q kᵀ / √H) v with rotary positions (Vaswani et al. 2017; Ainslie et al. 2023 for groups).
 
-  The tap `mix` sees (out, log-sum-exp), and the rotated queries with how they attend: a learned prefix merges itself
-  there.
+  The tap `mix` sees the result and the rotated queries (`taps.Attended`, `taps.Queries`): a learned prefix merges
+  itself there.
   """
 
   def __init__(self, spec: Spec, key, *, dtype=jnp.float32):
@@ -107,7 +108,7 @@ class Attention(nnx.Module):
       k_KHP, v_KPH = (jax.lax.dynamic_index_in_dim(store, ctx.layer, keepdims=False) for store in ctx.lead)
       front = kernels.in_front(q, k_KHP, v_KPH, ctx, **how)
       out, lse = kernels.merge(out, lse, front[0], front[1])
-    out, _ = self.mix((out, lse), ctx, x=(q, how))
+    out, _ = self.mix(taps.Attended(out, lse), ctx, x=taps.Queries(q, **how))
     return self.o(out, ctx), cache
 
   def _project(self, x_BTD, ctx) -> tuple[Any, Any, Any]:

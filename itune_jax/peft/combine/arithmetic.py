@@ -69,14 +69,14 @@ def _ties(updates, weights, how) -> Update:
   """Trim over the whole model, elect a sign, and the mean of those that agree (the authors' way, not tensor by
   tensor)."""
   trimmed = [_trimmed(update, how.density) for update in updates]
-  found = {}
+  total = {}
   for name in updates[0]:
     stack = np.stack([update[name] for update in trimmed])
     sign = np.sign(stack.sum(0))
     agree = (np.sign(stack) == sign) & (stack != 0)
     w = weights.reshape(-1, *[1] * (stack.ndim - 1)) * agree
-    found[name] = ((stack * w).sum(0) / np.maximum(np.abs(w).sum(0), 1e-12)).astype(np.float32)
-  return found
+    total[name] = ((stack * w).sum(0) / np.maximum(np.abs(w).sum(0), 1e-12)).astype(np.float32)
+  return total
 
 
 def _trimmed(update: Update, density: float) -> Update:
@@ -88,12 +88,12 @@ def _trimmed(update: Update, density: float) -> Update:
 
 def _dropped(updates, how) -> list[Update]:
   """A random share of every update, made larger by what was dropped."""
-  found = []
+  kept = []
   for i, update in enumerate(updates):
     draw = lambda name, i=i: np.random.default_rng(rng.stream(f"{how.seed}/{i}/{name}"))
     keep = {name: draw(name).random(value.shape, np.float32) < how.density for name, value in update.items()}
-    found.append({name: np.where(keep[name], value / np.float32(how.density), 0) for name, value in update.items()})
-  return found
+    kept.append({name: np.where(keep[name], value / np.float32(how.density), 0) for name, value in update.items()})
+  return kept
 
 
 def _dare(updates, weights, how) -> Update:
@@ -109,17 +109,17 @@ def _slerp(updates, weights, how) -> Update:
   if len(updates) != 2:
     raise errors.InputError(f"slerp joins two adapters; there are {len(updates)}")
   share = float(weights[1] / weights.sum())
-  found = {}
+  total = {}
   for name, a in updates[0].items():
     b = updates[1][name]
     lengths = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
     cos = float(np.clip(np.vdot(a, b) / lengths, -1, 1)) if lengths else 1.0
     angle = math.acos(cos)
     if math.sin(angle) < 1e-6:
-      found[name] = (1 - share) * a + share * b
+      total[name] = (1 - share) * a + share * b
     else:
-      found[name] = (math.sin((1 - share) * angle) * a + math.sin(share * angle) * b) / math.sin(angle)
-  return found
+      total[name] = (math.sin((1 - share) * angle) * a + math.sin(share * angle) * b) / math.sin(angle)
+  return total
 
 
 WAYS: dict[str, Callable[..., Update]] = {
@@ -141,12 +141,12 @@ def update_of(attached: attach.Attached, base: Mapping[str, Any]) -> Update:
   changed = [name for name, value in merged.items() if value is not base[name]]
   blank = {name: jnp.zeros_like(base[name]) for name in changed}
   alone = attach.merge(dataclasses.replace(attached, params={**attached.params, **blank}))
-  found = {}
+  update = {}
   for name in changed:
     new, old, added = (np.asarray(x[name], np.float32) for x in (merged, base, alone))
     same = np.abs(new - (old + added)) <= 1e-6 * (np.abs(old) + np.abs(added)) + 1e-12
-    found[name] = added if same.all() else new - old
-  return found
+    update[name] = added if same.all() else new - old
+  return update
 
 
 def factorise(

@@ -53,22 +53,24 @@ class Combine:
         arrays[stems[0] + name] = jax.device_put(value, first.params[stems[0] + name].sharding)
     return dataclasses.replace(first, params=arrays)
 
-  def _site(self, path, given, weights):
-    masks = [one["rank_mask"] for one in given]
+  def _site(self, path, factors, weights):
+    masks = [arrays["rank_mask"] for arrays in factors]
     if any(mask.shape != masks[0].shape or (mask != masks[0]).any() for mask in masks):
       raise errors.InputError(f"{path}: the adapters' ranks differ, so their factors do not add: leave --factors out")
-    found = {name: np.zeros_like(given[0][name]) for name in ("a", "b", "scale")}
+    combined = {name: np.zeros_like(factors[0][name]) for name in ("a", "b", "scale")}
     for at in np.ndindex(masks[0].shape[:-1]):
       R = int(masks[0][at].sum())
       if not R:
         continue
-      sizes = [weight * float(one["scale"][at]) for weight, one in zip(weights, given, strict=True)]
+      sizes = [weight * float(arrays["scale"][at]) for weight, arrays in zip(weights, factors, strict=True)]
       cut = {"a": (*at, ..., slice(R)), "b": (*at, slice(R))}
       for name, signed in (("a", True), ("b", False)):
         w = np.array([math.sqrt(abs(s)) * (math.copysign(1, s) if signed else 1) for s in sizes], np.float32)
-        found[name][cut[name]] = WAYS[self.how](np.stack([one[name][cut[name]] for one in given]), w, self.density)
-      found["scale"][at] = 1
-    return found
+        combined[name][cut[name]] = WAYS[self.how](
+          np.stack([arrays[name][cut[name]] for arrays in factors]), w, self.density
+        )
+      combined["scale"][at] = 1
+    return combined
 
 
 def _plain_lora(attached: attach.Attached) -> lora.Lora:
@@ -95,11 +97,11 @@ def _kept(stack, density):
   """The largest of each tensor's values."""
   flat = np.abs(stack.reshape(len(stack), -1))
   keep = int(density * flat.shape[1])
-  found = np.zeros_like(flat)
-  for row, sizes, values in zip(found, flat, stack.reshape(len(stack), -1), strict=True):
+  kept = np.zeros_like(flat)
+  for row, sizes, values in zip(kept, flat, stack.reshape(len(stack), -1), strict=True):
     best = np.argsort(-sizes, kind="stable")[:keep]
     row[best] = values[best]
-  return found.reshape(stack.shape)
+  return kept.reshape(stack.shape)
 
 
 def _prune(stack, weights, density):

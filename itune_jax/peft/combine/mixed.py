@@ -17,20 +17,17 @@ from itune_jax.core import rng
 from itune_jax.nn import site as site_lib
 from itune_jax.nn import skeleton
 from itune_jax.peft import attach
+from itune_jax.peft import method as method_lib
 
 NONE = -1  # the number of the base alone
 
 
-class OnRows(site_lib.Adapter):
+class OnRows(site_lib.Wrapper):
   """An adapter that acts at the positions that name its number; nowhere where a batch names none."""
 
   def __init__(self, inner: site_lib.Adapter, number):
-    self.inner = inner
+    super().__init__(inner)
     self.number = site_lib.AdapterParam(number, axes=(), trainable=False)
-
-  @property
-  def sees_ends(self) -> bool:
-    return self.inner.sees_ends
 
   def _choose(self, new, old, ctx):
     if ctx.adapters_BT is None:
@@ -42,7 +39,7 @@ class OnRows(site_lib.Adapter):
         raise ValueError(f"an activation {old.shape} has no place for one adapter a row {here_BT.shape}")
       return jnp.where(here_BT.reshape(here_BT.shape + (1,) * (old.ndim - here_BT.ndim)), new, old)
 
-    return attach.each(here, new, old)
+    return site_lib.where_changed(here, new, old)
 
   def pre(self, x, ctx):
     new = self.inner.pre(x, ctx)
@@ -70,13 +67,13 @@ def combine(
   methods, arrays = [], {}
   for label, attached in adapters.items():
     for method in attached.methods:
-      if hasattr(method, "opens") or not getattr(method, "sites", None):
+      if not isinstance(method, method_lib.SiteMethod) or method.opens(attach.base_names(attached.params)):
         raise errors.InputError(f"{label}: {type(method).__name__} changes the base itself, which all rows share")
       new = dataclasses.replace(method, name=f"{label}_{method.name}")
       methods.append(new)
       arrays |= _renamed(attached.params, method.name, new.name)
   both = attach.attach(module, params, methods, rng.root(0), mesh=mesh, rules=rules)
-  found = {**both.params, **arrays}
+  renamed = {**both.params, **arrays}
   owner = {
     f"{label}_{m.name}": (k, f"{label}: {type(m).__name__}")
     for k, (label, a) in enumerate(adapters.items())
@@ -89,35 +86,26 @@ def combine(
       _require_rows(who, path, node, adapter, lead)
       node.adapters[name] = OnRows(adapter, jnp.full(lead, number, jnp.int32))
       prefix = f"{path}/adapters/{name}/"
-      for old in [n for n in found if n.startswith(prefix)]:
-        found[f"{prefix}inner/{old.removeprefix(prefix)}"] = found.pop(old)
-      found[f"{prefix}number"] = jnp.full(lead, number, jnp.int32)
-  return attach.Attached(both.module, found, frozenset(), tuple(methods))
+      for old in [n for n in renamed if n.startswith(prefix)]:
+        renamed[f"{prefix}inner/{old.removeprefix(prefix)}"] = renamed.pop(old)
+      renamed[f"{prefix}number"] = jnp.full(lead, number, jnp.int32)
+  return attach.Attached(both.module, renamed, frozenset(), tuple(methods))
 
 
 def _renamed(params, old: str, new: str) -> dict[str, Any]:
   """Arrays of one method under another name."""
   here, bank = f"/adapters/{old}/", f"bank/{old}_"
-  found = {name.replace(here, f"/adapters/{new}/"): value for name, value in params.items() if here in name}
-  return found | {
+  adapters = {name.replace(here, f"/adapters/{new}/"): value for name, value in params.items() if here in name}
+  return adapters | {
     f"bank/{new}_{name.removeprefix(bank)}": value for name, value in params.items() if name.startswith(bank)
   }
 
 
 def _require_rows(who: str, path: str, node, adapter, lead) -> None:
   """Raises InputError when an adapter cannot act on some rows only."""
-  inner = adapter.inner if isinstance(adapter, attach.Gated) else adapter
-  changed = [hook for hook in ("weight", "attend") if getattr(type(inner), hook) is not getattr(site_lib.Adapter, hook)]
-  if len(lead) != 1 or changed or _changes_bias(inner, getattr(node, "bias", None) is not None):
+  has_bias = isinstance(node, site_lib.Proj) and node.bias is not None
+  if len(lead) != 1 or adapter.hooks & {"weight", "attend"} or adapter.changes_bias(has_bias):
     raise errors.InputError(
       f"{who} at {path} cannot differ from row to row; inputs and outputs of projections and "
       "taps inside the layers can. Merge it, or evaluate it alone"
     )
-
-
-def _changes_bias(adapter, exists: bool) -> bool:
-  bias = object() if exists else None
-  try:
-    return adapter.bias(bias) is not bias
-  except (TypeError, ValueError):  # it computes with it
-    return True

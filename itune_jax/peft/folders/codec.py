@@ -3,16 +3,18 @@
 HF keeps matrices as [out, in] and factors as [r, in] and [out, r]; ours are [*in, *out], [*in, R] and [R, *out].
 """
 
+import abc
 from collections.abc import Mapping, Sequence
 import dataclasses
 import math
 import re
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from itune_jax.core import errors
 from itune_jax.nn import site
+from itune_jax.peft import method
 
 Arrays = dict[str, np.ndarray]
 
@@ -38,34 +40,73 @@ class Part:
     return math.prod(self.spec.out_shape)
 
 
-class Codec(Protocol):
-  """A method with these is exchanged with peft. Arrays are float32 and of one layer, cut to the layer's rank.
+class PeftMethod(method.Method):
+  """A method that peft knows; what is written and read is said by the classes below.
 
-  peft_names: the tensors of a module. peft_plain: options of peft's that change the function, by their value that
-  does not; an adapter with another value is refused by name.
+  peft_type: peft's name of it. peft_names: the tensors of a module. peft_roots: the tensors of the model as a whole.
+  peft_ignored: tensors of a module that say nothing new. peft_plain: options of peft's that change the function, by
+  their value that does not; an adapter with another value is refused by name.
   """
 
-  name: str
-  peft_type: str
-  peft_names: tuple[str, ...]
-  peft_plain: Mapping[str, Any]
+  peft_type: ClassVar[str]
+  peft_names: ClassVar[tuple[str, ...]] = ()
+  peft_roots: ClassVar[tuple[str, ...]] = ()
+  peft_ignored: ClassVar[tuple[str, ...]] = ()
+  peft_plain: ClassVar[Mapping[str, Any]] = {}
 
+
+class ModuleWriter(PeftMethod):
+  """A method whose tensors are written module by module. Arrays are of one layer, cut to the layer's rank."""
+
+  @abc.abstractmethod
   def peft_write(self, part: Part) -> Arrays:
-    """peft's tensors of a site."""
-    ...
+    """peft's tensors of a module, of our arrays `part.leaves` (float32, or whole numbers)."""
 
+  @abc.abstractmethod
   def peft_config(self, parts: Sequence[Part]) -> dict[str, Any]:
     """Fields of adapter_config.json, beside those that all methods have."""
-    ...
+
+
+class ModuleCodec(ModuleWriter):
+  """A method whose tensors go both ways, module by module."""
+
+  peft_names: ClassVar[tuple[str, ...]]
 
   @classmethod
+  @abc.abstractmethod
   def from_peft(cls, config: Mapping[str, Any], parts: Sequence[Part]) -> Self:
-    """The method of a folder."""
-    ...
+    """The method of a folder; InputError where it cannot be."""
 
+  @abc.abstractmethod
   def peft_read(self, part: Part) -> Arrays:
-    """Our arrays of a site."""
-    ...
+    """Our arrays of a site, of peft's `part.tensors`."""
+
+
+class BankCodec(ModuleCodec):
+  """A method with arrays that all sites share (`SiteMethod.shared`), which peft keeps beside its modules."""
+
+  peft_roots: ClassVar[tuple[str, ...]]
+
+  @abc.abstractmethod
+  def peft_bank(self, bank: Arrays) -> Arrays:
+    """peft's tensors of what is shared."""
+
+  @abc.abstractmethod
+  def read_bank(self, roots: Arrays) -> Arrays:
+    """What is shared, of peft's tensors; InputError where they are not there."""
+
+
+class ModelCodec(PeftMethod):
+  """A method whose tensors are those of the model, not of a module."""
+
+  @abc.abstractmethod
+  def peft_whole(self, adapters: Mapping[str, Any], bank: Mapping[str, Any], cfg: Any) -> tuple[Arrays, dict[str, Any]]:
+    """Tensors, and fields of adapter_config.json, of the adapters by site, the bank and the model's config."""
+
+  @classmethod
+  @abc.abstractmethod
+  def from_peft_whole(cls, config: Mapping[str, Any], tensors: Arrays, cfg: Any) -> tuple[Self, dict[str, np.ndarray]]:
+    """The method of a folder, and its arrays by path, with `{name}` where the method's name goes."""
 
 
 def down(a) -> np.ndarray:
@@ -104,8 +145,8 @@ def sites_of(parts: Sequence[Part]) -> str:
 
 def pattern(patterns: Mapping[str, Any] | None, module: str, default):
   """peft's rank_pattern and its like: the first key that ends the module's name."""
-  found = (value for key, value in (patterns or {}).items() if re.match(rf"(.*\.)?({key})$", module))
-  return next(found, default)
+  matches = (value for key, value in (patterns or {}).items() if re.match(rf"(.*\.)?({key})$", module))
+  return next(matches, default)
 
 
 def most(values: Sequence[Any]) -> Any:

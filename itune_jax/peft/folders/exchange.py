@@ -1,6 +1,6 @@
 """Hugging Face PEFT folders, both ways: adapter_config.json and adapter_model.safetensors.
 
-A folder holds one method of `methods.METHODS` that has a codec (`codec.Codec`); beside it may stand rows of single
+A folder holds one method of `registry.METHODS` that peft knows (`codec.PeftMethod`); beside it may stand rows of single
 tokens (`Tokens`, as trainable_token_indices) and base parameters that train (`Full`, as modules_to_save and biases).
 Layers of lower rank are written at their own rank, and layers without an adapter not at all.
 """
@@ -20,6 +20,7 @@ from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.nn import skeleton
 from itune_jax.peft import attach
+from itune_jax.peft import method as method_lib
 from itune_jax.peft.folders import codec
 from itune_jax.peft.folders import experts
 from itune_jax.peft.methods import full as full_lib
@@ -40,7 +41,7 @@ class Layout(Protocol):
 
   @property
   def fan_in_fan_out(self) -> bool:
-    """Whether the family's linear modules keep their weights transposed."""
+    """Whether the family's kernels are [in, out]."""
     ...
 
   def __call__(self, site: str) -> str | None:
@@ -69,7 +70,7 @@ def save(folder: str, attached: attach.Attached, layout: Layout, *, base: str) -
     InputError when peft has no such combination, or a site has no HF module. RunError when a weight is not finite.
   """
   method, beside = _one(attached.methods)
-  tensors, config = (_whole if hasattr(method, "peft_whole") else _by_module)(attached, method, layout)
+  tensors, config = _written(attached, method, layout)
   for other in beside:
     more, fields = (_token_rows if isinstance(other, tokens_lib.Tokens) else opened_lib.write)(attached, other, layout)
     tensors, config = tensors | more, config | fields
@@ -90,35 +91,48 @@ def save(folder: str, attached: attach.Attached, layout: Layout, *, base: str) -
     files.write_json(os.path.join(partial, "adapter_config.json"), dict(sorted(config.items())))
 
 
-def _one(methods) -> tuple[Any, list[Any]]:
+def _one(methods) -> tuple[codec.PeftMethod, list[codec.PeftMethod]]:
   """The method that names the folder, and what stands beside it."""
-  mains = [m for m in methods if hasattr(m, "peft_type") and not isinstance(m, (tokens_lib.Tokens, full_lib.Full))]
-  rest = [m for m in methods if m not in mains]
-  mains = mains or rest[:1]
-  rest = [m for m in rest if m not in mains]
-  kinds = [type(m).__name__ for m in methods]
-  if len(mains) != 1 or not hasattr(mains[0], "peft_type") or any(not hasattr(m, "peft_type") for m in rest):
+  known = [m for m in methods if isinstance(m, codec.PeftMethod)]
+  mains = [m for m in known if not isinstance(m, (tokens_lib.Tokens, full_lib.Full))] or known[:1]
+  if len(mains) != 1 or len(known) != len(methods):
+    kinds = [type(m).__name__ for m in methods]
     raise errors.InputError(
       f"this model has {kinds}; a PEFT folder holds one of {', '.join(supported())}, with rows of tokens and opened "
       "parameters beside it: export --format=hf, merged"
     )
-  return mains[0], rest
+  return mains[0], [m for m in known if m not in mains]
 
 
 def supported() -> list[str]:
   """The methods that peft knows."""
-  return sorted(name for name, kind in registry.METHODS.items() if hasattr(kind, "peft_type"))
+  return sorted(name for name, _ in _kinds().values())
 
 
-def _by_module(attached, method, layout):
-  """Tensors and config of a method that sits on sites, or opens parameters."""
+def _kinds() -> dict[str, tuple[str, type[codec.PeftMethod]]]:
+  """The methods that peft knows, with their names, by peft's type."""
+  pairs = registry.METHODS.items()
+  return {kind.peft_type: (name, kind) for name, kind in pairs if issubclass(kind, codec.PeftMethod)}
+
+
+def _written(attached, method: codec.PeftMethod, layout) -> tuple[codec.Arrays, dict[str, Any]]:
+  """Tensors of a method, and its fields of the config."""
   if isinstance(method, full_lib.Full):
     return opened_lib.write_norms(attached, method, layout)
+  if isinstance(method, codec.ModelCodec):
+    return _by_model(attached, method)
+  if isinstance(method, codec.ModuleWriter):
+    return _by_module(attached, method, layout)
+  raise TypeError(f"{type(method).__name__} is a PeftMethod, and says of neither module nor model what it writes")
+
+
+def _by_module(attached, method: codec.ModuleWriter, layout):
+  """Tensors and config of a method that peft writes module by module."""
   tensors: codec.Arrays = {}
   parts = list(_parts(attached, method, layout))
   for part in parts:
     tensors |= {f"{_PREFIX}{part.module}.{name}": tensor for name, tensor in method.peft_write(part).items()}
-  if hasattr(method, "peft_bank"):
+  if isinstance(method, codec.BankCodec):
     stem = f"bank/{method.name}_"
     bank = {n.removeprefix(stem): np.asarray(v) for n, v in attached.params.items() if n.startswith(stem)}
     tensors |= {_ROOT + name: tensor for name, tensor in method.peft_bank(bank).items()}
@@ -129,7 +143,7 @@ def _by_module(attached, method, layout):
   return tensors, config | method.peft_config(parts)
 
 
-def _whole(attached, method, layout):
+def _by_model(attached, method: codec.ModelCodec):
   """Tensors and config of a method whose tensors are those of the model, not of a module."""
   live, _ = skeleton.disassemble(attached.module)
   module = live.build({n: attached.params[n] for n in live.names})
@@ -179,20 +193,20 @@ def _token_rows(attached, method, layout) -> tuple[codec.Arrays, dict[str, Any]]
   return tensors, {"trainable_token_indices": {p.module.rsplit(".", 1)[-1]: list(method.ids) for p in parts}}
 
 
-def load(folder: str, model: Any, layout: Layout) -> tuple[tuple[Any, ...], Values]:
+def load(folder: str, model: Any, layout: Layout) -> tuple[tuple[method_lib.Method, ...], Values]:
   """Reads a PEFT folder: the methods that fit `model`, and their values.
 
   Raises InputError, by name, for other methods, options that change the function, or modules this model lacks.
   """
   config = files.read_json(os.path.join(folder, "adapter_config.json"))
-  kinds = {kind.peft_type: (name, kind) for name, kind in registry.METHODS.items() if hasattr(kind, "peft_type")}
+  kinds = _kinds()
   kinds["P_TUNING"] = kinds["PROMPT_TUNING"]  # a folder holds what the encoder made
   if config.get("peft_type") not in kinds:
     raise errors.InputError(
       f"{folder}: peft_type is {config.get('peft_type')!r}; supported are {', '.join(map(repr, sorted(kinds)))}"
     )
   name, kind = kinds[config["peft_type"]]
-  for option, plain in getattr(kind, "peft_plain", {}).items():
+  for option, plain in kind.peft_plain.items():
     if config.get(option, plain) not in (plain, None, {}, [], False):
       raise errors.InputError(f"{folder}: {option} = {config[option]!r} is not supported")
   path = os.path.join(folder, "adapter_model.safetensors")
@@ -203,16 +217,16 @@ def load(folder: str, model: Any, layout: Layout) -> tuple[tuple[Any, ...], Valu
   if config.get("target_parameters"):
     tensors = experts.unfused(config, tensors, _modules(model, layout), _PREFIX)
   values = Values()
-  if hasattr(kind, "peft_whole"):
+  if issubclass(kind, codec.ModelCodec):
     method, values.whole[name] = kind.from_peft_whole(config, tensors, model.cfg)
     return (method,), values
   parts, rows, roots = _sorted(path, kind, tensors, model, layout, values)
-  methods: list[Any] = []
-  if kind is not full_lib.Full and parts:
+  methods: list[method_lib.Method] = []
+  if issubclass(kind, codec.ModuleCodec) and parts:
     method = kind.from_peft(config, parts)
     methods.append(method)
     values.leaves[name] = {part.name: method.peft_read(part) for part in parts}
-    if hasattr(kind, "peft_bank"):
+    if isinstance(method, codec.BankCodec):
       values.banks[name] = method.read_bank(roots)
   if rows:
     methods.append(_tokens(folder, config, values, rows))
@@ -223,10 +237,10 @@ def load(folder: str, model: Any, layout: Layout) -> tuple[tuple[Any, ...], Valu
   return tuple(methods), values
 
 
-def _sorted(path, kind, tensors, model, layout, values):
+def _sorted(path, kind: type[codec.PeftMethod], tensors, model, layout, values):
   """Tensors by what they belong to: parts of the method, rows of tokens (by site), and those of no module."""
   back, known, specs = _modules(model, layout), layout.tensors(model), _specs(model)
-  found: dict[str, codec.Arrays] = {}
+  by_module: dict[str, codec.Arrays] = {}
   rows: dict[str, np.ndarray] = {}
   roots: codec.Arrays = {}
   for key, tensor in tensors.items():
@@ -234,15 +248,15 @@ def _sorted(path, kind, tensors, model, layout, values):
     module, name = _split(key.removeprefix(_PREFIX), back)
     if name in ("token_adapter.trainable_tokens_delta", "trainable_tokens_delta"):
       rows[back[module]] = tensor
-    elif name in getattr(kind, "peft_names", ()):
-      found.setdefault(module, {})[name] = tensor
+    elif name in kind.peft_names:
+      by_module.setdefault(module, {})[name] = tensor
     elif (place := opened_lib.place(key.removeprefix(_PREFIX), known)) is not None:
       values.opened.setdefault(place[0].ours, []).append((place[1], place[0].from_hf(tensor)))
-    elif key.startswith(_ROOT) and key.removeprefix(_ROOT) in getattr(kind, "peft_roots", ()):
+    elif key.startswith(_ROOT) and key.removeprefix(_ROOT) in kind.peft_roots:
       roots[key.removeprefix(_ROOT)] = tensor
-    elif name not in ("base_layer.weight", *getattr(kind, "peft_ignored", ())):  # a copy of the base's own table
+    elif name not in ("base_layer.weight", *kind.peft_ignored):  # a copy of the base's own table
       raise errors.InputError(f"{path}: {key} is no {kind.__name__} tensor of a module of this model")
-  parts = [codec.Part(back[m], m, specs[back[m]], tensors=t) for m, t in found.items()]
+  parts = [codec.Part(back[m], m, specs[back[m]], tensors=t) for m, t in by_module.items()]
   return parts, rows, roots
 
 
@@ -257,13 +271,13 @@ def _split(key: str, modules) -> tuple[str, str]:
 
 def _tokens(folder, config, values, rows) -> tokens_lib.Tokens:
   """The method of a folder's token rows, and their values sorted by id, as the method wants them."""
-  given = config.get("trainable_token_indices") or config.get("token_indices") or []
-  each = list(given.values()) if isinstance(given, dict) else [given]
-  if not each or any(one != each[0] for one in each):
+  ids = config.get("trainable_token_indices") or config.get("token_indices") or []
+  id_lists = list(ids.values()) if isinstance(ids, dict) else [ids]
+  if not id_lists or any(one != id_lists[0] for one in id_lists):
     raise errors.InputError(f"{folder}: trainable_token_indices differ by module; supported are the same for all")
-  order = np.argsort(each[0])
+  order = np.argsort(id_lists[0])
   values.leaves["Tokens"] = {name: {"rows": tensor[order]} for name, tensor in rows.items()}
-  return tokens_lib.Tokens(ids=tuple(sorted(each[0])), sites="|".join(map(re.escape, sorted(rows))))
+  return tokens_lib.Tokens(ids=tuple(sorted(id_lists[0])), sites="|".join(map(re.escape, sorted(rows))))
 
 
 def fill(attached: attach.Attached, values: Values) -> dict[str, np.ndarray]:
@@ -285,9 +299,9 @@ def fill(attached: attach.Attached, values: Values) -> dict[str, np.ndarray]:
     arrays |= {f"bank/{named[kind]}_{n}": value for n, value in bank.items()}
   for kind, whole in values.whole.items():
     arrays |= {path.format(name=named[kind]): value for path, value in whole.items()}
-  for path, given in values.opened.items():
+  for path, values_at in values.opened.items():
     arrays[path] = np.array(attached.params[path], np.float32)
-    for at, value in given:
+    for at, value in values_at:
       arrays[path][at] = value
   for path, value in arrays.items():
     if path in attached.params and attached.params[path].shape != value.shape:
@@ -309,14 +323,14 @@ def _put(arrays, params, axes, path, at, value, name):
 
 def _modules(model, layout) -> dict[str, str]:
   """The expanded site of every HF module of a model."""
-  found = {}
+  sites = {}
   for path in skeleton.sites(model):
     module = layout(path)
     if module:
       indices = np.ndindex(*skeleton.lead(path, model.cfg.stacks))
       names = skeleton.expanded(path, model.cfg.stacks)
-      found |= {module.format(*at): name for at, name in zip(indices, names, strict=True)}
-  return found
+      sites |= {module.format(*at): name for at, name in zip(indices, names, strict=True)}
+  return sites
 
 
 def _specs(model) -> dict[str, Any]:
@@ -328,11 +342,11 @@ def _specs(model) -> dict[str, Any]:
 
 def _expansion(model) -> dict[str, tuple[str, tuple[int, ...]]]:
   """Expanded site name to (site, index into its stacked axes)."""
-  stacks, found = model.cfg.stacks, {}
+  stacks, places = model.cfg.stacks, {}
   for path in skeleton.sites(model):
     indices = np.ndindex(*skeleton.lead(path, stacks))
-    found |= {name: (path, at) for name, at in zip(skeleton.expanded(path, stacks), indices, strict=True)}
-  return found
+    places |= {name: (path, at) for name, at in zip(skeleton.expanded(path, stacks), indices, strict=True)}
+  return places
 
 
 def _targets(chosen: list[str], modules: Iterable[str]) -> list[str]:

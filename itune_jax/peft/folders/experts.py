@@ -29,31 +29,31 @@ def unfused(
   """
   wanted = [name.rsplit(".", 1)[-1] for name in config["target_parameters"]]
   unknown = sorted(set(wanted) - set(_LEAVES))
-  places = _places(modules)
-  if unknown or not places:
+  modules_of = _places(modules)
+  if unknown or not modules_of:
     raise errors.InputError(
       f"target_parameters = {list(config['target_parameters'])}: supported are {list(_LEAVES)} of experts"
-      + ("" if places else ", and this model has no experts")
+      + ("" if modules_of else ", and this model has no experts")
     )
   order = [name for name in _LEAVES if name in wanted]
-  found = dict(tensors)
-  for stem, experts in places.items():
+  by_expert = dict(tensors)
+  for stem, experts in modules_of.items():
     for depth, name in enumerate(order):
       where = f"{prefix}{stem}." + "base_layer." * (len(order) - 1 - depth)
-      a, b = (found.pop(f"{where}lora_{x}.weight", None) for x in "AB")
+      a, b = (by_expert.pop(f"{where}lora_{x}.weight", None) for x in "AB")
       if a is not None and b is not None:
-        found |= _apart(config, a, b, f"{stem}.{name}", experts, _LEAVES[name], prefix)
-  return found
+        by_expert |= _apart(config, a, b, f"{stem}.{name}", experts, _LEAVES[name], prefix)
+  return by_expert
 
 
 def _places(modules) -> dict[str, dict[tuple[str, int], str]]:
   """HF modules of single experts by (projection, expert), under the module that holds them all in memory."""
-  found: dict[str, dict[tuple[str, int], str]] = {}
+  by_stem: dict[str, dict[tuple[str, int], str]] = {}
   for module, site in modules.items():
     if match := re.fullmatch(r".*/experts/(\d+)/(gate|up|down)", site):
       stem = module[: module.index(".experts.")].replace(".block_sparse_moe", ".mlp") + ".experts"
-      found.setdefault(stem, {})[match[2], int(match[1])] = module
-  return found
+      by_stem.setdefault(stem, {})[match[2], int(match[1])] = module
+  return by_stem
 
 
 def _apart(config, a, b, name, experts, leaves, prefix) -> codec.Arrays:
@@ -61,10 +61,10 @@ def _apart(config, a, b, name, experts, leaves, prefix) -> codec.Arrays:
   a_ERD = a.reshape(E, -1, a.shape[-1])
   b_FRE = b.reshape(b.shape[0], -1, E)
   alpha = lambda key: codec.pattern(config.get("alpha_pattern"), key, config["lora_alpha"])
-  found = {}
+  tensors = {}
   for leaf, b_fRE in zip(leaves, np.split(b_FRE, len(leaves)), strict=True):
     for e in range(E):
       module = experts[leaf, e]
-      found[f"{prefix}{module}.lora_A.weight"] = a_ERD[e]
-      found[f"{prefix}{module}.lora_B.weight"] = b_fRE[..., e] * np.float32(alpha(name) / alpha(module))
-  return found
+      tensors[f"{prefix}{module}.lora_A.weight"] = a_ERD[e]
+      tensors[f"{prefix}{module}.lora_B.weight"] = b_fRE[..., e] * np.float32(alpha(name) / alpha(module))
+  return tensors

@@ -18,6 +18,7 @@ from itune_jax.core import numerics
 from itune_jax.nn import site
 from itune_jax.peft.folders import codec
 from itune_jax.peft import ranks
+from itune_jax.peft import method as method_lib
 
 _SMALL = 1e-5  # peft's guard of the division by the rank
 
@@ -54,7 +55,7 @@ class Allocation(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AdaLora:
+class AdaLora(method_lib.SiteMethod, method_lib.Penalised, codec.ModuleCodec):
   """The method: from `rank` a site to `target` on average.
 
   warmup, final: steps with the whole and with the final budget. every: steps between two allocations. orthogonal:
@@ -76,7 +77,7 @@ class AdaLora:
   peft_names = ("lora_A", "lora_B", "lora_E")
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(0 < self.target <= self.rank, f"AdaLora(rank={self.rank}, target={self.target}): 0 < target <= rank")
     check.require(
       min(self.warmup, self.final) >= 0 and self.every > 0, "AdaLora: warmup and final are at least 0, every at least 1"
@@ -87,7 +88,7 @@ class AdaLora:
     """α over the rank at first."""
     return self.alpha / (self.rank + _SMALL)
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> AdaLoraAdapter:
+  def make(self, spec: site.SiteSpec, key) -> AdaLoraAdapter:
     """The adapter of one layer; λ are zero, so the model is unchanged at first."""
     return AdaLoraAdapter(spec, key, self.scale, self.rank)
 

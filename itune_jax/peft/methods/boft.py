@@ -18,6 +18,7 @@ from itune_jax.peft.folders import codec
 from itune_jax.peft.methods import oft
 from itune_jax.peft import ranks
 from itune_jax.peft import weight
+from itune_jax.peft import method as method_lib
 
 
 def butterfly(width: int, blocks: int, half: int) -> np.ndarray:
@@ -52,7 +53,7 @@ class BoftAdapter(weight.WeightAdapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Boft:
+class Boft(method_lib.SiteMethod, codec.ModuleCodec):
   """The method: `factors` rotations of blocks of `block_size`."""
 
   block_size: int = 4
@@ -63,14 +64,14 @@ class Boft:
   peft_names = ("boft_R", "boft_s")
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(
       self.block_size > 1 and self.factors > 0,
       f"Boft(block_size={self.block_size}, factors={self.factors}): blocks of at least 2, at least one factor",
     )
     check.require(self.factors == 1 or self.block_size % 2 == 0, "Boft.block_size must be even for several factors")
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> BoftAdapter:
+  def make(self, spec: site.SiteSpec, key) -> BoftAdapter:
     """The adapter of one layer: no rotation, all scales one."""
     fan_in, span = math.prod(spec.in_shape), self.block_size * 2 ** (self.factors - 1)
     check.require(

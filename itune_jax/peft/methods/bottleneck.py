@@ -12,6 +12,7 @@ from itune_jax.core import check
 from itune_jax.core import numerics
 from itune_jax.nn import mlp
 from itune_jax.nn import site
+from itune_jax.peft import method as method_lib
 
 HOULSBY = r"blocks/\d+/(attn_out|mlp_out)"
 PFEIFFER = r"blocks/\d+/mlp_out"
@@ -42,7 +43,7 @@ class BottleneckAdapter(site.Adapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Bottleneck:
+class Bottleneck(method_lib.SiteMethod):
   """The method. placement: "sequential" reads a block's output, "parallel" its input. peft has no such method."""
 
   width: int = 64
@@ -54,10 +55,10 @@ class Bottleneck:
   kinds = ("tap",)
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(self.width > 0, f"Bottleneck.width = {self.width}; it must be positive")
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> BottleneckAdapter:
+  def make(self, spec: site.SiteSpec, key) -> BottleneckAdapter:
     """The adapter of one layer; up is zero, so the model is unchanged at first."""
     check.require(len(spec.out_shape) == 1, f"Bottleneck takes sites with one width; {spec.name} has {spec.out_shape}")
     return BottleneckAdapter(spec, key, self)

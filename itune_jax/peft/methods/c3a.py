@@ -13,6 +13,7 @@ from itune_jax.nn import site
 from itune_jax.peft.folders import codec
 from itune_jax.peft import ranks
 from itune_jax.peft import weight
+from itune_jax.peft import method as method_lib
 
 
 class C3aAdapter(weight.WeightAdapter):
@@ -31,7 +32,7 @@ class C3aAdapter(weight.WeightAdapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class C3a:
+class C3a(method_lib.SiteMethod, codec.ModuleCodec):
   """The method, with rows that start at zero (peft's default starts them at random: another model)."""
 
   block: int = 256
@@ -41,10 +42,10 @@ class C3a:
   peft_names = ("c3a_kernel",)
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(self.block > 0, f"C3a.block = {self.block}; it must be positive")
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> C3aAdapter:
+  def make(self, spec: site.SiteSpec, key) -> C3aAdapter:
     """The adapter of one layer, with which the model is unchanged at first."""
     sides = math.prod(spec.in_shape), math.prod(spec.out_shape)
     check.require(

@@ -49,17 +49,21 @@ class DeloraAdapter(site.Adapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Delora(ranks.Ranks):
+class Delora(ranks.Ranks, codec.ModuleCodec):
   """The method. bound: λ at first. peft's default is 15, with which the first step, whose length does not depend on the
   learning rate, broke the model of docs/results.md."""
 
   bound: float = 1.0
   name: str = "delora"
-  needs_weight = True
   peft_type = "DELORA"
   peft_names = ("delora_A", "delora_B", "delora_lambda", "delora_w_norm")
 
-  def make(self, spec: site.SiteSpec, key, *, rank_mask, w=None) -> DeloraAdapter:
+  @property
+  def needs_weight(self) -> bool:
+    """W's lengths by input are part of it."""
+    return True
+
+  def make(self, spec: site.SiteSpec, key, *, rank_mask, w) -> DeloraAdapter:
     """The adapter of one layer; b is zero, so the model is unchanged at first."""
     return DeloraAdapter(spec, key, w, self.bound, rank_mask)
 
@@ -81,14 +85,14 @@ class Delora(ranks.Ranks):
   def from_peft(cls, config: Mapping[str, Any], parts: Sequence[codec.Part]) -> Self:
     """The method of a folder."""
     ranks_of = {part.module: part.tensors["delora_A"].shape[0] for part in parts}
-    return cls.of_ranks(config, parts, ranks_of, bound=float(config.get("delora_lambda", 15.0)))
+    return cls.of_ranks(parts, ranks_of, bound=float(config.get("delora_lambda", 15.0)))
 
   def peft_read(self, part: codec.Part) -> codec.Arrays:
     """In our shapes."""
-    found = {
+    leaves = {
       "a": codec.from_down(part.tensors["delora_A"], part),
       "b": codec.from_up(part.tensors["delora_B"], part),
       "bound": part.tensors["delora_lambda"],
       "w_norm": codec.shaped(part.tensors["delora_w_norm"], part.spec.in_shape, part),
     }
-    return found | self.ranked(part.name)
+    return leaves | self.ranked(part.name)

@@ -15,6 +15,7 @@ from itune_jax.nn import site
 from itune_jax.peft.folders import codec
 from itune_jax.peft import ranks
 from itune_jax.peft import weight
+from itune_jax.peft import method as method_lib
 
 
 class FourierAdapter(weight.WeightAdapter):
@@ -46,16 +47,16 @@ def places(seed: int, size: int, count: int) -> np.ndarray:
   bits = np.random.RandomState(seed % 2**32).randint(0, 2**32, 2 * count, np.uint64)
   draws = bits[:count] if size < TORCH else bits[0::2] << np.uint64(32) | bits[1::2]
   moved: dict[int, int] = {}
-  found = []
+  order = []
   for i, draw in enumerate(draws.tolist()):
     j = i + draw % (size - i)
-    found.append(moved.get(j, j))
+    order.append(moved.get(j, j))
     moved[j] = moved.get(i, i)
-  return np.array(found, np.int32)
+  return np.array(order, np.int32)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FourierFT:
+class FourierFT(method_lib.SiteMethod, codec.ModuleCodec):
   """The method, with coefficients that start at zero (peft's default starts them at random: another model).
 
   seed: of the places, which are peft's for the same seed; all sites of one shape share them.
@@ -71,10 +72,10 @@ class FourierFT:
   peft_plain = {"n_frequency_pattern": None}
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(self.coefficients > 0, f"FourierFT.coefficients = {self.coefficients}; they must be positive")
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> FourierAdapter:
+  def make(self, spec: site.SiteSpec, key) -> FourierAdapter:
     """The adapter of one layer, with which the model is unchanged at first."""
     size = math.prod(spec.in_shape) * math.prod(spec.out_shape)
     check.require(self.coefficients <= size, f"FourierFT.coefficients = {self.coefficients}; {spec.name} has {size}")

@@ -2,25 +2,22 @@
 
 import dataclasses
 
-from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import tree
+from itune_jax.peft.folders import codec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Full:
+class Full(codec.PeftMethod):
   """Opens base parameters by a regex over their paths (`blocks/attn/q/kernel`; a stack is one parameter)."""
 
   params: str = ".*"
   name: str = "full"
   peft_type = "LN_TUNING"  # where it opens norms only
 
-  def __post_init__(self):
-    check.check_types(self)
-
   def opens(self, names: list[str]) -> list[str]:
     """The parameters that train. Raises InputError when there are none."""
-    found = tree.matching(names, self.params)
-    if not found:
+    opened = tree.matching(names, self.params)
+    if not opened:
       raise errors.InputError(f"Full(params={self.params!r}) matches no parameter; parameters are: {', '.join(names)}")
-    return found
+    return opened

@@ -14,6 +14,7 @@ from itune_jax.nn import site
 from itune_jax.peft.folders import codec
 from itune_jax.peft import ranks
 from itune_jax.peft import weight
+from itune_jax.peft import method as method_lib
 
 
 class GraloraAdapter(site.Adapter):
@@ -49,7 +50,7 @@ class GraloraAdapter(site.Adapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Gralora:
+class Gralora(method_lib.SiteMethod, codec.ModuleCodec):
   """The method: k blocks a side, rank r in all of a row of blocks, and a plain LoRA of rank `hybrid`."""
 
   rank: int = 32
@@ -62,7 +63,7 @@ class Gralora:
   peft_names = ("gralora_A", "gralora_B", "gralora_A_general.weight", "gralora_B_general.weight")
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(
       self.blocks > 0 and self.rank > 0 and self.rank % self.blocks == 0 and self.hybrid >= 0,
       f"Gralora(rank={self.rank}, blocks={self.blocks}, hybrid={self.hybrid}): blocks divide the rank",
@@ -73,7 +74,7 @@ class Gralora:
     """s = α / (r + hybrid)."""
     return self.alpha / (self.rank + self.hybrid)
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> GraloraAdapter:
+  def make(self, spec: site.SiteSpec, key) -> GraloraAdapter:
     """The adapter of one layer; b is zero, so the model is unchanged at first."""
     sides = math.prod(spec.in_shape), math.prod(spec.out_shape)
     check.require(
@@ -84,11 +85,11 @@ class Gralora:
 
   def peft_write(self, part: codec.Part) -> codec.Arrays:
     """The blocks as they are."""
-    found = {"gralora_A": part.leaves["a"], "gralora_B": part.leaves["b"]}
+    tensors = {"gralora_A": part.leaves["a"], "gralora_B": part.leaves["b"]}
     if self.hybrid:
-      found["gralora_A_general.weight"] = part.leaves["a_hybrid"].T
-      found["gralora_B_general.weight"] = part.leaves["b_hybrid"].T
-    return found
+      tensors["gralora_A_general.weight"] = part.leaves["a_hybrid"].T
+      tensors["gralora_B_general.weight"] = part.leaves["b_hybrid"].T
+    return tensors
 
   def peft_config(self, parts: Sequence[codec.Part]) -> dict[str, Any]:
     """Ranks, blocks, α."""
@@ -107,8 +108,8 @@ class Gralora:
 
   def peft_read(self, part: codec.Part) -> codec.Arrays:
     """In our shapes."""
-    found = {"a": part.tensors["gralora_A"], "b": part.tensors["gralora_B"], "scale": np.array(self.scale, np.float32)}
+    leaves = {"a": part.tensors["gralora_A"], "b": part.tensors["gralora_B"], "scale": np.array(self.scale, np.float32)}
     if self.hybrid:
-      found["a_hybrid"] = part.tensors["gralora_A_general.weight"].T
-      found["b_hybrid"] = part.tensors["gralora_B_general.weight"].T
-    return found
+      leaves["a_hybrid"] = part.tensors["gralora_A_general.weight"].T
+      leaves["b_hybrid"] = part.tensors["gralora_B_general.weight"].T
+    return leaves

@@ -30,7 +30,7 @@ class HiraAdapter(weight.WeightAdapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Hira(ranks.Ranks):
+class Hira(ranks.Ranks, codec.ModuleCodec):
   """The method."""
 
   rank: int = 32
@@ -38,7 +38,7 @@ class Hira(ranks.Ranks):
   peft_type = "HIRA"
   peft_names = ("hira_A", "hira_B")
 
-  def make(self, spec: site.SiteSpec, key, *, rank_mask, w=None) -> HiraAdapter:
+  def make(self, spec: site.SiteSpec, key, *, rank_mask) -> HiraAdapter:
     """The adapter of one layer; b is zero, so the model is unchanged at first."""
     return HiraAdapter(spec, key, rank_mask=rank_mask)
 
@@ -53,9 +53,9 @@ class Hira(ranks.Ranks):
   @classmethod
   def from_peft(cls, config: Mapping[str, Any], parts: Sequence[codec.Part]) -> Self:
     """The method of a folder."""
-    return cls.of_ranks(config, parts, {part.module: part.tensors["hira_A"].shape[0] for part in parts})
+    return cls.of_ranks(parts, {part.module: part.tensors["hira_A"].shape[0] for part in parts})
 
   def peft_read(self, part: codec.Part) -> codec.Arrays:
     """Factors in our shapes."""
-    found = {"a": codec.from_down(part.tensors["hira_A"], part), "b": codec.from_up(part.tensors["hira_B"], part)}
-    return found | self.ranked(part.name)
+    factors = {"a": codec.from_down(part.tensors["hira_A"], part), "b": codec.from_up(part.tensors["hira_B"], part)}
+    return factors | self.ranked(part.name)

@@ -13,6 +13,7 @@ from itune_jax.core import linalg
 from itune_jax.nn import site
 from itune_jax.peft.folders import codec
 from itune_jax.peft import ranks
+from itune_jax.peft import method as method_lib
 
 
 class HraAdapter(site.Adapter):
@@ -46,7 +47,7 @@ class HraAdapter(site.Adapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Hra:
+class Hra(method_lib.SiteMethod, codec.ModuleCodec):
   """The method. orthogonal: directions are made so by Gram-Schmidt (peft's apply_GS); the model is then another at
   first, since orthogonal reflections never undo each other."""
 
@@ -58,12 +59,12 @@ class Hra:
   peft_names = ("hra_u",)
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(
       self.rank > 0 and self.rank % 2 == 0, f"Hra.rank = {self.rank}; reflections start in pairs: it must be even"
     )
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> HraAdapter:
+  def make(self, spec: site.SiteSpec, key) -> HraAdapter:
     """The adapter of one layer."""
     fan_in = math.prod(spec.in_shape)
     check.require(self.rank <= fan_in, f"Hra.rank = {self.rank} is larger than the {fan_in} inputs of {spec.name}")

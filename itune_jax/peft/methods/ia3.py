@@ -11,6 +11,7 @@ from itune_jax.core import check
 from itune_jax.core import numerics
 from itune_jax.nn import site
 from itune_jax.peft.folders import codec
+from itune_jax.peft import method as method_lib
 
 
 class Inputs(site.Adapter):
@@ -38,12 +39,15 @@ class Outputs(site.Adapter):
   def bias(self, bias):
     return None if bias is None else bias * self.factor[...]
 
+  def changes_bias(self, exists: bool) -> bool:
+    return exists
+
   def merge(self, w, bank):
     return w * numerics.align(self.factor[...], w)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Ia3:
+class Ia3(method_lib.SiteMethod, codec.ModuleCodec):
   """The method: keys, values and what the feed-forward block projects down, unless told otherwise.
 
   inputs: regex of those sites whose inputs are scaled, not their outputs.
@@ -55,10 +59,7 @@ class Ia3:
   peft_type = "IA3"
   peft_names = ("ia3_l",)
 
-  def __post_init__(self):
-    check.check_types(self)
-
-  def make(self, spec: site.SiteSpec, key, w=None) -> site.Adapter:
+  def make(self, spec: site.SiteSpec, key) -> site.Adapter:
     """Factors of one layer, all one at first."""
     kinds = {bool(re.fullmatch(self.inputs, name)) for name in spec.layers}
     check.require(len(kinds) == 1, f"Ia3.inputs = {self.inputs!r} matches some layers of {spec.name} and not others")

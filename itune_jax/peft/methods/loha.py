@@ -38,14 +38,14 @@ class LohaAdapter(weight.WeightAdapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Loha(ranks.Scaled):
+class Loha(ranks.Scaled, codec.ModuleCodec):
   """The method."""
 
   name: str = "loha"
   peft_type = "LOHA"
   peft_names = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 
-  def make(self, spec: site.SiteSpec, key, *, scale, rank_mask, w=None) -> LohaAdapter:
+  def make(self, spec: site.SiteSpec, key, *, scale, rank_mask) -> LohaAdapter:
     """The adapter of one layer; one factor is zero, so the model is unchanged at first."""
     return LohaAdapter(spec, key, scale=scale, rank_mask=rank_mask)
 
@@ -67,8 +67,8 @@ class Loha(ranks.Scaled):
 
   def peft_read(self, part: codec.Part) -> codec.Arrays:
     """Factors in our shapes."""
-    found = self.ranked(part.name)
+    leaves = self.ranked(part.name)
     for i in (1, 2):
-      found[f"a{i}"] = codec.from_down(part.tensors[f"hada_w{i}_b"], part)
-      found[f"b{i}"] = codec.from_up(part.tensors[f"hada_w{i}_a"], part)
-    return found
+      leaves[f"a{i}"] = codec.from_down(part.tensors[f"hada_w{i}_b"], part)
+      leaves[f"b{i}"] = codec.from_up(part.tensors[f"hada_w{i}_a"], part)
+    return leaves

@@ -13,6 +13,7 @@ from itune_jax.nn import site
 from itune_jax.peft.folders import codec
 from itune_jax.peft import ranks
 from itune_jax.peft import weight
+from itune_jax.peft import method as method_lib
 
 
 def split(width: int, factor: int) -> tuple[int, int]:
@@ -54,7 +55,7 @@ class LokrAdapter(weight.WeightAdapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Lokr:
+class Lokr(method_lib.SiteMethod, codec.ModuleCodec):
   """The method. factor: of both sides (-1: balanced). both: whether W₁ is of two factors too."""
 
   rank: int = 8
@@ -68,7 +69,7 @@ class Lokr:
   peft_plain = {"rank_pattern": {}, "alpha_pattern": {}}
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(self.rank > 0, f"Lokr.rank = {self.rank}; it must be positive")
     check.require(self.factor == -1 or self.factor > 0, f"Lokr.factor = {self.factor}; -1 (balanced), or positive")
 
@@ -76,7 +77,7 @@ class Lokr:
     """Which of both matrices is not worth two factors."""
     return not (self.both and self.rank < max(o1, i1) / 2), not self.rank < max(o2, i2) / 2
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> LokrAdapter:
+  def make(self, spec: site.SiteSpec, key) -> LokrAdapter:
     """The adapter of one layer; W₁ is zero, so the model is unchanged at first."""
     return LokrAdapter(spec, key, self, self.alpha / self.rank)
 
@@ -106,5 +107,5 @@ class Lokr:
 
   def peft_read(self, part: codec.Part) -> codec.Arrays:
     """As they are."""
-    found = {name.removeprefix("lokr_"): tensor for name, tensor in part.tensors.items()}
-    return found | {"scale": np.array(self.alpha / self.rank)}
+    leaves = {name.removeprefix("lokr_"): tensor for name, tensor in part.tensors.items()}
+    return leaves | {"scale": np.array(self.alpha / self.rank)}

@@ -20,10 +20,10 @@ from itune_jax.core import errors
 from itune_jax.core import numerics
 from itune_jax.core import rng
 from itune_jax.nn import site
-from itune_jax.peft import probes
 from itune_jax.peft.folders import codec
 from itune_jax.peft import inits
 from itune_jax.peft import low_rank
+from itune_jax.peft import method as method_lib
 from itune_jax.peft import ranks
 
 
@@ -70,6 +70,9 @@ class LoraAdapter(site.Adapter):
       return bias
     added = self.scale[...] * self.out_bias[...] * jnp.max(self.rank_mask[...])
     return added if bias is None else bias + added
+
+  def changes_bias(self, exists: bool) -> bool:
+    return self.out_bias is not None
 
   def merge(self, w, bank):
     a, b = self._factors(jnp.float32)
@@ -153,7 +156,7 @@ class DoraAdapter(LoraAdapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Lora(ranks.Scaled):
+class Lora(ranks.Scaled, codec.ModuleCodec):
   """The method. `sites` may name embeddings and the output projection too.
 
   lora_bias: a bias beside B. init: see `inits`; biases and whole modules beside it are `Full`'s. batches: of the
@@ -207,7 +210,7 @@ class Lora(ranks.Scaled):
     return math.sqrt(rank) if self.rslora else rank
 
   @property
-  def statistic(self) -> probes.Statistic:
+  def statistic(self) -> method_lib.Statistic:
     """What the start is made of, beside weights."""
     return inits.STATISTICS.get(self.init, "")
 
@@ -250,12 +253,12 @@ class Lora(ranks.Scaled):
       b = np.concatenate([b, -codec.up(part.leaves["b0"])], 1)
     if part.spec.kind == "embed":
       return {"lora_embedding_A": a, "lora_embedding_B": b}
-    found = {"lora_A.weight": a, "lora_B.weight": b}
+    tensors = {"lora_A.weight": a, "lora_B.weight": b}
     if "out_bias" in part.leaves:
-      found["lora_B.bias"] = part.leaves["out_bias"].reshape(-1)
+      tensors["lora_B.bias"] = part.leaves["out_bias"].reshape(-1)
     if "magnitude" in part.leaves:
-      found["lora_magnitude_vector"] = part.leaves["magnitude"].reshape(-1)
-    return found
+      tensors["lora_magnitude_vector"] = part.leaves["magnitude"].reshape(-1)
+    return tensors
 
   def peft_config(self, parts: Sequence[codec.Part]) -> dict[str, Any]:
     """Ranks, alphas, and what is switched on."""
@@ -297,12 +300,12 @@ class Lora(ranks.Scaled):
     """Factors in our shapes."""
     kind = ("lora_embedding_A", "lora_embedding_B") if part.spec.kind == "embed" else ("lora_A.weight", "lora_B.weight")
     a, b = (part.tensors[name] for name in kind)
-    found = {"a": codec.from_down(a, part), "b": codec.from_up(b, part), **self.ranked(part.name)}
+    leaves = {"a": codec.from_down(a, part), "b": codec.from_up(b, part), **self.ranked(part.name)}
     if self.lora_bias:
-      found["out_bias"] = codec.shaped(part.tensors["lora_B.bias"], part.spec.out_shape, part)
+      leaves["out_bias"] = codec.shaped(part.tensors["lora_B.bias"], part.spec.out_shape, part)
     if self.dora:
-      found["magnitude"] = codec.shaped(part.tensors["lora_magnitude_vector"], part.spec.out_shape, part)
-    return found
+      leaves["magnitude"] = codec.shaped(part.tensors["lora_magnitude_vector"], part.spec.out_shape, part)
+    return leaves
 
 
 @jax.custom_vjp
@@ -320,7 +323,7 @@ def _times_forward(z, ratio):
 
 
 def _times_backward(saved, d_out):
-  (out, ratio), d_out = saved, numerics.made(d_out)
+  (out, ratio), d_out = saved, numerics.optimization_barrier(d_out)
   flat = lambda x: x.astype(jnp.float32).reshape(-1, ratio.size)
   total = numerics.dot_rows(flat(out), flat(d_out)).reshape(ratio.shape)
   d_ratio = jnp.where(ratio == 0, 0, total / ratio.astype(jnp.float32))

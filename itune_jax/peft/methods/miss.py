@@ -12,6 +12,7 @@ from itune_jax.nn import site
 from itune_jax.peft.folders import codec
 from itune_jax.peft import ranks
 from itune_jax.peft import weight
+from itune_jax.peft import method as method_lib
 
 
 class MissAdapter(site.Adapter):
@@ -57,7 +58,7 @@ class BatAdapter(weight.WeightAdapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Miss:
+class Miss(method_lib.SiteMethod, codec.ModuleCodec):
   """The method. mini: how many outputs have rows of their own, repeated over the others; 0 for all.
 
   bat: multiply blocks of W too (Bone's "Bat"); the rank must then divide inputs and outputs.
@@ -72,11 +73,11 @@ class Miss:
   peft_names = ("miss_block",)
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(self.rank > 0 and self.mini >= 0, f"Miss(rank={self.rank}, mini={self.mini}): rank > 0 and mini >= 0")
     check.require(not (self.mini and self.bat), "Miss: mini or bat, not both")
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> MissAdapter | BatAdapter:
+  def make(self, spec: site.SiteSpec, key) -> MissAdapter | BatAdapter:
     """The adapter of one layer; d is zero, so the model is unchanged at first."""
     fan_in, fan_out = math.prod(spec.in_shape), math.prod(spec.out_shape)
     if self.bat:

@@ -13,8 +13,10 @@ import jax.numpy as jnp
 
 from itune_jax.core import check
 from itune_jax.nn import site
+from itune_jax.nn import taps
 from itune_jax.peft.methods import routed
 from itune_jax.peft import weight
+from itune_jax.peft import method as method_lib
 
 MIX = r"blocks/\d+/mlp/mix"
 _SPREAD = 0.02  # of the router at first: experts must differ for any to be chosen
@@ -36,8 +38,7 @@ class MixLoraAdapter(site.Adapter):
     self.scale = site.AdapterParam(jnp.float32(method.alpha / R), axes=(), trainable=False)
     self.top = method.top
 
-  def post(self, x, y, w, ctx):
-    """Of the tap `mix`: x = (input, gate, up, activation), y = (input of down, what is added to its output)."""
+  def post(self, x: taps.GateAndUp, y: taps.DownInput, w, ctx) -> taps.DownInput:
     x_BTD, gate_BTF, up_BTF, activation = x
     dtype = x_BTD.dtype
     read = lambda parameter: parameter[...].astype(dtype)
@@ -49,20 +50,20 @@ class MixLoraAdapter(site.Adapter):
     narrow = lambda a: by_expert(site.contract(x_BTD, read(a), 1) * scale)
 
     @jax.checkpoint  # an expert's hidden states are made again, or all experts' would be kept
-    def expert(h_BTF, own):
-      gate_BTR, up_BTR, p_BT1, gate_RF, up_RF, down_FR = own
-      own_BTF = activation(gate_BTF + gate_BTR @ gate_RF) * (up_BTF + up_BTR @ up_RF)
-      return h_BTF + p_BT1 * own_BTF, p_BT1 * (own_BTF @ down_FR)
+    def expert(h_BTF, given):
+      gate_BTR, up_BTR, p_BT1, gate_RF, up_RF, down_FR = given
+      hidden_BTF = activation(gate_BTF + gate_BTR @ gate_RF) * (up_BTF + up_BTR @ up_RF)
+      return h_BTF + p_BT1 * hidden_BTF, p_BT1 * (hidden_BTF @ down_FR)
 
     given = narrow(self.gate_a), narrow(self.up_a), p_EBT1, *map(read, (self.gate_b, self.up_b, self.down_a))
     h_BTF, u_EBTR = jax.lax.scan(expert, jnp.zeros_like(gate_BTF), given)
     u_BTF = jnp.moveaxis(u_EBTR, 0, -2).reshape(*x_BTD.shape[:-1], -1)
     beside_BTD = site.contract(u_BTF * scale, read(self.down_b), 1)
-    return h_BTF, beside_BTD if y[1] is None else y[1] + beside_BTD
+    return taps.DownInput(h_BTF, beside_BTD if y.beside_BTD is None else y.beside_BTD + beside_BTD)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MixLora:
+class MixLora(method_lib.SiteMethod):
   """The method: `experts` of rank `rank`, of which a token takes `top` (0 for all). The paper puts a plain `Lora` on
   attention beside it, and weighs the balance of experts with 0.01 (`Sft.router_balance`). peft has no such method."""
 
@@ -75,10 +76,10 @@ class MixLora:
   kinds = ("tap",)
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     routed.check_experts(self)
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> MixLoraAdapter:
+  def make(self, spec: site.SiteSpec, key) -> MixLoraAdapter:
     """The adapter of one layer; every b is zero, so the model is unchanged at first."""
     check.require(
       spec.name.endswith("/mix") and len(spec.out_shape) == 2 and spec.out_axes == ("embed", "mlp"),

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from itune_jax.core import check
 from itune_jax.nn import site
+from itune_jax.peft import method as method_lib
 
 
 class ModeAdapter(site.Adapter):
@@ -38,7 +39,7 @@ class ModeAdapter(site.Adapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Mode:
+class Mode(method_lib.SiteMethod):
   """The method. peft has no such method."""
 
   rank: int = 64
@@ -47,7 +48,7 @@ class Mode:
   shared_trains = ("u", "v", "core")
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(self.rank > 0, f"Mode.rank = {self.rank}; it must be positive")
 
   def shared(self, specs: Sequence[site.SiteSpec], key) -> dict[str, Any]:
@@ -63,6 +64,6 @@ class Mode:
       "core": xavier(k_c, (R, R, R), 2 * R),
     }
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> ModeAdapter:
+  def make(self, spec: site.SiteSpec, key) -> ModeAdapter:
     """The adapter of one layer."""
     return ModeAdapter(spec, key, self.rank, self.name)

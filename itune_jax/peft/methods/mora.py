@@ -14,6 +14,7 @@ from itune_jax.core import check
 from itune_jax.core import numerics
 from itune_jax.nn import site
 from itune_jax.peft import ranks
+from itune_jax.peft import method as method_lib
 
 
 def side(fan_in: int, fan_out: int, rank: int) -> int:
@@ -53,7 +54,7 @@ class MoraAdapter(site.Adapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Mora:
+class Mora(method_lib.SiteMethod):
   """The method, with as many values as a LoRA of this rank. peft has no such method."""
 
   rank: int = 8
@@ -61,10 +62,10 @@ class Mora:
   name: str = "mora"
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(self.rank > 0, f"Mora.rank = {self.rank}; it must be positive")
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> MoraAdapter:
+  def make(self, spec: site.SiteSpec, key) -> MoraAdapter:
     """The adapter of one layer; m is zero, so the model is unchanged at first."""
     fan_in, fan_out = math.prod(spec.in_shape), math.prod(spec.out_shape)
     width = side(fan_in, fan_out, self.rank)

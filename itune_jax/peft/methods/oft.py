@@ -18,6 +18,7 @@ from itune_jax.core import linalg
 from itune_jax.nn import site
 from itune_jax.peft.folders import codec
 from itune_jax.peft import ranks
+from itune_jax.peft import method as method_lib
 
 
 def skew(vectors, size: int):
@@ -144,7 +145,7 @@ class OftAdapter(site.Adapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Oft:
+class Oft(method_lib.SiteMethod, codec.ModuleCodec):
   """The method. share: one block for all. terms: of the Neumann series, 0 for the exact transform."""
 
   block_size: int = 32
@@ -157,11 +158,11 @@ class Oft:
   peft_plain = {"coft": False}
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(self.block_size > 1, f"Oft.block_size = {self.block_size}; a rotation takes at least 2")
     check.require(self.terms == 0 or self.terms > 2, f"Oft.terms = {self.terms}; 0 (exact), or more than 2")
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> OftAdapter:
+  def make(self, spec: site.SiteSpec, key) -> OftAdapter:
     """The adapter of one layer: Q is zero, so the model is unchanged at first."""
     fan_in = math.prod(spec.in_shape)
     check.require(

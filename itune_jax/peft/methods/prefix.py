@@ -16,11 +16,13 @@ from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.nn.attention import kernels
 from itune_jax.nn import site
+from itune_jax.nn import taps
 from itune_jax.peft.folders import codec
+from itune_jax.peft import method as method_lib
 
 
 class Shift(site.Adapter):
-  """Tokens start behind P learned ones."""
+  """Of the tap `positions` [B, T]: tokens start behind P learned ones."""
 
   def __init__(self, count: int):
     self.count = count
@@ -44,11 +46,12 @@ class PrefixAdapter(site.Adapter):
       k, v = jax.random.normal(key, (2, *self.shape)) * method.scale
       self.k, self.v = site.AdapterParam(k, axes=axes), site.AdapterParam(v, axes=axes)
 
-  def post(self, x, y, w, ctx):
+  def post(self, x: taps.Queries, y: taps.Attended, w, ctx) -> taps.Attended:
     k, v = self.pair(ctx.bank)
-    q_BTNH, how = x
-    front = kernels.in_front(q_BTNH, jnp.transpose(k, (1, 2, 0)), jnp.swapaxes(v, 0, 1), ctx, **how)
-    return kernels.merge(y[0], y[1], front[0], front[1])
+    k_KHP, v_KPH = jnp.transpose(k, (1, 2, 0)), jnp.swapaxes(v, 0, 1)
+    how = dict(scale=x.scale, softcap=x.softcap, window=x.window)
+    out_BTNH, lse_BTN = kernels.in_front(x.q_BTNH, k_KHP, v_KPH, ctx, **how)
+    return taps.Attended(*kernels.merge(*y, out_BTNH, lse_BTN))
 
   def pair(self, bank):
     """Keys and values [P, K, H]."""
@@ -61,7 +64,7 @@ class PrefixAdapter(site.Adapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Prefix:
+class Prefix(method_lib.SiteMethod, codec.ModelCodec):
   """The method: `count` learned tokens. hidden: of the MLP that makes them of vectors of this width (0: none, which is
   P-tuning v2). scale: of the random start; the model is another at first."""
 
@@ -75,7 +78,7 @@ class Prefix:
   peft_type = "PREFIX_TUNING"
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(
       self.count > 0 and self.hidden >= 0, f"Prefix(count={self.count}, hidden={self.hidden}): count > 0, hidden >= 0"
     )
@@ -89,7 +92,7 @@ class Prefix:
     w = jax.random.normal(k_w, (h, h)) * h**-0.5
     return {"vectors": jax.random.normal(k_v, (self.count, h)), "w": w, "b": jnp.zeros((h,))}
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> site.Adapter:
+  def make(self, spec: site.SiteSpec, key) -> site.Adapter:
     """The prefix of one layer, or the shift of the positions."""
     return Shift(self.count) if spec.name == "positions" else PrefixAdapter(spec, key, self)
 
@@ -116,11 +119,11 @@ class Prefix:
 
 def whole(tensors: codec.Arrays, shape: tuple[int, int]) -> np.ndarray:
   """The one tensor of a folder of learned tokens. Raises InputError when it is not there, or another model's."""
-  found = tensors.get("prompt_embeddings")
-  if found is None or found.shape != shape:
-    there = "no prompt_embeddings" if found is None else f"prompt_embeddings of {found.shape}"
+  tensor = tensors.get("prompt_embeddings")
+  if tensor is None or tensor.shape != shape:
+    there = "no prompt_embeddings" if tensor is None else f"prompt_embeddings of {tensor.shape}"
     raise errors.InputError(f"the folder has {there}; this model's are {shape}")
-  return found.astype(np.float32)
+  return tensor.astype(np.float32)
 
 
 def prompt_config(count: int, cfg) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from itune_jax.core import numerics
 from itune_jax.nn import site
 from itune_jax.peft.folders import codec
 from itune_jax.peft.methods import prefix
+from itune_jax.peft import method as method_lib
 
 
 class LeadAdapter(site.Adapter):
@@ -25,28 +26,34 @@ class LeadAdapter(site.Adapter):
   def __init__(self, spec: site.SiteSpec, key, count: int, hidden: int, scale: float):
     (D,), keys = spec.out_shape, jax.random.split(key, 4)
     self.vectors = site.AdapterParam(jax.random.normal(keys[0], (count, D)) * scale, axes=(None, *spec.out_axes))
-    sizes = [(D, hidden), (hidden, hidden), (hidden, D)] if hidden else []
-    for i, (fan_in, fan_out) in enumerate(sizes):
-      w = jax.random.normal(keys[i + 1], (fan_in, fan_out)) * fan_in**-0.5
-      setattr(self, f"w{i}", site.AdapterParam(w, axes=(None, None)))
-      setattr(self, f"b{i}", site.AdapterParam(jnp.zeros((fan_out,)), axes=(None,)))
-    self.layers = len(sizes)
+    self.encodes = hidden > 0
+    if self.encodes:
+      draw = lambda key, *shape: site.AdapterParam(jax.random.normal(key, shape) * shape[0] ** -0.5, axes=(None, None))
+      zeros = lambda width: site.AdapterParam(jnp.zeros((width,)), axes=(None,))
+      self.w0, self.b0 = draw(keys[1], D, hidden), zeros(hidden)
+      self.w1, self.b1 = draw(keys[2], hidden, hidden), zeros(hidden)
+      self.w2, self.b2 = draw(keys[3], hidden, D), zeros(D)
 
   def post(self, x, y, w, ctx):
+    """Of the tap `lead`, which passes nothing."""
     return self.encoded()
 
   def encoded(self):
     """[P, D]."""
     x = self.vectors[...]
-    for i in range(self.layers):
-      x = x @ getattr(self, f"w{i}")[...]
-      x = x + numerics.align(getattr(self, f"b{i}")[...], x)
-      x = jax.nn.relu(x) if i < self.layers - 1 else x
-    return x
+    if not self.encodes:
+      return x
+
+    def layer(x, w, b):
+      x = x @ w[...]
+      return x + numerics.align(b[...], x)
+
+    x = jax.nn.relu(layer(x, self.w0, self.b0))
+    return layer(jax.nn.relu(layer(x, self.w1, self.b1)), self.w2, self.b2)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Prompt:
+class Prompt(method_lib.SiteMethod, codec.ModelCodec):
   """The method: `count` learned tokens. hidden: width of P-tuning's encoder, 0 for none. scale: of the random start;
   the model is another at first."""
 
@@ -59,12 +66,12 @@ class Prompt:
   peft_type = "PROMPT_TUNING"
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(
       self.count > 0 and self.hidden >= 0, f"Prompt(count={self.count}, hidden={self.hidden}): count > 0, hidden >= 0"
     )
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> site.Adapter:
+  def make(self, spec: site.SiteSpec, key) -> site.Adapter:
     """The learned tokens, or the shift of the positions behind them."""
     if spec.name == "positions":
       return prefix.Shift(self.count)

@@ -15,6 +15,7 @@ from itune_jax.nn import site
 from itune_jax.peft.folders import codec
 from itune_jax.peft import ranks
 from itune_jax.peft import weight
+from itune_jax.peft import method as method_lib
 
 
 def _bases(width: int, rank: int) -> int:
@@ -45,7 +46,7 @@ class RandLoraAdapter(weight.WeightAdapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RandLora:
+class RandLora(method_lib.SiteMethod, codec.BankCodec):
   """The method. The bases are drawn from the run's key and always saved."""
 
   rank: int = 32
@@ -58,7 +59,7 @@ class RandLora:
   peft_roots = ("randlora_A", "randlora_B")
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(self.rank > 0, f"RandLora.rank = {self.rank}; it must be positive")
 
   def shared(self, specs: Sequence[site.SiteSpec], key) -> dict[str, Any]:
@@ -71,7 +72,7 @@ class RandLora:
     draw = lambda key, shape: unit(jax.random.uniform(key, shape, jnp.float32, -1, 1))
     return {"a": draw(k_a, (self.rank, small)), "b": draw(k_b, (large, _bases(small, self.rank), self.rank))}
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> RandLoraAdapter:
+  def make(self, spec: site.SiteSpec, key) -> RandLoraAdapter:
     """The adapter of one layer; λ is zero, so the model is unchanged at first."""
     small = min(math.prod(spec.in_shape), math.prod(spec.out_shape))
     check.require(self.rank <= small, f"RandLora rank {self.rank} at {spec.name} is larger than the matrix ({small})")

@@ -13,6 +13,7 @@ from itune_jax.core import linalg
 from itune_jax.core import numerics
 from itune_jax.nn import rope
 from itune_jax.nn import site
+from itune_jax.peft import method as method_lib
 
 
 class ReftAdapter(site.Adapter):
@@ -53,7 +54,7 @@ class ReftAdapter(site.Adapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Reft:
+class Reft(method_lib.SiteMethod):
   """The method. direct: DiReFT. first, last: how many positions of a prompt are moved; all of everything when both are
   0. A prompt is what stands before the first trained token."""
 
@@ -66,13 +67,13 @@ class Reft:
   kinds = ("tap",)
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(
       self.rank > 0 and self.first >= 0 and self.last >= 0,
       f"Reft(rank={self.rank}, first={self.first}, last={self.last}): rank > 0, and no negative counts",
     )
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> ReftAdapter:
+  def make(self, spec: site.SiteSpec, key) -> ReftAdapter:
     """The adapter of one layer, with which the model is unchanged at first."""
     check.require(
       len(spec.out_shape) == 1 and self.rank <= spec.out_shape[0],

@@ -12,6 +12,7 @@ from itune_jax.core import numerics
 from itune_jax.nn import site
 from itune_jax.peft.folders import codec
 from itune_jax.peft import ranks
+from itune_jax.peft import method as method_lib
 
 # Values of each θ and α for every two outputs: one for both, one for each, or two for each.
 _SHARE = {"road_1": 1, "road_2": 2, "road_4": 4}
@@ -31,6 +32,9 @@ class RoadAdapter(site.Adapter):
 
   def bias(self, bias):
     return None if bias is None else self._turned(bias)
+
+  def changes_bias(self, exists: bool) -> bool:
+    return exists
 
   def merge(self, w, bank):
     return self._turned(w)
@@ -54,7 +58,7 @@ class RoadAdapter(site.Adapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Road:
+class Road(method_lib.SiteMethod, codec.ModuleCodec):
   """The method."""
 
   variant: Literal["road_1", "road_2", "road_4"] = "road_1"
@@ -65,10 +69,10 @@ class Road:
   peft_names = ("road_theta", "road_alpha")
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(self.group > 0 and self.group % 2 == 0, f"Road.group = {self.group}; it holds pairs: an even number")
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> RoadAdapter:
+  def make(self, spec: site.SiteSpec, key) -> RoadAdapter:
     """The adapter of one layer: all angles zero, all lengths one."""
     fan_out = math.prod(spec.out_shape)
     check.require(fan_out % self.group == 0, f"Road.group = {self.group} does not divide {fan_out} of {spec.name}")

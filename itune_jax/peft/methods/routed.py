@@ -16,6 +16,7 @@ from itune_jax.nn import moe
 from itune_jax.nn import site
 from itune_jax.peft import ranks
 from itune_jax.peft import weight
+from itune_jax.peft import method as method_lib
 
 _SPREAD = 0.02  # of the router at first, as MixLoRA's: experts must differ for any to be chosen
 
@@ -43,7 +44,7 @@ class RoutedAdapter(site.Adapter):
 
 
 def route(logits_BTE, top: int, ctx):
-  """Gates [B, T, E] that sum to one, of all or of the `top` best; the balance of experts is left in `ctx`.
+  """Gates [B, T, E] that sum to one, of all or of the `top` best; the balance of experts is added to `ctx.aux`.
 
   Not from inside the experts of a model, where tokens have no rows.
   """
@@ -52,7 +53,7 @@ def route(logits_BTE, top: int, ctx):
   if ctx.aux is not None and logits_BTE.shape[:-1] == ctx.segments_BT.shape:
     sums = moe.balance(jax.nn.softmax(logits_BTE, axis=-1), chosen_BTk, ctx.segments_BT)
     # Under names of their own: a model may have experts itself, and methods may differ in number.
-    ctx.leave({name.replace("router", f"routed{E}"): value for name, value in sums.items()})
+    ctx.add_aux({name.replace("router", f"routed{E}"): value for name, value in sums.items()})
   if top:
     taken = jnp.sum(jax.nn.one_hot(chosen_BTk, E), axis=-2) > 0
     logits_BTE = jnp.where(taken, logits_BTE, -jnp.inf)
@@ -70,7 +71,7 @@ def check_experts(method) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Routed:
+class Routed(method_lib.SiteMethod):
   """The method: `experts` LoRAs of rank `rank`; top: how many of them a token takes, 0 for all."""
 
   experts: int = 4
@@ -81,9 +82,9 @@ class Routed:
   name: str = "routed"
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check_experts(self)
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> RoutedAdapter:
+  def make(self, spec: site.SiteSpec, key) -> RoutedAdapter:
     """The adapter of one layer; every B is zero, so the model is unchanged at first."""
     return RoutedAdapter(spec, key, self)

@@ -14,6 +14,7 @@ from itune_jax.nn import site
 from itune_jax.peft.folders import codec
 from itune_jax.peft import ranks
 from itune_jax.peft import weight
+from itune_jax.peft import method as method_lib
 
 
 class ShiraAdapter(weight.WeightAdapter):
@@ -31,7 +32,7 @@ class ShiraAdapter(weight.WeightAdapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Shira:
+class Shira(method_lib.SiteMethod, codec.ModuleCodec):
   """The method; as many values as a LoRA of this rank would have. Places are drawn once and always saved."""
 
   rank: int = 32
@@ -41,10 +42,10 @@ class Shira:
   peft_names = ("shira_weight", "shira_indices")
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(self.rank > 0, f"Shira.rank = {self.rank}; it must be positive")
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> ShiraAdapter:
+  def make(self, spec: site.SiteSpec, key) -> ShiraAdapter:
     """The adapter of one layer; values are zero, so the model is unchanged at first."""
     sides = math.prod(spec.in_shape), math.prod(spec.out_shape)
     count = self.rank * sum(sides)

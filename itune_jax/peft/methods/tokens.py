@@ -11,6 +11,7 @@ from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.nn import site
 from itune_jax.peft.folders import codec
+from itune_jax.peft import method as method_lib
 
 
 class TokenRows(site.Adapter):
@@ -59,24 +60,28 @@ class TokenRows(site.Adapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Tokens:
+class Tokens(method_lib.SiteMethod, codec.ModuleWriter):
   """Trains the rows of some token ids, in the embedding and in the output projection."""
 
   ids: tuple[int, ...]
   name: str = "tokens"
   sites: str = "embed|head"
   kinds = ("embed", "proj")
-  needs_weight = True
   peft_type = "TRAINABLE_TOKENS"
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(
       len(self.ids) > 0 and list(self.ids) == sorted(set(self.ids)) and self.ids[0] >= 0,
       f"Tokens.ids = {self.ids}; they are token ids in rising order, each once",
     )
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> TokenRows:
+  @property
+  def needs_weight(self) -> bool:
+    """Rows start as those of the table."""
+    return True
+
+  def make(self, spec: site.SiteSpec, key, *, w) -> TokenRows:
     """The rows of one table."""
     return TokenRows(spec, w, tuple(self.ids))
 

@@ -13,6 +13,7 @@ from itune_jax.core import errors
 from itune_jax.nn import site
 from itune_jax.peft.folders import codec
 from itune_jax.peft import ranks
+from itune_jax.peft import method as method_lib
 
 
 class VbLoraAdapter(site.Adapter):
@@ -49,7 +50,7 @@ class VbLoraAdapter(site.Adapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VbLora:
+class VbLora(method_lib.SiteMethod, codec.BankCodec):
   """The method. The bank and the logits train. The model is another at first: mixtures of random vectors are not 0."""
 
   rank: int = 4
@@ -65,7 +66,7 @@ class VbLora:
   peft_plain = {"save_only_topk_weights": False}
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(
       self.rank > 0 and self.length > 0 and 0 < self.top <= self.vectors,
       f"VbLora(rank={self.rank}, length={self.length}, top={self.top}, vectors={self.vectors}): all positive, and no "
@@ -76,7 +77,7 @@ class VbLora:
     """The bank [V, length]."""
     return {"vectors": jax.random.uniform(key, (self.vectors, self.length), jnp.float32, -0.02, 0.02)}
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> VbLoraAdapter:
+  def make(self, spec: site.SiteSpec, key) -> VbLoraAdapter:
     """The adapter of one layer."""
     sides = math.prod(spec.in_shape), math.prod(spec.out_shape)
     check.require(

@@ -15,6 +15,7 @@ from itune_jax.nn import site
 from itune_jax.peft.folders import codec
 from itune_jax.peft import ranks
 from itune_jax.peft import weight
+from itune_jax.peft import method as method_lib
 
 
 class VeraAdapter(site.Adapter):
@@ -42,7 +43,7 @@ class VeraAdapter(site.Adapter):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Vera:
+class Vera(method_lib.SiteMethod, codec.BankCodec):
   """The method. The pair is drawn from the run's key and always saved: a seed alone would not survive a library."""
 
   rank: int = 256
@@ -54,7 +55,7 @@ class Vera:
   peft_roots = ("vera_A", "vera_B")
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(self.rank > 0, f"Vera.rank = {self.rank}; it must be positive")
 
   def shared(self, specs: Sequence[site.SiteSpec], key) -> dict[str, Any]:
@@ -67,7 +68,7 @@ class Vera:
       "b": weight.uniform(k_b, (self.rank, fan_out), self.rank),
     }
 
-  def make(self, spec: site.SiteSpec, key, w=None) -> VeraAdapter:
+  def make(self, spec: site.SiteSpec, key) -> VeraAdapter:
     """The vectors of one layer: b is zero, so the model is unchanged at first."""
     return VeraAdapter(spec, self.rank, self.d_initial, self.name)
 

@@ -147,7 +147,7 @@ class Train:
     """The state before the first step, and the compiled step."""
     attached = session.attached
     transform, rate = self.optimizer.make(self.steps, attached.trainable, skeleton.leaves(attached.module))
-    transform = attach.around(attached.methods, transform, self.steps)
+    transform = attach.wrap_optimizer(attached.methods, transform, self.steps)
     state = state_lib.create(session.trainable, transform, self.seed, session.mesh)
     where = {name: value.sharding for name, value in state.trainable.items()}
     penalty = attach.penalty_of(attached.methods)

@@ -43,7 +43,7 @@ def train(model: shapes.Model) -> Step:
   """One optimizer step on PACKING, in MICRO_BATCHES."""
   run = model.run
   transform, rate = run.optimizer.make(run.steps, model.trainable, model.leaves)
-  transform = attach.around(run.peft, transform, run.steps)
+  transform = attach.wrap_optimizer(run.peft, transform, run.steps)
   state = state_lib.abstract(model.trainable, transform, model.mesh)
   where = {name: value.sharding for name, value in model.trainable.items()}
   fn = step_lib.make_step(model.binder, run.objective, transform, rate, where, attach.penalty_of(run.peft))

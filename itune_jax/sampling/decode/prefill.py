@@ -95,7 +95,7 @@ def in_pieces(bind, params, prompts: Sequence[Sequence[int]], own, held, rows: i
   over = [(n - 1) % CHUNK + 1 for n in lengths]
   length = max(BUCKET, CHUNK // 4, 1 << (max(over) - 1).bit_length())
   own_B = None if own is None else np.zeros(rows, np.int32)
-  if own_B is not None:
+  if own_B is not None and own is not None:
     own_B[[place[i] for i in range(len(prompts))]] = own
   piece = functools.partial(_piece, prompts, place, own_B, rows, front(lead))
   first = piece([0] * len(prompts), over, length)

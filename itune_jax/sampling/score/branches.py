@@ -155,8 +155,8 @@ def _behind(members, rows: dict[int, int], size: Size, shards: int, own) -> tupl
   T = pack.shortest(lengths, shards, size.behind)  # that itself, but for odd cases of best fit
   packed = pack.best_fit_decreasing(lengths, T)
   places_GT = np.full((size.rows, size.places), shards * T, np.int32)
-  zeros = lambda dtype=np.int32: np.zeros((shards, T), dtype)
-  batch = batch_lib.Batch(zeros(), zeros(), zeros(np.float32), zeros(), zeros(), zeros())
+  zeros = lambda: np.zeros((shards, T), np.int32)
+  batch = batch_lib.Batch(zeros(), zeros(), np.zeros((shards, T), np.float32), zeros(), zeros(), zeros())
   own_BT = None if own is None else zeros()
   starts: dict[int, int] = {}
   for b, row in enumerate(packed):
@@ -167,7 +167,7 @@ def _behind(members, rows: dict[int, int], size: Size, shards: int, own) -> tupl
       batch.tokens_BT[here], batch.targets_BT[here] = tokens, targets
       batch.weights_BT[here], batch.segments_BT[here] = 1, segment
       batch.positions_BT[here] = len(members[g].context) + np.arange(len(tokens))
-      if own_BT is not None:
+      if own_BT is not None and own is not None:
         own_BT[here] = own[g]
       starts[i] = b * T + at
       at += len(tokens)

@@ -17,6 +17,7 @@ from itune_jax.peft.methods import ia3
 from itune_jax.peft.methods import lora
 from itune_jax.peft.combine import mixed
 from itune_jax.peft.methods import prompt
+from itune_jax.peft.methods import road
 from itune_jax.peft.methods import vera
 from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.sampling.score import score as score_lib
@@ -101,6 +102,14 @@ def test_another_choice_of_adapters_compiles_nothing(models):
   for number in (0, 3, mixed.NONE):
     run(both.params, jax.tree.map(jnp.asarray, dataclasses.replace(batch, adapters_BT=np.full((2, 32), number))))
   assert run._cache_size() == 1
+
+
+def test_what_changes_a_bias_is_refused_where_there_is_one():
+  base = tiny.base(cfg=dataclasses.replace(tiny.CONFIG, attention_bias=True))
+  for method in (ia3.Ia3(sites=r"blocks/\d+/attn/v"), road.Road(group=8, sites=r"blocks/\d+/attn/v")):
+    with pytest.raises(errors.InputError, match=f"mine: {type(method).__name__} at blocks/attn/v cannot differ"):
+      combine(base, {"mine": tiny.attach(base, method)})
+  combine(base, {"mine": tiny.attach(base, lora.Lora(rank=2, sites=r"blocks/\d+/attn/v"))})
 
 
 @pytest.mark.parametrize(
