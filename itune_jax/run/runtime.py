@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -113,9 +114,9 @@ class Session:
 
   def engine(self, progress=lambda n: None) -> engine_lib.Engine:
     """Generation and scoring of this model."""
-    return engine_lib.Engine(
-      self.binder, self.attached.params, self.base.cfg.max_length, tokenizer_lib.end_ids(self.tokenizer), progress
-    )
+    text = functools.partial(self.tokenizer.decode, skip_special_tokens=True)
+    ends = self.base.cfg.max_length, tokenizer_lib.end_ids(self.tokenizer)
+    return engine_lib.Engine(self.binder, self.attached.params, *ends, progress, text)
 
 
 def start(cluster: str = "") -> None:
