@@ -169,7 +169,7 @@ class Given:
 
   def _keys(self, members_R) -> Any:
     words = [_words(self.samples[i]) if i >= 0 else [0] for i in members_R]
-    words_RW = np.zeros((len(words), 4), np.uint32)
+    words_RW = np.zeros((len(words), max(map(len, words))), np.uint32)
     for row, own in zip(words_RW, words, strict=True):
       row[: len(own)] = own
     return _folded(rng.named(rng.root(self.seed), "sample"), words_RW, np.asarray(list(map(len, words))))
@@ -189,12 +189,10 @@ def _words(sample: Sample) -> list[int]:
 @jax.jit
 def _folded(key, words_RW, count_R):
   """Keys [R] with so many words folded in."""
-
-  def one(words_W, count):
-    fold = lambda k, key: jnp.where(k < count, jax.random.fold_in(key, words_W[k]), key)
-    return jax.lax.fori_loop(0, words_W.shape[0], fold, key)
-
-  return jax.vmap(one)(words_RW, count_R)
+  keys_R = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, words_RW[:, 0])
+  for k in range(1, words_RW.shape[1]):
+    keys_R = jnp.where(k < count_R, jax.vmap(jax.random.fold_in)(keys_R, words_RW[:, k]), keys_R)
+  return keys_R
 
 
 def _in_common(prompts: Sequence[Sequence[int]], samples: int) -> int:

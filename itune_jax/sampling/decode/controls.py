@@ -13,6 +13,7 @@ import numpy as np
 
 from itune_jax.core import check
 
+LISTED = 16  # places for banned and for forced ids, or a power of two above
 NOWHERE = np.iinfo(np.int32).max  # an id behind every vocabulary: what is written there is dropped
 
 
@@ -111,8 +112,8 @@ class Controls(NamedTuple):
 
 
 def kind_of(settings: Sequence[Sampling], top: int = 0) -> Kind:
-  """The kind that has room for all of these; numbers of ids are powers of two, to compile few."""
-  room = lambda lists: 1 << (max(map(len, lists), default=0) - 1).bit_length() if any(lists) else 1
+  """The kind that has room for all of these."""
+  room = lambda lists: 1 << (max(LISTED, *map(len, lists)) - 1).bit_length()
   edits = any(s.edits for s in settings)
   lists = ([s.banned for s in settings], [s.forced for s in settings]) if edits else ()
   return Kind(*([room(ids) for ids in lists] or (0, 0)), any(s.penalises for s in settings), top)
