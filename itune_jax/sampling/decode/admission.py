@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from itune_jax.core import check
 from itune_jax.core import rng
 from itune_jax.nn.attention import kv_cache
 from itune_jax.sampling.decode import controls as controls_lib
@@ -91,6 +92,14 @@ class Given:
     """Whether all that the model keeps of a row are keys and values of its own tokens."""
     empty = jax.eval_shape(lambda params: self.bind(params).empty_cache(1, 1), self.params)
     return isinstance(empty, kv_cache.Cache)
+
+  def require_in(self, vocab: int) -> None:
+    """Raises InputError where ids are named, or more of them asked for, than the model chooses from."""
+    says = f"the model chooses from {vocab} tokens"
+    check.require(self.kind.top <= vocab, f"top_logprobs = {self.kind.top}; {says}")
+    for name in ("banned", "forced"):
+      last = max((i for s in self.samples for i in getattr(s.sampling, name)), default=0)
+      check.require(last < vocab, f"{name} id {last}; {says}, from 0 on")
 
   def in_order(self) -> list[int]:
     """Samples in the order in which they enter: short prompts first, equal ones together."""

@@ -168,8 +168,13 @@ class Call:
 
   def _make_room(self, run: prefill.Prefilled, slots: int, kept: tuple[int, int, int] | None) -> None:
     ends = (run.last_BD.shape[1], str(run.last_BD.dtype)) if kept else None
-    vocab = row_state.vocabulary(self._bind, self._params, run.last_BD) if self.given.kind.penalties else 0
-    shape = row_state.Shape(self.given.batch, slots, self._new, self.given.mixed, self.given.kind, vocab, kept, ends)
+    kind, vocab = self.given.kind, 0
+    if self._state is None and any(kind):
+      vocab = row_state.vocabulary(self._bind, self._params, run.last_BD)
+      self.given.require_in(vocab)
+    shape = row_state.Shape(
+      self.given.batch, slots, self._new, self.given.mixed, kind, vocab if kind.penalties else 0, kept, ends
+    )
     given = (self._state, shape, self.given.lead, self.given.shards)
     self._state = row_state.with_room(self._bind, self._params, *given)
 

@@ -27,8 +27,9 @@ def choose(logits_BV, keys_B, temperature, top_p, top_k=0, min_p=0.0, *, alive=T
   rows = lambda x: jnp.broadcast_to(jnp.asarray(x), logits_BV.shape[:1])
   hot_B = rows(temperature) > 0
   how = tuple(map(rows, (temperature, top_p, top_k, min_p)))
+  draw = lambda scores_BV: jax.vmap(jax.random.categorical)(keys_B, scores_BV)
   greedy = lambda: numerics.first_largest(from_BV)
-  mixed = lambda: jnp.where(hot_B, _sample(from_BV, keys_B, hot_B & alive, *how), greedy())
+  mixed = lambda: jnp.where(hot_B, draw(warped(from_BV, *how, hot_B & alive)), greedy())
   tokens_B = jax.lax.cond(jnp.any(hot_B & alive), mixed, greedy)
   tokens_B = tokens_B if must_B is None else jnp.where(must_B >= 0, must_B, tokens_B)
   return tokens_B.astype(jnp.int32), logprobs(logits_BV, tokens_B[:, None])[:, 0]
@@ -92,16 +93,16 @@ def top(logits_BV, k: int) -> tuple[Any, Any]:
   return ids_BK.astype(jnp.int32), logprobs(logits_BV, ids_BK)
 
 
-def _sample(logits_BV, keys_B, alive_B, temperature_B, top_p_B, top_k_B, min_p_B):
+def warped(logits_BV, temperature_B, top_p_B, top_k_B, min_p_B, alive_B) -> Any:
+  """Logits [B, V] over the temperature, -inf for what top-k, top-p and min-p cut, each of what the one before left."""
   scaled_BV = logits_BV / jnp.maximum(temperature_B, 1e-6)[:, None]
   cuts = jnp.any(alive_B & ((top_p_B < 1) | (top_k_B > 0)))
   # Sorting costs more than all the rest: only where something is cut by rank or by mass.
-  bar_B1 = jax.lax.cond(
-    cuts, lambda: _bar(scaled_BV, top_p_B, top_k_B), lambda: jnp.full_like(scaled_BV[:, :1], -jnp.inf)
-  )
+  none = lambda: jnp.full_like(scaled_BV[:, :1], -jnp.inf)
+  bar_B1 = jax.lax.cond(cuts, lambda: _bar(scaled_BV, top_p_B, top_k_B), none)
   # p / p_max = exp(score - score_max), whatever the cuts before took away.
   bar_B1 = jnp.maximum(bar_B1, jnp.max(scaled_BV, axis=-1, keepdims=True) + jnp.log(min_p_B)[:, None])
-  return jax.vmap(jax.random.categorical)(keys_B, jnp.where(scaled_BV >= bar_B1, scaled_BV, -jnp.inf))
+  return jnp.where(scaled_BV >= bar_B1, scaled_BV, -jnp.inf)
 
 
 def _bar(scaled_BV, top_p_B, top_k_B):
