@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from itune_jax.core import check
+from itune_jax.core import conversation
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import numerics
 from itune_jax.core import rng
 from itune_jax.data.render import chat
-from itune_jax.data.render import text
+from itune_jax.data.render import text as text_lib
 from itune_jax.parallel import mesh as mesh_lib
 from itune_jax.nn import quant as quant_lib
 from itune_jax.peft.combine import arithmetic
@@ -33,6 +35,7 @@ from itune_jax.run import specs
 from itune_jax.run.commands import export as export_lib
 from itune_jax.run.commands import train as train_lib
 from itune_jax.run.report import page
+from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.train import checkpoint
 
@@ -51,31 +54,47 @@ class Model:
 
   def generate(
     self,
-    prompts: Sequence[str | Sequence[Message]],
+    prompts: str | Sequence[str | Sequence[Message]],
     max_new_tokens: int = 64,
     temperature: float = 0.0,
     top_p: float = 1.0,
     seed: int = 0,
-    stop: Sequence[str] | None = None,
+    stop: str | Sequence[str] | None = None,
     adapters: Sequence[str | None] | None = None,
-  ) -> list[str]:
-    """Answers to prompts (text, or lists of messages) through the chat template. Text behind a stop string is cut.
+    n: int = 1,
+    **sampling: Any,
+  ) -> Any:
+    """Answers to prompts (text, or lists of messages) through the chat template.
 
-    adapters: the name of each prompt's adapter, None for the base, of a model `with_adapters`.
+    Returns a list of texts, and of a text that is given by itself its answer alone; with n > 1 a list of n texts in
+    place of each answer.
+
+    A last message of the assistant is continued. stop: strings that end an answer and are no part of it. adapters: the
+    name of each prompt's adapter, None for the base, of a model `with_adapters`. sampling: more fields of
+    `decode.Decode`, such as top_k, min_p, repetition_penalty.
+
+    Raises InputError for values that cannot be, and conversations that the template refuses.
     """
-    renderer = self.session.renderer(chat.Rendering())
-    conversations = [[{"role": "user", "content": p}] if isinstance(p, str) else list(p) for p in prompts]
+    alone = isinstance(prompts, str)
+    given = [prompts] if isinstance(prompts, str) else list(prompts)
+    own = [None] * len(given) if adapters is None else list(adapters)
+    check.require(len(own) == len(given), f"{len(given)} prompts take {len(given)} adapters' names or None: {len(own)}")
     decode = decode_lib.Decode(
       max_new_tokens=max_new_tokens,
       temperature=float(temperature),
       top_p=float(top_p),
       seed=seed,
-      batch=min(8, max(1, len(prompts))),
+      batch=min(8, max(1, len(given) * n)),
+      **sampling,
     )
-    images = [renderer.prompt_images(c) for c in conversations]
-    numbers = self.session.numbers(adapters, len(prompts))
-    outputs = self.session.engine().generate([renderer.prompt_ids(c) for c in conversations], decode, images, numbers)
-    return [_cut(self.session.tokenizer.decode(out.tokens, skip_special_tokens=True), stop or ()) for out in outputs]
+    stops = decode_lib.stops_of(stop or ())
+    asked = [
+      requests_lib.Request(conversation=conversation.of(prompt), id=str(i), n=n, stop=stops, adapter=adapter)
+      for i, (prompt, adapter) in enumerate(zip(given, own, strict=True))
+    ]
+    found = self.session.responder(self.session.renderer(chat.Rendering()), decode).answer(asked)
+    texts = [[sample.text for sample in one.samples] if n > 1 else one.text for one in found]
+    return texts[0] if alone else texts
 
   def loglikelihood(
     self, pairs: Sequence[tuple[str, str]], adapters: Sequence[str | None] | None = None
@@ -85,10 +104,10 @@ class Model:
     Tokenised as lm-evaluation-harness does: white space at the end of the context moves to the continuation. adapters:
     as for `generate`.
     """
-    renderer = text.Renderer(self.session.tokenizer)
-    ids = [renderer.continued(*pair) for pair in pairs]
-    numbers = self.session.numbers(adapters, len(ids))
-    return [(s.logprob, s.is_greedy) for s in self.session.engine().score(ids, (), numbers)]
+    own = [None] * len(pairs) if adapters is None else list(adapters)
+    asked = [requests_lib.Pair(*pair, adapter) for pair, adapter in zip(pairs, own, strict=True)]
+    found = self.session.responder(text_lib.Renderer(self.session.tokenizer)).score(asked)
+    return [(score.logprob, score.is_greedy) for score in found]
 
   def attach(self, methods: Any, seed: int = 0) -> "Model":
     """This model with methods attached (in place of earlier ones); nothing is copied."""
@@ -199,8 +218,3 @@ def export_hf(model: Model, folder: str, merge: bool = True, dtype: numerics.Dty
 def export_peft(model: Model, folder: str) -> dict[str, Any]:
   """Writes the LoRA as a Hugging Face PEFT folder; returns the manifest."""
   return export_lib.write(model.session, chat.Rendering(), format="peft", dtype="float32", out=folder)
-
-
-def _cut(text: str, stops: Sequence[str]) -> str:
-  ends = [text.find(s) for s in stops if s and s in text]
-  return text[: min(ends)] if ends else text

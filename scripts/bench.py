@@ -1,6 +1,7 @@
 """Times jobs on one machine; the last line printed is JSON.
 
     bench.py sft|methods|generate|score|choices        the main jobs, beside a peer in turn where --hf names its model
+    bench.py samples                                   samples of few prompts beside as many prompts
     bench.py matmuls|scaling|devices|attention|compile|loader    what a step costs and why
     bench.py compare                                   any programs beside each other
 
@@ -133,6 +134,43 @@ def generate(args) -> dict:
   return {**figures, "peak_rss_gib": bench_lib.peak_rss_gib()}
 
 
+def samples(args) -> dict:
+  """The job `samples`: several samples of each prompt, beside as many prompts that differ from the first token on, all
+  of one length and in one batch; and what both hold on the device beside the weights, while the first texts end."""
+  session = session_lib.open_session(specs.Model(base=args.model), precision=bench_lib.precision(args))
+  many, held = args.prompts * args.n, {}
+  engine = dataclasses.replace(session.engine(), stop_ids=())
+  vocab, draw = session.base.cfg.vocab, np.random.RandomState(0)
+  prompts = [[i, *draw.randint(0, vocab, args.length - 1).tolist()] for i in range(many)]
+  decode = decode_lib.Decode(max_new_tokens=args.new, temperature=1.0, batch=many)
+  asks = {
+    "samples": [decode_lib.Ask(prompt=prompt, n=args.n) for prompt in prompts[: args.prompts]],
+    "prompts": [decode_lib.Ask(prompt=prompt) for prompt in prompts],
+  }
+  engine.generate([prompts[0][:8]], dataclasses.replace(decode, max_new_tokens=1, batch=1))  # lays the weights out
+
+  def system(name):
+    before = bench_lib.live_bytes()
+
+    def run():
+      held[name] = 0
+      note = lambda n: held.update({name: max(held[name], bench_lib.live_bytes() - before)})
+      return [out.tokens for out in dataclasses.replace(engine, progress=note).generate(asks[name], decode)]
+
+    return run
+
+  found, seconds = bench_lib.in_turn({name: system(name) for name in asks}, args.turns)
+  both = zip(seconds["samples"][1:], seconds["prompts"][1:], strict=True)
+  return {
+    **{f"{name}_s": bench_lib.spread(times[1:]) for name, times in seconds.items()},
+    **{f"{name}_mib": round(size / 2**20, 1) for name, size in held.items()},
+    "seconds_over": bench_lib.spread([a / b for a, b in both]),
+    "bytes_over": round(held["samples"] / held["prompts"], 3),
+    "distinct": len({tuple(tokens) for tokens in found["samples"]}),
+    "peak_rss_gib": bench_lib.peak_rss_gib(),
+  }
+
+
 def _differences(engine, prompts, ours, theirs) -> dict:
   """Texts that differ, and how near to each other the two tokens were where they part: the logit of ours less that of
   theirs, at most."""
@@ -234,7 +272,15 @@ def _lm_eval(args, pairs):
   return lambda: [lp for lp, _ in model.loglikelihood(requests, disable_tqdm=True)]
 
 
-JOBS = {"sft": sft, "methods": methods, "generate": generate, "score": score, "choices": choices, **bench_costs.JOBS}
+JOBS = {
+  "sft": sft,
+  "methods": methods,
+  "generate": generate,
+  "samples": samples,
+  "score": score,
+  "choices": choices,
+  **bench_costs.JOBS,
+}
 
 
 def main() -> None:
@@ -262,6 +308,12 @@ def main() -> None:
   one.add_argument("--hf", default="", metavar="FOLDER", help="the same model for transformers, in turn")
   one.add_argument("--turns", type=int, default=2, help="after a warm-up (default: 2)")
   one.add_argument("--alone", action="store_true", help="then each prompt by itself: the same tokens?")
+  one = jobs.add_parser("samples", help="several samples of each prompt, beside as many prompts")
+  one.add_argument("--prompts", type=int, default=4)
+  one.add_argument("--n", type=int, default=8, help="samples of each (default: 8)")
+  one.add_argument("--length", type=int, default=1024, help="of every prompt (default: 1024)")
+  one.add_argument("--new", type=int, default=32, help="tokens of every sample (default: 32)")
+  one.add_argument("--turns", type=int, default=3)
   one = jobs.add_parser("score", help="log-likelihoods of answers")
   one.add_argument("--data", required=True)
   one.add_argument("--rows", type=int, default=64)

@@ -39,6 +39,11 @@ def peak_rss_gib() -> float:
   )
 
 
+def live_bytes() -> int:
+  """Bytes of all arrays on the devices of this process."""
+  return sum(x.nbytes for x in jax.live_arrays())
+
+
 def on_accelerator(session: session_lib.Session, positions_per_s: float) -> dict[str, Any]:
   """Device, its peak memory, and the operations that positions need over its bfloat16 peak. Nothing on CPU."""
   devices = list(session.mesh.devices.flat)

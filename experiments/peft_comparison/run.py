@@ -108,7 +108,7 @@ def measured(args, cell: Cell) -> dict:
 
 def figures(folder: str, label: str) -> dict[str, float]:
   """Exact match, held-out loss and loss on unrelated text of one evaluation."""
-  read = lambda name: files.read_json(os.path.join(folder, "evals", label, f"{name}.json"))
+  read = lambda name: results.read(folder, label, name).figures
   starter, own, other = read("starter"), read("heldout"), read("forgetting")
   return {
     "exact_match": starter["starter/exact_match"],

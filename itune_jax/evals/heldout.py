@@ -50,8 +50,11 @@ class Bound(contracts.Evaluator):
 
   @property
   def metrics(self) -> Mapping[str, contracts.Better]:
-    """The loss over all sources."""
-    return {f"{self.name}/loss": "lower"}
+    """The loss over all sources, and of each."""
+    found: dict[str, contracts.Better] = {f"{self.name}/loss": "lower"}
+    for source in self.rendered:
+      found |= {f"{self.name}/{source}/loss": "lower", f"{self.name}/{source}/accuracy": "higher"}
+    return found
 
   def run(self, view: Any) -> contracts.EvalResult:
     """loss: nats a trained token; accuracy: share of trained tokens that are the argmax. Rows are the sources."""

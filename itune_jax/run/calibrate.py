@@ -29,6 +29,12 @@ def from_data(session: Any, objective: contracts.Objective, batch: Callable[[int
     batch: global batch k on the mesh, leaves [M, B, T]. seed, dtype: of the adapters, as at the session's opening.
   """
   before, methods, statistics = session.attached, [], {}
+  measured_by = [m.name for m in before.methods if m.statistic in probes.PROBES]
+  if measured_by and objective.needs:
+    raise errors.InputError(
+      f"{', '.join(measured_by)} starts from data, measured by the objective; {type(objective).__name__} asks for "
+      "other models too: start from a run of Sft instead"
+    )
   for method in before.methods:
     kind = method.statistic if isinstance(method, method_lib.SiteMethod) else ""
     if kind in probes.PROBES:

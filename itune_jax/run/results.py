@@ -23,7 +23,16 @@ def write(run_dir: str, label: str, evaluator: str, result: contracts.EvalResult
     return
   folder = os.path.join(run_dir, "evals", label)
   files.write_text(os.path.join(folder, f"{evaluator}.jsonl"), lines(result.rows))
-  files.write_json(os.path.join(folder, f"{evaluator}.json"), result.figures)
+  files.write_json(os.path.join(folder, f"{evaluator}.json"), [one._asdict() for one in result.results])
+
+
+def read(run_dir: str, label: str, evaluator: str) -> contracts.EvalResult:
+  """The figures of one evaluation, without its rows. Raises InputError when it was not run, or its file is damaged."""
+  path = os.path.join(run_dir, "evals", label, f"{evaluator}.json")
+  try:
+    return contracts.EvalResult([contracts.Result(**one) for one in files.read_json(path)], [])
+  except TypeError:
+    raise errors.InputError(f"{path}: is no list of results; evaluate again") from None
 
 
 def lines(rows: Iterable[Any]) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from itune_jax.core import batch as batch_lib
+from itune_jax.core import conversation
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import numerics
@@ -24,14 +26,16 @@ from itune_jax.models import vlm
 from itune_jax.nn import stack
 from itune_jax.parallel import mesh as mesh_lib
 from itune_jax.peft import attach
-from itune_jax.peft.combine import mixed
 from itune_jax.peft.methods import tokens as tokens_lib
 from itune_jax.run import adapters as adapters_lib
 from itune_jax.run import calibrate
 from itune_jax.run import loading
 from itune_jax.run import process
 from itune_jax.run import specs
+from itune_jax.run import views
 from itune_jax.sampling import engine as engine_lib
+from itune_jax.sampling.decode import decode as decode_lib
+from itune_jax.sampling.responders import mesh as mesh_responder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,28 +95,23 @@ class Session:
     """Renders conversations for this model."""
     return chat.Renderer(self.tokenizer, rendering, self.images)
 
-  def numbers(self, names: Sequence[str | None] | None, rows: int) -> list[int] | None:
-    """Each row's adapter by number, by the labels' names; None is the base alone. Raises InputError for others."""
-    if names is None:
-      return None
-    unknown = sorted({str(name) for name in names if name is not None and name not in self.labels})
-    if unknown or len(names) != rows:
-      known = ", ".join(self.labels) or "none (Model.with_adapters gives names)"
-      raise errors.InputError(f"{rows} rows take {rows} adapters' names, or None: got {len(names)}; adapters: {known}")
-    return [mixed.NONE if name is None else self.labels.index(name) for name in names]
-
   def engine(self, progress: Callable[[int], None] = lambda n: None) -> engine_lib.Engine:
-    """Generation and scoring of this model."""
-    return engine_lib.Engine(
-      self.binder, self.attached.params, self.base.cfg.max_length, tokenizer_lib.end_ids(self.tokenizer), progress
-    )
+    """Generation and scoring of ids."""
+    ends = tokenizer_lib.end_ids(self.tokenizer)
+    return engine_lib.Engine(self.binder, self.attached.params, self.base.cfg.max_length, ends, progress)
+
+  def responder(
+    self, renderer: conversation.Renderer, decode: decode_lib.Decode = decode_lib.Decode()
+  ) -> mesh_responder.MeshResponder:
+    """This model as somebody who answers conversations and scores text."""
+    return mesh_responder.MeshResponder(self.engine(), renderer, decode, self.labels)
 
 
 def open_session(
   model: specs.Model,
   methods: Sequence[Any] = (),
   *,
-  mesh: mesh_lib.MeshSpec | mesh_lib.Auto = mesh_lib.MeshSpec(),
+  mesh: mesh_lib.MeshSpec | mesh_lib.Auto | mesh_lib.Same = mesh_lib.MeshSpec(),
   precision: numerics.Precision = numerics.Precision(),
   remat: stack.Remat = stack.Remat(),
   seed: int = 0,
@@ -152,6 +151,18 @@ def open_session(
   return Session(model, devices, mesh.rules, tokenizer, base, attached, binder, _images(path, base.cfg))
 
 
+def beside(session: Session, remat: stack.Remat) -> views.Policy:
+  """What the views of an objective are made beside, of a loaded model."""
+
+  def opened(asked: views.Model) -> views.Other:
+    mesh = mesh_lib.Same(session.mesh, {**session.rules, **asked.rules})
+    other = open_session(asked.model, mesh=mesh, precision=asked.precision, remat=remat, adapter=asked.adapter)
+    return views.Other(other.binder, other.attached.params, tokenizer_lib.digest(other.tokenizer))
+
+  attached, tokenizer = session.attached, tokenizer_lib.digest(session.tokenizer)
+  return views.Policy(session.base, session.binder, attached.params, attached.trainable, tokenizer, opened)
+
+
 def open_tokenizer(model: specs.Model) -> Any:
   """The tokenizer of a model, and its template. Raises InputError when the model cannot be had."""
   return tokenizer_lib.load(specs.resolve(model.base), model.chat_template or None, model.special_tokens)
@@ -170,8 +181,12 @@ def open_feed(
   packing: feed_lib.Packing,
   seed: int,
   rows: Sequence[int] | None = None,
+  columns: Sequence[batch_lib.Column] = (),
 ) -> tuple[feed_lib.Feed, dict[str, Any]]:
-  """The feed of these rows of a batch over a prepared mixture, and its manifest. Raises InputError if not prepared."""
+  """The feed of these rows of a batch over a prepared mixture, and its manifest.
+
+  columns: what batches get of the sources' columns. Raises InputError if the mixture is not prepared, or lacks one.
+  """
   root = specs.cache_dir()
   path = tokenised.mixture_file(root, tokenised.mixture_key(mixture, renderer))
   if not os.path.exists(path):
@@ -180,7 +195,8 @@ def open_feed(
     )
   manifest = files.read_json(path)
   sources = {s["name"]: tokenised.CachedSource(tokenised.source_folder(root, s["key"])) for s in manifest["sources"]}
-  return feed_lib.Feed(sources, manifest["rates"], packing, seed=seed, rows=rows), manifest
+  feed = feed_lib.Feed(sources, manifest["rates"], packing, seed=seed, rows=rows, columns=columns)
+  return feed, manifest
 
 
 def _with_tokens(methods: Sequence[Any], model: specs.Model, tokenizer: Any) -> tuple[Any, ...]:

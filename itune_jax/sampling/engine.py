@@ -2,48 +2,66 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
-import functools
 from typing import Any
 
 from itune_jax.core import axes as axes_lib
 from itune_jax.parallel import shard
+from itune_jax.sampling.decode import call
 from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.sampling.decode import one_token
+from itune_jax.sampling.decode import watch
 from itune_jax.sampling.score import score
 
 
 @dataclasses.dataclass(frozen=True)
 class Engine:
-  """Compiled functions of a binder with the parameters of now. `with_params` costs nothing."""
+  """Compiled functions of a binder with the parameters of now. `with_params` costs nothing.
+
+  stop_ids: of which each ends a text. text: of ids, which stop strings are looked for in. kept: what was laid out for
+  these parameters, shared with copies that differ in anything else.
+  """
 
   bind: Any
   params: Any
   max_length: int
   stop_ids: tuple[int, ...]
   progress: Callable[[int], None] = lambda n: None
+  text: watch.Text | None = None
+  kept: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
-  @functools.cached_property
+  @property
   def _one_token(self) -> tuple[Any, Any]:
-    return one_token.prepare(self.bind, self.params)
+    if "one_token" not in self.kept:
+      self.kept["one_token"] = one_token.prepare(self.bind, self.params)
+    return self.kept["one_token"]
 
   def with_params(self, params: Any) -> "Engine":
     """The same functions on other arrays."""
-    return dataclasses.replace(self, params=params)
+    return dataclasses.replace(self, params=params, kept={})
+
+  def with_progress(self, progress: Callable[[int], None]) -> "Engine":
+    """The same, counting to somebody else."""
+    return dataclasses.replace(self, progress=progress)
 
   def generate(
     self,
-    prompts: Sequence[Sequence[int]],
+    asks: Sequence[decode_lib.Ask | Sequence[int]],
     decode: decode_lib.Decode,
     images: Sequence[Any] = (),
     adapters: Sequence[int] | None = None,
     limits: Sequence[int] | None = None,
-  ) -> list[decode_lib.Generation]:
-    """Continues prompts of ids; `images` holds the pixels of each, or None, where any has some; `adapters` the number
-    of each one's adapter, where several ride on one base; `limits` how many new tokens each may have."""
+    on_text: Callable[[watch.Piece], None] | None = None,
+  ) -> list[call.Generation]:
+    """Continues requests (`decode.Ask`) or prompts of ids; samples of one together, in the order given.
+
+    Of prompts of ids `images` holds the pixels of each, or None, where any has some; `adapters` the number of each
+    one's adapter, where several ride on one base; `limits` how many new tokens each may have. on_text: gets what is new
+    of each text as it comes. Raises InputError as `decode.generate` does.
+    """
     return decode_lib.generate(
       self.bind,
       self.params,
-      prompts,
+      asks,
       decode,
       self.stop_ids,
       self.max_length,
@@ -52,6 +70,8 @@ class Engine:
       one_token=self._one_token,
       adapters=adapters,
       limits=limits,
+      text=self.text,
+      on_text=on_text,
     )
 
   def score(self, pairs, images: Sequence[Any] = (), adapters: Sequence[int] | None = None) -> list[score.Score]:

@@ -31,13 +31,16 @@ from itune_jax.train import state as state_lib
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Keep:
-  """Which checkpoints stay: the last so many, and the best by a metric of the evaluators."""
+  """Which checkpoints stay: the last so many, and the best by a metric of the evaluators.
+
+  mode: which of its values are best; what the metric itself says unless given.
+  """
 
   every: int = 100
   last: int = 2
   best: int = 1
   metric: str = ""
-  mode: Literal["min", "max"] = "max"
+  mode: Literal["", "min", "max"] = ""
 
   def __post_init__(self):
     check.check_types(self)

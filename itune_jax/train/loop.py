@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import os
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -20,11 +20,14 @@ from itune_jax.train import state as state_lib
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EarlyStop:
-  """Stop when a metric has not improved for `patience` evaluations in a row; off while `metric` is empty."""
+  """Stop when a metric has not improved for `patience` evaluations in a row; off while `metric` is empty.
+
+  mode: which way it improves; what the metric itself says unless given.
+  """
 
   metric: str = ""
   patience: int = 3
-  mode: str = "min"
+  mode: Literal["", "min", "max"] = ""
 
   def __post_init__(self):
     check.check_types(self)
@@ -34,7 +37,7 @@ class EarlyStop:
     values = [h[self.metric] for h in history if self.metric in h]
     if not self.metric or len(values) <= self.patience:
       return False
-    best = min if self.mode == "min" else max
+    best = max if self.mode == "max" else min
     return best(values[: -self.patience]) == best(values)
 
 
@@ -142,8 +145,9 @@ class Loop:
 
   def _evaluate(self, step, state, due) -> dict[str, float]:
     found: dict[str, float] = {}
+    engine = self.view(state.trainable) if due else None  # one for all: what it lays out serves the whole round
     for evaluator in due:
-      result = evaluator.run(self.view(state.trainable))
+      result = evaluator.run(engine)
       self.record(step, evaluator.name, result)
       found |= result.figures
     for hook in self.hooks if found else ():

@@ -15,6 +15,7 @@ from itune_jax.peft.methods import prefix
 from itune_jax.peft.methods import prompt as prompt_lib
 from itune_jax.peft.methods import reft
 from itune_jax.peft.methods import vera
+from itune_jax.sampling.decode import admission
 from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.sampling.decode import one_token
 from itune_jax.sampling.decode import choose as choose_lib
@@ -89,7 +90,7 @@ def test_what_all_prompts_begin_with_runs_once_and_changes_nothing(mesh, model, 
   assert sum(seen) == 64 + sum(len(p) - 64 for p in (prompts if mesh else prompts[:-1]))
   for prompt, out in zip(prompts, found, strict=True):
     assert is_greedy(model, prompt, out)
-  monkeypatch.setattr(decode_lib, "SHARED", 1000)
+  monkeypatch.setattr(admission, "SHARED", 1000)
   alone = run(model, prompts, mesh=made, max_new_tokens=20, batch=4, **there)
   assert [out.tokens for out in alone] == [out.tokens for out in found]
   np.testing.assert_allclose(found[0].logprobs, alone[0].logprobs, atol=1e-5)
@@ -100,7 +101,7 @@ def test_no_part_of_a_prompt_runs_alone_where_an_adapter_looks_at_its_end(monkey
   prompts = [front + p[:2] for p in PROMPTS]
   ends = tiny.randomise(tiny.attach(tiny.base(), reft.Reft(rank=4, last=4, sites=r"blocks/0/tap_out")), scale=0.5)
   found = run(ends, prompts, batch=2)
-  monkeypatch.setattr(decode_lib, "SHARED", 1000)
+  monkeypatch.setattr(admission, "SHARED", 1000)
   same = [(a.tokens, np.round(a.logprobs, 3).tolist()) for a in found]
   assert same == [(a.tokens, np.round(a.logprobs, 3).tolist()) for a in run(ends, prompts, batch=2)]
 

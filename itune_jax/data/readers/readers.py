@@ -16,6 +16,7 @@ import os
 import re
 from typing import Any
 
+from itune_jax.core import conversation
 from itune_jax.core import errors
 from itune_jax.data import example as example_lib
 
@@ -63,6 +64,18 @@ def examples(path: str, **how) -> list[example_lib.Example]:
   return found
 
 
+def question(raw: Any, folder: str) -> conversation.Conversation:
+  """What a row asks: the conversation up to its last answer, by the same formats as examples; one without an answer
+  (a prompt alone, messages that end with the user's) is asked as it is. Raises BadRow.
+
+  folder: which paths of images are relative to.
+  """
+  raw = _object(raw)
+  answer = next((given for asked, given in _ANSWERS.items() if asked in raw and not _known(raw)), None)
+  example = _parse(raw if answer is None else {**raw, answer: "-"}, "auto")
+  return _with_images(example, raw, folder).question
+
+
 def files(path: str) -> list[str]:
   """The data files behind a path. Raises InputError when there are none."""
   if os.path.isdir(path):
@@ -107,12 +120,15 @@ def _whole(file, text):
     raise errors.InputError(f"{file}: expected a list of rows, or a task file with Instances")
 
 
+def _known(raw) -> str | None:
+  """The format that a row's keys tell."""
+  return next((name for name, keys in _KEYS.items() if any(all(key in raw for key in c) for c in keys)), None)
+
+
 def _parse(raw, format) -> example_lib.Example:
-  if format != "auto":
-    return FORMATS[format](raw)
-  for name, keys in _KEYS.items():
-    if any(all(key in raw for key in choice) for choice in keys):
-      return FORMATS[name](raw)
+  name = _known(raw) if format == "auto" else format
+  if name is not None:
+    return FORMATS[name](raw)
   raise example_lib.BadRow(f"no known format has the keys {sorted(raw)[:8]}")
 
 
@@ -224,8 +240,8 @@ def _sharegpt(raw) -> example_lib.Example:
 
 def _prompt_completion(raw) -> example_lib.Example:
   prompt, answer = raw["prompt"], raw.get("completion", raw.get("response"))
-  if isinstance(prompt, list) and isinstance(answer, list):
-    return _build(raw, [*prompt, *answer])
+  if isinstance(prompt, list):
+    return _build(raw, [*prompt, *(answer if isinstance(answer, list) else _pair("", answer)[1:])])
   return _build(raw, _pair(_text(raw, "prompt"), _text(raw, "completion", "response")))
 
 
@@ -269,6 +285,8 @@ FORMATS: dict[str, Callable[[dict[str, Any]], example_lib.Example]] = {
   "question_answer": _question_answer,
   "natural_instructions": _natural,
 }
+
+_ANSWERS = {"prompt": "completion", "instruction": "output", "question": "answer"}  # what a row lacks that only asks
 
 _KEYS = {
   "messages": (("messages",),),

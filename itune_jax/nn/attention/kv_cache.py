@@ -19,8 +19,24 @@ import jax.numpy as jnp
 from itune_jax.core import axes as axes_lib
 
 
+@functools.partial(jax.tree_util.register_dataclass, data_fields=("cache", "members_GR", "places_B"), meta_fields=())
+@dataclasses.dataclass(frozen=True)
+class Prompts:
+  """Prompts that several rows continue, each kept once: a row of `cache` for each of G.
+
+  `members_GR` are the rows that continue each, a number behind the last row where they are fewer than R. `places_B`
+  is where each row stands among them, flattened.
+  """
+
+  cache: "Cache"
+  members_GR: jax.Array
+  places_B: jax.Array
+
+
 @functools.partial(
-  jax.tree_util.register_dataclass, data_fields=("k_LBKHS", "v_LBKSH", "positions_BS", "lead"), meta_fields=()
+  jax.tree_util.register_dataclass,
+  data_fields=("k_LBKHS", "v_LBKSH", "positions_BS", "lead", "prompts"),
+  meta_fields=(),
 )
 @dataclasses.dataclass(frozen=True)
 class Cache:
@@ -28,13 +44,15 @@ class Cache:
 
   `positions_BS` is shared by the layers: they advance together. `lead` holds keys [L, K, H, P] and values [L, K, P, H]
   of tokens in front that all rows see, where there are any (learned ones, or what all prompts begin with): made once,
-  read with every token.
+  read with every token. `prompts` are those of all rows, where several rows continue one: rows then hold what comes
+  behind their prompts.
   """
 
   k_LBKHS: jax.Array | tuple[jax.Array, ...]
   v_LBKSH: jax.Array | tuple[jax.Array, ...]
   positions_BS: jax.Array
   lead: tuple[jax.Array, jax.Array] | None = None
+  prompts: Prompts | None = None
 
   @classmethod
   def empty(cls, layers: int, batch: int, slots: int, kv_heads: int, head_dim: int, dtype=jnp.float32) -> "Cache":
@@ -45,7 +63,10 @@ class Cache:
 
   def by_layer(self) -> "Cache":
     """The same with arrays of each layer's own, for layers that run one by one: none is cut out of a larger one."""
-    return dataclasses.replace(self, k_LBKHS=tuple(self.k_LBKHS), v_LBKSH=tuple(self.v_LBKSH))
+    k, v, prompts = tuple(self.k_LBKHS), tuple(self.v_LBKSH), self.prompts
+    if prompts is not None:
+      prompts = dataclasses.replace(prompts, cache=prompts.cache.by_layer())
+    return dataclasses.replace(self, k_LBKHS=k, v_LBKSH=v, prompts=prompts)
 
   def widened(self, slots: int) -> "Cache":
     """The same in more slots. A position's slot is the position mod their number, and positions need not begin at 0
@@ -119,7 +140,7 @@ class Cache:
     return pick(self.k_LBKHS), pick(self.v_LBKSH)
 
   def picked(self, from_R) -> "Cache":
-    """These rows alone."""
+    """These rows alone, without `prompts`."""
     stores = self.k_LBKHS, self.v_LBKSH
     if isinstance(self.k_LBKHS, tuple):
       k, v = _rows(stores, from_R)
@@ -145,6 +166,28 @@ class Cache:
     k, v = _by_rows(put, ctx, stores, new_stores, ("rows", "kv_heads", None, None), jnp.asarray(rows_R), from_R=from_R)
     positions_BS = self.positions_BS.at[rows_R].set(new.positions_BS[from_R], mode="drop")
     return Cache(k, v, positions_BS, new.lead)
+
+  def emptied(self, rows_R) -> "Cache":
+    """The same with nothing in these rows; a number behind the last is none."""
+    return dataclasses.replace(self, positions_BS=self.positions_BS.at[rows_R].set(-1, mode="drop"))
+
+  def roomier(self, rows: int, slots: int, shards: int = 1) -> "Cache":
+    """The same in at least as many rows, the new ones empty, and slots; each shard's rows stay together."""
+    more = (rows - self.positions_BS.shape[0]) // shards
+    wide = functools.partial(more_rows, shards=shards, more=more)
+    k, v = (jax.tree.map(lambda x: wide(x, x.ndim - 4), store) for store in (self.k_LBKHS, self.v_LBKSH))
+    return dataclasses.replace(self, k_LBKHS=k, v_LBKSH=v, positions_BS=wide(self.positions_BS, 0, fill=-1)).widened(
+      slots
+    )
+
+
+def more_rows(x, axis: int, shards: int, more: int, fill=0):
+  """An array with `more` rows of `fill` behind those of each shard."""
+  if not more:
+    return x
+  cut = x.reshape(*x.shape[:axis], shards, -1, *x.shape[axis + 1 :])
+  pad = [(0, more if i == axis + 1 else 0) for i in range(cut.ndim)]
+  return jnp.pad(cut, pad, constant_values=fill).reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :])
 
 
 def _by_rows(put: Callable, ctx: Any, stores, new, new_axes, rows, *more, from_R=None) -> Any:

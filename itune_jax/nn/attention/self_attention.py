@@ -8,6 +8,7 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 
+from itune_jax.nn.attention import grouped
 from itune_jax.nn.attention import kernels
 from itune_jax.nn.attention import mask
 from itune_jax.nn import norm
@@ -133,6 +134,8 @@ def _over_cache(q_BTNH, ctx, cache, layer, **how):
   k_BKHS, v_BKSH = cache.read(layer)
   q_BTNH = ctx.constrain(q_BTNH, ("rows", None, "act_heads", None))
   out, lse = kernels.cached(q_BTNH, k_BKHS, v_BKSH, ctx.positions_BT, cache.positions_BS, **how)
+  if cache.prompts is not None:
+    out, lse = kernels.merge(out, lse, *grouped.over_prompts(q_BTNH, ctx, cache.prompts, layer, **how))
   return ctx.constrain(out, ("batch", None, "act_heads", None)), ctx.constrain(lse, ("batch", None, "act_heads"))
 
 

@@ -12,6 +12,7 @@ from itune_jax.data.render import chat
 from itune_jax.parallel import mesh as mesh_lib
 from itune_jax.run import command
 from itune_jax.run import console
+from itune_jax.run import evaluators
 from itune_jax.run import gin_setup
 from itune_jax.run import results
 from itune_jax.run import session as session_lib
@@ -39,15 +40,16 @@ def evaluate(
     raise errors.InputError("this recipe has no evaluators: set EVALS, or include a file of gin_configs/evals")
   session = session_lib.open_session(model, mesh=mesh, precision=precision, seed=seed, adapter=adapter)
   renderer = session.renderer(rendering)
-  bound = [e.bind(renderer, seed) for e in evals]
+  bound = evaluators.bound(evals, renderer, seed)
   if dry_run:
     return {}
   figures: dict[str, float] = {}
   started = time.perf_counter()
+  engine = session.engine()
   with console.Bars("done") as bars:
     for evaluator in bound:
       bar = bars.add(f"eval {evaluator.name}")
-      result = evaluator.run(session.engine(bar.advance))
+      result = evaluator.run(engine.with_progress(bar.advance))
       figures |= result.figures
       if run_dir:
         results.write(run_dir, name, evaluator.name, result)

@@ -1,11 +1,12 @@
 """`itune generate`: answers to prompts, from flags, a file, or a person at the terminal."""
 
-from collections.abc import Callable
-import json
+from collections.abc import Callable, Sequence
+import dataclasses
 import os
 import sys
 from typing import Any
 
+from itune_jax.core import conversation
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import numerics
@@ -20,6 +21,7 @@ from itune_jax.run import gin_setup
 from itune_jax.run import results
 from itune_jax.run import session as session_lib
 from itune_jax.run import specs
+from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.decode import decode as decode_lib
 
 
@@ -40,18 +42,14 @@ class Chat:
 
   def answer(
     self,
-    conversations: list[list[dict[str, Any]]],
+    conversations: Sequence[conversation.Conversation],
     decode: decode_lib.Decode,
     progress: Callable[[int], None] = lambda n: None,
   ) -> list[str]:
     """One text per conversation. Raises InputError for a conversation that does not render."""
-    try:
-      prompts = [self._renderer.prompt_ids(messages) for messages in conversations]
-      images = [self._renderer.prompt_images(messages) for messages in conversations]
-    except example_lib.BadRow as e:
-      raise errors.InputError(str(e)) from None
-    outputs = self._session.engine(progress).generate(prompts, decode, images)
-    return [self._session.tokenizer.decode(out.tokens, skip_special_tokens=True) for out in outputs]
+    asked = [requests_lib.Request(conversation=c, id=str(i), n=decode.n) for i, c in enumerate(conversations)]
+    responder = self._session.responder(self._renderer, decode)
+    return [sample.text for response in responder.answer(asked, progress) for sample in response.samples]
 
 
 def generate(
@@ -62,14 +60,15 @@ def generate(
   mesh: mesh_lib.MeshSpec | mesh_lib.Auto,
   precision: numerics.Precision,
   adapter: str = "",
-  conversations: list[list[dict[str, Any]]] | None = None,
+  conversations: Sequence[conversation.Conversation] | None = None,
 ) -> list[str] | tuple[Chat, decode_lib.Decode]:
   """Answers, or without conversations the loaded model and its settings, for a dialogue."""
   talker = Chat(model, rendering, mesh, precision, adapter)
   if conversations is None:
     return talker, decode
   with console.Bars("answers") as bars:
-    return talker.answer(conversations, decode, bars.add("generate", total=len(conversations)).advance)
+    count = len(conversations) * decode.n
+    return talker.answer(conversations, decode, bars.add("generate", total=count).advance)
 
 
 def from_flags(args: command.Args) -> None:
@@ -77,9 +76,10 @@ def from_flags(args: command.Args) -> None:
   if args.interactive:
     _dialogue(*gin_setup.call(generate, adapter=args.adapter))
     return
-  conversations = [_asked(prompt, args.image) for prompt in args.prompt] + _from_file(args.prompts)
-  answers = gin_setup.call(generate, adapter=args.adapter, conversations=conversations)
-  rows = [{"messages": c, "output": a} for c, a in zip(conversations, answers, strict=True)]
+  asked = [_asked(prompt, args.image) for prompt in args.prompt] + _from_file(args.prompts)
+  answers = gin_setup.call(generate, adapter=args.adapter, conversations=asked)
+  each = len(answers) // len(asked)  # samples of one prompt stand together
+  rows = [{"messages": list(asked[i // each].messages), "output": answer} for i, answer in enumerate(answers)]
   if args.output:
     files.write_text(args.output, results.lines(rows))
   elif args.prompts:
@@ -96,41 +96,28 @@ def _dialogue(talker: Chat, decode: decode_lib.Decode) -> None:
     if not line:
       return
     messages.append({"role": "user", "content": line})
-    answer = talker.answer([messages], decode)[0]
+    answer = talker.answer([conversation.of(messages)], dataclasses.replace(decode, n=1))[0]
     messages.append({"role": "assistant", "content": answer})
     print(answer, flush=True)
 
 
-def _asked(prompt: str, images: list[str]) -> list[dict[str, Any]]:
+def _asked(prompt: str, images: list[str]) -> conversation.Conversation:
   """A user's turn, images first."""
   parts = [{"type": "image", "image": os.path.abspath(file)} for file in images]
-  return [{"role": "user", "content": [*parts, {"type": "text", "text": prompt}] if parts else prompt}]
+  return conversation.of([{"role": "user", "content": [*parts, {"type": "text", "text": prompt}] if parts else prompt}])
 
 
-def _from_file(path: str) -> list[list[dict[str, Any]]]:
+def _from_file(path: str) -> list[conversation.Conversation]:
   if not path:
     return []
   found = []
   try:
-    with open(path, encoding="utf-8") as f:
+    with open(path, encoding="utf-8-sig") as f:
       for number, line in enumerate(f, 1):
         if line.strip():
-          found.append(_conversation(json.loads(line), f"{path}:{number}"))
+          found.append(readers.question(line, os.path.dirname(path)))
+  except example_lib.BadRow as e:
+    raise errors.InputError(f"{path}:{number}: {e}") from None
   except (OSError, ValueError) as e:
-    if isinstance(e, errors.InputError):
-      raise
     raise errors.InputError(f"{path}: cannot be read as JSON lines ({e})") from None
   return found
-
-
-def _conversation(row: Any, where: str) -> list[dict[str, Any]]:
-  if isinstance(row, dict) and isinstance(row.get("messages"), list) and row["messages"]:
-    try:
-      folder = os.path.dirname(where.rpartition(":")[0])
-      messages = [readers.place_images(m, [], folder) for m in row["messages"]]
-    except example_lib.BadRow as e:
-      raise errors.InputError(f"{where}: {e}") from None
-    return messages[:-1] if messages[-1].get("role") == "assistant" else messages
-  if isinstance(row, dict) and isinstance(row.get("prompt"), str):
-    return [{"role": "user", "content": row["prompt"]}]
-  raise errors.InputError(f"{where}: a row needs `prompt` (text) or `messages`")

@@ -1,6 +1,6 @@
 """`itune train`: one run from values to checkpoints, metrics and evaluations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import os
 import time
@@ -25,12 +25,14 @@ from itune_jax.peft import attach
 from itune_jax.run import adapters as adapters_lib
 from itune_jax.run import calibrate
 from itune_jax.run import command
+from itune_jax.run import evaluators
 from itune_jax.run import gin_setup
 from itune_jax.run import listeners
 from itune_jax.run import results
 from itune_jax.run import run_dir as run_dir_lib
 from itune_jax.run import session as session_lib
 from itune_jax.run import specs
+from itune_jax.run import views as views_lib
 from itune_jax.train import checkpoint
 from itune_jax.train import loop
 from itune_jax.train import state as state_lib
@@ -65,6 +67,7 @@ class Train:
   steps: int
   micro_batches: int
   seed: int
+  views: Mapping[str, views_lib.View] = dataclasses.field(default_factory=dict)
   warm_start: str = ""
   wandb_project: str = ""
   debug_nans: bool = False
@@ -91,22 +94,28 @@ class Train:
     renderer = session.renderer(self.rendering)
     data = self._data(session, renderer)
     session = self._begun(session, data, run_dir, dry_run)
-    evaluators = [e.bind(renderer, self.seed) for e in self.evals]
-    state, step_fn = self._step(session)
+    bound = evaluators.bound(self.evals, renderer, self.seed)
+    keep = evaluators.with_mode(self.keep, bound, "checkpoint.Keep.metric")
+    early_stop = evaluators.with_mode(self.early_stop, bound, "loop.EarlyStop.metric")
+    others, arrays = views_lib.make(
+      self.objective, self.views, session_lib.beside(session, self.remat), bool(self.warm_start)
+    )
+    state, step_fn = self._step(session, others)
     facts = run_dir_lib.facts_of(
       session, positions=self._positions, steps=self.steps, feed=data.feed, manifest=data.manifest
     )
     if dry_run:
-      jax.eval_shape(step_fn, state, session.frozen, data.batch(0))
+      jax.eval_shape(step_fn, state, {**session.frozen, **arrays}, data.batch(0))
       return Run(run_dir, facts)
-    checkpointer = checkpoint.Checkpointer(run_dir, self.keep, session.identity, session.constants)
+    checkpointer = checkpoint.Checkpointer(run_dir, keep, session.identity, session.constants)
     run_dir_lib.claim(run_dir, argv, facts, data.manifest)
     if latest := checkpointer.latest():
       state, constants = checkpointer.restore(latest, state)
       session = session.with_arrays(constants)
       data.feed.restore(checkpointer.source_state(latest))
       log.info(f"resuming from {latest}")
-    return self._loop(run_dir, session, state, step_fn, data, evaluators, checkpointer)
+    ready = _Ready(session, {**session.frozen, **arrays}, state, step_fn, data, bound, checkpointer, early_stop)
+    return self._loop(run_dir, ready)
 
   @property
   def _positions(self) -> int:
@@ -116,7 +125,9 @@ class Train:
   def _data(self, session: session_lib.Session, renderer: chat.Renderer) -> "_Data":
     mesh, rules, each = session.mesh, session.rules, self.packing.rows // self.micro_batches
     rows = hosts.rows(mesh, rules, self.packing.rows, self.micro_batches)
-    feed, manifest = session_lib.open_feed(self.mixture, renderer, self.packing, self.seed, rows)
+    feed, manifest = session_lib.open_feed(
+      self.mixture, renderer, self.packing, self.seed, rows, self.objective.columns
+    )
     _warn_of_idle_shards(mesh, each)
 
     def put(batch):
@@ -143,7 +154,9 @@ class Train:
       return session
     return calibrate.reattached(session, methods, self.seed, dtype, {})
 
-  def _step(self, session: session_lib.Session) -> tuple[state_lib.State, Callable]:
+  def _step(
+    self, session: session_lib.Session, others: Mapping[str, step_lib.FrozenView]
+  ) -> tuple[state_lib.State, Callable]:
     """The state before the first step, and the compiled step."""
     attached = session.attached
     transform, rate = self.optimizer.make(self.steps, attached.trainable, skeleton.leaves(attached.module))
@@ -151,33 +164,34 @@ class Train:
     state = state_lib.create(session.trainable, transform, self.seed, session.mesh)
     where = {name: value.sharding for name, value in state.trainable.items()}
     penalty = attach.penalty_of(attached.methods)
-    return state, step_lib.make_step(session.binder, self.objective, transform, rate, where, penalty)
+    return state, step_lib.make_step(session.binder, self.objective, transform, rate, where, penalty, others)
 
-  def _loop(self, run_dir, session, state, step_fn, data, evaluators, checkpointer) -> Run:
-    done, path, stop = int(state.step), results.metrics_file(run_dir), hosts.Stop()
+  def _loop(self, run_dir: str, ready: "_Ready") -> Run:
+    session, done = ready.session, int(ready.state.step)
+    path, stop = results.metrics_file(run_dir), hosts.Stop()
     hooks = listeners.hooks_of(run_dir, steps=self.steps, done=done, wandb_project=self.wandb_project)
     timing = listeners.FirstStep(os.path.join(run_dir, "profile") if self.profile else "")
     engine, started = session.engine(), time.perf_counter()
     train = loop.Loop(
-      step_fn=timing.wrap(step_fn),
-      frozen=session.frozen,
-      source=data.feed,
-      put=data.put,
+      step_fn=timing.wrap(ready.step_fn),
+      frozen=ready.frozen,
+      source=ready.data.feed,
+      put=ready.data.put,
       steps=self.steps,
       hooks=hooks,
-      evaluators=evaluators,
+      evaluators=ready.evaluators,
       view=lambda trainable: engine.with_params({**trainable, **session.frozen}),
       record=lambda step, name, result: results.write(run_dir, f"step_{step:06d}", name, result),
       asked=stop.due,
-      checkpointer=checkpointer,
+      checkpointer=ready.checkpointer,
       save_every=self.keep.every,
-      early_stop=self.early_stop,
+      early_stop=ready.early_stop,
       run_dir=run_dir,
       history=results.evaluations(path, done),
       clock=listeners.clock_of(session, self._positions),
     )
     with stop:
-      state = train.run(state)
+      state = train.run(ready.state)
     hosts.barrier("trained")  # the lead has written all its lines
     metrics = results.summary(path) | {
       "first_step_s": timing.seconds,
@@ -205,6 +219,19 @@ class _Data(NamedTuple):
   def batch(self, k: int) -> Any:
     """Global batch k on the mesh, leaves [M, B, T]."""
     return self.put(self.feed.batch(k))
+
+
+class _Ready(NamedTuple):
+  """All that a run's loop is made of."""
+
+  session: session_lib.Session
+  frozen: dict[str, Any]
+  state: state_lib.State
+  step_fn: Callable
+  data: _Data
+  evaluators: list[contracts.Evaluator]
+  checkpointer: checkpoint.Checkpointer
+  early_stop: loop.EarlyStop
 
 
 def _warn_of_idle_shards(mesh, rows: int) -> None:

@@ -15,45 +15,71 @@ from itune_jax.core import batch as batch_lib
 from itune_jax.parallel import shard
 from itune_jax.nn.attention import kv_cache
 from itune_jax.sampling.decode import choose
+from itune_jax.sampling.decode import controls as controls_lib
 
 BUCKET = 64  # cache slots are a multiple of it, or of more
 FEW = 16  # rows; a token of fewer takes a CPU hardly less time
 
 
+class Shape(NamedTuple):
+  """What compiles: rows, their slots, places for new tokens, whether rows have adapters of their own, the kind of their
+  settings, the vocabulary where its tokens are counted; of prompts kept once how many there may be, rows that continue
+  each at most, and slots; width and dtype of hidden states, where theirs are kept."""
+
+  rows: int
+  slots: int
+  new: int
+  mixed: bool = False
+  kind: controls_lib.Kind = controls_lib.Kind()
+  vocab: int = 0
+  prompts: tuple[int, int, int] | None = None
+  ends: tuple[int, str] | None = None
+
+
 class Texts(NamedTuple):
-  """What rows have said so far: `count_B` tokens each; `done_B` when they ended, `stopped_B` by a stop token."""
+  """What rows have said so far: `count_B` tokens each; `done_B` when they ended, `stopped_B` by a stop token, which
+  with its log-probability is `last_B`, `last_logprob_B`. `top_*` are the likeliest tokens of each place, if asked for.
+  """
 
   out_BS: Any
   logprob_BS: Any
   count_B: Any
   done_B: Any
   stopped_B: Any
+  last_B: Any
+  last_logprob_B: Any
+  top_BSK: Any = None
+  top_logprob_BSK: Any = None
 
 
 class Rows(NamedTuple):
   """All that rows carry from token to token. A row that is done is free."""
 
-  cache: kv_cache.Cache
+  cache: Any  # `kv_cache.Cache`, or what holds several
   token_B: Any  # the last one, not yet in the cache
   lengths_B: Any  # of the prompts
   limits_B: Any  # of new tokens
   keys_B: Any
   own_B: Any  # numbers of adapters, or None
   texts: Texts
+  controls: controls_lib.Controls
+  ends_GD: Any = None  # the hidden state of the last token of each prompt that is kept once
 
 
-class Sampling(NamedTuple):
-  """Arrays: other values compile nothing."""
+class Round(NamedTuple):
+  """Arrays: other values compile nothing. Ids that end a text (-1 for none), tokens of a row in this round at most, and
+  rows that are free whether they know it or not."""
 
-  temperature: Any
-  top_p: Any
-  stops: Any
+  stops_S: Any
+  most: Any
+  free_B: Any
 
 
 class Entering(NamedTuple):
-  """Prefilled prompts, and which of them enter which rows; a row behind the last is none."""
+  """Prefilled prompts, and which of them enter which rows; a row behind the last is none. Without a cache of their own
+  they are prompts of the state (`Cache.prompts`), whose rows the tables then name."""
 
-  cache: kv_cache.Cache
+  cache: Any
   last_BD: Any
   from_R: Any
   rows_R: Any
@@ -61,6 +87,10 @@ class Entering(NamedTuple):
   limits_R: Any
   keys_R: Any
   own_R: Any
+  controls: controls_lib.Controls
+  prompts_RP: Any = None  # their ids, where tokens are counted
+  members_GR: Any = None
+  places_B: Any = None
 
 
 def slots_for(length: int) -> int:
@@ -88,30 +118,72 @@ def spread(cache, ctx):
   return jax.tree.map(ctx.constrain, cache, axes_of(cache))
 
 
-def with_room(
-  bind: Any, params: Any, state: Rows | None, slots: int, batch: int, new: int, mixed: bool, lead: Any = None
-) -> Rows:
-  """Rows whose cache has at least so many slots: free ones, these, or these in a larger cache."""
+def with_room(bind: Any, params: Any, state: Rows | None, shape: Shape, lead: Any = None, shards: int = 1) -> Rows:
+  """Rows whose cache has at least so many slots, and places for prompts: free ones, these, or these in a larger one."""
   if state is None:
-    return empty_program(bind)(params, batch, slots, new, mixed, lead)
-  there = min(c.slots for c in jax.tree.leaves(state.cache, is_leaf=_is_cache) if _is_cache(c))
-  return state if there >= slots else grow_program(bind)(state, max(slots, slots_for(there * 3 // 2)))
+    return empty_program(bind)(params, shape, lead)
+  if shape.prompts is None:
+    there = min(c.slots for c in jax.tree.leaves(state.cache, is_leaf=_is_cache) if _is_cache(c))
+    return state if there >= shape.slots else grow_program(bind)(state, _grown(there, shape.slots))
+  many, there = state.cache.prompts.cache.positions_BS.shape
+  size = max(many, shape.prompts[0]), _grown(there, shape.prompts[2])
+  return state if size == (many, there) else grow_prompts_program(bind)(state, *size, shards)
+
+
+def _grown(there: int, slots: int) -> int:
+  return there if there >= slots else max(slots, slots_for(there * 3 // 2))
 
 
 @functools.lru_cache(maxsize=32)
 def empty_program(bind: Any) -> Callable:
-  """`(params, batch, slots, new, mixed, lead) -> rows`, all free."""
+  """`(params, shape, lead) -> rows`, all free."""
 
-  def empty(params, B, slots, new, mixed, lead=None):
-    model = bind(params)
-    cache = behind(model.empty_cache(B, slots), lead)
-    cache = _each(lambda c: c.by_layer(), cache) if model.is_apart else cache
+  def empty(params, shape, lead=None):
+    model, B = bind(params), shape.rows
+    cache = behind(model.empty_cache(B, shape.slots), lead)
     zeros = lambda *shape, dtype=jnp.int32: jnp.zeros((B, *shape), dtype)
-    texts = Texts(zeros(new), zeros(new, dtype=jnp.float32), zeros(), ~zeros(dtype=bool), zeros(dtype=bool))
+    ends_GD = None
+    if shape.prompts is not None and shape.ends is not None:
+      G, R, P = shape.prompts
+      store = dataclasses.replace(model.empty_cache(G, P), lead=None)
+      prompts = kv_cache.Prompts(store, jnp.full((G, R), B, jnp.int32), zeros())
+      cache, ends_GD = dataclasses.replace(cache, prompts=prompts), jnp.zeros((G, shape.ends[0]), shape.ends[1])
+    cache = _each(lambda c: c.by_layer(), cache) if model.is_apart else cache
     keys = jax.random.split(jax.random.key(0), B)
-    return Rows(spread(cache, _context(model)), zeros(), zeros(), zeros(), keys, zeros() if mixed else None, texts)
+    return Rows(
+      spread(cache, _context(model)),
+      *(zeros(), zeros(), zeros(), keys, zeros() if shape.mixed else None),
+      _no_texts(B, shape.new, shape.kind.top),
+      _no_controls(B, shape, _context(model)),
+      ends_GD,
+    )
 
-  return jax.jit(empty, static_argnums=(1, 2, 3, 4))
+  return jax.jit(empty, static_argnums=1)
+
+
+def _no_texts(B: int, new: int, top: int) -> Texts:
+  zeros = lambda *shape, dtype=jnp.int32: jnp.zeros((B, *shape), dtype)
+  tops = (zeros(new, top), zeros(new, top, dtype=jnp.float32)) if top else ()
+  ended = ~zeros(dtype=bool), zeros(dtype=bool), zeros(), zeros(dtype=jnp.float32)
+  return Texts(zeros(new), zeros(new, dtype=jnp.float32), zeros(), *ended, *tops)
+
+
+def _no_controls(B: int, shape: Shape, ctx) -> controls_lib.Controls:
+  """Neutral settings, and nothing counted."""
+  found = jax.tree.map(jnp.asarray, controls_lib.of_rows([controls_lib.Sampling()] * B, shape.kind))
+  if found.penalties is None:
+    return found
+  return _counting(found, jnp.zeros((B, shape.vocab), bool), jnp.zeros((B, shape.vocab), jnp.int32), ctx)
+
+
+def _counting(controls: controls_lib.Controls, seen_BV, counts_BV, ctx) -> controls_lib.Controls:
+  pin = lambda x: ctx.constrain(x, ("rows", None))
+  return controls._replace(penalties=controls.penalties._replace(seen_BV=pin(seen_BV), counts_BV=pin(counts_BV)))
+
+
+def vocabulary(bind: Any, params: Any, hidden_BD: Any) -> int:
+  """How many tokens the model chooses from."""
+  return jax.eval_shape(lambda params, hidden_BD: bind(params).project(hidden_BD), params, hidden_BD).shape[-1]
 
 
 def behind(cache: Any, lead: Any) -> Any:
@@ -135,6 +207,21 @@ def grow_program(bind: Any) -> Callable:
   return jax.jit(grow, static_argnums=1)
 
 
+@functools.lru_cache(maxsize=32)
+def grow_prompts_program(bind: Any) -> Callable:
+  """`(rows, many, slots, shards) -> rows` with places for so many prompts, of so many slots; nobody is said to continue
+  them."""
+
+  def grow(state, many, slots, shards):
+    prompts, (old, R) = state.cache.prompts, state.cache.prompts.members_GR.shape
+    members_GR = jnp.full((many, R), state.token_B.shape[0], jnp.int32)
+    prompts = dataclasses.replace(prompts, cache=prompts.cache.roomier(many, slots, shards), members_GR=members_GR)
+    ends_GD = kv_cache.more_rows(state.ends_GD, 0, shards, (many - old) // shards)
+    return state._replace(cache=dataclasses.replace(state.cache, prompts=prompts), ends_GD=ends_GD)
+
+  return jax.jit(grow, static_argnums=(1, 2, 3))
+
+
 def enough_to_halve(bind: Any, held: int) -> int | None:
   """How many of so many rows have to be free for half of them to be left out; None where fewer rows are no quicker.
 
@@ -144,19 +231,17 @@ def enough_to_halve(bind: Any, held: int) -> int | None:
   return held // 2 if pays else None
 
 
-def halved(bind: Any, state: Rows, holders: list[int | None]) -> tuple[Rows, list[int | None]]:
-  """Half of the rows, with all those that are held."""
-  rows = sorted(range(len(holders)), key=lambda row: holders[row] is None)[: len(holders) // 2]
-  return pick_program(bind)(state, jnp.asarray(rows)), [holders[row] for row in rows]
-
-
 @functools.lru_cache(maxsize=32)
 def pick_program(bind: Any) -> Callable:
-  """`(rows, from_R) -> rows`: only these."""
+  """`(rows, from_R, from_G, members_GR, places_R) -> rows`: only these, and of prompts kept once only those."""
 
-  def pick(state, from_R):
+  def pick(state, from_R, from_G=None, members_GR=None, places_R=None):
     take = lambda x: x.picked(from_R) if _is_cache(x) else x[from_R]
-    return jax.tree.map(take, state, is_leaf=_is_cache)
+    found = jax.tree.map(take, state._replace(ends_GD=None), is_leaf=_is_cache)
+    if from_G is None:
+      return found
+    prompts = kv_cache.Prompts(state.cache.prompts.cache.picked(from_G), members_GR, places_R)
+    return found._replace(cache=dataclasses.replace(found.cache, prompts=prompts), ends_GD=state.ends_GD[from_G])
 
   return jax.jit(pick)
 
@@ -168,46 +253,85 @@ def texts_program(bind: Any) -> Callable:
 
 
 @functools.lru_cache(maxsize=32)
+def settle_program(bind: Any) -> Callable:
+  """`(rows, cache, last_BD, from_E, places_E) -> rows` with prompts of a prefill among those kept once, at these
+  places. The rows are donated."""
+
+  def settle(state, cache, last_BD, from_E, places_E):
+    prompts, ctx = state.cache.prompts, batch_lib.Ctx(None, None, mesh=bind.mesh, rules=bind.rules)
+    store = dataclasses.replace(prompts.cache.entered(cache, from_E, places_E, ctx), lead=None)
+    prompts = dataclasses.replace(prompts, cache=store)
+    ends_GD = state.ends_GD.at[places_E].set(last_BD[from_E].astype(state.ends_GD.dtype), mode="drop")
+    return state._replace(
+      cache=spread(dataclasses.replace(state.cache, prompts=prompts, lead=cache.lead), ctx), ends_GD=ends_GD
+    )
+
+  return jax.jit(settle, donate_argnums=0)
+
+
+@functools.lru_cache(maxsize=32)
 def admit_program(bind: Any) -> Callable:
-  """`(params, rows, entering, sampling) -> rows` with prompts in the places of rows that were done, and the first token
+  """`(params, rows, entering, stops_S) -> rows` with prompts in the places of rows that were done, and the first token
   of each. The rows are donated."""
 
-  def admit(params, state, new, sampling):
+  def admit(params, state, new, stops_S):
     model, at, texts = bind(params), new.rows_R, state.texts
+    ctx, R = _context(model), at.shape[0]
     put = lambda old, value: old.at[at].set(value, mode="drop")
-    said = Texts(*(jnp.zeros((at.shape[0], *x.shape[1:]), x.dtype) for x in texts))
-    token_R, said = _say(model, new.last_BD[new.from_R], new.keys_R, new.limits_R, said, sampling)
+    said = Texts(*(None if x is None else jnp.zeros((R, *x.shape[1:]), x.dtype) for x in texts))
+    ends_BD = state.ends_GD if new.cache is None else new.last_BD
+    controls = _started(new, state.controls)
+    token_R, said, controls = _say(model, ends_BD[new.from_R], new.keys_R, new.limits_R, controls, said, stops_S)
+    controls = jax.tree.map(put, state.controls, controls)
+    if (counted := controls.penalties) is not None:
+      controls = _counting(controls, counted.seen_BV, counted.counts_BV, ctx)
     return Rows(
-      spread(_entered(state.cache, new, ctx := _context(model)), ctx),
-      put(state.token_B, token_R),
-      put(state.lengths_B, new.lengths_R),
-      put(state.limits_B, new.limits_R),
-      put(state.keys_B, new.keys_R),
+      spread(_entered(state.cache, new, ctx), ctx),
+      *map(put, state[1:5], (token_R, new.lengths_R, new.limits_R, new.keys_R)),
       None if state.own_B is None else put(state.own_B, new.own_R),
-      Texts(*map(put, texts, said)),
+      jax.tree.map(put, texts, said),
+      controls,
+      state.ends_GD,
     )
 
   return jax.jit(admit, donate_argnums=1)
 
 
+def _started(new: Entering, old: controls_lib.Controls) -> controls_lib.Controls:
+  """Settings of rows that have said nothing; tokens of their prompts are those that they have seen."""
+  if old.penalties is None:
+    return new.controls
+  (R, _), V = new.prompts_RP.shape, old.penalties.seen_BV.shape[1]
+  seen_RV = jnp.zeros((R, V), bool).at[jnp.arange(R)[:, None], new.prompts_RP].set(True, mode="drop")
+  counts_RV = jnp.zeros((R, V), jnp.int32)
+  return new.controls._replace(penalties=new.controls.penalties._replace(seen_BV=seen_RV, counts_BV=counts_RV))
+
+
 @functools.lru_cache(maxsize=32)
 def loop_program(bind: Any) -> Callable:
-  """`(params, rows, enough, sampling) -> rows`: goes on until so many rows are done. The rows are donated."""
+  """`(params, rows, enough, round) -> rows`: goes on until so many rows are done, or the round is over. The rows are
+  donated."""
 
-  def loop(params, state, enough, sampling):
+  def loop(params, state, enough, how):
     model = bind(params)
 
-    def alive(state):
-      return jnp.sum(state.texts.done_B) < enough
+    def alive(carry):
+      state, said = carry
+      return (jnp.sum(state.texts.done_B) < enough) & (said < how.most)
 
-    def advance(state):
+    def advance(carry):
+      state, said = carry
       done_B, at_B = state.texts.done_B, state.lengths_B + state.texts.count_B - 1
       ctx = _context(model, (~done_B).astype(jnp.int32)[:, None], at_B[:, None], state.own_B)
       hidden_B1D, cache = model.decode(state.token_B[:, None], ctx, state.cache)
-      token_B, texts = _say(model, hidden_B1D[:, 0], state.keys_B, state.limits_B, state.texts, sampling)
-      return state._replace(cache=spread(cache, ctx), token_B=token_B, texts=texts)
+      given = (state.keys_B, state.limits_B, state.controls, state.texts, how.stops_S)
+      token_B, texts, controls = _say(model, hidden_B1D[:, 0], *given)
+      if (counted := controls.penalties) is not None:
+        controls = _counting(controls, counted.seen_BV, counted.counts_BV, ctx)
+      return state._replace(cache=spread(cache, ctx), token_B=token_B, texts=texts, controls=controls), said + 1
 
-    return jax.lax.while_loop(alive, advance, state)
+    state = state._replace(texts=state.texts._replace(done_B=state.texts.done_B | how.free_B))
+    return jax.lax.while_loop(alive, advance, (state, jnp.int32(0)))[0]
 
   return jax.jit(loop, donate_argnums=1)
 
@@ -217,22 +341,35 @@ def _context(model, valid_BT=None, positions_BT=None, own_B=None):
   return model.context(batch_lib.Batch(None, None, None, valid_BT, positions_BT, adapters_BT=own_BT))
 
 
-def _say(model, hidden_BD, keys_B, limits_B, texts: Texts, sampling: Sampling) -> tuple[Any, Texts]:
+def _say(model, hidden_BD, keys_B, limits_B, controls, texts: Texts, stops_S) -> tuple[Any, Texts, Any]:
   """The next token of every row, booked where the row is alive and the token does not end it."""
-  new = texts.out_BS.shape[1]
+  B, new = texts.out_BS.shape
+  logits_BV, alive_B = model.project(hidden_BD), ~texts.done_B
   keys = jax.vmap(jax.random.fold_in)(keys_B, texts.count_B)
-  token_B, logprob_B = choose.choose(model.project(hidden_BD), keys, sampling.temperature, sampling.top_p)
-  ends_B = jnp.any(token_B[:, None] == sampling.stops[None], axis=1)
-  says_B = ~texts.done_B & ~ends_B
-  at = (jnp.arange(token_B.shape[0]), jnp.where(says_B, texts.count_B, new))
+  edited_BV = choose.edited(logits_BV, controls, texts.count_B, stops_S)
+  must_B, how = choose.forced(controls, texts.count_B), dict(alive=alive_B, edited_BV=edited_BV)
+  token_B, logprob_B = choose.choose(logits_BV, keys, *controls[:4], must_B=must_B, **how)
+  ends_B = jnp.any(token_B[:, None] == stops_S[None], axis=1)
+  says_B, stops_B = alive_B & ~ends_B, alive_B & ends_B
+  at = (jnp.arange(B), jnp.where(says_B, texts.count_B, new))
+  put = lambda old, value: old.at[at].set(value, mode="drop")
   count_B = texts.count_B + says_B
-  return token_B, Texts(
-    texts.out_BS.at[at].set(token_B, mode="drop"),
-    texts.logprob_BS.at[at].set(logprob_B, mode="drop"),
-    count_B,
-    texts.done_B | ends_B | (count_B >= limits_B),
-    texts.stopped_B | (~texts.done_B & ends_B),
+  texts = texts._replace(
+    out_BS=put(texts.out_BS, token_B),
+    logprob_BS=put(texts.logprob_BS, logprob_B),
+    count_B=count_B,
+    done_B=texts.done_B | ends_B | (count_B >= limits_B),
+    stopped_B=texts.stopped_B | stops_B,
+    last_B=jnp.where(stops_B, token_B, texts.last_B),
+    last_logprob_B=jnp.where(stops_B, logprob_B, texts.last_logprob_B),
   )
+  if texts.top_BSK is not None:
+    ids_BK, likely_BK = choose.top(logits_BV, texts.top_BSK.shape[2])
+    texts = texts._replace(top_BSK=put(texts.top_BSK, ids_BK), top_logprob_BSK=put(texts.top_logprob_BSK, likely_BK))
+  if (counted := controls.penalties) is not None:
+    one = (jnp.arange(B), jnp.where(says_B, token_B, controls_lib.NOWHERE))
+    controls = controls._replace(penalties=counted._replace(counts_BV=counted.counts_BV.at[one].add(1, mode="drop")))
+  return token_B, texts, controls
 
 
 def _is_cache(x: Any) -> bool:
@@ -245,7 +382,11 @@ def _each(fn: Callable, cache: Any) -> Any:
 
 
 def _entered(cache: Any, new: Entering, ctx) -> Any:
-  """Caches, and what else a model keeps by row, with some rows replaced by those of smaller ones."""
+  """Caches, and what else a model keeps by row, with some rows replaced by those of smaller ones; emptied, where the
+  prompts are kept elsewhere."""
+  if new.cache is None:
+    prompts = kv_cache.Prompts(cache.prompts.cache, jnp.asarray(new.members_GR), jnp.asarray(new.places_B))
+    return dataclasses.replace(cache.emptied(new.rows_R), prompts=prompts)
 
   def enter(old, value):
     if _is_cache(old):

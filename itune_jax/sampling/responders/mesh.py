@@ -29,16 +29,24 @@ class MeshResponder(requests_lib.Responder):
   ) -> list[requests_lib.Response]:
     """The answers to all requests, decoded together. Raises InputError for a conversation that the template refuses."""
     requests_lib.unique(requests)
-    engine = dataclasses.replace(self.engine, progress=progress, text=self.renderer.decode)
+    ends, text = self.renderer.turn_end.ids, self.renderer.decode
+    engine = dataclasses.replace(self.engine, progress=progress, stop_ids=ends, text=text)
     found = iter(engine.generate([self._ask(request) for request in requests], self.decode))
     return [requests_lib.Response(r.id, tuple(self._sample(next(found)) for _ in range(r.n))) for r in requests]
 
   def _ask(self, request: requests_lib.Request) -> decode_lib.Ask:
     prompt = self._named(request.id, request.conversation)
     stops = (*decode_lib.stops_of(self.decode.stop), *request.stop, *self.renderer.turn_end.strings)
-    number = self._number(request.adapter)
-    own = dict(n=request.n, limit=request.limit or None, stop=stops, adapter=number, images=prompt.images)
-    return decode_lib.Ask(prompt=prompt.ids, id=request.id, **own)
+    is_number = request.id.isdecimal() and int(request.id) < 2**32  # keys of "7" are those of the number 7
+    return decode_lib.Ask(
+      prompt=prompt.ids,
+      id=int(request.id) if is_number else request.id,
+      n=request.n,
+      limit=request.limit or None,
+      stop=stops,
+      adapter=self._number(request.adapter),
+      images=prompt.images,
+    )
 
   def _named(self, name: str, conversation: conversation_lib.Conversation) -> conversation_lib.Prompt:
     try:
@@ -75,8 +83,8 @@ class MeshResponder(requests_lib.Responder):
     return self.renderer.continued(pair.context, pair.continuation)
 
   def _scored(self, ids, progress, images=(), numbers=None) -> list[requests_lib.Score]:
-    engine = dataclasses.replace(self.engine, progress=progress)
-    return [requests_lib.Score(*one) for one in engine.score(ids, images, numbers)]
+    scores = self.engine.with_progress(progress).score(ids, images, numbers)
+    return [requests_lib.Score(*one) for one in scores]
 
   def rolling(self, texts: Sequence[str], progress: requests_lib.Progress = lambda n: None) -> list[requests_lib.Score]:
     """Log-probabilities of whole texts, window by window. Raises InputError for a text without a token."""
