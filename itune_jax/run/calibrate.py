@@ -29,7 +29,7 @@ def from_data(session: Any, objective: contracts.Objective, batch: Callable[[int
     batch: global batch k on the mesh, leaves [M, B, T]. seed, dtype: of the adapters, as at the session's opening.
   """
   before, methods, statistics = session.attached, [], {}
-  measured_by = [m.name for m in before.methods if m.statistic in probes.PROBES]
+  measured_by = [m.name for m in attach.on_sites(before.methods) if m.statistic in probes.PROBES]
   if measured_by and objective.needs:
     raise errors.InputError(
       f"{', '.join(measured_by)} starts from data, measured by the objective; {type(objective).__name__} asks for "

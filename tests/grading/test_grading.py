@@ -56,7 +56,7 @@ def test_paired_interval_is_of_the_difference():
 
 
 def test_a_tie_is_wrong_whichever_comes_first():
-  assert not choice._wins([1.0, 1.0], 0) and not choice._wins([1.0, 1.0], 1) and choice._wins([1.0, 0.5], 0)
+  assert not choice.wins([1.0, 1.0], 0) and not choice.wins([1.0, 1.0], 1) and choice.wins([1.0, 0.5], 0)
 
 
 def test_early_stop():

@@ -48,7 +48,7 @@ def test_non_finite_or_empty_steps_change_nothing_but_the_count():
 
 def test_last_and_best_checkpoints_stay_and_restore_is_exact(tmp_path):
   make, step, frozen, batch = setup()
-  keep = checkpoint.Keep(last=1, best=1, metric="score")
+  keep = checkpoint.Keep(last=1, best=1, metric="score", mode="max")
   saver = checkpoint.Checkpointer(str(tmp_path), keep, {"base": "b", "base_digest": "d", "methods": []})
   state, kept = make(), None
   for number, score in enumerate((0.1, 0.9, 0.5, 0.2), 1):

@@ -110,14 +110,16 @@ def _asked(prompt: str, images: list[str]) -> conversation.Conversation:
 def _from_file(path: str) -> list[conversation.Conversation]:
   if not path:
     return []
-  found = []
   try:
     with open(path, encoding="utf-8-sig") as f:
-      for number, line in enumerate(f, 1):
-        if line.strip():
-          found.append(readers.question(line, os.path.dirname(path)))
+      lines = [(number, line) for number, line in enumerate(f, 1) if line.strip()]
+  except (OSError, ValueError) as e:
+    raise errors.InputError(f"{path}: cannot be read as lines of JSON ({e})") from None
+  return [_question(line, path, number) for number, line in lines]
+
+
+def _question(line: str, path: str, number: int) -> conversation.Conversation:
+  try:
+    return readers.question(line, os.path.dirname(path))
   except example_lib.BadRow as e:
     raise errors.InputError(f"{path}:{number}: {e}") from None
-  except (OSError, ValueError) as e:
-    raise errors.InputError(f"{path}: cannot be read as JSON lines ({e})") from None
-  return found

@@ -21,4 +21,4 @@ def test_generate_answers_from_a_file(capsys, tmp_path):
   assert code == 0 and len((tmp_path / "o.jsonl").read_text().splitlines()) == 2
   (tmp_path / "p.jsonl").write_text('{"prompt": "Hi"}\n{"question": 1}\n')
   assert cli.main(["generate", f"--prompts={tmp_path}/p.jsonl"]) == 2
-  assert "p.jsonl:2: a row needs `prompt`" in capsys.readouterr().err
+  assert "p.jsonl:2: no text under question" in capsys.readouterr().err

@@ -45,20 +45,8 @@ def run_dir(tmp_path_factory):
       }
       for i in range(12)
     ]
-    results.write(
-      str(run),
-      label,
-      "starter",
-      contracts.EvalResult(
-        {
-          "starter/exact_match": right / 12,
-          "starter/exact_match_low": 0.1,
-          "starter/exact_match_high": 0.9,
-          "starter/items": 12.0,
-        },
-        rows,
-      ),
-    )
+    figure = contracts.Result("starter", "exact_match", right / 12, "", 0.1, 0.9, 12, 12)
+    results.write(str(run), label, "starter", contracts.EvalResult([figure], rows))
   return run
 
 
