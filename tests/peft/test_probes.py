@@ -14,6 +14,7 @@ from itune_jax.nn import quant
 from itune_jax.objectives import sft
 from itune_jax.models import load
 from itune_jax.peft import attach as attach_lib
+from itune_jax.peft import method as method_lib
 from itune_jax.peft import probes as probes_lib
 from itune_jax.peft.methods import lora
 from itune_jax.run import calibrate
@@ -165,4 +166,4 @@ def test_without_its_statistic_a_method_is_not_a_number_and_the_notebook_says_wh
 
 
 def test_probes_are_named_for_what_methods_ask():
-  assert set(probes_lib.PROBES) | {"residual", ""} == set(probes_lib.Statistic.__args__)
+  assert set(probes_lib.PROBES) | {"residual", ""} == set(method_lib.Statistic.__args__)

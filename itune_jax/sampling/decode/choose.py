@@ -29,7 +29,7 @@ def choose(logits_BV, keys_B, temperature, top_p, top_k=0, min_p=0.0, *, alive=T
   how = tuple(map(rows, (temperature, top_p, top_k, min_p)))
   draw = lambda scores_BV: jax.vmap(jax.random.categorical)(keys_B, scores_BV)
   greedy = lambda: numerics.first_largest(from_BV)
-  mixed = lambda: jnp.where(hot_B, draw(warped(from_BV, *how, hot_B & alive)), greedy())
+  mixed = lambda: jnp.where(hot_B, draw(warped(from_BV, *how, alive_B=hot_B & alive)), greedy())
   tokens_B = jax.lax.cond(jnp.any(hot_B & alive), mixed, greedy)
   tokens_B = tokens_B if must_B is None else jnp.where(must_B >= 0, must_B, tokens_B)
   return tokens_B.astype(jnp.int32), logprobs(logits_BV, tokens_B[:, None])[:, 0]

@@ -115,13 +115,17 @@ def kind_of(settings: Sequence[Sampling], top: int = 0) -> Kind:
   """The kind that has room for all of these."""
   room = lambda lists: 1 << (max(LISTED, *map(len, lists)) - 1).bit_length()
   edits = any(s.edits for s in settings)
-  lists = ([s.banned for s in settings], [s.forced for s in settings]) if edits else ()
-  return Kind(*([room(ids) for ids in lists] or (0, 0)), any(s.penalises for s in settings), top)
+  banned, forced = [s.banned for s in settings], [s.forced for s in settings]
+  penalties = any(s.penalises for s in settings)
+  return Kind(room(banned) if edits else 0, room(forced) if edits else 0, penalties, top)
 
 
 def of_rows(settings: Sequence[Sampling], kind: Kind) -> Controls:
   """Their arrays; what is counted (`Penalties.seen_BV`, `counts_BV`) is None."""
-  of = lambda name, dtype=np.float32: np.asarray([getattr(s, name) for s in settings], dtype)
+
+  def of(name: str, dtype: Any = np.float32) -> np.ndarray:
+    return np.asarray([getattr(s, name) for s in settings], dtype)
+
   edits = penalties = None
   if kind.banned:
     lists = (
@@ -131,7 +135,7 @@ def of_rows(settings: Sequence[Sampling], kind: Kind) -> Controls:
     edits = Edits(of("min_new_tokens", np.int32), *lists)
   if kind.penalties:
     names = ("repetition_penalty", "presence_penalty", "frequency_penalty")
-    penalties = Penalties(*map(of, names), None, None)
+    penalties = Penalties(*map(of, names), seen_BV=None, counts_BV=None)
   return Controls(of("temperature"), of("top_p"), of("top_k", np.int32), of("min_p"), edits, penalties)
 
 

@@ -178,7 +178,8 @@ def _no_controls(B: int, shape: Shape, ctx) -> controls_lib.Controls:
 
 def _counting(controls: controls_lib.Controls, seen_BV, counts_BV, ctx) -> controls_lib.Controls:
   pin = lambda x: ctx.constrain(x, ("rows", None))
-  return controls._replace(penalties=controls.penalties._replace(seen_BV=pin(seen_BV), counts_BV=pin(counts_BV)))
+  penalties: Any = controls.penalties
+  return controls._replace(penalties=penalties._replace(seen_BV=pin(seen_BV), counts_BV=pin(counts_BV)))
 
 
 def vocabulary(bind: Any, params: Any, hidden_BD: Any) -> int:
@@ -235,7 +236,7 @@ def enough_to_halve(bind: Any, held: int) -> int | None:
 def pick_program(bind: Any) -> Callable:
   """`(rows, from_R, from_G, members_GR, places_R) -> rows`: only these, and of prompts kept once only those."""
 
-  def pick(state, from_R, from_G=None, members_GR=None, places_R=None):
+  def pick(state, from_R, from_G=None, members_GR: Any = None, places_R: Any = None):
     take = lambda x: x.picked(from_R) if _is_cache(x) else x[from_R]
     found = jax.tree.map(take, state._replace(ends_GD=None), is_leaf=_is_cache)
     if from_G is None:
@@ -288,10 +289,10 @@ def admit_program(bind: Any) -> Callable:
     return Rows(
       spread(_entered(state.cache, new, ctx), ctx),
       *map(put, state[1:5], (token_R, new.lengths_R, new.limits_R, new.keys_R)),
-      None if state.own_B is None else put(state.own_B, new.own_R),
-      jax.tree.map(put, texts, said),
-      controls,
-      state.ends_GD,
+      own_B=None if state.own_B is None else put(state.own_B, new.own_R),
+      texts=jax.tree.map(put, texts, said),
+      controls=controls,
+      ends_GD=state.ends_GD,
     )
 
   return jax.jit(admit, donate_argnums=1)
@@ -304,7 +305,8 @@ def _started(new: Entering, old: controls_lib.Controls) -> controls_lib.Controls
   (R, _), V = new.prompts_RP.shape, old.penalties.seen_BV.shape[1]
   seen_RV = jnp.zeros((R, V), bool).at[jnp.arange(R)[:, None], new.prompts_RP].set(True, mode="drop")
   counts_RV = jnp.zeros((R, V), jnp.int32)
-  return new.controls._replace(penalties=new.controls.penalties._replace(seen_BV=seen_RV, counts_BV=counts_RV))
+  penalties: Any = new.controls.penalties
+  return new.controls._replace(penalties=penalties._replace(seen_BV=seen_RV, counts_BV=counts_RV))
 
 
 @functools.lru_cache(maxsize=32)
