@@ -4,6 +4,7 @@ import importlib
 import pathlib
 import re
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +12,15 @@ import numpy as np
 import optax
 import pytest
 
+from itune_jax.evals import suite
 from itune_jax.peft import attach
 from itune_jax.peft import registry
+from itune_jax.sampling import requests
+from itune_jax.synth import runner
 from tests import tiny
+from tests.objectives import table
+from tests.objectives import test_contract
+from tests.parts import generator
 
 DOCS = pathlib.Path(__file__).parent.parent.parent / "docs"
 BATCH = tiny.packed(tiny.examples(4, longest=16), 32, 2)
@@ -23,6 +30,65 @@ def block(document: str, section: str) -> str:
   """The first block of Python behind a heading."""
   text = (DOCS / document).read_text(encoding="utf-8").split(f"\n## {section}\n")[1]
   return re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
+
+
+def module(section, tmp_path, monkeypatch):
+  """The example of a section of docs/extend.md, as a module of a user's own."""
+  code = block("extend.md", section)
+  assert len(code.splitlines()) <= 40, section
+  found = types.ModuleType(section.replace(" ", "_"))
+  monkeypatch.setitem(sys.modules, found.__name__, found)
+  monkeypatch.chdir(tmp_path)
+  exec(compile(code, section, "exec"), found.__dict__)
+  return found
+
+
+def test_the_loss_of_the_example_keeps_the_contract(tmp_path, monkeypatch):
+  focal = module("Add a loss", tmp_path, monkeypatch)
+  monkeypatch.setitem(table.ROWS, "focal", table.Row(focal.Focal(chunk=16), table.texts))
+  test_contract.same(test_contract.run(table.ROWS["focal"], tiny.mesh(1), table.ROWS["focal"].batch(), cuts=2), "focal")
+  plain = table.Row(focal.Focal(gamma=0.0), table.texts)
+  sums, grads = test_contract.run(plain, tiny.mesh(1), plain.batch())
+  wanted, theirs = test_contract.expected("sft")
+  np.testing.assert_allclose(sums.loss, wanted.loss, rtol=1e-5)
+  for name, grad in theirs.items():  # without its factor it is cross-entropy
+    np.testing.assert_allclose(grads[name], grad, rtol=1e-4, atol=1e-5 * max(np.abs(grad).max(), 1e-6))
+  with pytest.raises(ValueError, match="Focal.gamma = -1"):
+    focal.Focal(gamma=-1.0)
+
+
+def test_the_benchmark_of_the_example_runs(tmp_path, monkeypatch):
+  (tmp_path / "sums.csv").write_text("id,question,answer,level\na,1 + 1?,2,easy\nb,17 * 3?,51,hard\n", encoding="utf-8")
+  sums = module("Add a benchmark", tmp_path, monkeypatch)
+  said = {"a": "That makes 2.", "b": "50"}
+
+  class Answers(requests.Responder):
+    def answer(self, given, progress=lambda n: None):
+      return [requests.Response(r.id, (requests.Sample(said[r.id], "stop"),)) for r in given]
+
+  found = suite.measure(sums.BENCHMARK, Answers())
+  assert {r.name: r.value for r in found.results} == {
+    "sums/right": 0.5,
+    "sums/level=easy/right": 1,
+    "sums/level=hard/right": 0,
+  }
+
+
+def test_the_generator_of_the_example_resumes(tmp_path, monkeypatch):
+  paraphrase = module("Add a generator", tmp_path, monkeypatch)
+  one = paraphrase.Paraphrase(("List three fruits.", "Sort these words."))
+  manifest = runner.run(one, generator.Hashes(), str(tmp_path / "whole"), identity={"seed": 0})
+  assert manifest["batches"] == 4 and manifest["rows"] > 0
+
+  def stop(request):
+    if request.id == "2/1":
+      raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    runner.run(one, generator.Hashes(stop), str(tmp_path / "cut"), identity={"seed": 0})
+  runner.run(one, generator.Hashes(), str(tmp_path / "cut"), identity={"seed": 0})
+  read = lambda name: (tmp_path / name / "rows.jsonl").read_bytes()
+  assert read("cut") == read("whole")
 
 
 @pytest.fixture
