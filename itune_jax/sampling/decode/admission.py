@@ -208,7 +208,7 @@ def _in_common(prompts: Sequence[Sequence[int]], samples: int) -> int:
   """How many first tokens the prompts of several samples share, in whole SHAREDs, each keeping one of its own."""
   if samples < 2:
     return 0
-  low, high = min(prompts), max(prompts)  # in the order of words: what these share, all do
+  low, high = min(prompts, key=tuple), max(prompts, key=tuple)  # in the order of words: what these share, all do
   most = min(map(len, prompts)) - 1
   same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), most)
   return min(same, most) // SHARED * SHARED
