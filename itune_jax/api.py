@@ -5,7 +5,7 @@ m = api.load("smollm2-135m-instruct")
 m.generate(["What is the capital of France? Answer in one sentence."])
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import json
 import os
@@ -37,6 +37,7 @@ from itune_jax.run.commands import train as train_lib
 from itune_jax.run.report import page
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.decode import decode as decode_lib
+from itune_jax.sampling.decode import watch
 from itune_jax.train import checkpoint
 
 Message = Mapping[str, Any]
@@ -62,6 +63,7 @@ class Model:
     stop: str | Sequence[str] | None = None,
     adapters: Sequence[str | None] | None = None,
     n: int = 1,
+    on_text: Callable[[watch.Piece], None] | None = None,
     **sampling: Any,
   ) -> Any:
     """Answers to prompts (text, or lists of messages) through the chat template.
@@ -70,8 +72,9 @@ class Model:
     place of each answer.
 
     A last message of the assistant is continued. stop: strings that end an answer and are no part of it. adapters: the
-    name of each prompt's adapter, None for the base, of a model `with_adapters`. sampling: more fields of
-    `decode.Decode`, such as top_k, min_p, repetition_penalty.
+    name of each prompt's adapter, None for the base, of a model `with_adapters`. on_text: gets what is new of each
+    answer as it comes, by the number of its prompt and sample. sampling: more fields of `decode.Decode`, such as top_k,
+    min_p, repetition_penalty.
 
     Raises InputError for values that cannot be, and conversations that the template refuses.
     """
@@ -92,7 +95,8 @@ class Model:
       requests_lib.Request(conversation=conversation.of(prompt), id=str(i), n=n, stop=stops, adapter=adapter)
       for i, (prompt, adapter) in enumerate(zip(given, own, strict=True))
     ]
-    found = self.session.responder(self.session.renderer(chat.Rendering()), decode).answer(asked)
+    responder = self.session.responder(self.session.renderer(chat.Rendering()), decode)
+    found = dataclasses.replace(responder, on_text=on_text).answer(asked)
     texts = [[sample.text for sample in one.samples] if n > 1 else one.text for one in found]
     return texts[0] if alone else texts
 

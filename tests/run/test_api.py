@@ -57,8 +57,20 @@ def test_attach_save_load_and_peft(run, tmp_path):
   np.testing.assert_array_equal(both.attach(()).logits(tokens), api.load(str(tmp_path / "hf")).logits(tokens))
 
 
-def test_stop_strings_cut():
-  assert api._cut("one\ntwo", ["\n"]) == "one" and api._cut("one", ["\n"]) == "one"
+def test_generate_is_told_how(run):
+  """Samples, stop strings, begun answers and streams through the chat template."""
+  model, said = run.model(), []
+  how = dict(max_new_tokens=12, temperature=1.0, seed=1)
+  (free,) = model.generate(["Hi"], **how, n=3, on_text=said.append)
+  assert len(set(free)) == 3 and [piece.text for piece in said if piece.finish] == free
+  stop = free[1][4:6]
+  (first,), (cut,) = model.generate(["Hi"], **how), model.generate(["Hi"], **how, n=3, stop=stop)
+  assert first == free[0], "the first sample is that of a call for one"
+  assert cut == [text.split(stop)[0] for text in free] and cut[1] != free[1]
+  assert model.generate(["Hi"], **how, n=3, stop=[stop, "never there"]) == [cut], "a string is one stop string"
+  begun = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": free[0][:3]}]
+  assert model.generate([begun], max_new_tokens=4) != model.generate([begun[:1]], max_new_tokens=4)
+  assert model.generate(["Hi"], max_new_tokens=4, top_k=1, temperature=1.0) == model.generate(["Hi"], max_new_tokens=4)
 
 
 @pytest.mark.full

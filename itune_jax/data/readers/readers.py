@@ -64,16 +64,19 @@ def examples(path: str, **how) -> list[example_lib.Example]:
   return found
 
 
-def question(raw: Any, folder: str) -> conversation.Conversation:
+def question(raw: Any, folder: str, begun: bool = False) -> conversation.Conversation:
   """What a row asks: the conversation up to its last answer, by the same formats as examples; one without an answer
   (a prompt alone, messages that end with the user's) is asked as it is. Raises BadRow.
 
-  folder: which paths of images are relative to.
+  folder: which paths of images are relative to. begun: the last answer stays, and is to be continued.
   """
   raw = _object(raw)
   answer = next((given for asked, given in _ANSWERS.items() if asked in raw and not _known(raw)), None)
   example = _parse(raw if answer is None else {**raw, answer: "-"}, "auto")
-  return _with_images(example, raw, folder).question
+  example = _with_images(example, raw, folder)
+  if begun and answer is None and example.messages[-1]["role"] == "assistant":
+    return dataclasses.replace(example.question, messages=example.messages)
+  return example.question
 
 
 def files(path: str) -> list[str]:

@@ -125,9 +125,26 @@ class Renderer(text_lib.Renderer):
       raise example_lib.BadRow(f"the chat template refuses it: {e}") from None
 
   def prompt_ids(self, messages, *, tools=(), **kwargs) -> list[int]:
-    """Ids up to and including the generation prompt, each image as many as it has patches."""
-    ids = np.asarray(self.encode(self.text(messages, tools=tools, add_generation_prompt=True, **kwargs)), np.int32)
-    return self._expand(messages, ids).tolist()
+    """Ids up to and including the generation prompt, each image as many as it has patches; where the last message is
+    the assistant's, up to the end of its text, which an answer continues."""
+    if marks_lib.begun(messages):
+      text = self._unfinished(messages, tools=tools, **kwargs)
+    else:
+      asked = messages[:-1] if marks_lib.is_empty(messages) else messages
+      text = self.text(asked, tools=tools, add_generation_prompt=True, **kwargs)
+    return self._expand(messages, np.asarray(self.encode(text), np.int32)).tolist()
+
+  def _unfinished(self, messages, **kwargs) -> str:
+    """The rendering up to where the last message's text ends, as transformers' `continue_final_message` has it: white
+    space at its end goes where the template strips it. Prompt and beginning are one text, encoded together, as they are
+    in training. Raises BadRow where the template does not show the text, or shows it otherwise when it is marked."""
+    plain, marked = self.text(messages, **kwargs), self.text(marks_lib.end_marked(messages), **kwargs)
+    begun, mark, behind = marked.rpartition(marks_lib.END)
+    stripped = begun.rstrip()  # what the template strips behind the text it would strip behind the mark as well
+    begun = begun if behind.startswith(" ") and plain.startswith(begun) else stripped
+    if not mark or marks_lib.MARKS.search(begun) or not plain.startswith(begun):
+      raise example_lib.BadRow("the chat template does not show the last message as it is: no answer can go on from it")
+    return begun
 
   def prompt_images(self, messages) -> np.ndarray | None:
     """Pixels [I, H, W, 3] of the images of a prompt, as the model reads them. Raises BadRow."""

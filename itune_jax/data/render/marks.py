@@ -1,10 +1,11 @@
 """Marks around what an assistant says: private-use characters, whose places in the rendered text tell where it went."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import re
 from typing import Any
 
 _FIRST, _COUNT = 0xF0000, 0xFFFC  # supplementary private-use area: two code points a piece
+END = "\U000ffffd"  # behind a text that goes on
 MARKS = re.compile("[\U000f0000-\U000ffffd]")
 _THINK = re.compile(r"(</?think>)")
 
@@ -63,3 +64,31 @@ def positions(text: str) -> dict[str, int]:
   for n, match in enumerate(MARKS.finditer(text)):
     where[match.group()] = match.start() - n
   return where
+
+
+def begun(messages: Sequence[Mapping[str, Any]]) -> bool:
+  """Whether the last message is the assistant's and has text, which an answer goes on from."""
+  return bool(messages) and messages[-1]["role"] == "assistant" and any(text.strip() for text in _texts(messages[-1]))
+
+
+def is_empty(messages: Sequence[Mapping[str, Any]]) -> bool:
+  """Whether the last message is the assistant's and says nothing yet."""
+  last = messages[-1] if messages else {"role": ""}
+  says = last.get("tool_calls") or last.get("reasoning_content") or any(text.strip() for text in _texts(last))
+  return last["role"] == "assistant" and not says
+
+
+def end_marked(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+  """Messages with `END` and a space behind the last text."""
+  *before, last = messages
+  content, more = last["content"], END + " "
+  if isinstance(content, str):
+    return [*before, {**last, "content": content + more}]
+  at = max(i for i, part in enumerate(content) if part.get("type") == "text")
+  parts = [{**part, "text": part["text"] + more} if i == at else part for i, part in enumerate(content)]
+  return [*before, {**last, "content": parts}]
+
+
+def _texts(message: Mapping[str, Any]) -> list[str]:
+  content = message.get("content") or ""
+  return [content] if isinstance(content, str) else [p["text"] for p in content if p.get("type") == "text"]

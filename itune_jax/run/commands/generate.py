@@ -1,6 +1,6 @@
 """`itune generate`: answers to prompts, from flags, a file, or a person at the terminal."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import os
 import sys
@@ -21,8 +21,10 @@ from itune_jax.run import gin_setup
 from itune_jax.run import results
 from itune_jax.run import session as session_lib
 from itune_jax.run import specs
+from itune_jax.run.commands import generate_flags
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.decode import decode as decode_lib
+from itune_jax.sampling.decode import watch
 
 
 class Chat:
@@ -45,10 +47,12 @@ class Chat:
     conversations: Sequence[conversation.Conversation],
     decode: decode_lib.Decode,
     progress: Callable[[int], None] = lambda n: None,
+    on_text: Callable[[watch.Piece], None] | None = None,
   ) -> list[str]:
-    """One text per conversation. Raises InputError for a conversation that does not render."""
+    """`decode.n` texts per conversation. on_text: gets what is new of each as it comes. Raises InputError for a
+    conversation that does not render."""
     asked = [requests_lib.Request(conversation=c, id=str(i), n=decode.n) for i, c in enumerate(conversations)]
-    responder = self._session.responder(self._renderer, decode)
+    responder = dataclasses.replace(self._session.responder(self._renderer, decode), on_text=on_text)
     return [sample.text for response in responder.answer(asked, progress) for sample in response.samples]
 
 
@@ -61,8 +65,10 @@ def generate(
   precision: numerics.Precision,
   adapter: str = "",
   conversations: Sequence[conversation.Conversation] | None = None,
+  changes: Mapping[str, Any] | None = None,
 ) -> list[str] | tuple[Chat, decode_lib.Decode]:
-  """Answers, or without conversations the loaded model and its settings, for a dialogue."""
+  """Answers, or without conversations the loaded model and its settings, for a dialogue. changes: of `decode`."""
+  decode = dataclasses.replace(decode, **(changes or {}))
   talker = Chat(model, rendering, mesh, precision, adapter)
   if conversations is None:
     return talker, decode
@@ -73,11 +79,14 @@ def generate(
 
 def from_flags(args: command.Args) -> None:
   """Runs the command: prints answers, writes them, or holds a dialogue. Raises InputError for unreadable prompts."""
+  changes = {name: getattr(args, name) for name in generate_flags.DECODE if getattr(args, name) is not None}
+  changes |= {"stop": tuple(args.stop)} if args.stop else {}
   if args.interactive:
-    _dialogue(*gin_setup.call(generate, adapter=args.adapter))
+    _dialogue(*gin_setup.call(generate, adapter=args.adapter, changes=changes))
     return
-  asked = [_asked(prompt, args.image) for prompt in args.prompt] + _from_file(args.prompts)
-  answers = gin_setup.call(generate, adapter=args.adapter, conversations=asked)
+  asked = [_asked(prompt, args.image) for prompt in args.prompt]
+  asked += _from_file(args.prompts, args.continue_final_message)
+  answers = gin_setup.call(generate, adapter=args.adapter, conversations=asked, changes=changes)
   each = len(answers) // len(asked)  # samples of one prompt stand together
   rows = [{"messages": list(asked[i // each].messages), "output": answer} for i, answer in enumerate(answers)]
   if args.output:
@@ -96,9 +105,21 @@ def _dialogue(talker: Chat, decode: decode_lib.Decode) -> None:
     if not line:
       return
     messages.append({"role": "user", "content": line})
-    answer = talker.answer([conversation.of(messages)], dataclasses.replace(decode, n=1))[0]
+    shown = _Shown()
+    (answer,) = talker.answer([conversation.of(messages)], dataclasses.replace(decode, n=1), on_text=shown)
     messages.append({"role": "assistant", "content": answer})
-    print(answer, flush=True)
+    print(flush=True)
+
+
+class _Shown:
+  """Prints a text as it grows."""
+
+  def __init__(self):
+    self._length = 0
+
+  def __call__(self, piece: watch.Piece) -> None:
+    print(piece.text[self._length :], end="", flush=True)
+    self._length = len(piece.text)
 
 
 def _asked(prompt: str, images: list[str]) -> conversation.Conversation:
@@ -107,7 +128,7 @@ def _asked(prompt: str, images: list[str]) -> conversation.Conversation:
   return conversation.of([{"role": "user", "content": [*parts, {"type": "text", "text": prompt}] if parts else prompt}])
 
 
-def _from_file(path: str) -> list[conversation.Conversation]:
+def _from_file(path: str, begun: bool) -> list[conversation.Conversation]:
   if not path:
     return []
   try:
@@ -115,11 +136,11 @@ def _from_file(path: str) -> list[conversation.Conversation]:
       lines = [(number, line) for number, line in enumerate(f, 1) if line.strip()]
   except (OSError, ValueError) as e:
     raise errors.InputError(f"{path}: cannot be read as lines of JSON ({e})") from None
-  return [_question(line, path, number) for number, line in lines]
+  return [_question(line, path, number, begun) for number, line in lines]
 
 
-def _question(line: str, path: str, number: int) -> conversation.Conversation:
+def _question(line: str, path: str, number: int, begun: bool) -> conversation.Conversation:
   try:
-    return readers.question(line, os.path.dirname(path))
+    return readers.question(line, os.path.dirname(path), begun)
   except example_lib.BadRow as e:
     raise errors.InputError(f"{path}:{number}: {e}") from None

@@ -3,6 +3,20 @@
 from itune_jax.core import check
 from itune_jax.run import command
 
+# What flags change of DECODE (`sampling.decode.decode.Decode`); what else it has, --gin.decode.Decode.NAME changes.
+DECODE = {
+  "max_new_tokens": (int, "tokens of an answer at most"),
+  "n": (int, "answers to each prompt"),
+  "temperature": (float, "0 is greedy"),
+  "top_p": (float, "draw from the smallest set of tokens that reaches it"),
+  "top_k": (int, "draw from the k likeliest tokens, 0 for all"),
+  "min_p": (float, "draw from what is at least so likely as a share of the likeliest"),
+  "repetition_penalty": (float, "of tokens in prompt and answer, 1 for none"),
+  "presence_penalty": (float, "taken off the logits of tokens in the answer"),
+  "frequency_penalty": (float, "taken off as often as a token stands in the answer"),
+  "seed": (int, "of what is drawn"),
+}
+
 
 def flags(parser: command.Parser) -> None:
   """Adds them."""
@@ -12,6 +26,12 @@ def flags(parser: command.Parser) -> None:
     "--image", action="append", default=[], metavar="FILE", help="an image for every --prompt; repeat"
   )
   parser.add_argument("--prompts", default="", metavar="FILE", help="JSON lines with `prompt` or `messages`")
+  parser.add_argument(
+    "--continue_final_message", action="store_true", help="go on from the last answer of each row of --prompts"
+  )
+  parser.add_argument("--stop", action="append", metavar="TEXT", help="ends an answer before it; repeat for more")
+  for name, (kind, text) in DECODE.items():
+    parser.add_argument(f"--{name}", type=kind, metavar="N" if kind is int else "X", help=text)
   parser.add_argument("--interactive", action="store_true", help="chat in the terminal (empty line or Ctrl-D ends)")
   parser.add_argument("--output", default="", metavar="FILE", help="write JSON lines here instead of printing")
 

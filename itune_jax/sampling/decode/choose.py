@@ -26,7 +26,7 @@ def choose(logits_BV, keys_B, temperature, top_p, top_k=0, min_p=0.0, *, alive=T
   from_BV = logits_BV if edited_BV is None else edited_BV
   rows = lambda x: jnp.broadcast_to(jnp.asarray(x), logits_BV.shape[:1])
   hot_B = rows(temperature) > 0
-  how = tuple(map(rows, (temperature, top_p, top_k, min_p)))
+  how = rows(temperature), rows(top_p), rows(top_k), rows(min_p)
   draw = lambda scores_BV: jax.vmap(jax.random.categorical)(keys_B, scores_BV)
   greedy = lambda: numerics.first_largest(from_BV)
   mixed = lambda: jnp.where(hot_B, draw(warped(from_BV, *how, alive_B=hot_B & alive)), greedy())

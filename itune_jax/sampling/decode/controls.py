@@ -9,6 +9,8 @@ import dataclasses
 import math
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from itune_jax.core import check
@@ -115,28 +117,54 @@ def kind_of(settings: Sequence[Sampling], top: int = 0) -> Kind:
   """The kind that has room for all of these."""
   room = lambda lists: 1 << (max(LISTED, *map(len, lists)) - 1).bit_length()
   edits = any(s.edits for s in settings)
-  banned, forced = [s.banned for s in settings], [s.forced for s in settings]
-  penalties = any(s.penalises for s in settings)
-  return Kind(room(banned) if edits else 0, room(forced) if edits else 0, penalties, top)
+  banned, forced = (room([getattr(s, name) for s in settings]) if edits else 0 for name in ("banned", "forced"))
+  return Kind(banned, forced, any(s.penalises for s in settings), top)
 
 
 def of_rows(settings: Sequence[Sampling], kind: Kind) -> Controls:
   """Their arrays; what is counted (`Penalties.seen_BV`, `counts_BV`) is None."""
-
-  def of(name: str, dtype: Any = np.float32) -> np.ndarray:
-    return np.asarray([getattr(s, name) for s in settings], dtype)
-
-  edits = penalties = None
+  numbers = lambda name: np.asarray([getattr(s, name) for s in settings], np.float32)
+  counts = lambda name: np.asarray([getattr(s, name) for s in settings], np.int32)
+  lists = lambda name, width, fill: _filled([getattr(s, name) for s in settings], width, fill)
+  controls = Controls(numbers("temperature"), numbers("top_p"), counts("top_k"), numbers("min_p"))
   if kind.banned:
-    lists = (
-      _filled([s.banned for s in settings], kind.banned, NOWHERE),
-      _filled([s.forced for s in settings], kind.forced, -1),
-    )
-    edits = Edits(of("min_new_tokens", np.int32), *lists)
+    ids = lists("banned", kind.banned, NOWHERE), lists("forced", kind.forced, -1)
+    controls = controls._replace(edits=Edits(counts("min_new_tokens"), ids[0], ids[1]))
   if kind.penalties:
-    names = ("repetition_penalty", "presence_penalty", "frequency_penalty")
-    penalties = Penalties(*map(of, names), seen_BV=None, counts_BV=None)
-  return Controls(of("temperature"), of("top_p"), of("top_k", np.int32), of("min_p"), edits, penalties)
+    by = numbers("repetition_penalty"), numbers("presence_penalty"), numbers("frequency_penalty")
+    controls = controls._replace(penalties=Penalties(by[0], by[1], by[2], None, None))
+  return controls
+
+
+def neutral(rows: int, kind: Kind, vocab: int, ctx: Any) -> Controls:
+  """Settings that change nothing, and nothing counted."""
+  found = jax.tree.map(jnp.asarray, of_rows([Sampling()] * rows, kind))
+  return pinned(_counting(found, jnp.zeros((rows, vocab), bool)), ctx)
+
+
+def started(controls: Controls, prompts_RP: Any, like: Controls) -> Controls:
+  """Settings of rows that have said nothing: the ids of their prompts are what they have seen. like: those of all rows,
+  which know the vocabulary."""
+  if like.penalties is None:
+    return controls
+  seen_RV = jnp.zeros((prompts_RP.shape[0], like.penalties.seen_BV.shape[1]), bool)
+  return _counting(controls, seen_RV.at[jnp.arange(len(seen_RV))[:, None], prompts_RP].set(True, mode="drop"))
+
+
+def pinned(controls: Controls, ctx: Any) -> Controls:
+  """The same, what is counted laid out as the rows are."""
+  if controls.penalties is None:
+    return controls
+  pin = lambda x: ctx.constrain(x, ("rows", None))
+  seen_BV, counts_BV = pin(controls.penalties.seen_BV), pin(controls.penalties.counts_BV)
+  return controls._replace(penalties=controls.penalties._replace(seen_BV=seen_BV, counts_BV=counts_BV))
+
+
+def _counting(controls: Controls, seen_BV: Any) -> Controls:
+  if controls.penalties is None:
+    return controls
+  counts_BV = jnp.zeros(seen_BV.shape, jnp.int32)
+  return controls._replace(penalties=controls.penalties._replace(seen_BV=seen_BV, counts_BV=counts_BV))
 
 
 def _filled(lists: Sequence[Sequence[int]], width: int, fill: int) -> np.ndarray:

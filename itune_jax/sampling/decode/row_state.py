@@ -154,7 +154,7 @@ def empty_program(bind: Any) -> Callable:
       spread(cache, _context(model)),
       *(zeros(), zeros(), zeros(), keys, zeros() if shape.mixed else None),
       _no_texts(B, shape.new, shape.kind.top),
-      _no_controls(B, shape, _context(model)),
+      controls_lib.neutral(B, shape.kind, shape.vocab, _context(model)),
       ends_GD,
     )
 
@@ -163,23 +163,17 @@ def empty_program(bind: Any) -> Callable:
 
 def _no_texts(B: int, new: int, top: int) -> Texts:
   zeros = lambda *shape, dtype=jnp.int32: jnp.zeros((B, *shape), dtype)
-  tops = (zeros(new, top), zeros(new, top, dtype=jnp.float32)) if top else ()
-  ended = ~zeros(dtype=bool), zeros(dtype=bool), zeros(), zeros(dtype=jnp.float32)
-  return Texts(zeros(new), zeros(new, dtype=jnp.float32), zeros(), *ended, *tops)
-
-
-def _no_controls(B: int, shape: Shape, ctx) -> controls_lib.Controls:
-  """Neutral settings, and nothing counted."""
-  found = jax.tree.map(jnp.asarray, controls_lib.of_rows([controls_lib.Sampling()] * B, shape.kind))
-  if found.penalties is None:
-    return found
-  return _counting(found, jnp.zeros((B, shape.vocab), bool), jnp.zeros((B, shape.vocab), jnp.int32), ctx)
-
-
-def _counting(controls: controls_lib.Controls, seen_BV, counts_BV, ctx) -> controls_lib.Controls:
-  pin = lambda x: ctx.constrain(x, ("rows", None))
-  penalties: Any = controls.penalties
-  return controls._replace(penalties=penalties._replace(seen_BV=pin(seen_BV), counts_BV=pin(counts_BV)))
+  return Texts(
+    out_BS=zeros(new),
+    logprob_BS=zeros(new, dtype=jnp.float32),
+    count_B=zeros(),
+    done_B=~zeros(dtype=bool),
+    stopped_B=zeros(dtype=bool),
+    last_B=zeros(),
+    last_logprob_B=zeros(dtype=jnp.float32),
+    top_BSK=zeros(new, top) if top else None,
+    top_logprob_BSK=zeros(new, top, dtype=jnp.float32) if top else None,
+  )
 
 
 def vocabulary(bind: Any, params: Any, hidden_BD: Any) -> int:
@@ -236,10 +230,10 @@ def enough_to_halve(bind: Any, held: int) -> int | None:
 def pick_program(bind: Any) -> Callable:
   """`(rows, from_R, from_G, members_GR, places_R) -> rows`: only these, and of prompts kept once only those."""
 
-  def pick(state, from_R, from_G=None, members_GR: Any = None, places_R: Any = None):
+  def pick(state, from_R, from_G=None, members_GR=None, places_R=None):
     take = lambda x: x.picked(from_R) if _is_cache(x) else x[from_R]
     found = jax.tree.map(take, state._replace(ends_GD=None), is_leaf=_is_cache)
-    if from_G is None:
+    if from_G is None or members_GR is None or places_R is None:
       return found
     prompts = kv_cache.Prompts(state.cache.prompts.cache.picked(from_G), members_GR, places_R)
     return found._replace(cache=dataclasses.replace(found.cache, prompts=prompts), ends_GD=state.ends_GD[from_G])
@@ -281,32 +275,21 @@ def admit_program(bind: Any) -> Callable:
     put = lambda old, value: old.at[at].set(value, mode="drop")
     said = Texts(*(None if x is None else jnp.zeros((R, *x.shape[1:]), x.dtype) for x in texts))
     ends_BD = state.ends_GD if new.cache is None else new.last_BD
-    controls = _started(new, state.controls)
+    controls = controls_lib.started(new.controls, new.prompts_RP, state.controls)
     token_R, said, controls = _say(model, ends_BD[new.from_R], new.keys_R, new.limits_R, controls, said, stops_S)
-    controls = jax.tree.map(put, state.controls, controls)
-    if (counted := controls.penalties) is not None:
-      controls = _counting(controls, counted.seen_BV, counted.counts_BV, ctx)
     return Rows(
-      spread(_entered(state.cache, new, ctx), ctx),
-      *map(put, state[1:5], (token_R, new.lengths_R, new.limits_R, new.keys_R)),
+      cache=spread(_entered(state.cache, new, ctx), ctx),
+      token_B=put(state.token_B, token_R),
+      lengths_B=put(state.lengths_B, new.lengths_R),
+      limits_B=put(state.limits_B, new.limits_R),
+      keys_B=put(state.keys_B, new.keys_R),
       own_B=None if state.own_B is None else put(state.own_B, new.own_R),
       texts=jax.tree.map(put, texts, said),
-      controls=controls,
+      controls=controls_lib.pinned(jax.tree.map(put, state.controls, controls), ctx),
       ends_GD=state.ends_GD,
     )
 
   return jax.jit(admit, donate_argnums=1)
-
-
-def _started(new: Entering, old: controls_lib.Controls) -> controls_lib.Controls:
-  """Settings of rows that have said nothing; tokens of their prompts are those that they have seen."""
-  if old.penalties is None:
-    return new.controls
-  (R, _), V = new.prompts_RP.shape, old.penalties.seen_BV.shape[1]
-  seen_RV = jnp.zeros((R, V), bool).at[jnp.arange(R)[:, None], new.prompts_RP].set(True, mode="drop")
-  counts_RV = jnp.zeros((R, V), jnp.int32)
-  penalties: Any = new.controls.penalties
-  return new.controls._replace(penalties=penalties._replace(seen_BV=seen_RV, counts_BV=counts_RV))
 
 
 @functools.lru_cache(maxsize=32)
@@ -328,8 +311,7 @@ def loop_program(bind: Any) -> Callable:
       hidden_B1D, cache = model.decode(state.token_B[:, None], ctx, state.cache)
       given = (state.keys_B, state.limits_B, state.controls, state.texts, how.stops_S)
       token_B, texts, controls = _say(model, hidden_B1D[:, 0], *given)
-      if (counted := controls.penalties) is not None:
-        controls = _counting(controls, counted.seen_BV, counted.counts_BV, ctx)
+      controls = controls_lib.pinned(controls, ctx)
       return state._replace(cache=spread(cache, ctx), token_B=token_B, texts=texts, controls=controls), said + 1
 
     state = state._replace(texts=state.texts._replace(done_B=state.texts.done_B | how.free_B))

@@ -1,6 +1,6 @@
 """A model on the mesh as a responder: conversations become ids, are continued or scored in batches, and become text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 
 from itune_jax.core import check
@@ -9,6 +9,7 @@ from itune_jax.core import errors
 from itune_jax.sampling import engine as engine_lib
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.decode import decode as decode_lib
+from itune_jax.sampling.decode import watch
 from itune_jax.sampling.score import rolling
 
 
@@ -16,13 +17,15 @@ from itune_jax.sampling.score import rolling
 class MeshResponder(requests_lib.Responder):
   """Compiled functions of live parameters, the renderer of their model, and how answers are decoded.
 
-  labels: names of the adapters that ride on one base, in the order of their numbers (`peft.combine.mixed`).
+  labels: names of the adapters that ride on one base, in the order of their numbers (`peft.combine.mixed`). on_text:
+  gets what is new of each answer as it comes, by its request's id (a number written out is that number).
   """
 
   engine: engine_lib.Engine
   renderer: conversation_lib.Renderer
   decode: decode_lib.Decode = decode_lib.Decode()
   labels: tuple[str, ...] = ()
+  on_text: Callable[[watch.Piece], None] | None = None
 
   def answer(
     self, requests: Sequence[requests_lib.Request], progress: requests_lib.Progress = lambda n: None
@@ -31,7 +34,8 @@ class MeshResponder(requests_lib.Responder):
     requests_lib.unique(requests)
     ends, text = self.renderer.turn_end.ids, self.renderer.decode
     engine = dataclasses.replace(self.engine, progress=progress, stop_ids=ends, text=text)
-    found = iter(engine.generate([self._ask(request) for request in requests], self.decode))
+    asks = [self._ask(request) for request in requests]
+    found = iter(engine.generate(asks, self.decode, on_text=self.on_text))
     return [requests_lib.Response(r.id, tuple(self._sample(next(found)) for _ in range(r.n))) for r in requests]
 
   def _ask(self, request: requests_lib.Request) -> decode_lib.Ask:

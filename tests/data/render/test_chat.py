@@ -144,6 +144,36 @@ def test_prompt_ends_where_the_answer_begins(renderer):
   assert row.ids[: len(prompt)].tolist() == prompt and np.flatnonzero(row.weights)[0] == len(prompt)
 
 
+TRIMS = QWEN_LIKE.replace("{% else %}{{ m['content'] }}", "{% else %}{{ m['content'] | trim }}")
+SPACED = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] | trim }} <|im_end|>{% endfor %}"
+BEGUN = ("The answer is", "The answer is ", " Two  spaces \n", "a\n\nb", "Jà – 漢字 🙂", "<think>so</think> it is", "x")
+
+
+@pytest.mark.parametrize("template", [None, QWEN_LIKE, TRIMS, SPACED], ids=["chatml", "thinks", "trims", "spaced"])
+@pytest.mark.parametrize("text", BEGUN)
+def test_a_begun_answer_is_continued_as_transformers_continues_it(smollm2_tokenizer, template, text):
+  tokenizer = _with(smollm2_tokenizer, template) if template else smollm2_tokenizer
+  messages = [{"role": "user", "content": "Well?"}, {"role": "assistant", "content": text}]
+  ids = chat.Renderer(tokenizer).prompt_ids(messages)
+  theirs = smollm2_tokenizer.apply_chat_template(
+    messages, chat_template=template, continue_final_message=True, tokenize=True, return_dict=False
+  )
+  if template == SPACED and text != text.rstrip():  # the template's own space may be taken for the text's
+    plain = chat.Renderer(tokenizer).text(messages)
+    assert plain.startswith(found := smollm2_tokenizer.decode(ids)) and text.strip() in found
+  else:
+    assert ids == theirs
+
+
+def test_what_cannot_be_continued(renderer, smollm2_tokenizer):
+  asked = [{"role": "user", "content": "Well?"}]
+  for empty in ("", "  ", []):
+    assert renderer.prompt_ids([*asked, {"role": "assistant", "content": empty}]) == renderer.prompt_ids(asked)
+  first = _with(smollm2_tokenizer, QWEN_LIKE.replace("{{ m['content'] }}", "{{ m['content'][:20] }}"))
+  with pytest.raises(example_lib.BadRow, match="no answer can go on from it"):
+    chat.Renderer(first).prompt_ids([*asked, {"role": "assistant", "content": "a text of more than 20 characters"}])
+
+
 def test_real_rows_render_and_decode(itune_data, renderer, smollm2_tokenizer):
   from_file = f"{itune_data}/gsm8k/train_first1500.jsonl"
   for line in pathlib.Path(from_file).read_text().splitlines()[:200]:
