@@ -114,6 +114,14 @@ def test_no_cycles():
     visit(name, [])
 
 
+def test_no_two_modules_of_one_name():
+  """Two subjects never bear one name; a benchmark and its grader, or a method and its folder, are one subject."""
+  names = collections.Counter(path.name for path in FILES if path.name != "__init__.py")
+  twice = [name for name, count in names.items() if count > 1]
+  same_subject = lambda name: any(part in str(p) for p in FILES if p.name == name for part in ("benchmarks", "folders"))
+  assert not [name for name in twice if not same_subject(name)]
+
+
 def test_every_config_field_is_read():
   """A knob that nothing reads is a lie. Configuration is every dataclass that checks its own types."""
   read = collections.Counter(

@@ -15,7 +15,7 @@ from itune_jax.evals import suite
 from itune_jax.grading import stats
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.decode import decode as decode_lib
-from itune_jax.sampling.responders import mesh
+from itune_jax.sampling.responders import on_mesh
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Choice:
     if not items:
       raise errors.InputError(f"{self.name}: no item of {self.items.source.path} has check.choices")
     decode = decode_lib.Decode()
-    return suite.Bound(self.benchmark, self.every, lambda engine: mesh.MeshResponder(engine, renderer, decode))
+    return suite.Bound(self.benchmark, self.every, lambda engine: on_mesh.MeshResponder(engine, renderer, decode))
 
 
 def right_of(item: protocol.Item) -> int:

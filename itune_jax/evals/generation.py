@@ -13,7 +13,7 @@ from itune_jax.grading import checkers
 from itune_jax.grading import stats
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.decode import decode as decode_lib
-from itune_jax.sampling.responders import mesh
+from itune_jax.sampling.responders import on_mesh
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Generation:
     del seed  # decoding has its own
     for item in self.items.items():
       asked(item, renderer)
-    return suite.Bound(self.benchmark, self.every, lambda engine: mesh.MeshResponder(engine, renderer, self.decode))
+    return suite.Bound(self.benchmark, self.every, lambda engine: on_mesh.MeshResponder(engine, renderer, self.decode))
 
 
 def asked(item: protocol.Item, renderer: conversation.Renderer) -> None:

@@ -35,7 +35,7 @@ from itune_jax.run import specs
 from itune_jax.run import views
 from itune_jax.sampling import engine as engine_lib
 from itune_jax.sampling.decode import decode as decode_lib
-from itune_jax.sampling.responders import mesh as mesh_responder
+from itune_jax.sampling.responders import on_mesh
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,9 +102,9 @@ class Session:
 
   def responder(
     self, renderer: conversation.Renderer, decode: decode_lib.Decode = decode_lib.Decode()
-  ) -> mesh_responder.MeshResponder:
+  ) -> on_mesh.MeshResponder:
     """This model as somebody who answers conversations and scores text."""
-    return mesh_responder.MeshResponder(self.engine(), renderer, decode, self.labels)
+    return on_mesh.MeshResponder(self.engine(), renderer, decode, self.labels)
 
 
 def open_session(

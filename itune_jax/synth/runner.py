@@ -16,11 +16,11 @@ from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.sampling import requests as requests_lib
-from itune_jax.synth import protocol
+from itune_jax.synth import generator as generator_lib
 
 
 def run(
-  generator: protocol.Generator,
+  generator: generator_lib.Generator,
   responder: requests_lib.Responder,
   folder: str,
   *,
@@ -65,11 +65,11 @@ class _State:
 
   rows: str
   journal: str
-  pool: list[protocol.Row] = dataclasses.field(default_factory=list)
+  pool: list[generator_lib.Row] = dataclasses.field(default_factory=list)
   dropped: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
   next: int = 0
 
-  def took(self, kept: Sequence[protocol.Row], line: Mapping[str, Any]) -> None:
+  def took(self, kept: Sequence[generator_lib.Row], line: Mapping[str, Any]) -> None:
     """Books a batch."""
     self.pool += kept
     self.dropped.update(line["dropped"])

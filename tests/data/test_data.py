@@ -14,7 +14,7 @@ from itune_jax.data import feed as feed_lib
 from itune_jax.data import mixture
 from itune_jax.data.readers import readers
 from itune_jax.data.starter import families
-from itune_jax.data.starter import generate
+from itune_jax.data.starter import build
 from itune_jax.grading import checkers
 
 ROWS = {
@@ -235,7 +235,7 @@ def test_cache_is_addressed_by_content_counts_problems_and_is_written_whole(tmp_
 
 
 def test_starter_set_is_what_it_promises(smollm2_tokenizer):
-  train, heldout = list(generate.split("train")), list(generate.split("heldout"))
+  train, heldout = list(build.split("train")), list(build.split("heldout"))
   assert len(families.FAMILIES) >= 12 and len(heldout) >= 240
   assert sum(row["source"]["dataset"] == "itune-starter-open" for row in train) >= 150
   templates = lambda rows: {row["source"].get("template") for row in rows} - {None}
@@ -249,6 +249,6 @@ def test_starter_set_is_what_it_promises(smollm2_tokenizer):
     if one.check:
       assert checkers.judge(one.answer, one.check), row
       assert not checkers.judge(one.answer + " nonsense", one.check)
-  assert list(generate.split("heldout")) == heldout
+  assert list(build.split("heldout")) == heldout
   questions = {row["messages"][-2]["content"] for row in train}
   assert not questions & {row["messages"][-2]["content"] for row in heldout}

@@ -16,7 +16,7 @@ transformers = pytest.importorskip("transformers")
 from itune_jax import api  # noqa: E402
 from itune_jax.data.render import chat  # noqa: E402
 from itune_jax.data import example as example_lib  # noqa: E402
-from itune_jax.data.starter import generate  # noqa: E402
+from itune_jax.data.starter import build  # noqa: E402
 from itune_jax.peft.methods import lora  # noqa: E402
 from tests import tiny  # noqa: E402
 
@@ -48,7 +48,7 @@ def torch_greedy(model, ids, count):
 
 
 def prompts(count):
-  return [row["messages"][-2]["content"] for row in generate.split("heldout")][:: 288 // count][:count]
+  return [row["messages"][-2]["content"] for row in build.split("heldout")][:: 288 // count][:count]
 
 
 def test_logits_of_the_default_base(ours, theirs):

@@ -5,11 +5,11 @@ import hashlib
 
 from itune_jax.core import conversation
 from itune_jax.sampling import requests
-from itune_jax.synth import protocol
+from itune_jax.synth import generator
 
 
 @dataclasses.dataclass(frozen=True)
-class Grow(protocol.Generator):
+class Grow(generator.Generator):
   """Shows two rows so far and asks for three more, ten times; drops what is there already."""
 
   name: str = "grow"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itune_jax.core import errors
 from itune_jax.data import example as example_lib
 from itune_jax.data.readers import readers
-from itune_jax.data.starter import generate
+from itune_jax.data.starter import build
 
 SPLITS = ("train", "heldout")
 
@@ -14,5 +14,5 @@ def rows(split: str) -> Iterator[readers.Row]:
   """Rows of a split. Raises InputError for another name."""
   if split not in SPLITS:
     raise errors.InputError(f"starter:{split}: splits are {', '.join(SPLITS)}")
-  for line, raw in enumerate(generate.split(split), 1):
+  for line, raw in enumerate(build.split(split), 1):
     yield readers.Row(f"starter:{split}", line, example_lib.from_json(raw))
