@@ -1,6 +1,7 @@
 """Plain text in and out of ids: what is asked of a model that needs no chat template."""
 
 from collections.abc import Sequence
+import functools
 from typing import Any
 
 from itune_jax.core import conversation as conversation_lib
@@ -14,7 +15,7 @@ class Renderer(conversation_lib.Renderer):
   def __init__(self, tokenizer: Any):
     self.tokenizer = tokenizer
 
-  @property
+  @functools.cached_property
   def turn_end(self) -> conversation_lib.TurnEnd:
     """What the tokenizer calls an end."""
     return turn_end(self.tokenizer)
