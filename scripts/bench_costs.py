@@ -22,6 +22,7 @@ from itune_jax.data import mixture as mixture_lib
 from itune_jax.parallel import mesh as mesh_lib
 from itune_jax.models import load as load_lib
 from itune_jax.nn.attention import kernels
+from itune_jax.nn.attention import mask
 from itune_jax.nn import site
 from itune_jax.nn import skeleton
 from itune_jax.peft.methods import lora
@@ -147,7 +148,7 @@ def attention(args: argparse.Namespace) -> dict[str, Any]:
   segments = jnp.arange(T, dtype=jnp.int32)[None] * args.segments // T + 1
   made = {}
   for name, platform in (("kernel", jax.default_backend()), ("loop", "")):
-    attend = lambda *x, platform=platform: kernels.on_device((0.125, 0.0), platform, *x, segments, None)[0]
+    attend = lambda *x, platform=platform: kernels.on_device((0.125, 0.0), platform, *x, mask.Rows(segments), None)[0]
     both = lambda *x, attend=attend: jax.value_and_grad(lambda *x: jnp.vdot(attend(*x), d_out), (0, 1, 2))(*x)
     made |= {f"{name}_forward": jax.jit(attend), f"{name}_both": jax.jit(both)}
   systems = {name: lambda run=run: jax.block_until_ready(run(q, k, v)) for name, run in made.items()}

@@ -19,30 +19,30 @@ from tests.nn.attention import test_kernels
 )
 def test_ring_equals_reference(shape, window, softcap):
   T = 64
-  q, k, v, segments, d = test_kernels.draw(T, test_kernels.ragged(T, 7))
+  q, k, v, rows, d = test_kernels.draw(T, test_kernels.ragged(T, 7))
   mesh = tiny.mesh(**shape)
-  ctx = batch_lib.Ctx(None, segments, mesh=mesh, rules=tuple(axes.DEFAULT_RULES.items()))
+  ctx = batch_lib.Ctx(None, rows.segments_BT, mesh=mesh, rules=tuple(axes.DEFAULT_RULES.items()))
   assert ring.applies(ctx, T) and not ring.applies(ctx, T + 1)
 
   def both(attend):
     def loss(q, k, v):
       out, lse = attend(q, k, v)
-      return (out * d).sum() + jnp.where(segments[..., None] > 0, lse, 0).sum()
+      return (out * d).sum() + jnp.where(rows.segments_BT[..., None] > 0, lse, 0).sum()
 
     return *attend(q, k, v), *jax.grad(loss, argnums=(0, 1, 2))(q, k, v)
 
   how = dict(window=window, softcap=softcap)
-  ours = jax.jit(lambda: both(lambda q, k, v: ring.packed(q, k, v, segments, ctx, **how)))()
-  theirs = jax.jit(lambda: both(lambda q, k, v: kernels.reference(q, k, v, segments, **how)))()
+  ours = jax.jit(lambda: both(lambda q, k, v: ring.packed(q, k, v, rows, ctx, **how)))()
+  theirs = jax.jit(lambda: both(lambda q, k, v: kernels.reference(q, k, v, rows, **how)))()
   for a, b in zip(ours, theirs, strict=True):
     np.testing.assert_allclose(a, b, atol=2e-5)
 
 
 def test_keys_go_round_and_are_never_gathered():
   T, mesh = 64, tiny.mesh(devices=8, fsdp=1, sequence=8)
-  q, k, v, segments, _ = test_kernels.draw(T, [[1] * T] * 2)
-  ctx = batch_lib.Ctx(None, segments, mesh=mesh, rules=tuple(axes.DEFAULT_RULES.items()))
+  q, k, v, rows, _ = test_kernels.draw(T, [[1] * T] * 2)
+  ctx = batch_lib.Ctx(None, rows.segments_BT, mesh=mesh, rules=tuple(axes.DEFAULT_RULES.items()))
   place = lambda x: jax.device_put(x, jax.NamedSharding(mesh, jax.P(None, "sequence")))
-  run = jax.jit(lambda q, k, v, s: ring.packed(q, k, v, s, ctx)[0])
-  text = run.lower(*map(place, (q, k, v, segments))).compile().as_text()
+  run = jax.jit(lambda q, k, v, rows: ring.packed(q, k, v, rows, ctx)[0])
+  text = run.lower(*jax.tree.map(place, (q, k, v, rows))).compile().as_text()
   assert "collective-permute" in text and "all-gather" not in text

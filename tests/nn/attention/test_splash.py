@@ -21,13 +21,14 @@ def test_splash_equals_reference_with_gradients_of_out_and_lse(softcap, in_front
   before = jnp.asarray(np.stack([np.repeat([7, 1], [200, 56]), np.repeat([1], [256])])) if in_front else segments
   how = (H**-0.5, softcap)
   index = jnp.arange(T)[None]
-  seen_BTS = mask.visible(segments, before, index + (T if in_front else 0), index)
+  rows, k_rows = mask.Rows(segments), mask.Rows(before)
+  seen_BTS = mask.visible(rows, k_rows, index + (T if in_front else 0), index)
   real = seen_BTS.any(-1)[..., None]
 
   def ours(q, k, v):
     if in_front:
-      return splash.in_front(how, q, k, v, segments, before, interpret=True)
-    return splash.packed(how, q, k, v, segments, interpret=True)
+      return splash.in_front(how, q, k, v, rows, k_rows, interpret=True)
+    return splash.packed(how, q, k, v, rows, interpret=True)
 
   def theirs(q, k, v):
     return kernels.dense(q, k, v, seen_BTS, scale=how[0], softcap=softcap)
