@@ -8,8 +8,10 @@ import pytest
 from itune_jax.core import axes
 from itune_jax.core import batch as batch_lib
 from itune_jax.nn.attention import kernels
+from itune_jax.nn.attention import mask
 from itune_jax.nn.attention import ring
 from tests import tiny
+from tests.nn.attention import once
 from tests.nn.attention import test_kernels
 
 
@@ -46,3 +48,27 @@ def test_keys_go_round_and_are_never_gathered():
   run = jax.jit(lambda q, k, v, rows: ring.packed(q, k, v, rows, ctx)[0])
   text = run.lower(*jax.tree.map(place, (q, k, v, rows))).compile().as_text()
   assert "collective-permute" in text and "all-gather" not in text
+
+
+@pytest.mark.parametrize(
+  "seed, shape, H, window, softcap",
+  [
+    (0, dict(devices=3, fsdp=1, sequence=3), 8, None, 0.0),
+    (2, dict(devices=8, data=2, fsdp=2, tensor=2), 16, 24, 0.0),
+    pytest.param(1, dict(devices=8, data=2, fsdp=1, tensor=2, sequence=2), 16, 24, 2.0, marks=pytest.mark.full),
+    pytest.param(3, dict(devices=8, fsdp=1, sequence=8), 8, 40, 0.0, marks=pytest.mark.full),
+    pytest.param(4, dict(devices=8, fsdp=1, sequence=8), 8, None, 3.0, marks=pytest.mark.full),
+  ],
+)
+def test_prompts_that_stand_once_equal_prompts_repeated(seed, shape, H, window, softcap):
+  """A trunk may lie in an earlier stretch than its branches, and end in the next."""
+  T, mesh = 192, tiny.mesh(**shape)
+  rules = tuple(axes.DEFAULT_RULES.items())
+
+  def attend(q, k, v, rows):
+    ctx = batch_lib.Ctx(rows.positions_BT, rows.segments_BT, groups_BT=rows.groups_BT, mesh=mesh, rules=rules)
+    packed = ring.packed if ring.applies(ctx, T) else kernels.packed
+    assert (packed is ring.packed) == ("sequence" in shape)
+    return packed(q, k, v, mask.Rows.of(ctx), ctx, window=window, softcap=softcap)
+
+  once.check([attend], seed, T, (4, 2), H, 70, window=window, softcap=softcap)
