@@ -48,9 +48,10 @@ class Batch:
   `adapters_BT` is the number of the adapter of each position, where several ride on one base (`peft.combine.mixed`).
 
   `groups_BT` tells which segments belong together (a pair, several completions of a prompt), None where none do. It is
-  -g on the segments of group g, and g on a segment that holds their common prompt once: each of the group's segments
-  sees all of it, and continues its positions. It is 0 outside of groups. `columns` holds further values by name, each
-  [B, T] or [B, T, ...], laid out as `weights_BT`: at t stands what belongs to the token that t predicts.
+  -g on the segments of group g (counted from 1 in each row), and g on a segment before them that holds their common
+  prompt once: each of the group's segments sees all of it, and continues its positions. It is 0 outside of groups.
+  `columns` holds further values by name, each [B, T] or [B, T, ...], laid out as `weights_BT`: at t stands what belongs
+  to the token that t predicts.
   """
 
   tokens_BT: Any

@@ -1,5 +1,5 @@
-// Causal attention inside the segments of packed rows, on the threads of XLA's CPU client. `native.py` builds, calls and
-// explains it. Float32; heads share keys in groups; a query sees the keys from `first` to itself, and in rows where
+// Causal attention inside the segments of packed rows, on the threads of XLA's CPU client. `native.py` builds, calls
+// and explains it. Float32; heads share keys in groups; a query sees the keys from `first` to itself, and in rows where
 // several segments share a trunk (`grouped`) those of a second range before them, in the same pass.
 //
 // Scores of a block of queries lie transposed, [keys, queries]: the softmax runs down a vector of queries with no sum
@@ -116,8 +116,7 @@ void product(int rows, int columns, int depth, Matrix a, const float* b, int64_t
 struct Given {
   const float *q, *k, *v;  // [B, T, N, H], [B, T, K, H]
   const int32_t* first;    // [B, T]: the first key that a query sees; behind it, none
-  // [B, T] where rows are grouped: keys from `trunk` to before `behind` are seen too. They lie before `first`.
-  const int32_t *trunk, *behind;
+  const int32_t *trunk, *behind;  // [B, T], or null: from `trunk` to before `behind` it sees keys too, before `first`
   int64_t B, T, N, K, H;
   float scale, softcap;
 
@@ -131,29 +130,17 @@ struct Stretch {
   int64_t b, k, begin, end;
 };
 
-// The first key that a query at or behind each position of row b sees.
-template <bool grouped>
-std::vector<int32_t> reaches(const Given& x, int64_t b) {
-  std::vector<int32_t> least(x.first + b * x.T, x.first + (b + 1) * x.T);
-  if constexpr (grouped) {
-    int32_t far = INT32_MAX;
-    for (int64_t t = x.T; t-- > 0;) {
-      const int64_t at = b * x.T + t;
-      if (x.trunk[at] < x.behind[at]) far = std::min(far, x.trunk[at]);
-      least[t] = far = std::min(far, least[t]);
-    }
-  }
-  return least;
-}
-
 // alone: no query behind a cut sees a key before it, so that a stretch owns the gradients of its keys.
-template <bool grouped>
 std::vector<Stretch> stretches(const Given& x, bool alone) {
   std::vector<Stretch> found;
+  std::vector<int32_t> least(x.T + 1, INT32_MAX);  // the first key that a query at or behind a position sees
   for (int64_t b = 0; b < x.B; ++b) {
-    const std::vector<int32_t> first = reaches<grouped>(x, b);
+    for (int64_t t = x.T, at = (b + 1) * x.T; t-- > 0;) {
+      least[t] = std::min(least[t + 1], x.first[--at]);
+      if (x.trunk && x.trunk[at] < x.behind[at]) least[t] = std::min(least[t], x.trunk[at]);
+    }
     for (int64_t begin = 0, t = 1; t <= x.T; ++t) {
-      if (t < x.T && (t - begin < STRETCH || (alone && first[t] < t))) continue;
+      if (t < x.T && (t - begin < STRETCH || (alone && least[t] < t))) continue;
       for (int64_t k = 0; k < x.K; ++k) found.push_back({b, k, begin, t});
       begin = t;
     }
@@ -187,8 +174,7 @@ void parallel(ffi::ThreadPool& pool, int n, F f) {
 }
 
 // Up to Q queries of one head from position `start` on.
-template <bool grouped>
-struct Block {
+template <bool grouped> struct Block {
   int32_t first[Q], at[Q], trunk[grouped ? Q : 1], behind[grouped ? Q : 1];
   int64_t start, least, end;  // keys from `least` to `end` are seen by one of them
   int n;
@@ -212,10 +198,9 @@ struct Block {
     if constexpr (grouped) seen |= (load<Ints>(trunk + c) <= key) & (load<Ints>(behind + c) > key);
     return seen;
   }
-  // Where keys that are seen go on, from k0 on.
+  // The next key from k0 on that one of them sees.
   int64_t next(int64_t k0) const {
-    if constexpr (!grouped) return k0;
-    int64_t found = end;
+    int64_t found = grouped ? end : k0;
     for (int i = 0; grouped && i < n; ++i) {
       const int64_t from = std::max<int64_t>(k0, k0 < behind[i] ? trunk[i] : first[i]);
       if (from <= at[i]) found = std::min(found, from);
@@ -256,8 +241,8 @@ void transpose(const float* from, int64_t row, int n, int64_t H, float by, float
 
 // One more block of keys in the running softmax: scores become weights, in place.
 template <bool grouped>
-void online_softmax(const Given& x, const Block<grouped>& block, int64_t k0, int keys, float* scores, float* top, float* total,
-                    float* fade) {
+void online_softmax(const Given& x, const Block<grouped>& block, int64_t k0, int keys, float* scores, float* top,
+                    float* total, float* fade) {
   for (int c = 0; c < Q; c += W) {
     Vec before = load(top + c), most = before;
     for (int j = 0; j < keys; ++j) {
@@ -316,8 +301,8 @@ struct Gradients {
 // weights [keys, Q] from scores, and d_scores from the gradient of the weights: dS = P ∘ (dP - Σ dO∘O + dlse), where
 // drop is what is taken off; times the cap's slope and the scale. Both in place.
 template <bool grouped>
-void score_gradients(const Given& x, const Block<grouped>& block, int64_t k0, int keys, const float* lse, const float* drop,
-                     float* p, float* d) {
+void score_gradients(const Given& x, const Block<grouped>& block, int64_t k0, int keys, const float* lse,
+                     const float* drop, float* p, float* d) {
   for (int c = 0; c < Q; c += W) {
     const Vec lse_c = load(lse + c), drop_c = load(drop + c);
     for (int j = 0; j < keys; ++j) {
@@ -383,23 +368,13 @@ Given given(Floats q, Floats k, Floats v, Integers first, Integers trunk, Intege
           B,              T,              N,              K,                  H,            scale,         softcap};
 }
 
-template <bool grouped>
-void run_forward(ffi::ThreadPool& pool, const Given& x, float* out, float* lse) {
-  const auto all = stretches<grouped>(x, false);
-  parallel(pool, all.size(), [&](int i) { forward<grouped>(x, all[i], out, lse); });
-}
-
 ffi::Error Forward(ffi::ThreadPool pool, Floats q, Floats k, Floats v, Integers first, Integers trunk, Integers behind,
                    Made out, Made lse, float scale, float softcap) {
   const Given x = given(q, k, v, first, trunk, behind, scale, softcap);
-  (x.trunk ? run_forward<true> : run_forward<false>)(pool, x, out->typed_data(), lse->typed_data());
+  const auto all = stretches(x, false);
+  const auto run = x.trunk ? forward<true> : forward<false>;
+  parallel(pool, all.size(), [&](int i) { run(x, all[i], out->typed_data(), lse->typed_data()); });
   return ffi::Error::Success();
-}
-
-template <bool grouped>
-void run_backward(ffi::ThreadPool& pool, const Given& x, const Gradients& g) {
-  const auto all = stretches<grouped>(x, true);
-  parallel(pool, all.size(), [&](int i) { backward<grouped>(x, all[i], g); });
 }
 
 ffi::Error Backward(ffi::ThreadPool pool, Floats q, Floats k, Floats v, Integers first, Integers trunk, Integers behind,
@@ -408,7 +383,9 @@ ffi::Error Backward(ffi::ThreadPool pool, Floats q, Floats k, Floats v, Integers
   const Given x = given(q, k, v, first, trunk, behind, scale, softcap);
   const Gradients g{out.typed_data(),  lse.typed_data(),  d_out.typed_data(), d_lse.typed_data(),
                     d_q->typed_data(), d_k->typed_data(), d_v->typed_data()};
-  (x.trunk ? run_backward<true> : run_backward<false>)(pool, x, g);
+  const auto all = stretches(x, true);
+  const auto run = x.trunk ? backward<true> : backward<false>;
+  parallel(pool, all.size(), [&](int i) { run(x, all[i], g); });
   return ffi::Error::Success();
 }
 

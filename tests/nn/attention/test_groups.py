@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from itune_jax.nn.attention import flash
 from itune_jax.nn.attention import kernels
 from itune_jax.nn.attention import mask
 from itune_jax.nn.attention import native
+from itune_jax.nn.attention import splash
 from tests.nn.attention import once
 from tests.nn.attention import test_native
 
@@ -17,8 +19,8 @@ MORE = [(s, 40 + 37 * s, ((4, 2), (3, 1), (2, 2))[s % 3], 16, 5 + 13 * s, (None,
 @pytest.mark.parametrize(
   "seed, T, heads, H, longest, window, softcap",
   [
-    (1, 200, (6, 2), 48, 90, 50, 0.0),
-    (2, 100, (2, 2), 32, 30, None, 3.0),
+    (1, 200, (6, 2), 48, 60, 50, 0.0),
+    (2, 100, (2, 2), 32, 15, None, 3.0),
     *(pytest.param(*case, marks=pytest.mark.full) for case in MORE),
   ],
 )
@@ -58,3 +60,49 @@ def test_the_kernel_gives_the_same_bits_every_time():
   for _ in range(3):  # which thread takes what differs
     for a, b in zip(first, run(), strict=True):
       np.testing.assert_array_equal(a, b)
+
+
+def one_group(T=1280, trunk=640, branches=5, length=64):
+  """A row of a segment alone, a group, and padding."""
+  row, at = np.zeros((3, T), np.int32), 64
+  row[0, :at], row[2, :at] = 1, np.arange(at)
+  for s, (group, n, first) in enumerate([(1, trunk, 0), *[(-1, length, trunk)] * branches], 2):
+    here = slice(at, at + n)
+    row[0, here], row[1, here], row[2, here] = s, group, first + np.arange(n)
+    at += n
+  return mask.Rows(*(jnp.asarray(x)[None] for x in row))
+
+
+@pytest.mark.parametrize("window", [None, 200])
+def test_only_blocks_that_are_seen_are_walked_over(window):
+  """A step for each pair of blocks in which one sees the other: here blocks are whole pieces of segments."""
+  rows, block = one_group(), kernels.BLOCK
+  T, index = rows.segments_BT.shape[1], jnp.arange(1280)
+  seen = np.asarray(mask.visible(rows, rows, index[None], index[None], window))[0]
+  pairs = seen.reshape(T // block, block, T // block, block).any((1, 3))
+  by_block, walk = kernels._walk(mask.spans(rows, window), T // block)
+  each = jax.vmap(lambda i: walk(0, i, lambda j, found: found.at[j].add(1), jnp.zeros(T // block, jnp.int32)))
+  np.testing.assert_array_equal(each(jnp.arange(T // block)), pairs.astype(np.int32))
+  assert by_block.first_BT.shape == (1, T // block, block) and pairs.sum() < 0.4 * pairs.size
+  tile = flash.Tiles(block, block, 4, 1)
+  found = flash._seen(rows, window, flash.How(1.0, 0.0, tile, tile, True))
+  first, _, count = found.keys[0]
+  own = lambda i: max(int(i + 1 - first[i]), 0)
+  assert [own(i) + int(count[i]) for i in range(T // block)] == pairs.sum(1).tolist()
+  last, _, count = found.queries[0]
+  assert [max(int(last[j] - j), 0) + int(count[j]) for j in range(T // block)] == pairs.sum(0).tolist()
+
+
+@pytest.mark.parametrize("form", ["loop", "native", "flash", "splash"])
+def test_nothing_of_every_pair_exists(form):
+  rows, (given, _) = one_group(), once.arrays(0, 1280, (2, 1), 16, B=1)
+  attend = {
+    "loop": lambda *x: kernels._packed((0.25, 0.0), *x, mask.spans(rows)),
+    "native": lambda *x: native.packed((0.25, 0.0), *x, rows, None),
+    "flash": lambda *x: flash.packed((0.25, 0.0), *x, rows),
+    "splash": lambda *x: splash.packed((0.25, 0.0), *x, rows),
+  }[form]
+  if form == "native" and native._targets() is None:
+    pytest.skip("no C++ compiler")
+  loss = lambda *x: sum(jnp.sum(y) for y in attend(*x))
+  assert "1280,1280" not in str(jax.make_jaxpr(jax.grad(loss, (0, 1, 2)))(*given))

@@ -54,7 +54,7 @@ def test_splash_equals_reference_with_gradients_of_out_and_lse(softcap, in_front
     np.testing.assert_allclose(g, e, atol=2e-4)
 
 
-@pytest.mark.parametrize("seed, softcap", [(0, 0.0), pytest.param(1, 2.0, marks=pytest.mark.full)])
+@pytest.mark.parametrize("seed, softcap", [(4, 0.0), pytest.param(8, 2.0, marks=pytest.mark.full)])
 def test_prompts_that_stand_once_equal_prompts_repeated(seed, softcap):
   attend = lambda *x: splash.packed((16**-0.5, softcap), *x, interpret=True)
   once.check([attend], seed, 384, (4, 2), 16, 100, softcap=softcap)
