@@ -144,12 +144,17 @@ def fill(
   image_shape: Any = None,
   columns: Sequence[batch_lib.Column] = (),
   grouped: bool = False,
+  repeats: bool | None = None,
 ) -> batch_lib.Batch:
   """A batch from rows of `Item`s (or tuples like them) and `Group`s; targets are shifted inside their segment.
 
   Args:
     image_shape: (I, H, W, 3) of the images of every row; what these rows need unless given. columns: those that the
-      batch gets, whatever its items have. grouped: whether it gets `groups_BT`, even if no row has a group.
+      batch gets, whatever its items have. grouped: whether it gets `groups_BT`, even if no row has a group. repeats:
+      whether its groups repeat their prompts; what these rows do unless given.
+
+  Raises:
+    InputError for a group whose items do not share what it says (`Group.check`), or a prompt once despite `repeats`.
   """
   shape = (len(rows), row_length)
   tokens, targets, numbers, positions, prefix, groups = (np.zeros(shape, np.int32) for _ in range(6))
@@ -171,7 +176,11 @@ def fill(
           more[column.name][here] = value[behind] if np.ndim(value) > len(column.shape) else value
   by_row = [[item for given in row for item in (given.items if isinstance(given, Group) else (given,))] for row in rows]
   packed = batch_lib.Batch(tokens, targets, weights, numbers, positions, prefix, _images(by_row, image_shape))
-  return dataclasses.replace(packed, groups_BT=groups if grouped or groups.any() else None, columns=more)
+  grouped, once = grouped or bool(groups.any()), bool((groups > 0).any())
+  if once and repeats:
+    raise errors.InputError("pack.fill(repeats=True): a prompt of these groups stands once: use Group.repeated()")
+  repeats = grouped and (not once if repeats is None else repeats)
+  return dataclasses.replace(packed, groups_BT=groups if grouped else None, columns=more, repeats=repeats)
 
 
 def _prefix(segment: Segment) -> int:

@@ -87,7 +87,8 @@ class Feed(contracts.BatchSource):
     rows = [self._draws.row(k * self.packing.rows + b) for b in self._mine]
     items = [[self._example(s, i) for s, i in row] for row in rows]
     grouped = any(source.schema.grouped for source in self._sources)
-    return pack.fill(items, self.packing.row_length, self._image_shape(k), self._columns, grouped)
+    how = dict(grouped=grouped, repeats=self.packing.repeat_prompts)
+    return pack.fill(items, self.packing.row_length, self._image_shape(k), self._columns, **how)
 
   def _example(self, source: int, index: int) -> pack.Item | pack.Group:
     example = self._sources[source][index]

@@ -28,13 +28,13 @@ class BoundModel(contracts.View):
   def context(self, batch: batch_lib.Batch, key=None, **more) -> batch_lib.Ctx:
     """The context of one call over `batch`. Raises InputError for a batch with groups where they cannot be."""
     b = self.binder
-    if batch.groups_BT is not None and self.refuses_groups:
+    if batch.trunks_BT is not None and self.refuses_groups:
       raise errors.InputError(
-        f"a batch with groups (several segments behind one prompt) met {self.refuses_groups}: pack `Group.repeated()`"
+        f"a batch in which prompts stand once for several answers met {self.refuses_groups}: set Packing.repeat_prompts"
       )
     where = (batch.positions_BT, batch.segments_BT, batch.prefix_BT)
     static = dict(mesh=b.mesh, rules=b.rules, dtype=jnp.dtype(b.compute))
-    own = dict(images=batch.images, adapters_BT=batch.adapters_BT, groups_BT=batch.groups_BT)
+    own = dict(images=batch.images, adapters_BT=batch.adapters_BT, groups_BT=batch.trunks_BT)
     return batch_lib.Ctx(*where, key=key, **own, **static, **more)
 
   def hidden(self, tokens_BT, ctx):

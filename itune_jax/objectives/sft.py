@@ -46,7 +46,7 @@ class Sft(contracts.Objective):
     view, weights_BT = views["policy"], self.weights(batch)
     ctx = view.context(batch, rng.named(key, "sft"))
     if self.neftune_alpha:
-      ctx = ctx.replace(noise_BT=_neftune(batch.segments_BT, batch.groups_BT, self.neftune_alpha))
+      ctx = ctx.replace(noise_BT=_neftune(batch.segments_BT, batch.trunks_BT, self.neftune_alpha))
     if self.router_balance:
       ctx = ctx.replace(aux={})
     hidden_BTD, aux = view.hidden(batch.tokens_BT, ctx)
@@ -94,7 +94,7 @@ class Sft(contracts.Objective):
     weights_BT = batch.weights_BT.astype(jnp.float32)
     if self.normalise == "token":
       return weights_BT
-    total_BT = _example_total(weights_BT, batch.segments_BT, batch.groups_BT)
+    total_BT = _example_total(weights_BT, batch.segments_BT, batch.trunks_BT)
     return jnp.where(total_BT > 0, weights_BT / jnp.maximum(total_BT, 1e-9), 0)
 
 

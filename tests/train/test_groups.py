@@ -240,9 +240,10 @@ T5 = encdec.EncDecConfig(vocab=64, width=16, depth=2, decoder_depth=2, heads=2, 
 )
 def test_what_cannot_be_is_refused(cfg, methods, says):
   view, context = context_of(cfg, *methods)
-  with pytest.raises(errors.InputError, match=f"{says}.*repeated"):
+  with pytest.raises(errors.InputError, match=f"{says}.*repeat_prompts"):
     context(view)
   view.context(dataclasses.replace(BATCH, groups_BT=None))
+  assert AGAIN.groups_BT is not None and view.context(AGAIN).groups_BT is None  # pairs go with any model, repeated
 
 
 def test_a_cache_takes_no_groups():
