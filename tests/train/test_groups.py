@@ -37,7 +37,7 @@ MIXED = dataclasses.replace(
   no_rope=(0, 0, 0, 1),
   attention_softcap=5.0,
 )
-EXPERTS = dataclasses.replace(tiny.CONFIG, moe=moe.MoeSpec(experts=4, top_k=2))
+EXPERTS = dataclasses.replace(tiny.CONFIG, depth=1, moe=moe.MoeSpec(experts=4, top_k=2, dispatch="dense"))
 ROUTED = lora.Lora(rank=2, sites=r"blocks/\d+/mlp/experts/\d+/up"), routed.Routed(sites=r"blocks/\d+/attn/(q|o)")
 
 

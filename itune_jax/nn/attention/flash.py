@@ -95,10 +95,9 @@ class Seen(NamedTuple):
 
 def _seen(rows: mask.Rows, window, how: How) -> Seen:
   spans, ends, branches = mask.spans(rows, window), _ends(rows.segments_BT, window), _branches(rows, window)
-  found = jnp.stack([x for x in spans if x is not None], axis=1)
-  return Seen(
-    found, *(_walks(spans, tile) for tile in (how.forward, how.backward)), _by_keys(ends, branches, how.backward)
-  )
+  ranges = jnp.stack([x for x in spans if x is not None], axis=1)
+  keys, keys_back = _walks(spans, how.forward), _walks(spans, how.backward)
+  return Seen(ranges, keys, keys_back, _by_keys(ends, branches, how.backward))
 
 
 def _walks(spans: mask.Spans, tile: Tiles):
