@@ -2,7 +2,7 @@
 
     bench.py sft|methods|generate|score|choices        the main jobs, beside a peer in turn where --hf names its model
     bench.py samples                                   samples of few prompts beside as many prompts
-    bench.py matmuls|scaling|devices|attention|compile|loader    what a step costs and why
+    bench.py matmuls|scaling|devices|attention|groups|compile|loader    what a step costs and why
     bench.py compare                                   any programs beside each other
 
 The job `sft`: LoRA r=16 alpha=32 on all seven projections, AdamW at 1e-4, examples of at most 512 tokens, 2,048
@@ -325,7 +325,7 @@ def main() -> None:
   one.add_argument("--turns", type=int, default=3)
   bench_costs.add(jobs)
   args = parser.parse_args()
-  if args.job in ("sft", "methods", "matmuls", "scaling", "devices", "compare"):  # as `itune train` does
+  if args.job in ("sft", "methods", "matmuls", "scaling", "devices", "groups", "compare"):  # as `itune train` does
     memory.in_huge_pages()
   print(json.dumps({"system": "itune_jax", "job": args.job, **JOBS[args.job](args)}))
 

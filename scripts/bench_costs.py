@@ -16,12 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from itune_jax.core import pack
 from itune_jax.data.render import chat
 from itune_jax.data import feed as feed_lib
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.parallel import mesh as mesh_lib
 from itune_jax.models import load as load_lib
 from itune_jax.nn.attention import kernels
+from itune_jax.nn.attention import mask
 from itune_jax.nn import site
 from itune_jax.nn import skeleton
 from itune_jax.peft.methods import lora
@@ -147,7 +149,7 @@ def attention(args: argparse.Namespace) -> dict[str, Any]:
   segments = jnp.arange(T, dtype=jnp.int32)[None] * args.segments // T + 1
   made = {}
   for name, platform in (("kernel", jax.default_backend()), ("loop", "")):
-    attend = lambda *x, platform=platform: kernels.on_device((0.125, 0.0), platform, *x, segments, None)[0]
+    attend = lambda *x, platform=platform: kernels.on_device((0.125, 0.0), platform, *x, mask.Rows(segments), None)[0]
     both = lambda *x, attend=attend: jax.value_and_grad(lambda *x: jnp.vdot(attend(*x), d_out), (0, 1, 2))(*x)
     made |= {f"{name}_forward": jax.jit(attend), f"{name}_both": jax.jit(both)}
   systems = {name: lambda run=run: jax.block_until_ready(run(q, k, v)) for name, run in made.items()}
@@ -157,6 +159,33 @@ def attention(args: argparse.Namespace) -> dict[str, Any]:
     "segments": args.segments,
     "ms": {name: bench_lib.spread([1e3 * s for s in seconds[name][1:]]) for name in systems},
     "largest_difference": max(float(jnp.abs(a - b).max()) for a, b in pairs),
+  }
+
+
+def groups(args: argparse.Namespace) -> dict[str, Any]:
+  """A step on completions of one prompt that stands once, and on the same with the prompt in front of each, in turn:
+  positions, seconds, and what the compiler sets aside for a step (its temporary bytes)."""
+  one = bench_lib.ready(args, LORA, args.turns)
+  rs, vocab = np.random.default_rng(0), one.session.base.cfg.vocab
+  draw = lambda n: rs.integers(0, vocab, n).astype(np.int32)
+  weights = (np.arange(args.prompt + args.answer) >= args.prompt).astype(np.float32)
+  prompt = draw(args.prompt)
+  items = [pack.Item(np.concatenate([prompt, draw(args.answer)]), weights) for _ in range(args.completions)]
+  both = {"once": pack.grouped(items), "repeated": pack.grouped(items).repeated()}
+  batches = {name: bench_lib.batch_of([[group]], -(-group.positions // 64) * 64) for name, group in both.items()}
+  memory = {name: _temporary(one, batch) / 2**30 for name, batch in batches.items()}
+  systems = {name: lambda batch=batch: one(batch) for name, batch in batches.items()}
+  _, seconds = bench_lib.in_turn(systems, args.turns, settled=True)
+  pairs = zip(seconds["once"][1:], seconds["repeated"][1:], strict=True)
+  return {
+    "positions": {name: group.positions for name, group in both.items()},
+    "step_s": {name: bench_lib.spread(times[1:]) for name, times in seconds.items()},
+    "activations_gib": {name: round(gib, 3) for name, gib in memory.items()},
+    "once_over_repeated": {
+      "positions": round(both["once"].positions / both["repeated"].positions, 3),
+      "step_s": bench_lib.spread([a / b for a, b in pairs]),
+      "activations_gib": round(memory["once"] / memory["repeated"], 3),
+    },
   }
 
 
@@ -253,6 +282,7 @@ JOBS = {
   "scaling": scaling,
   "devices": devices,
   "attention": attention,
+  "groups": groups,
   "compile": compiling,
   "loader": loader,
   "compare": compare,
@@ -288,6 +318,12 @@ def add(jobs: Any) -> None:
   one = jobs.add_parser("attention", help="one layer's attention: the kernel beside the loop in XLA")
   one.add_argument("--segments", type=int, default=12, help=f"of a row of {bench_lib.POSITIONS} (default: 12)")
   one.add_argument("--turns", type=int, default=10)
+  one = jobs.add_parser("groups", help="completions of a prompt that stands once, beside the prompt repeated")
+  one.add_argument("--prompt", type=int, default=1024, help="tokens (default: 1,024)")
+  one.add_argument("--answer", type=int, default=128, help="tokens of each completion (default: 128)")
+  one.add_argument("--completions", type=int, default=4)
+  one.add_argument("--turns", type=int, default=5)
+  one.add_argument("--remat", default="taps", choices=("none", "taps", "full"))
   one = jobs.add_parser("compile", help="seconds to trace, lower and compile a step, by layers")
   one.add_argument("--layers", type=int, nargs="+", default=[2, 8, 30])
   one.add_argument("--remat", default="taps", choices=("none", "taps", "full"))

@@ -35,7 +35,7 @@ class Column:
     "groups_BT",
     "columns",
   ),
-  meta_fields=(),
+  meta_fields=("repeats",),
 )
 @dataclasses.dataclass(frozen=True)
 class Batch:
@@ -48,9 +48,11 @@ class Batch:
   `adapters_BT` is the number of the adapter of each position, where several ride on one base (`peft.combine.mixed`).
 
   `groups_BT` tells which segments belong together (a pair, several completions of a prompt), None where none do. It is
-  -g on the segments of group g, and g on a segment that holds their common prompt once: each of the group's segments
-  sees all of it, and continues its positions. It is 0 outside of groups. `columns` holds further values by name, each
-  [B, T] or [B, T, ...], laid out as `weights_BT`: at t stands what belongs to the token that t predicts.
+  -g on the segments of group g (counted from 1 in each row), and g on a segment before them that holds their common
+  prompt once: each of the group's segments sees all of it, and continues its positions. It is 0 outside of groups.
+  `repeats`, which is static, promises that no prompt stands once: each segment of a group begins with it. `columns`
+  holds further values by name, each [B, T] or [B, T, ...], laid out as `weights_BT`: at t stands what belongs to the
+  token that t predicts.
   """
 
   tokens_BT: Any
@@ -63,6 +65,12 @@ class Batch:
   adapters_BT: Any = None
   groups_BT: Any = None
   columns: dict[str, Any] = dataclasses.field(default_factory=dict)
+  repeats: bool = False
+
+  @property
+  def trunks_BT(self) -> Any:
+    """`groups_BT` where prompts may stand once, else None: what says who sees more than its own segment."""
+    return None if self.repeats else self.groups_BT
 
 
 @functools.partial(
@@ -91,10 +99,10 @@ class Ctx:
 
   `key` is None outside training: dropout and noise are off then. `noise_BT` scales uniform noise on the
   embeddings (NEFTune). `bank` holds arrays that adapters of all layers share. `cache_rows_BT` is set by a
-  packed prefill: the row of the cache that each position belongs to. `images`, `adapters_BT` and `groups_BT` are
-  those of the batch. `layer` is the number of the layer inside a stack. `lead` are keys [L, K, H, P] and values
-  [L, K, P, H] of learned tokens in front that every segment sees. `branches_GT` is set where segments continue rows
-  of a cache side by side and leave it as it is: of every row G of the cache, the places in the flattened batch of
+  packed prefill: the row of the cache that each position belongs to. `images` and `adapters_BT` are those of the batch,
+  `groups_BT` its `trunks_BT`. `layer` is the number of the layer inside a stack. `lead` are keys [L, K, H, P] and
+  values [L, K, P, H] of learned tokens in front that every segment sees. `branches_GT` is set where segments continue
+  rows of a cache side by side and leave it as it is: of every row G of the cache, the places in the flattened batch of
   what continues it (behind the last place where there is no more). With `goes_on` each row of the batch continues its
   row of the cache. `aux` is where adapters of a layer leave sums beside the layer's own, None where nobody asks for
   them. `mesh` and `rules` are static.

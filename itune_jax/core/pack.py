@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from itune_jax.core import batch as batch_lib
+from itune_jax.core import errors
 
 
 class Item(NamedTuple):
@@ -41,13 +42,25 @@ class Group(NamedTuple):
     """The same with the common beginning in front of each: what `shared` must equal, and spares."""
     return Group(self.items)
 
+  def check(self) -> None:
+    """Raises InputError unless what stands once is the same in all items, and nothing that trains."""
+    first = self.items[0].ids[: self.shared]
+    for item in self.items if self.trunk else ():
+      if not np.array_equal(item.ids[: self.shared], first) or np.any(item.weights[1 : self.shared]):
+        raise errors.InputError(
+          f"Group(shared={self.shared}): the items begin with other ids, or train some of these: see `pack.grouped`"
+        )
+      if item.images is not None:
+        raise errors.InputError("a prompt with images does not stand once for several items: use Group.repeated()")
+
 
 def grouped(items: Sequence[Item]) -> Group:
-  """These examples as a group, sharing all that they begin with, so long as each predicts a token of its own."""
+  """These examples as a group, sharing all that they begin with, so long as each predicts a token of its own. Examples
+  with images share nothing: each needs its own."""
   low, high = min(list(i.ids) for i in items), max(list(i.ids) for i in items)
   most = min(_first_weight(item.weights) for item in items)
   same = next((k for k, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
-  return Group(tuple(items), min(same, most))
+  return Group(tuple(items), 0 if any(i.images is not None for i in items) else min(same, most))
 
 
 def _first_weight(weights) -> int:
@@ -114,6 +127,7 @@ def segments(row: Sequence[Item | Group]) -> list[Segment]:
   at = groups = 0
   for given in row:
     group = given if isinstance(given, Group) else Group((Item(*given),))
+    group.check()
     groups += isinstance(given, Group)
     number = groups if isinstance(given, Group) else 0
     parts = [(group.items[0], 0, group.trunk, number)] if group.trunk else []
@@ -130,12 +144,17 @@ def fill(
   image_shape: Any = None,
   columns: Sequence[batch_lib.Column] = (),
   grouped: bool = False,
+  repeats: bool | None = None,
 ) -> batch_lib.Batch:
   """A batch from rows of `Item`s (or tuples like them) and `Group`s; targets are shifted inside their segment.
 
   Args:
     image_shape: (I, H, W, 3) of the images of every row; what these rows need unless given. columns: those that the
-      batch gets, whatever its items have. grouped: whether it gets `groups_BT`, even if no row has a group.
+      batch gets, whatever its items have. grouped: whether it gets `groups_BT`, even if no row has a group. repeats:
+      whether its groups repeat their prompts; what these rows do unless given.
+
+  Raises:
+    InputError for a group whose items do not share what it says (`Group.check`), or a prompt once despite `repeats`.
   """
   shape = (len(rows), row_length)
   tokens, targets, numbers, positions, prefix, groups = (np.zeros(shape, np.int32) for _ in range(6))
@@ -157,7 +176,11 @@ def fill(
           more[column.name][here] = value[behind] if np.ndim(value) > len(column.shape) else value
   by_row = [[item for given in row for item in (given.items if isinstance(given, Group) else (given,))] for row in rows]
   packed = batch_lib.Batch(tokens, targets, weights, numbers, positions, prefix, _images(by_row, image_shape))
-  return dataclasses.replace(packed, groups_BT=groups if grouped or groups.any() else None, columns=more)
+  grouped, once = grouped or bool(groups.any()), bool((groups > 0).any())
+  if once and repeats:
+    raise errors.InputError("pack.fill(repeats=True): a prompt of these groups stands once: use Group.repeated()")
+  repeats = grouped and (not once if repeats is None else repeats)
+  return dataclasses.replace(packed, groups_BT=groups if grouped else None, columns=more, repeats=repeats)
 
 
 def _prefix(segment: Segment) -> int:

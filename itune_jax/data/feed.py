@@ -87,7 +87,8 @@ class Feed(contracts.BatchSource):
     rows = [self._draws.row(k * self.packing.rows + b) for b in self._mine]
     items = [[self._example(s, i) for s, i in row] for row in rows]
     grouped = any(source.schema.grouped for source in self._sources)
-    return pack.fill(items, self.packing.row_length, self._image_shape(k), self._columns, grouped)
+    how = dict(grouped=grouped, repeats=self.packing.repeat_prompts)
+    return pack.fill(items, self.packing.row_length, self._image_shape(k), self._columns, **how)
 
   def _example(self, source: int, index: int) -> pack.Item | pack.Group:
     example = self._sources[source][index]
@@ -105,6 +106,12 @@ class Feed(contracts.BatchSource):
     """Which examples each row of global batch k holds: (source, index), for people and for tests."""
     rows = (self._draws.row(k * self.packing.rows + b) for b in range(self.packing.rows))
     return [[(self._names[s], i) for s, i in row] for row in rows]
+
+  def segments(self, k: int) -> list[list[tuple[str, int]]]:
+    """The example that each segment of each row of global batch k is of; a group has several, its prompt's first."""
+    rows = (self._draws.row(k * self.packing.rows + b) for b in range(self.packing.rows))
+    of = lambda s, i: [(self._names[s], i)] * len(pack.segments([self._example(s, i)]))
+    return [[one for s, i in row for one in of(s, i)] for row in rows]
 
   def iterate(self, start: int, engine: Callable[[], Any] = lambda: None, threads: int = 2) -> Iterator[Any]:
     """Batches start, start + 1, ... without end, read ahead by Grain threads."""

@@ -193,6 +193,10 @@ class Decoder(nnx.Module):
 
   def hidden(self, tokens_BT, ctx, cache: kv_cache.Cache | None = None) -> tuple[Any, Any, dict[str, Any]]:
     """Final hidden states [B, T, D] after the last norm, the cache, and sums over the layers."""
+    if cache is not None and ctx.groups_BT is not None:
+      raise errors.InputError(
+        "decoding with a cache takes no batch with groups (several segments behind one prompt): give `Ctx.branches_GT`"
+      )
     ctx = ctx.replace(bank=self.bank, positions_BT=self.positions(ctx.positions_BT, ctx))
     if cache is not None and not ctx.is_behind:
       cache = cache.mark(ctx.positions_BT, ctx.segments_BT != 0, ctx.cache_rows_BT)
@@ -221,7 +225,8 @@ class Decoder(nnx.Module):
       return ctx.replace(lead=cache.lead), cache
     x_1PD = jnp.asarray(self.lead(None, ctx))[None].astype(ctx.dtype)
     at_1P = jnp.arange(x_1PD.shape[1], dtype=jnp.int32)[None]
-    own = ctx.replace(positions_BT=at_1P, segments_BT=jnp.ones_like(at_1P), prefix_BT=None, cache_rows_BT=None)
+    alone = dict(prefix_BT=None, cache_rows_BT=None, groups_BT=None)
+    own = ctx.replace(positions_BT=at_1P, segments_BT=jnp.ones_like(at_1P), **alone)
     if self.cfg.positions == "learned":
       x_1PD += self.learned(at_1P, own.replace(noise_BT=None))
     cfg = self.cfg

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from itune_jax.core import axes as axes_lib
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import contracts
+from itune_jax.core import errors
 from itune_jax.parallel import shard
 from itune_jax.nn import site
 from itune_jax.nn import stack
@@ -25,11 +26,15 @@ class BoundModel(contracts.View):
   binder: "Binder"
 
   def context(self, batch: batch_lib.Batch, key=None, **more) -> batch_lib.Ctx:
-    """The context of one call over `batch`."""
+    """The context of one call over `batch`. Raises InputError for a batch with groups where they cannot be."""
     b = self.binder
+    if batch.trunks_BT is not None and self.refuses_groups:
+      raise errors.InputError(
+        f"a batch in which prompts stand once for several answers met {self.refuses_groups}: set Packing.repeat_prompts"
+      )
     where = (batch.positions_BT, batch.segments_BT, batch.prefix_BT)
     static = dict(mesh=b.mesh, rules=b.rules, dtype=jnp.dtype(b.compute))
-    own = dict(images=batch.images, adapters_BT=batch.adapters_BT, groups_BT=batch.groups_BT)
+    own = dict(images=batch.images, adapters_BT=batch.adapters_BT, groups_BT=batch.trunks_BT)
     return batch_lib.Ctx(*where, key=key, **own, **static, **more)
 
   def hidden(self, tokens_BT, ctx):
@@ -50,8 +55,19 @@ class BoundModel(contracts.View):
   @property
   def can_share(self) -> bool:
     """Whether what prompts begin with may be kept once for all rows."""
-    adapters = (adapter for node in skeleton_lib.sites(self.module).values() for adapter in site.in_order(node))
-    return getattr(self.module, "can_share", False) and not any(adapter.sees_ends for adapter in adapters)
+    return getattr(self.module, "can_share", False) and not any(adapter.sees_ends for adapter in self._adapters())
+
+  @property
+  def refuses_groups(self) -> str:
+    """What keeps several segments of a row from sharing their prompt (`Batch.groups_BT`); "" where they may."""
+    if not self.can_branch:
+      return "a model whose keys depend on what follows (prefix-LM, encoder-decoder, rotation by length)"
+    if any(adapter.sees_ends for adapter in self._adapters()):
+      return "an adapter that looks for the ends of prompts (Reft.last)"
+    return ""
+
+  def _adapters(self):
+    return (adapter for node in skeleton_lib.sites(self.module).values() for adapter in site.in_order(node))
 
   def branch(self, tokens_BT, ctx, cache):
     """Hidden states [B, T, D] of segments that each continue a row of the cache (`ctx.branches_GT`), which stays."""

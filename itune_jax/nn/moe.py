@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from itune_jax.core import check
+from itune_jax.core import examples
 from itune_jax.core import rng
 from itune_jax.nn import all_to_all
 from itune_jax.nn import mlp as mlp_lib
@@ -69,7 +70,7 @@ class Moe(nnx.Module):
       y_nD = all_to_all.run(DISPATCHES[how], self.experts, *given, ctx, self.spec.capacity)
     else:
       y_nD = DISPATCHES[how](self.experts, *given, ctx)
-    return y_nD.reshape(x_BTD.shape), balance(probs_BTE, chosen_BTk, ctx.segments_BT)
+    return y_nD.reshape(x_BTD.shape), balance(probs_BTE, chosen_BTk, ctx)
 
   def _dispatch(self) -> str:
     projections = (self.experts.gate, self.experts.up, self.experts.down)
@@ -149,21 +150,23 @@ def _count(state) -> int:
   return jax.tree.leaves(state)[0].shape[0]
 
 
-def balance(probs_BTE, chosen_BTk, segments_BT):
+def balance(probs_BTE, chosen_BTk, ctx):
   """Load-balance terms E·Σ_e f_e P_e (Fedus et al. 2021): f_e the share of tokens sent to e, P_e its mean probability.
 
-  Returns {"router_balance_BT": the term of each position's own segment, "router_sent_E", "router_probs_E": sums over
-  all positions that are not padding, "router_layers": 1}. Over segments the term is a sum over examples, and so the
-  same however a batch is cut; over the whole batch (as transformers computes it) it is not.
+  Returns {"router_balance_BT": the term of each position's own example, "router_sent_E", "router_probs_E": sums over
+  all positions of all examples, "router_layers": 1}. Over examples the term is a sum, and so the same however a batch
+  is cut; over the whole batch (as transformers computes it) it is not.
   """
-  E, T = probs_BTE.shape[-1], probs_BTE.shape[1]
+  E, segments_BT = probs_BTE.shape[-1], ctx.segments_BT
   real_BT1 = (segments_BT != 0)[..., None].astype(jnp.float32)
   sent_BTE = jnp.sum(jax.nn.one_hot(chosen_BTk, E), axis=2) * real_BT1
   probs_BTE *= real_BT1
-  by_segment = jax.vmap(lambda x, s: jax.ops.segment_sum(x, s, num_segments=T + 1))
-  sent, probs, count = (by_segment(x, segments_BT) for x in (sent_BTE, probs_BTE, real_BT1))
+  sent, probs, count = (examples.totals(x, segments_BT, ctx.groups_BT) for x in (sent_BTE, probs_BTE, real_BT1))
   count = jnp.maximum(count, 1)
   term = E * jnp.sum(sent / count * (probs / count), axis=-1)
+  if ctx.groups_BT is not None:
+    copies_BT1 = examples.copies(segments_BT, ctx.groups_BT)[..., None]
+    sent_BTE, probs_BTE = sent_BTE * copies_BT1, probs_BTE * copies_BT1
   return {
     "router_balance_BT": jnp.take_along_axis(term, segments_BT, axis=1),
     "router_sent_E": jnp.sum(sent_BTE, axis=(0, 1)),

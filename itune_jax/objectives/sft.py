@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
 from itune_jax.core import contracts
+from itune_jax.core import examples
 from itune_jax.core import vocabulary
 from itune_jax.core import rng
 
@@ -20,7 +21,8 @@ class Sft(contracts.Objective):
 
   normalise: "token" weighs every trained token alike; "example" every example alike, whatever its length.
   z_loss: coefficient of lse² (PaLM, Chowdhery et al. 2022). neftune_alpha: noise U(-1, 1)·α/√(L·D) on the
-  embeddings, L the length of the segment and not of the packed row (Jain et al. 2023). chunk: positions projected onto
+  embeddings, L the length of the example and not of the packed row (Jain et al. 2023); a prompt that several examples
+  share gets one noise, as strong as theirs are on average. chunk: positions projected onto
   the vocabulary at a time, by each shard of the batch; 0 is 256, and fewer where the vocabulary is larger than 49,152,
   so that memory does not grow with it. router_balance: coefficient of the load-balance term of mixtures
   of experts (Fedus et al. 2021), meant over layers; router_balance_over: "segment" weighs each segment's own term by
@@ -44,7 +46,7 @@ class Sft(contracts.Objective):
     view, weights_BT = views["policy"], self.weights(batch)
     ctx = view.context(batch, rng.named(key, "sft"))
     if self.neftune_alpha:
-      ctx = ctx.replace(noise_BT=_neftune(batch.segments_BT, self.neftune_alpha))
+      ctx = ctx.replace(noise_BT=_neftune(batch.segments_BT, batch.trunks_BT, self.neftune_alpha))
     if self.router_balance:
       ctx = ctx.replace(aux={})
     hidden_BTD, aux = view.hidden(batch.tokens_BT, ctx)
@@ -92,16 +94,19 @@ class Sft(contracts.Objective):
     weights_BT = batch.weights_BT.astype(jnp.float32)
     if self.normalise == "token":
       return weights_BT
-    total_BT = _segment_total(weights_BT, batch.segments_BT)
+    total_BT = _example_total(weights_BT, batch.segments_BT, batch.trunks_BT)
     return jnp.where(total_BT > 0, weights_BT / jnp.maximum(total_BT, 1e-9), 0)
 
 
-def _segment_total(x_BT, segments_BT):
-  count = x_BT.shape[1] + 1
-  total = lambda x, s: jax.ops.segment_sum(x, s, num_segments=count)[s]
-  return jax.vmap(total)(x_BT, segments_BT)
+def _example_total(x_BT, segments_BT, groups_BT):
+  return jax.vmap(lambda total, s: total[s])(examples.totals(x_BT, segments_BT, groups_BT), segments_BT)
 
 
-def _neftune(segments_BT, alpha):
-  length_BT = _segment_total(jnp.ones(segments_BT.shape, jnp.float32), segments_BT)
-  return jnp.where(segments_BT != 0, alpha / jnp.sqrt(length_BT), 0)
+def _neftune(segments_BT, groups_BT, alpha):
+  length_BT = _example_total(jnp.ones(segments_BT.shape, jnp.float32), segments_BT, groups_BT)
+  scale_BT = jnp.where(segments_BT != 0, alpha / jnp.sqrt(length_BT), 0)
+  if groups_BT is None:
+    return scale_BT
+  variance_BT = examples.over_branches(1 / length_BT, segments_BT, groups_BT)
+  mean_BT = variance_BT / jnp.maximum(examples.copies(segments_BT, groups_BT), 1)
+  return jnp.where(groups_BT > 0, alpha * jnp.sqrt(mean_BT), scale_BT)

@@ -12,13 +12,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from itune_jax.core import examples
 from itune_jax.core import linalg
 from itune_jax.nn import site
 from itune_jax.peft import method
 
 
 class Moments(site.Adapter):
-  """Of the inputs at real tokens: Σ x xᵀ [*in, *in], Σ x [*in], and how many."""
+  """Of the inputs at the tokens of all examples: Σ x xᵀ [*in, *in], Σ x [*in], and how many."""
 
   def __init__(self, spec: site.SiteSpec):
     self.square = site.AdapterParam(jnp.zeros(spec.in_shape * 2), axes=(*spec.in_axes, *(None,) * len(spec.in_axes)))
@@ -28,7 +29,7 @@ class Moments(site.Adapter):
   def pre(self, x, ctx):
     real = jnp.ones(x.shape[:2])  # experts' inputs are rows of their own: empty ones are zeros already
     if ctx.segments_BT is not None and ctx.segments_BT.shape == x.shape[:2]:
-      real = (ctx.segments_BT != 0).astype(jnp.float32)
+      real = examples.copies(ctx.segments_BT, ctx.groups_BT)
     return _observed(self.total[...].ndim, x, real, self.square[...], self.total[...], self.count[...])
 
 

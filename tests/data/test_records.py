@@ -55,7 +55,10 @@ def test_groups_with_columns_come_back_and_are_packed(tmp_path):
   assert (source.lengths < source.repeated_lengths).any()
   for repeat in (False, True):
     packing = feed_lib.Packing(row_length=48, rows=2, window=16, repeat_prompts=repeat)
-    batch = feed_lib.Feed({"s": source}, {"s": 1.0}, packing, columns=(SIDE, TOP)).batch(0)
+    feed = feed_lib.Feed({"s": source}, {"s": 1.0}, packing, columns=(SIDE, TOP))
+    batch = feed.batch(0)
+    assert [len(row) for row in feed.segments(0)] == batch.segments_BT.max(axis=1).tolist()
+    assert batch.repeats == repeat
     assert batch.columns["top"].shape == (2, 48, 2) and set(np.unique(batch.columns["side"])) == {-1.0, 0.0, 1.0}
     assert (batch.groups_BT.max() > 0) == (not repeat) and batch.groups_BT.min() < 0
     for group in np.unique(-batch.groups_BT[batch.groups_BT < 0]):  # both sides of a pair lie in one row

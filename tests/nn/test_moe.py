@@ -103,7 +103,7 @@ def test_the_balance_of_segments_does_not_depend_on_the_cut():
 def test_balance_by_hand():
   """One segment of three tokens, two experts, one chosen: f = (2/3, 1/3)."""
   probs = jnp.array([[[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.5, 0.5]]])
-  aux = moe.balance(probs, jnp.array([[[0], [0], [1], [0]]]), jnp.array([[1, 1, 1, 0]]))
+  aux = moe.balance(probs, jnp.array([[[0], [0], [1], [0]]]), batch_lib.Ctx(None, jnp.array([[1, 1, 1, 0]])))
   expected = 2 * (2 / 3 * (0.9 + 0.6 + 0.2) / 3 + 1 / 3 * (0.1 + 0.4 + 0.8) / 3)
   np.testing.assert_allclose(aux["router_balance_BT"][0, :3], expected, rtol=1e-6)
   np.testing.assert_allclose(aux["router_sent_E"], [2, 1])

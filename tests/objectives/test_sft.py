@@ -19,7 +19,7 @@ def test_example_normalisation_weighs_every_example_alike():
 
 def test_neftune_scales_with_the_segment_and_not_the_row():
   segments = jnp.asarray([[1] * 4 + [2] * 16 + [0] * 4])
-  scale = np.asarray(sft._neftune(segments, 5.0))[0]
+  scale = np.asarray(sft._neftune(segments, None, 5.0))[0]
   np.testing.assert_allclose(scale[[0, 4, 23]], [5 / 2, 5 / 4, 0], rtol=1e-5)
 
 

@@ -1,7 +1,8 @@
 """Attention kernels behind one signature. Each returns (out, log-sum-exp), so that partial results merge.
 
 `packed` is the training kernel: rows of packed segments, block by block, where blocks above the diagonal or
-wholly outside the segment are never computed. Work grows with Σ(segment length)², memory with the row.
+wholly outside the segment are never computed. Work grows with Σ(segment length)², memory with the row. Where rows have
+groups, a branch sees the trunk of its group too: work grows by Σ(branch length × trunk length).
 """
 
 import functools
@@ -25,14 +26,16 @@ QUERY_BLOCK, SCORES = 512, 1 << 20  # queries of a block over a cache, and score
 NEG = mask.NEG
 
 
-def packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, ctx=None, *, window=None, scale=None, softcap=0.0) -> tuple[Any, Any]:
-  """Causal attention inside segments.
+def packed(
+  q_BTNH, k_BTKH, v_BTKH, rows: mask.Rows, ctx=None, *, window=None, scale=None, softcap=0.0
+) -> tuple[Any, Any]:
+  """Causal attention inside segments, and of branches over the trunk of their group.
 
   Args:
-    q_BTNH, k_BTKH, v_BTKH: N is a multiple of K (grouped queries). segments_BT: 0 is padding; the tokens of
-      a segment are adjacent. ctx: mesh and rules, to run per device on rows and heads. window: positions that a
-      query sees, itself included; a number or a scalar array, None for all. scale: of the scores, 1/√H unless
-      given. softcap: scores become c·tanh(score/c); 0 for none.
+    q_BTNH, k_BTKH, v_BTKH: N is a multiple of K (grouped queries). rows: what the tokens belong to. ctx: mesh and
+      rules, to run per device on rows and heads. window: positions that a query sees, itself included; a number or a
+      scalar array, None for all. scale: of the scores, 1/√H unless given. softcap: scores become c·tanh(score/c); 0
+      for none.
 
   Returns:
     out [B, T, N, H] in q's dtype and log-sum-exp [B, T, N] float32 (NEG where nothing is seen).
@@ -41,12 +44,12 @@ def packed(q_BTNH, k_BTKH, v_BTKH, segments_BT, ctx=None, *, window=None, scale=
   window = None if window is None else jnp.asarray(window, jnp.int32)
   local: Any = functools.partial(on_device, how, jax.default_backend() if ctx is None else ctx.platform)
   if ctx is None or ctx.mesh is None or ctx.mesh.size == 1:
-    return local(q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
+    return local(q_BTNH, k_BTKH, v_BTKH, rows, window)
   whole_rows = dict(ctx.rules) | {"length": ()}
-  return on_mesh(local, ctx.mesh, whole_rows, q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
+  return on_mesh(local, ctx.mesh, whole_rows, q_BTNH, k_BTKH, v_BTKH, rows, window)
 
 
-def on_mesh(local, mesh, rules, q_BTNH, k_BTKH, v_BTKH, segments_BT, window) -> Any:
+def on_mesh(local, mesh, rules, q_BTNH, k_BTKH, v_BTKH, rows: mask.Rows, window) -> Any:
   """Runs a kernel on every device's part. Queries' heads lie as the keys' do: a device has all heads of its groups."""
   kv = axes_lib.partition_spec(("batch", "length", "kv_heads", None), k_BTKH.shape, rules, mesh)
   run = jax.shard_map(
@@ -56,19 +59,19 @@ def on_mesh(local, mesh, rules, q_BTNH, k_BTKH, v_BTKH, segments_BT, window) -> 
     out_specs=(kv, PartitionSpec(*kv[:3])),
     check_vma=False,
   )
-  return run(q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
+  return run(q_BTNH, k_BTKH, v_BTKH, rows, window)
 
 
-def on_device(how, platform: str, q_BTNH, k_BTKH, v_BTKH, segments_BT, window) -> Any:
+def on_device(how, platform: str, q_BTNH, k_BTKH, v_BTKH, rows: mask.Rows, window) -> Any:
   """The kernel of one device, by where it runs: "tpu", "gpu" or "cpu"; the loop in XLA where there is none for this,
   and for any other name. how: (scale, softcap)."""
   if platform == "tpu" and splash.supports(q_BTNH, window):
-    return splash.packed(how, q_BTNH, k_BTKH, v_BTKH, segments_BT)
+    return splash.packed(how, q_BTNH, k_BTKH, v_BTKH, rows)
   if platform == "gpu":
-    return flash.packed(how, q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
+    return flash.packed(how, q_BTNH, k_BTKH, v_BTKH, rows, window)
   if platform == "cpu" and native.supports(q_BTNH):
-    return native.packed(how, q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
-  return _packed(how, q_BTNH, k_BTKH, v_BTKH, segments_BT, window)
+    return native.packed(how, q_BTNH, k_BTKH, v_BTKH, rows, window)
+  return _packed(how, q_BTNH, k_BTKH, v_BTKH, mask.spans(rows, window))
 
 
 def cached(
@@ -114,10 +117,10 @@ def dense(q_BTNH, k_BSKH, v_BSKH, seen_BTS, *, scale=None, softcap=0.0, bias_BNT
   return out.reshape(B, T, N, H).astype(q_BTNH.dtype), lse.transpose(0, 3, 1, 2).reshape(B, T, N)
 
 
-def reference(q_BTNH, k_BTKH, v_BTKH, segments_BT, *, window=None, scale=None, softcap=0.0):
+def reference(q_BTNH, k_BTKH, v_BTKH, rows: mask.Rows, *, window=None, scale=None, softcap=0.0):
   """What `packed` must equal, by the full score matrix; for tests."""
   index = jnp.arange(q_BTNH.shape[1])[None]
-  seen_BTS = mask.visible(segments_BT, segments_BT, index, index, window)
+  seen_BTS = mask.visible(rows, rows, index, index, window)
   return dense(q_BTNH, k_BTKH, v_BTKH, seen_BTS, scale=scale, softcap=softcap)
 
 
@@ -174,22 +177,22 @@ def _softmax(scores, seen):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _packed(how, q, k, v, segments, window):
-  return _forward(how, q, k, v, segments, window)[0]
+def _packed(how, q, k, v, spans: mask.Spans):
+  return _forward(how, q, k, v, spans)[0]
 
 
-def _forward(how, q_BTNH, k_BTKH, v_BTKH, segments_BT, window):
-  q, k, v, segments, unblock = _to_blocks(q_BTNH, k_BTKH, v_BTKH, segments_BT)
+def _forward(how, q_BTNH, k_BTKH, v_BTKH, spans: mask.Spans):
+  q, k, v, unblock = _to_blocks(q_BTNH, k_BTKH, v_BTKH)
   B, I, K, _, H = q.shape
-  first = _first_block(segments, window)
+  by_block, walk = _walk(spans, I)
 
   def one(b_i):
     b, i = b_i
-    q_block, q_seg = q[b, i], segments[b, i]
+    q_block, own = q[b, i], jax.tree.map(lambda x: x[b, i], by_block)
 
     def step(j, carry):
       out, top, total = carry
-      scores = _scores(how, q_block, k[b, j], q_seg, segments[b, j], i, j, window)
+      scores = _scores(how, q_block, k[b, j], own, i, j)
       new_top = jnp.maximum(top, jnp.max(scores, axis=-1))
       p = jnp.where(scores > NEG / 2, jnp.exp(scores - new_top[..., None]), 0)
       fade = jnp.exp(top - new_top)
@@ -198,7 +201,7 @@ def _forward(how, q_BTNH, k_BTKH, v_BTKH, segments_BT, window):
 
     rows = q_block.shape[1]
     start = (jnp.zeros((K, rows, H), jnp.float32), jnp.full((K, rows), NEG), jnp.zeros((K, rows)))
-    out, top, total = jax.lax.fori_loop(first[b, i], i + 1, step, start)
+    out, top, total = walk(b, i, step, start)
     lse = jnp.where(total > 0, top + jnp.log(jnp.maximum(total, 1e-37)), NEG)
     return (out / jnp.maximum(total, 1e-37)[..., None]).astype(q.dtype), lse
 
@@ -207,29 +210,29 @@ def _forward(how, q_BTNH, k_BTKH, v_BTKH, segments_BT, window):
   # Named, so that a rematerialisation policy can keep them and never run this loop twice.
   out_BTNH = ad_checkpoint.checkpoint_name(out_BTNH, "attn_out")
   lse_BTN = ad_checkpoint.checkpoint_name(lse_BTN, "attn_lse")
-  return (out_BTNH, lse_BTN), (q_BTNH, k_BTKH, v_BTKH, segments_BT, window, out_BTNH, lse_BTN)
+  return (out_BTNH, lse_BTN), (q_BTNH, k_BTKH, v_BTKH, spans, out_BTNH, lse_BTN)
 
 
 def _backward(how, saved, cotangents):
-  q_BTNH, k_BTKH, v_BTKH, segments_BT, window, out_BTNH, lse_BTN = saved
+  q_BTNH, k_BTKH, v_BTKH, spans, out_BTNH, lse_BTN = saved
   scale, softcap = how
   d_out_BTNH, d_lse_BTN = cotangents
-  q, k, v, segments, unblock = _to_blocks(q_BTNH, k_BTKH, v_BTKH, segments_BT)
-  block_q = lambda x: _to_blocks(x, k_BTKH, v_BTKH, segments_BT)[0]
+  q, k, v, unblock = _to_blocks(q_BTNH, k_BTKH, v_BTKH)
+  block_q = lambda x: _to_blocks(x, k_BTKH, v_BTKH)[0]
   d_out, lse = block_q(d_out_BTNH), block_q(lse_BTN[..., None])[..., 0]
   # dS = P ∘ (dP - rowsum(dO ∘ O) + dlse)
   drop = numerics.dot_last(d_out_BTNH.astype(jnp.float32), out_BTNH.astype(jnp.float32)) - d_lse_BTN
   drop = block_q(drop[..., None])[..., 0]
   B, I, K, _, H = q.shape
-  first = _first_block(segments, window)
+  by_block, walk = _walk(spans, I)
 
   def one(carry, b_i):
     b, i = b_i
-    q_block, d_block, q_seg = q[b, i], d_out[b, i], segments[b, i]
+    q_block, d_block, own = q[b, i], d_out[b, i], jax.tree.map(lambda x: x[b, i], by_block)
 
     def step(j, carry):
       d_q, d_k, d_v = carry
-      scores = _scores(how, q_block, k[b, j], q_seg, segments[b, j], i, j, window)
+      scores = _scores(how, q_block, k[b, j], own, i, j)
       p = jnp.where(scores > NEG / 2, jnp.exp(scores - lse[b, i][..., None]), 0)
       d_p = _dot(d_block, v[b, j], 2, 2).astype(jnp.float32)
       d_s = p * (d_p - drop[b, i][..., None]) * scale
@@ -242,14 +245,14 @@ def _backward(how, saved, cotangents):
       return d_q, d_k, d_v
 
     zero = jnp.zeros(q_block.shape, jnp.float32)
-    d_q, d_k, d_v = jax.lax.fori_loop(first[b, i], i + 1, step, (zero, *carry))
+    d_q, d_k, d_v = walk(b, i, step, (zero, *carry))
     return (d_k, d_v), d_q.astype(q.dtype)
 
   zeros = jnp.zeros(k.shape, jnp.float32)
   (d_k, d_v), d_q = jax.lax.scan(one, (zeros, zeros), _grid(B, I))
   T = q_BTNH.shape[1]
   from_blocks = lambda x, like: x.transpose(0, 1, 3, 2, 4).reshape(B, -1, K, H)[:, :T].astype(like.dtype)
-  return unblock(d_q), from_blocks(d_k, k_BTKH), from_blocks(d_v, v_BTKH), None, None
+  return unblock(d_q), from_blocks(d_k, k_BTKH), from_blocks(d_v, v_BTKH), None
 
 
 _packed.defvjp(_forward, _backward)
@@ -260,8 +263,8 @@ def _grid(B, I):
   return b, i
 
 
-def _to_blocks(q_BTNH, k_BTKH, v_BTKH, segments_BT):
-  """Queries to [B, I, K, G·block, H], keys and values to [B, J, K, block, H], segments to [B, I, block]."""
+def _to_blocks(q_BTNH, k_BTKH, v_BTKH):
+  """Queries to [B, I, K, G·block, H], keys and values to [B, J, K, block, H]."""
   B, T, N, H = q_BTNH.shape
   K = k_BTKH.shape[2]
   G, block = N // K, min(BLOCK, T)
@@ -275,22 +278,40 @@ def _to_blocks(q_BTNH, k_BTKH, v_BTKH, segments_BT):
     x = x.reshape(B, blocks, K, G, block, -1).transpose(0, 1, 4, 2, 3, 5)
     return x.reshape(B, blocks * block, N, -1)[:, :T]
 
-  return q, keys(k_BTKH), keys(v_BTKH), pad(segments_BT).reshape(B, blocks, block), unblock
+  return q, keys(k_BTKH), keys(v_BTKH), unblock
 
 
-def _first_block(segments_BIT, window):
-  """For each query block the first key block it can see."""
-  B, I, block = segments_BIT.shape
-  return jnp.min(mask.first_seen(segments_BIT.reshape(B, -1), window).reshape(B, I, block), axis=2) // block
+def _walk(spans: mask.Spans, I: int):
+  """What the queries of each block see, [B, I, block], and `walk(b, i, step, carry)`: a loop of `step(j, carry)` over
+  the blocks j of keys that one of them sees, each once: those of trunks, then those up to the queries themselves."""
+  B, T = spans.first_BT.shape
+  block = min(BLOCK, T)
+  fills = mask.Spans(I * block, 0, 0)  # of queries that are not there: they see nothing
+  pad = lambda x, fill: jnp.pad(x, ((0, 0), (0, I * block - T)), constant_values=fill).reshape(B, I, block)
+  by_block = mask.Spans(*(None if x is None else pad(x, fill) for x, fill in zip(spans, fills, strict=True)))
+  first = jnp.min(by_block.first_BT, axis=2) // block
+  if spans.trunk_BT is None:
+    return by_block, lambda b, i, step, carry: jax.lax.fori_loop(first[b, i], i + 1, step, carry)
+  some = by_block.trunk_BT < by_block.behind_BT
+  begin = jnp.min(jnp.where(some, by_block.trunk_BT, I * block), axis=2) // block
+  last = -(-jnp.max(by_block.behind_BT, axis=2) // block)
+  count = jnp.maximum(jnp.minimum(last, first) - begin, 0)
+
+  def walk(b, i, step, carry):
+    c, skipped = count[b, i], first[b, i] - count[b, i]
+    of = lambda s: jnp.where(s < c, begin[b, i] + s, skipped + s)
+    return jax.lax.fori_loop(0, i + 1 - skipped, lambda s, carry: step(of(s), carry), carry)
+
+  return by_block, walk
 
 
-def _scores(how, q_block, k_block, q_seg, k_seg, i, j, window):
-  """Masked scores [K, G·block, block] of one pair of blocks, float32."""
-  block = q_seg.shape[0]
+def _scores(how, q_block, k_block, own: mask.Spans, i, j):
+  """Masked scores [K, G·block, block] of one pair of blocks, float32. own: what its queries see."""
+  block = k_block.shape[1]
   scale, softcap = how
   scores = _cap(_dot(q_block, k_block, 2, 2).astype(jnp.float32) * scale, softcap)
   offset = jnp.arange(block)
-  seen = mask.visible(q_seg, k_seg, i * block + offset, j * block + offset, window)
+  seen = mask.inside(own, i * block + offset, j * block + offset)
   return jnp.where(jnp.tile(seen, (q_block.shape[1] // block, 1))[None], scores, NEG)
 
 

@@ -1,5 +1,6 @@
-// Causal attention inside the segments of packed rows, on the threads of XLA's CPU client. `native.py` builds, calls and
-// explains it. Float32; heads share keys in groups; a query sees the keys from `first` to itself.
+// Causal attention inside the segments of packed rows, on the threads of XLA's CPU client. `native.py` builds, calls
+// and explains it. Float32; heads share keys in groups; a query sees the keys from `first` to itself, and in rows where
+// several segments share a trunk (`grouped`) those of a second range before them, in the same pass.
 //
 // Scores of a block of queries lie transposed, [keys, queries]: the softmax runs down a vector of queries with no sum
 // across its lanes, and each of the five products is a sum of (one number) × (one vector), read as the operands lie.
@@ -115,6 +116,7 @@ void product(int rows, int columns, int depth, Matrix a, const float* b, int64_t
 struct Given {
   const float *q, *k, *v;  // [B, T, N, H], [B, T, K, H]
   const int32_t* first;    // [B, T]: the first key that a query sees; behind it, none
+  const int32_t *trunk, *behind;  // [B, T], or null: from `trunk` to before `behind` it sees keys too, before `first`
   int64_t B, T, N, K, H;
   float scale, softcap;
 
@@ -131,10 +133,14 @@ struct Stretch {
 // alone: no query behind a cut sees a key before it, so that a stretch owns the gradients of its keys.
 std::vector<Stretch> stretches(const Given& x, bool alone) {
   std::vector<Stretch> found;
+  std::vector<int32_t> least(x.T + 1, INT32_MAX);  // the first key that a query at or behind a position sees
   for (int64_t b = 0; b < x.B; ++b) {
-    const int32_t* first = x.first + b * x.T;
+    for (int64_t t = x.T, at = (b + 1) * x.T; t-- > 0;) {
+      least[t] = std::min(least[t + 1], x.first[--at]);
+      if (x.trunk && x.trunk[at] < x.behind[at]) least[t] = std::min(least[t], x.trunk[at]);
+    }
     for (int64_t begin = 0, t = 1; t <= x.T; ++t) {
-      if (t < x.T && (t - begin < STRETCH || (alone && first[t] < t))) continue;
+      if (t < x.T && (t - begin < STRETCH || (alone && least[t] < t))) continue;
       for (int64_t k = 0; k < x.K; ++k) found.push_back({b, k, begin, t});
       begin = t;
     }
@@ -168,8 +174,8 @@ void parallel(ffi::ThreadPool& pool, int n, F f) {
 }
 
 // Up to Q queries of one head from position `start` on.
-struct Block {
-  int32_t first[Q], at[Q];
+template <bool grouped> struct Block {
+  int32_t first[Q], at[Q], trunk[grouped ? Q : 1], behind[grouped ? Q : 1];
   int64_t start, least, end;  // keys from `least` to `end` are seen by one of them
   int n;
 
@@ -179,10 +185,28 @@ struct Block {
       first[i] = i < n ? x.first[s.b * x.T + start + i] : INT32_MAX;
       at[i] = start + i;
       least = std::min<int64_t>(least, first[i]);
+      if constexpr (grouped) {
+        trunk[i] = i < n ? x.trunk[s.b * x.T + start + i] : 0;
+        behind[i] = i < n ? x.behind[s.b * x.T + start + i] : 0;
+      }
     }
+    if constexpr (grouped) least = next(0);
   }
   int keys(int64_t k0) const { return std::min<int64_t>(KEYS, end - k0); }
-  Ints sees(int c, int key) const { return (load<Ints>(first + c) <= key) & (load<Ints>(at + c) >= key); }
+  Ints sees(int c, int key) const {
+    Ints seen = (load<Ints>(first + c) <= key) & (load<Ints>(at + c) >= key);
+    if constexpr (grouped) seen |= (load<Ints>(trunk + c) <= key) & (load<Ints>(behind + c) > key);
+    return seen;
+  }
+  // The next key from k0 on that one of them sees.
+  int64_t next(int64_t k0) const {
+    int64_t found = grouped ? end : k0;
+    for (int i = 0; grouped && i < n; ++i) {
+      const int64_t from = std::max<int64_t>(k0, k0 < behind[i] ? trunk[i] : first[i]);
+      if (from <= at[i]) found = std::min(found, from);
+    }
+    return found;
+  }
 };
 
 // The lanes of the lower (half 0) or upper halves of a and b in turn.
@@ -216,8 +240,9 @@ void transpose(const float* from, int64_t row, int n, int64_t H, float by, float
 }
 
 // One more block of keys in the running softmax: scores become weights, in place.
-void online_softmax(const Given& x, const Block& block, int64_t k0, int keys, float* scores, float* top, float* total,
-                    float* fade) {
+template <bool grouped>
+void online_softmax(const Given& x, const Block<grouped>& block, int64_t k0, int keys, float* scores, float* top,
+                    float* total, float* fade) {
   for (int c = 0; c < Q; c += W) {
     Vec before = load(top + c), most = before;
     for (int j = 0; j < keys; ++j) {
@@ -237,6 +262,7 @@ void online_softmax(const Given& x, const Block& block, int64_t k0, int keys, fl
   }
 }
 
+template <bool grouped>
 void forward(const Given& x, const Stretch& s, float* out, float* lse) {
   const int64_t H = x.H, q_row = x.N * H, k_row = x.K * H;
   std::vector<float> scratch(2 * H * Q + KEYS * Q);
@@ -244,12 +270,12 @@ void forward(const Given& x, const Stretch& s, float* out, float* lse) {
   float top[Q], total[Q], fade[Q];
   for (int64_t n = s.k * (x.N / x.K); n < (s.k + 1) * (x.N / x.K); ++n) {
     for (int64_t start = s.begin; start < s.end; start += Q) {
-      Block block(x, s, start);
+      Block<grouped> block(x, s, start);
       transpose(x.q + x.query(s.b, start, n), q_row, block.n, H, x.scale, q);
       std::fill_n(sum, H * Q, 0.0f);
       std::fill_n(top, Q, NEG);
       std::fill_n(total, Q, 0.0f);
-      for (int64_t k0 = block.least; k0 < block.end; k0 += KEYS) {
+      for (int64_t k0 = block.least; k0 < block.end; k0 = block.next(k0 + KEYS)) {
         int keys = block.keys(k0);
         product(keys, Q, H, {x.k + x.key(s.b, k0, s.k), k_row, 1}, q, Q, scores, Q, false);
         online_softmax(x, block, k0, keys, scores, top, total, fade);
@@ -274,8 +300,9 @@ struct Gradients {
 
 // weights [keys, Q] from scores, and d_scores from the gradient of the weights: dS = P ∘ (dP - Σ dO∘O + dlse), where
 // drop is what is taken off; times the cap's slope and the scale. Both in place.
-void score_gradients(const Given& x, const Block& block, int64_t k0, int keys, const float* lse, const float* drop,
-                     float* p, float* d) {
+template <bool grouped>
+void score_gradients(const Given& x, const Block<grouped>& block, int64_t k0, int keys, const float* lse,
+                     const float* drop, float* p, float* d) {
   for (int c = 0; c < Q; c += W) {
     const Vec lse_c = load(lse + c), drop_c = load(drop + c);
     for (int j = 0; j < keys; ++j) {
@@ -288,6 +315,7 @@ void score_gradients(const Given& x, const Block& block, int64_t k0, int keys, c
   }
 }
 
+template <bool grouped>
 void backward(const Given& x, const Stretch& s, const Gradients& g) {
   const int64_t H = x.H, q_row = x.N * H, k_row = x.K * H;
   std::vector<float> scratch(2 * H * Q + 2 * KEYS * Q);
@@ -297,7 +325,7 @@ void backward(const Given& x, const Stretch& s, const Gradients& g) {
     for (float* of : {g.d_k, g.d_v}) std::fill_n(of + x.key(s.b, t, s.k), H, 0.0f);
   for (int64_t n = s.k * (x.N / x.K); n < (s.k + 1) * (x.N / x.K); ++n) {
     for (int64_t start = s.begin; start < s.end; start += Q) {
-      Block block(x, s, start);
+      Block<grouped> block(x, s, start);
       const int64_t at = x.query(s.b, start, n);
       transpose(x.q + at, q_row, block.n, H, x.scale, q);
       transpose(g.d_out + at, q_row, block.n, H, 1.0f, d_out);
@@ -312,7 +340,7 @@ void backward(const Given& x, const Stretch& s, const Gradients& g) {
         lse[i] = g.lse[row / H];
         std::fill_n(g.d_q + row, H, 0.0f);
       }
-      for (int64_t k0 = block.least; k0 < block.end; k0 += KEYS) {
+      for (int64_t k0 = block.least; k0 < block.end; k0 = block.next(k0 + KEYS)) {
         const int keys = block.keys(k0);
         const int64_t key = x.key(s.b, k0, s.k);
         product(keys, Q, H, {x.k + key, k_row, 1}, q, Q, p, Q, false);
@@ -330,36 +358,41 @@ using Floats = ffi::Buffer<ffi::F32>;
 using Integers = ffi::Buffer<ffi::S32>;
 using Made = ffi::Result<Floats>;
 
-// Axes before the last three count as rows.
-Given given(Floats q, Floats k, Floats v, Integers first, float scale, float softcap) {
+// Axes before the last three count as rows. trunk, behind: without elements where no row is grouped.
+Given given(Floats q, Floats k, Floats v, Integers first, Integers trunk, Integers behind, float scale, float softcap) {
   auto of_q = q.dimensions(), of_k = k.dimensions();
   const int64_t T = of_q[of_q.size() - 3], N = of_q[of_q.size() - 2], H = of_q.back(), K = of_k[of_k.size() - 2];
   const int64_t B = T * N * H != 0 ? q.element_count() / (T * N * H) : 0;
-  return {q.typed_data(), k.typed_data(), v.typed_data(), first.typed_data(), B, T, N, K, H, scale, softcap};
+  auto spans = [](Integers x) { return x.element_count() ? x.typed_data() : nullptr; };
+  return {q.typed_data(), k.typed_data(), v.typed_data(), first.typed_data(), spans(trunk), spans(behind),
+          B,              T,              N,              K,                  H,            scale,         softcap};
 }
 
-ffi::Error Forward(ffi::ThreadPool pool, Floats q, Floats k, Floats v, Integers first, Made out, Made lse, float scale,
-                   float softcap) {
-  const Given x = given(q, k, v, first, scale, softcap);
+ffi::Error Forward(ffi::ThreadPool pool, Floats q, Floats k, Floats v, Integers first, Integers trunk, Integers behind,
+                   Made out, Made lse, float scale, float softcap) {
+  const Given x = given(q, k, v, first, trunk, behind, scale, softcap);
   const auto all = stretches(x, false);
-  float *to = out->typed_data(), *to_lse = lse->typed_data();
-  parallel(pool, all.size(), [&](int i) { forward(x, all[i], to, to_lse); });
+  const auto run = x.trunk ? forward<true> : forward<false>;
+  parallel(pool, all.size(), [&](int i) { run(x, all[i], out->typed_data(), lse->typed_data()); });
   return ffi::Error::Success();
 }
 
-ffi::Error Backward(ffi::ThreadPool pool, Floats q, Floats k, Floats v, Integers first, Floats out, Floats lse,
-                    Floats d_out, Floats d_lse, Made d_q, Made d_k, Made d_v, float scale, float softcap) {
-  const Given x = given(q, k, v, first, scale, softcap);
-  const auto all = stretches(x, true);
+ffi::Error Backward(ffi::ThreadPool pool, Floats q, Floats k, Floats v, Integers first, Integers trunk, Integers behind,
+                    Floats out, Floats lse, Floats d_out, Floats d_lse, Made d_q, Made d_k, Made d_v, float scale,
+                    float softcap) {
+  const Given x = given(q, k, v, first, trunk, behind, scale, softcap);
   const Gradients g{out.typed_data(),  lse.typed_data(),  d_out.typed_data(), d_lse.typed_data(),
                     d_q->typed_data(), d_k->typed_data(), d_v->typed_data()};
-  parallel(pool, all.size(), [&](int i) { backward(x, all[i], g); });
+  const auto all = stretches(x, true);
+  const auto run = x.trunk ? backward<true> : backward<false>;
+  parallel(pool, all.size(), [&](int i) { run(x, all[i], g); });
   return ffi::Error::Success();
 }
 
 }  // namespace
 
-#define ROWS Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Integers>()
+#define QKV Ctx<ffi::ThreadPool>().Arg<Floats>().Arg<Floats>().Arg<Floats>()
+#define ROWS QKV.Arg<Integers>().Arg<Integers>().Arg<Integers>()
 #define HOW Attr<float>("scale").Attr<float>("softcap")
 XLA_FFI_DEFINE_HANDLER_SYMBOL(attention_forward, Forward, ffi::Ffi::Bind().ROWS.Ret<Floats>().Ret<Floats>().HOW);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(attention_backward, Backward,

@@ -98,7 +98,7 @@ class Attention(nnx.Module):
       out, lse = kernels.dense(q, k, v, _prefix_sees(ctx, window), **how)
     elif cache is None or x_BTD.shape[1] > 1 or ctx.is_behind:
       attend = ring.packed if ring.applies(ctx, x_BTD.shape[1]) else kernels.packed
-      out, lse = attend(q, k, v, ctx.segments_BT, ctx, window=window, **how)
+      out, lse = attend(q, k, v, mask.Rows.of(ctx), ctx, window=window, **how)
     else:
       out, lse = _over_cache(q, ctx, cache, layer, window=window, **how)
     if cache is not None and ctx.is_behind:
@@ -167,4 +167,5 @@ def _prefix_sees(ctx, window):
   index = jnp.arange(segments_BT.shape[1])[None]
   same = (segments_BT[:, :, None] == segments_BT[:, None, :]) & (segments_BT[:, None, :] != 0)
   within = same & prefix_BT[:, :, None] & prefix_BT[:, None, :]
-  return mask.visible(segments_BT, segments_BT, index, index, window) | within
+  rows = mask.Rows(segments_BT)
+  return mask.visible(rows, rows, index, index, window) | within

@@ -2,6 +2,10 @@
 
 The kernels are called below their own transpose rule, so that the log-sum-exp is a result like any other: partial
 attention merges by it, and its cotangent enters the backward pass as a shift of Σ dO∘O.
+
+They know of one number a token, and a query sees the keys of its own. So they run once for segments and, where rows
+have groups, again for trunks; both runs are one operation, which keeps the merged result alone: the gradients of either
+need no more than that. Their walk over blocks is fixed beforehand: neither run skips what is of other segments.
 """
 
 import contextlib
@@ -24,27 +28,32 @@ def supports(q_BTNH, window) -> bool:
   return q_BTNH.shape[1] % LANES == 0 and window is None
 
 
-def packed(how: tuple[float, float], q_BTNH, k_BTKH, v_BTKH, segments_BT, interpret: bool = False) -> tuple[Any, Any]:
-  """Causal attention inside segments on one device; heads are grouped without repeating keys.
+def packed(how: tuple[float, float], q_BTNH, k_BTKH, v_BTKH, rows: mask.Rows, interpret: bool = False) -> Any:
+  """Attention of packed rows on one device; heads are grouped without repeating keys.
 
   Args:
-    how: (scale of the scores, softcap or 0). q_BTNH, k_BTKH, v_BTKH, segments_BT: as for `kernels.packed`, T a multiple
-      of 128. interpret: run the kernels' own interpreter, for tests without a TPU.
+    how: (scale of the scores, softcap or 0). q_BTNH, k_BTKH, v_BTKH, rows: as for `kernels.packed`, T a multiple of
+      128. interpret: run the kernels' own interpreter, for tests without a TPU.
 
   Returns:
     out [B, T, N, H] in q's dtype, log-sum-exp [B, T, N] float32.
   """
-  return _run((True, interpret), how, q_BTNH, k_BTKH, v_BTKH, segments_BT, segments_BT, segments_BT != 0)
+  return _run((True, interpret), how, q_BTNH, k_BTKH, v_BTKH, rows, rows)
 
 
-def in_front(how, q_BTNH, k_BTKH, v_BTKH, segments_BT, k_segments_BT, interpret: bool = False) -> tuple[Any, Any]:
+def in_front(how, q_BTNH, k_BTKH, v_BTKH, rows: mask.Rows, k_rows: mask.Rows, interpret: bool = False) -> Any:
   """As `packed`, over keys that all lie before the queries of their row: a stretch of equal length in front of them."""
-  # Segments do not come back: what the last key belongs to is all that a query behind can share with the stretch.
-  sees_BT = (segments_BT != 0) & (segments_BT == k_segments_BT[:, -1:])
-  return _run((False, interpret), how, q_BTNH, k_BTKH, v_BTKH, segments_BT, k_segments_BT, sees_BT)
+  return _run((False, interpret), how, q_BTNH, k_BTKH, v_BTKH, rows, k_rows)
 
 
-def _run(static, how, q_BTNH, k_BTKH, v_BTKH, segments_BT, k_segments_BT, sees_BT):
+def _numbers(rows: mask.Rows, k_rows: mask.Rows) -> tuple[tuple[Any, Any], ...]:
+  """What queries and keys go by in each run, [B, T]: -1 is of keys that no query sees, 0 of queries that see none."""
+  keys = lambda numbers_BT: jnp.where(numbers_BT > 0, numbers_BT, -1)
+  own = rows.segments_BT, keys(k_rows.segments_BT)
+  return (own,) if rows.groups_BT is None else (own, (jnp.maximum(-rows.groups_BT, 0), keys(k_rows.groups_BT)))
+
+
+def _run(static, how, q_BTNH, k_BTKH, v_BTKH, rows, k_rows):
   """static: (causal, interpret)."""
   scale, softcap = how
   H = q_BTNH.shape[-1]
@@ -52,11 +61,11 @@ def _run(static, how, q_BTNH, k_BTKH, v_BTKH, segments_BT, k_segments_BT, sees_B
   heads_first = lambda x: pad(x).transpose(0, 2, 1, 3)
   q_BNTH = heads_first(q_BTNH * jnp.asarray(scale, q_BTNH.dtype))
   run = functools.partial(_attend, (softcap, *static))
-  given = q_BNTH, heads_first(k_BTKH), heads_first(v_BTKH), segments_BT, k_segments_BT
-  out_BNTH, lse_BNT = jax.vmap(run)(*given)
-  sees_BT1 = sees_BT[..., None]
-  out_BTNH = jnp.where(sees_BT1[..., None], out_BNTH.transpose(0, 2, 1, 3)[..., :H], 0)
-  return out_BTNH, jnp.where(sees_BT1, lse_BNT.transpose(0, 2, 1), mask.NEG)
+  out_BNTH, lse_BNT = jax.vmap(run)(q_BNTH, heads_first(k_BTKH), heads_first(v_BTKH), _numbers(rows, k_rows))
+  # A query that sees nothing comes back with the mean of all values, and a log-sum-exp far below any other.
+  sees_BTN = lse_BNT.transpose(0, 2, 1) > mask.NEG
+  out_BTNH = jnp.where(sees_BTN[..., None], out_BNTH.transpose(0, 2, 1, 3)[..., :H], 0)
+  return out_BTNH, jnp.where(sees_BTN, lse_BNT.transpose(0, 2, 1), mask.NEG)
 
 
 def _tile(T: int) -> int:
@@ -82,8 +91,8 @@ def _kernel(T: int, N: int, softcap: float, causal: bool, interpret: bool) -> An
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _attend(static, q_NTH, k_KTH, v_KTH, segments_T, k_segments_T):
-  return _forward(static, q_NTH, k_KTH, v_KTH, segments_T, k_segments_T)[0]
+def _attend(static, q_NTH, k_KTH, v_KTH, numbers):
+  return _forward(static, q_NTH, k_KTH, v_KTH, numbers)[0]
 
 
 def _in_own_dtype(run):
@@ -99,33 +108,44 @@ def _in_own_dtype(run):
 
 
 @_in_own_dtype
-def _forward(static, q, k, v, segments, k_segments):
-  kernel = _kernel(q.shape[1], q.shape[0], *static)
-  out, (lse,) = splash._splash_attention_forward(
-    kernel.fwd_mask_info, q, k, v, splash.SegmentIds(segments, k_segments), None, save_residuals=True, **_static(kernel)
-  )
+def _forward(static, q, k, v, numbers):
+  kernel, parts = _kernel(q.shape[1], q.shape[0], *static), []
+  for ids in numbers:
+    given = kernel.fwd_mask_info, q, k, v, splash.SegmentIds(*ids), None
+    part, (lse,) = splash._splash_attention_forward(*given, save_residuals=True, **_static(kernel))
+    parts.append((part, lse))
+  out, lse = functools.reduce(_merged, parts)
   out = ad_checkpoint.checkpoint_name(out, "attn_out")
   lse = ad_checkpoint.checkpoint_name(lse, "attn_lse")
-  return (out, lse), (q, k, v, segments, k_segments, out, lse)
+  return (out, lse), (q, k, v, numbers, out, lse)
+
+
+def _merged(one, other):
+  """Attention (out, log-sum-exp) over both sets of keys, in float32 however the parts are kept."""
+  lse = jnp.logaddexp(one[1], other[1])
+  share = lambda part: part[0].astype(jnp.float32) * jnp.exp(part[1] - lse)[..., None]
+  return (share(one) + share(other)).astype(one[0].dtype), lse
 
 
 @_in_own_dtype
 def _backward(static, saved, cotangents):
-  q, k, v, segments, k_segments, out, lse = saved
+  q, k, v, numbers, out, lse = saved
   d_out, d_lse = cotangents
   kernel = _kernel(q.shape[1], q.shape[0], *static)
   shift = jnp.sum(out.astype(jnp.float32) * d_out.astype(jnp.float32), axis=-1) - d_lse
-  given = (q, k, v, splash.SegmentIds(segments, k_segments), None, lse, d_out, shift)
   tile = _tile(q.shape[1])
   layouts: dict[str, Any] = {f"{x}_layout": splash.QKVLayout.HEAD_DIM_MINOR for x in "qkv"}
   how: dict[str, Any] = {
     k: v for k, v in _static(kernel).items() if k not in ("block_sizes", "residual_checkpoint_name")
   } | layouts
-  _, d_k, d_v = splash._splash_attention_bwd_dkv(
-    *given, bq=tile, bkv=tile, bkv_compute=tile, mask_info=kernel.dkv_mask_info, use_fused_bwd_kernel=False, **how
-  )
-  d_q = splash._splash_attention_bwd_dq(*given, bq=tile, bkv=tile, mask_info=kernel.dq_mask_info, **how)
-  return d_q, d_k, d_v, None, None
+  by_keys = dict(bq=tile, bkv=tile, bkv_compute=tile, mask_info=kernel.dkv_mask_info, use_fused_bwd_kernel=False)
+
+  def gradients(ids):
+    given = (q, k, v, splash.SegmentIds(*ids), None, lse, d_out, shift)
+    _, d_k, d_v = splash._splash_attention_bwd_dkv(*given, **by_keys, **how)
+    return splash._splash_attention_bwd_dq(*given, bq=tile, bkv=tile, mask_info=kernel.dq_mask_info, **how), d_k, d_v
+
+  return *functools.reduce(lambda a, b: jax.tree.map(jnp.add, a, b), map(gradients, numbers)), None
 
 
 _attend.defvjp(_forward, _backward)

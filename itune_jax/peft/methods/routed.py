@@ -51,7 +51,7 @@ def route(logits_BTE, top: int, ctx):
   E = logits_BTE.shape[-1]
   _, chosen_BTk = jax.lax.top_k(logits_BTE, top or E)
   if ctx.aux is not None and logits_BTE.shape[:-1] == ctx.segments_BT.shape:
-    sums = moe.balance(jax.nn.softmax(logits_BTE, axis=-1), chosen_BTk, ctx.segments_BT)
+    sums = moe.balance(jax.nn.softmax(logits_BTE, axis=-1), chosen_BTk, ctx)
     # Under names of their own: a model may have experts itself, and methods may differ in number.
     ctx.add_aux({name.replace("router", f"routed{E}"): value for name, value in sums.items()})
   if top:

@@ -65,14 +65,16 @@ def _batch(renderer, mixture, packing, seed, step, piece):
   if step < 0:
     raise errors.InputError(f"--step={step}: steps count from 0")
   feed, _ = session_lib.open_feed(mixture, renderer, packing, seed)
-  batch, members = feed.batch(step), feed.members(step)
+  batch, members = feed.batch(step), feed.segments(step)
   shown = []
   for b, row in enumerate(members):
     for segment, (source, index) in enumerate(row, 1):
       here = batch.segments_BT[b] == segment
       # The weight stands on the position that predicts; show it on the token it predicts.
-      ids = [*batch.tokens_BT[b, here], batch.targets_BT[b, here][-1]]
-      shown.append((f"row {b}, segment {segment}: {source}[{index}]", piece(ids, [0.0, *batch.weights_BT[b, here]])))
+      ids, weights = [*batch.tokens_BT[b, here], batch.targets_BT[b, here][-1]], [0.0, *batch.weights_BT[b, here]]
+      if batch.groups_BT is not None and batch.groups_BT[b, here][0] > 0:
+        ids, weights = ids[:-1], weights[:-1]  # a prompt that stands once: each segment behind it begins with the next
+      shown.append((f"row {b}, segment {segment}: {source}[{index}]", piece(ids, weights)))
   used = float((batch.segments_BT != 0).mean())
   return shown, {
     "step": step,

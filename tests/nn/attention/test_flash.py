@@ -9,6 +9,8 @@ import pytest
 
 from itune_jax.nn.attention import flash
 from itune_jax.nn.attention import kernels
+from itune_jax.nn.attention import mask
+from tests.nn.attention import once
 
 INTERPRET = jax.default_backend() != "gpu"
 
@@ -35,10 +37,10 @@ def test_flash_equals_reference_with_gradients_of_out_and_lse(T, heads, H, windo
   def ours(q, k, v):
     by = (flash.Tiles(32, 16, 4, 1), flash.Tiles(16, 32, 4, 1))  # blocks of both shapes, several a row
     reach = None if window is None else jnp.int32(window)
-    return flash.packed(how, q, k, v, segments, reach, interpret=INTERPRET, by=by)
+    return flash.packed(how, q, k, v, mask.Rows(segments), reach, interpret=INTERPRET, by=by)
 
   def theirs(q, k, v):
-    return kernels.reference(q, k, v, segments, window=window, scale=how[0], softcap=softcap)
+    return kernels.reference(q, k, v, mask.Rows(segments), window=window, scale=how[0], softcap=softcap)
 
   def loss(attend):
     def run(q, k, v):
@@ -64,8 +66,8 @@ def test_bfloat16_at_its_own_blocks_is_as_near_to_float32_as_the_plain_form(H, w
   q, k, v, d_out = draw(N), draw(K), draw(K), draw(N)
   segments = jnp.asarray(np.stack([segments_of(rs, T, 0), segments_of(rs, T, 70)]), jnp.int32)
   reach = None if window is None else jnp.int32(window)
-  flashed = lambda *x: flash.packed((H**-0.5, 0.0), *x, segments, reach, interpret=INTERPRET)[0]
-  plain = lambda *x: kernels.reference(*x, segments, window=window)[0]
+  flashed = lambda *x: flash.packed((H**-0.5, 0.0), *x, mask.Rows(segments), reach, interpret=INTERPRET)[0]
+  plain = lambda *x: kernels.reference(*x, mask.Rows(segments), window=window)[0]
 
   def grads(attend, *x):
     loss = lambda *x: jnp.sum(attend(*x).astype(jnp.float32) * d_out.astype(jnp.float32))
@@ -81,13 +83,31 @@ def test_bfloat16_at_its_own_blocks_is_as_near_to_float32_as_the_plain_form(H, w
   assert max(ours) < 0.01 and max(a / b for a, b in zip(ours, theirs, strict=True)) < 1.5, (ours, theirs)
 
 
+@pytest.mark.parametrize(
+  "seed, T, heads, H, window, softcap",
+  [
+    (1, 200, (4, 2), 24, 40, 0.0),
+    pytest.param(0, 256, (3, 1), 16, None, 0.0, marks=pytest.mark.full),
+    pytest.param(2, 330, (2, 2), 64, None, 3.0, marks=pytest.mark.full),
+    pytest.param(3, 500, (2, 1), 16, 90, 0.0, marks=pytest.mark.full),
+  ],
+)
+def test_prompts_that_stand_once_equal_prompts_repeated(seed, T, heads, H, window, softcap):
+  by = (flash.Tiles(32, 16, 4, 1), flash.Tiles(16, 32, 4, 1))  # blocks of both shapes, several a row
+  reach = None if window is None else jnp.int32(window)
+  attend = lambda *x: flash.packed((H**-0.5, softcap), *x, reach, interpret=INTERPRET, by=by)
+  with jax.default_matmul_precision("highest"):
+    once.check([attend], seed, T, heads, H, 60, window=window, softcap=softcap)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize("dtype, H", [("bfloat16", 64), ("bfloat16", 128), ("float32", 128), ("bfloat16", 256)])
-def test_it_lowers_for_cuda_at_its_own_blocks(dtype, H):
+def test_it_lowers_for_cuda_at_its_own_blocks(dtype, H, grouped):
   shape = lambda n: jax.ShapeDtypeStruct((2, 512, n, H), dtype)
+  rows = mask.Rows(*(jax.ShapeDtypeStruct((2, 512), jnp.int32),) * (3 if grouped else 1))
 
-  def run(q, k, v, segments):
-    return jax.grad(lambda *x: flash.packed((0.1, 0.0), *x, segments)[0].astype(jnp.float32).sum(), (0, 1, 2))(q, k, v)
+  def run(q, k, v, rows):
+    return jax.grad(lambda *x: flash.packed((0.1, 0.0), *x, rows)[0].astype(jnp.float32).sum(), (0, 1, 2))(q, k, v)
 
-  traced = jax.jit(run).trace(shape(4), shape(2), shape(2), jax.ShapeDtypeStruct((2, 512), jnp.int32))
-  text = traced.lower(lowering_platforms=("cuda",)).as_text()
+  text = jax.jit(run).trace(shape(4), shape(2), shape(2), rows).lower(lowering_platforms=("cuda",)).as_text()
   assert all(name in text for name in ("attention_forward", "attention_backward_q", "attention_backward_kv"))

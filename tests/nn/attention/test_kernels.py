@@ -6,12 +6,19 @@ import numpy as np
 import pytest
 
 from itune_jax.nn.attention import kernels
+from itune_jax.nn.attention import mask
 
 
 def draw(T, segments, seed=0):
   keys = jax.random.split(jax.random.key(seed), 4)
   make = lambda key, heads: jax.random.normal(key, (2, T, heads, 8))
-  return make(keys[0], 6), make(keys[1], 2), make(keys[2], 2), jnp.asarray(segments, jnp.int32), make(keys[3], 6)
+  return (
+    make(keys[0], 6),
+    make(keys[1], 2),
+    make(keys[2], 2),
+    mask.Rows(jnp.asarray(segments, jnp.int32)),
+    make(keys[3], 6),
+  )
 
 
 def ragged(T, seed):
@@ -28,13 +35,13 @@ def ragged(T, seed):
 
 @pytest.mark.parametrize("T", [1, 63, 64, 200])
 def test_packed_equals_reference(T):
-  q, k, v, segments, d = draw(T, ragged(T, T) if T > 1 else [[1], [1]])
+  q, k, v, rows, d = draw(T, ragged(T, T) if T > 1 else [[1], [1]])
 
   def both(attend):
-    out, lse = attend(q, k, v, segments)
+    out, lse = attend(q, k, v, rows)
     loss = (
-      lambda q, k, v: (attend(q, k, v, segments)[0] * d).sum()
-      + jnp.where(segments[..., None] > 0, attend(q, k, v, segments)[1], 0).sum()
+      lambda q, k, v: (attend(q, k, v, rows)[0] * d).sum()
+      + jnp.where(rows.segments_BT[..., None] > 0, attend(q, k, v, rows)[1], 0).sum()
     )
     return out, lse, *jax.grad(loss, argnums=(0, 1, 2))(q, k, v)
 
@@ -45,7 +52,7 @@ def test_packed_equals_reference(T):
 
 def test_padding_sees_nothing_and_is_finite():
   q, k, v, _, _ = draw(16, [[0] * 16] * 2)
-  out, lse = kernels.packed(q, k, v, jnp.zeros((2, 16), jnp.int32))
+  out, lse = kernels.packed(q, k, v, mask.Rows(jnp.zeros((2, 16), jnp.int32)))
   assert (np.asarray(out) == 0).all() and (np.asarray(lse) == np.float32(kernels.NEG)).all()
 
 

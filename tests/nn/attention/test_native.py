@@ -13,6 +13,7 @@ from itune_jax.core import axes
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import foreign
 from itune_jax.nn.attention import kernels
+from itune_jax.nn.attention import mask
 from itune_jax.nn.attention import native
 from itune_jax.nn.attention import ring
 from tests import tiny
@@ -74,9 +75,9 @@ def both(attend, given, segments, cotangents):
 def test_it_equals_the_full_score_matrix_and_xlas_loop(T, heads, H, longest, window, softcap):
   given, segments, cotangents = draw(T, heads, H, longest)
   how, reach = (H**-0.5, softcap), None if window is None else jnp.int32(window)
-  ours = both(lambda *x: native.packed(how, *x, segments, reach), given, segments, cotangents)
-  loop = both(lambda *x: kernels._packed(how, *x, segments, reach), given, segments, cotangents)
-  full = lambda *x: kernels.reference(*x, segments, window=window, scale=how[0], softcap=softcap)
+  ours = both(lambda *x: native.packed(how, *x, mask.Rows(segments), reach), given, segments, cotangents)
+  loop = both(lambda *x: kernels._packed(how, *x, mask.spans(mask.Rows(segments), reach)), given, segments, cotangents)
+  full = lambda *x: kernels.reference(*x, mask.Rows(segments), window=window, scale=how[0], softcap=softcap)
   exact = both(full, given, segments, cotangents)
   for found, other, wanted in zip(ours, loop, exact, strict=True):
     np.testing.assert_allclose(found, wanted, atol=3e-5)
@@ -86,8 +87,8 @@ def test_it_equals_the_full_score_matrix_and_xlas_loop(T, heads, H, longest, win
 @needs_compiler
 def test_it_is_what_runs_on_cpu_and_gives_the_same_bits_every_time():
   given, segments, cotangents = draw(600, (6, 2), 32, 200)
-  run = lambda: both(lambda *x: kernels.packed(*x, segments), given, segments, cotangents)
-  assert "itune_attention_forward" in str(jax.make_jaxpr(lambda *x: kernels.packed(*x, segments))(*given))
+  run = lambda: both(lambda *x: kernels.packed(*x, mask.Rows(segments)), given, segments, cotangents)
+  assert "itune_attention_forward" in str(jax.make_jaxpr(lambda *x: kernels.packed(*x, mask.Rows(segments)))(*given))
   first = run()
   for _ in range(5):  # which thread takes what differs
     for a, b in zip(first, run(), strict=True):
@@ -99,9 +100,9 @@ def test_a_batched_call_is_more_rows():
   given, segments, _ = draw(40, (2, 1), 16, 20)
   twice = tuple(jnp.stack([x, x[::-1]]) for x in given)
   how = (0.25, 0.0)
-  both_ways = jax.vmap(lambda q, k, v, s: native.packed(how, q, k, v, s, None))
+  both_ways = jax.vmap(lambda q, k, v, s: native.packed(how, q, k, v, mask.Rows(s), None))
   out, lse = both_ways(*twice, jnp.stack([segments, segments[::-1]]))
-  one, one_lse = native.packed(how, *given, segments, None)
+  one, one_lse = native.packed(how, *given, mask.Rows(segments), None)
   np.testing.assert_array_equal(out, jnp.stack([one, one[::-1]]))
   np.testing.assert_array_equal(lse, jnp.stack([one_lse, one_lse[::-1]]))
 
@@ -109,8 +110,8 @@ def test_a_batched_call_is_more_rows():
 @needs_compiler
 def test_bfloat16_is_made_in_float32():
   given, segments, _ = draw(100, (4, 2), 64, 60, "bfloat16")
-  found, lse = native.packed((0.125, 0.0), *given, segments, None)
-  wanted, _ = native.packed((0.125, 0.0), *(x.astype(jnp.float32) for x in given), segments, None)
+  found, lse = native.packed((0.125, 0.0), *given, mask.Rows(segments), None)
+  wanted, _ = native.packed((0.125, 0.0), *(x.astype(jnp.float32) for x in given), mask.Rows(segments), None)
   assert found.dtype == jnp.bfloat16 and lse.dtype == jnp.float32
   np.testing.assert_array_equal(found, wanted.astype(jnp.bfloat16))
 
@@ -119,7 +120,7 @@ def test_bfloat16_is_made_in_float32():
 def test_what_is_not_a_number_stays_one():
   given, segments, _ = draw(64, (2, 1), 16, 40)
   bad = given[0].at[0, 10].set(jnp.nan)
-  out, lse = native.packed((0.25, 0.0), bad, *given[1:], segments, None)
+  out, lse = native.packed((0.25, 0.0), bad, *given[1:], mask.Rows(segments), None)
   assert np.isnan(np.asarray(out)[0, 10]).all() and np.isnan(np.asarray(lse)[0, 10]).all()
   assert np.isfinite(np.delete(np.asarray(out)[0], 10, axis=0)).all()
 
@@ -127,7 +128,7 @@ def test_what_is_not_a_number_stays_one():
 def test_where_nothing_can_build_it_the_loop_runs(monkeypatch):
   monkeypatch.setattr(native, "_targets", lambda: None)
   given, segments, _ = draw(40, (2, 1), 16, 20)
-  text = str(jax.make_jaxpr(lambda *x: kernels.packed(*x, segments))(*given))
+  text = str(jax.make_jaxpr(lambda *x: kernels.packed(*x, mask.Rows(segments)))(*given))
   assert "ffi_call" not in text and "while" in text
 
 
@@ -142,7 +143,7 @@ def test_shorter_vectors_give_the_same_and_no_compiler_warns(flags, monkeypatch,
   monkeypatch.setattr(foreign, "_FLAGS", (*foreign._FLAGS, "-Wall", "-Werror"))
   monkeypatch.setattr(foreign, "_kept_in", str(tmp_path))
   given, segments, cotangents = draw(150, (4, 2), 48, 100)
-  attend = lambda *x: native.packed((48**-0.5, 2.0), *x, segments, jnp.int32(60))
+  attend = lambda *x: native.packed((48**-0.5, 2.0), *x, mask.Rows(segments), jnp.int32(60))
   wanted = both(attend, given, segments, cotangents)
   targets = foreign.handlers.__wrapped__(native.__file__.replace(".py", ".cc"), *NAMES)
   assert targets is not None and targets != native._targets()
@@ -159,8 +160,8 @@ def test_it_runs_on_a_mesh_and_in_the_ring(shape):
   mesh = tiny.mesh(devices=4, **shape)
   ctx = batch_lib.Ctx(None, segments, mesh=mesh, rules=tuple(axes.DEFAULT_RULES.items()))
   attend = ring.packed if "sequence" in shape else kernels.packed
-  found = both(lambda *x: attend(*x, segments, ctx, window=100), given, segments, cotangents)
-  wanted = both(lambda *x: kernels.reference(*x, segments, window=100), given, segments, cotangents)
+  found = both(lambda *x: attend(*x, mask.Rows(segments), ctx, window=100), given, segments, cotangents)
+  wanted = both(lambda *x: kernels.reference(*x, mask.Rows(segments), window=100), given, segments, cotangents)
   for a, b in zip(found, wanted, strict=True):
     np.testing.assert_allclose(a, b, atol=2e-5)
 

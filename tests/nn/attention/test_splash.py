@@ -2,12 +2,15 @@
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import SingleDeviceSharding
 import numpy as np
 import pytest
 
 from itune_jax.nn.attention import kernels
 from itune_jax.nn.attention import mask
 from itune_jax.nn.attention import splash
+from itune_jax.run.commands import plan
+from tests.nn.attention import once
 
 
 @pytest.mark.parametrize("softcap", [0.0, 2.0])
@@ -21,13 +24,14 @@ def test_splash_equals_reference_with_gradients_of_out_and_lse(softcap, in_front
   before = jnp.asarray(np.stack([np.repeat([7, 1], [200, 56]), np.repeat([1], [256])])) if in_front else segments
   how = (H**-0.5, softcap)
   index = jnp.arange(T)[None]
-  seen_BTS = mask.visible(segments, before, index + (T if in_front else 0), index)
+  rows, k_rows = mask.Rows(segments), mask.Rows(before)
+  seen_BTS = mask.visible(rows, k_rows, index + (T if in_front else 0), index)
   real = seen_BTS.any(-1)[..., None]
 
   def ours(q, k, v):
     if in_front:
-      return splash.in_front(how, q, k, v, segments, before, interpret=True)
-    return splash.packed(how, q, k, v, segments, interpret=True)
+      return splash.in_front(how, q, k, v, rows, k_rows, interpret=True)
+    return splash.packed(how, q, k, v, rows, interpret=True)
 
   def theirs(q, k, v):
     return kernels.dense(q, k, v, seen_BTS, scale=how[0], softcap=softcap)
@@ -48,3 +52,37 @@ def test_splash_equals_reference_with_gradients_of_out_and_lse(softcap, in_front
   assert (np.where(real, kernels.NEG, found[1]) == kernels.NEG).all() and real.any() and not real.all()
   for g, e in zip(grads, expected, strict=True):
     np.testing.assert_allclose(g, e, atol=2e-4)
+
+
+@pytest.mark.parametrize("seed, softcap", [(4, 0.0), pytest.param(8, 2.0, marks=pytest.mark.full)])
+def test_prompts_that_stand_once_equal_prompts_repeated(seed, softcap):
+  attend = lambda *x: splash.packed((16**-0.5, softcap), *x, interpret=True)
+  once.check([attend], seed, 384, (4, 2), 16, 100, softcap=softcap)
+
+
+def test_what_a_prompt_costs_when_it_stands_once_is_kept_once():
+  """The merged result is what the backward pass finds, beside q, k and v: not that of either run."""
+  shape = lambda *dims: jax.ShapeDtypeStruct((1, 256, *dims), jnp.float32)
+  rows = mask.Rows(*(jax.ShapeDtypeStruct((1, 256), jnp.int32),) * 3)
+  attend = lambda *x: splash.packed((0.25, 0.0), *x, interpret=True)
+  vjp = lambda rows, *x: jax.vjp(lambda *y: attend(*y, rows), *x)[1]
+  kept = lambda rows: jax.eval_shape(vjp, rows, *[shape(2, 128)] * 3)
+  sizes = lambda rows: sorted(x.size for x in jax.tree.leaves(kept(rows)) if x.dtype == jnp.float32)
+  assert sizes(rows) == sizes(mask.Rows(rows.segments_BT))
+
+
+@pytest.mark.parametrize("in_front", [False, pytest.param(True, marks=pytest.mark.full)])
+def test_mosaic_compiles_it(in_front):
+  pytest.importorskip("libtpu", reason="the TPU compiler is not installed: pip install libtpu")
+  there = SingleDeviceSharding(plan.devices_of("v5e:2x2")[0])
+  shape = lambda *dims, dtype=jnp.bfloat16: jax.ShapeDtypeStruct((2, 512, *dims), dtype, sharding=there)
+  rows = mask.Rows(*(shape(dtype=jnp.int32),) * 3)
+
+  def run(q, k, v, rows, k_rows):
+    attend = (
+      lambda *x: splash.in_front((0.1, 0.0), *x, rows, k_rows) if in_front else splash.packed((0.1, 0.0), *x, rows)
+    )
+    return jax.grad(lambda *x: sum(y.astype(jnp.float32).sum() for y in attend(*x)), (0, 1, 2))(q, k, v)
+
+  text = jax.jit(run).lower(shape(4, 64), shape(2, 64), shape(2, 64), rows, rows).compile().as_text()
+  assert text.count("tpu_custom_call") >= 6  # three kernels for segments, three for trunks
