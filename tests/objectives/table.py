@@ -25,6 +25,7 @@ class Row:
   objective: Any
   given: Callable[[], Sequence[Any]]
   others: str = ""
+  same_as: str = ""  # a row whose figures and gradients these must be
 
   def batch(self, row_length: int = 64, rows: int = 8):
     """The examples in packed rows."""
@@ -91,6 +92,7 @@ ROWS = {
   "sft": Row(sft.Sft(chunk=16), texts),
   "sft by example": Row(sft.Sft(chunk=16, normalise="example", z_loss=0.1), texts),
   "dpo, adapters off": Row(dpo.Dpo(chunk=16), pairs(False), "base"),
+  "dpo, prompt once": Row(dpo.Dpo(chunk=16), pairs(True), "base", same_as="dpo, adapters off"),
   "dpo, separate tree": Row(dpo.Dpo(chunk=16), pairs(False), "tree"),
   "distillation": Row(distill.Distill(chunk=16), texts, "model"),
   "distillation by jsd": Row(distill.Distill(chunk=16, kind="jsd", beta=0.3), texts, "model"),
