@@ -146,7 +146,9 @@ class Model:
   def save(self, folder: str) -> None:
     """Writes the trainable arrays as a checkpoint that `load(folder)` reads; the base is referred to, not copied."""
     self.session.require_one("save")
-    checkpoint.save_trainable(folder, self.session.trainable, self.session.identity, self.session.constants)
+    checkpoint.save_trainable(
+      folder, self.session.trainable, self.session.identity(chat.Rendering()), self.session.constants
+    )
 
 
 @dataclasses.dataclass(frozen=True)

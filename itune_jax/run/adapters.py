@@ -12,7 +12,9 @@ from itune_jax.core import axes as axes_lib
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import log
 from itune_jax.core import rng
+from itune_jax.data.render import chat
 from itune_jax.models import load as load_lib
 from itune_jax.models.hf import layout
 from itune_jax.peft import attach
@@ -21,6 +23,11 @@ from itune_jax.peft.combine import mixed
 from itune_jax.peft.folders import exchange
 from itune_jax.run import specs
 from itune_jax.train import checkpoint
+
+
+# What of a model, and of how conversations are rendered, an adapter must meet as in training.
+_OF_MODEL = ("quant", "chat_template", "special_tokens")
+_OF_PROMPTS = ("template_kwargs", "date")
 
 
 class Saved(NamedTuple):
@@ -64,6 +71,38 @@ def model_behind(model: specs.Model, adapter: str) -> specs.Model:
     base = files.read_json(os.path.join(adapter, "adapter_config.json")).get("base_model_name_or_path") or model.base
     return specs.Model(base=base)
   return model_of(adapter)
+
+
+def as_trained(
+  model: specs.Model, rendering: chat.Rendering, adapter: str, as_asked: bool = False
+) -> tuple[specs.Model, chat.Rendering]:
+  """Model and rendering for an adapter: those that it was trained with, where the user named none.
+
+  Args:
+    as_asked: whether others are used all the same; each difference is then printed.
+
+  Raises:
+    InputError naming what differs: the adapter would meet another base, or other prompts, than in training.
+  """
+  theirs = model_behind(model, adapter)
+  if not adapter or is_peft(adapter):
+    return theirs, rendering
+  folder = checkpoint_of(adapter)
+  trained, known = model_of(adapter), _meta(folder).get("rendering")  # none in checkpoints of earlier versions
+  before = None if known is None else check.rebuild(chat.Rendering, known)
+  if before is not None and rendering == chat.Rendering():
+    rendering = before
+  pairs = {f"Model.{name}": (getattr(trained, name), getattr(theirs, name)) for name in _OF_MODEL}
+  if before is not None:
+    pairs |= {f"Rendering.{name}": (getattr(before, name), getattr(rendering, name)) for name in _OF_PROMPTS}
+  differ = [f"{name} = {there!r} there, {here!r} here" for name, (there, here) in pairs.items() if there != here]
+  if differ and not as_asked:
+    raise errors.InputError(
+      f"{adapter} was trained otherwise: {'; '.join(differ)}. Leave these values out, or give --as_asked to use them"
+    )
+  for one in differ:
+    log.info(f"not as {adapter} was trained: {one}")
+  return theirs, rendering
 
 
 def read(adapter: str, model: specs.Model, path: str) -> Saved:
@@ -115,14 +154,17 @@ def check_base(folder: str, base: load_lib.Base) -> None:
     raise errors.InputError(f"{folder} was trained on another base model ({meta['base']}), not on {base.uri}")
 
 
-def identity(model: specs.Model, base: load_lib.Base, methods: tuple[Any, ...]) -> dict[str, Any]:
-  """What a checkpoint says of the model it belongs to."""
+def identity(
+  model: specs.Model, base: load_lib.Base, methods: tuple[Any, ...], rendering: chat.Rendering
+) -> dict[str, Any]:
+  """What a checkpoint says of its model: base and how that is packed, template, rendering, methods."""
   fields = dataclasses.asdict(model)
   names = ("base", "config", "chat_template", "seed", "quant", "special_tokens")
   return {
     "base": model.base if model.config is None else base.uri,
     "base_digest": base.digest,
     "model": {name: fields[name] for name in names},
+    "rendering": dataclasses.asdict(rendering),
     "methods": [registry.to_json(m) for m in methods],
   }
 

@@ -90,6 +90,12 @@ def adapter_flag(parser: Parser) -> None:
   parser.add_argument("--adapter", default="", metavar="PATH", help="a run directory, a checkpoint, or a PEFT folder")
 
 
+def as_asked_flag(parser: Parser) -> None:
+  """--as_asked, of commands that use an adapter with a recipe."""
+  text = "use packing, template and rendering of this recipe, where the adapter was trained with others"
+  parser.add_argument("--as_asked", action="store_true", help=text)
+
+
 def dtype_flag(parser: Parser, of: str) -> None:
   """--dtype, of the weights that are written."""
   parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help=f"of the {of}")

@@ -67,10 +67,9 @@ class Session:
     """All that does not train."""
     return {n: v for n, v in self.attached.params.items() if n not in self.attached.trainable}
 
-  @property
-  def identity(self) -> dict[str, Any]:
-    """What a checkpoint says of this model."""
-    return adapters_lib.identity(self.model, self.base, self.attached.methods)
+  def identity(self, rendering: chat.Rendering) -> dict[str, Any]:
+    """What a checkpoint says of this model, trained on conversations rendered so."""
+    return adapters_lib.identity(self.model, self.base, self.attached.methods, rendering)
 
   def with_arrays(self, arrays: Mapping[str, Any]) -> "Session":
     """The same model with some arrays replaced."""

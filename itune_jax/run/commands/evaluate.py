@@ -10,6 +10,7 @@ from itune_jax.core import errors
 from itune_jax.core import numerics
 from itune_jax.data.render import chat
 from itune_jax.parallel import mesh as mesh_lib
+from itune_jax.run import adapters as adapters_lib
 from itune_jax.run import command
 from itune_jax.run import console
 from itune_jax.run import evaluators
@@ -31,13 +32,17 @@ def evaluate(
   run_dir: str = "",
   name: str = "eval",
   dry_run: bool = False,
+  as_asked: bool = False,
 ) -> dict[str, float]:
   """Runs every evaluator once; returns all figures, and writes them with their rows into the run directory.
+
+  as_asked: uses model and rendering as given, where the adapter was trained with others.
 
   Raises InputError without evaluators, and where the model, the adapter or the data cannot be had.
   """
   if not evals:
     raise errors.InputError("this recipe has no evaluators: set EVALS, or include a file of gin_configs/evals")
+  model, rendering = adapters_lib.as_trained(model, rendering, adapter, as_asked)
   session = session_lib.open_session(model, mesh=mesh, precision=precision, seed=seed, adapter=adapter)
   renderer = session.renderer(rendering)
   bound = evaluators.bound(evals, renderer, seed)
@@ -58,7 +63,8 @@ def evaluate(
 
 def from_flags(args: command.Args) -> dict[str, Any]:
   """Runs the command; returns all figures."""
-  figures = gin_setup.call(evaluate, adapter=args.adapter, run_dir=args.run_dir, name=args.name, dry_run=args.dry_run)
+  names = ("adapter", "run_dir", "name", "dry_run", "as_asked")
+  figures = gin_setup.call(evaluate, **{name: getattr(args, name) for name in names})
   table = rich.table.Table("figure", "value", title=f"{args.name}: {args.adapter or 'base model'}")
   for name, value in figures.items():
     table.add_row(name, f"{value:.4f}")

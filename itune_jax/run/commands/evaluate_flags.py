@@ -6,6 +6,7 @@ from itune_jax.run import command
 def flags(parser: command.Parser) -> None:
   """Adds them."""
   command.adapter_flag(parser)
+  command.as_asked_flag(parser)
   parser.add_argument("--run_dir", default="", help="write results to this run's evals/NAME (default: print only)")
   parser.add_argument("--name", default="eval", help="name of this evaluation in the run directory, e.g. before")
   parser.add_argument("--dry_run", action="store_true", help="load model and items, evaluate nothing")

@@ -37,8 +37,9 @@ class Chat:
     mesh: mesh_lib.MeshSpec | mesh_lib.Auto,
     precision: numerics.Precision,
     adapter: str,
+    as_asked: bool = False,
   ):
-    model = adapters_lib.model_behind(model, adapter)
+    model, rendering = adapters_lib.as_trained(model, rendering, adapter, as_asked)
     self._session = session_lib.open_session(model, mesh=mesh, precision=precision, adapter=adapter)
     self._renderer = self._session.renderer(rendering)
 
@@ -66,10 +67,11 @@ def generate(
   adapter: str = "",
   conversations: Sequence[conversation.Conversation] | None = None,
   changes: Mapping[str, Any] | None = None,
+  as_asked: bool = False,
 ) -> list[str] | tuple[Chat, decode_lib.Decode]:
   """Answers, or without conversations the loaded model and its settings, for a dialogue. changes: of `decode`."""
   decode = dataclasses.replace(decode, **(changes or {}))
-  talker = Chat(model, rendering, mesh, precision, adapter)
+  talker = Chat(model, rendering, mesh, precision, adapter, as_asked)
   if conversations is None:
     return talker, decode
   with console.Bars("answers") as bars:
@@ -82,11 +84,12 @@ def from_flags(args: command.Args) -> None:
   changes = {name: getattr(args, name) for name in generate_flags.DECODE if getattr(args, name) is not None}
   changes |= {"stop": tuple(args.stop)} if args.stop else {}
   if args.interactive:
-    _dialogue(*gin_setup.call(generate, adapter=args.adapter, changes=changes))
+    _dialogue(*gin_setup.call(generate, adapter=args.adapter, changes=changes, as_asked=args.as_asked))
     return
   asked = [_asked(prompt, args.image) for prompt in args.prompt]
   asked += _from_file(args.prompts, args.continue_final_message)
-  answers = gin_setup.call(generate, adapter=args.adapter, conversations=asked, changes=changes)
+  given = dict(adapter=args.adapter, conversations=asked, changes=changes, as_asked=args.as_asked)
+  answers = gin_setup.call(generate, **given)
   each = len(answers) // len(asked)  # samples of one prompt stand together
   rows = [{"messages": list(asked[i // each].messages), "output": answer} for i, answer in enumerate(answers)]
   if args.output:

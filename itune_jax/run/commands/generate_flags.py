@@ -21,6 +21,7 @@ DECODE = {
 def flags(parser: command.Parser) -> None:
   """Adds them."""
   command.adapter_flag(parser)
+  command.as_asked_flag(parser)
   parser.add_argument("--prompt", action="append", default=[], help="a prompt; repeat for more")
   parser.add_argument(
     "--image", action="append", default=[], metavar="FILE", help="an image for every --prompt; repeat"

@@ -107,7 +107,7 @@ class Train:
     if dry_run:
       jax.eval_shape(step_fn, state, {**session.frozen, **arrays}, data.batch(0))
       return Run(run_dir, facts)
-    checkpointer = checkpoint.Checkpointer(run_dir, keep, session.identity, session.constants)
+    checkpointer = checkpoint.Checkpointer(run_dir, keep, session.identity(self.rendering), session.constants)
     run_dir_lib.claim(run_dir, argv, facts, data.manifest)
     if latest := checkpointer.latest():
       state, constants = checkpointer.restore(latest, state)
