@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# bash scripts/test.sh           the default tests: no torch, at most 12 minutes on 2 cores
+# bash scripts/test.sh           the default tests: no torch; a row of every contract, goldens, floors, every command once
+# bash scripts/test.sh heavy     the heavier rows of contracts, and the slower commands
 # bash scripts/test.sh parity    live against torch, transformers, peft, trl, lm-eval
 # bash scripts/test.sh full      benchmarks, kill tests and sweeps
 # bash scripts/test.sh gpu       the kernels of a GPU, on one
@@ -15,7 +16,10 @@ case "$weight" in
     install_env test
     .venv/bin/ruff check itune_jax tests scripts experiments
     .venv/bin/pyright
-    .venv/bin/python -m pytest -rs -n 2 --dist loadfile "$@" ;;
+    .venv/bin/python -m pytest -rs -n 2 --dist loadfile --durations=10 "$@" ;;
+  heavy)
+    install_env test
+    .venv/bin/python -m pytest -rs -m heavy -n 2 --dist loadfile --durations=10 "$@" ;;
   parity)
     install_env test; install_env parity
     # Tiny models of every family: compiling them is what takes the time.
@@ -27,5 +31,5 @@ case "$weight" in
   gpu)
     install_env test; install_env gpu
     JAX_PLATFORMS=cuda,cpu .venv/bin/python -m pytest -W ignore::DeprecationWarning -m "full or not full" tests/nn/attention/test_flash.py "$@" ;;
-  *) echo "unknown weight $weight: default, parity, full or gpu" >&2; exit 2 ;;
+  *) echo "unknown weight $weight: default, heavy, parity, full or gpu" >&2; exit 2 ;;
 esac

@@ -44,10 +44,10 @@ compilation_cache.get_executable_and_time = _read_of_one_device
 
 
 def pytest_collection_modifyitems(config, items):
-  """`parity` and `full` run by name only."""
+  """`heavy`, `parity` and `full` run by name only: the others are skipped, with a reason."""
   chosen = config.getoption("-m") or ""
   for item in items:
-    for weight in ("parity", "full"):
+    for weight in ("heavy", "parity", "full"):
       if item.get_closest_marker(weight) and weight not in chosen:
         item.add_marker(pytest.mark.skip(reason=f"{weight} tests run by scripts/test.sh {weight}"))
 
