@@ -80,7 +80,8 @@ class MeshResponder(requests_lib.Responder):
       prompt = self._named(f"pair {number}", asked) if is_chat else None
       ids.append((prompt.ids, self.renderer.encode(pair.continuation)) if prompt else self._cut(pair))
       images.append(prompt.images if prompt else None)
-    numbers = [self._number(pair.adapter) for pair in pairs] if self.labels else None
+    number = lambda pair: -1 if pair.adapter is None else self._number(pair.adapter)  # -1: the base alone
+    numbers = list(map(number, pairs)) if self.labels else None
     return self._scored(ids, progress, images, numbers)
 
   def _cut(self, pair: requests_lib.Pair) -> tuple[list[int], list[int]]:
