@@ -28,11 +28,11 @@ def choose(logits_BV, keys_B, temperature, top_p, top_k=0, min_p=0.0, *, alive=T
   hot_B = rows(temperature) > 0
   how = rows(temperature), rows(top_p), rows(top_k), rows(min_p)
   draw = lambda scores_BV: jax.vmap(jax.random.categorical)(keys_B, scores_BV)
-  greedy = lambda: numerics.first_largest(from_BV)
-  mixed = lambda: jnp.where(hot_B, draw(warped(from_BV, *how, alive_B=hot_B & alive)), greedy())
-  tokens_B = jax.lax.cond(jnp.any(hot_B & alive), mixed, greedy)
+  greedy_B = numerics.first_largest(from_BV).astype(jnp.int32)  # it costs next to nothing beside a draw
+  drawn = lambda: draw(warped(from_BV, *how, alive_B=hot_B & alive)).astype(jnp.int32)
+  tokens_B = jax.lax.cond(jnp.any(hot_B & alive), lambda: jnp.where(hot_B, drawn(), greedy_B), lambda: greedy_B)
   tokens_B = tokens_B if must_B is None else jnp.where(must_B >= 0, must_B, tokens_B)
-  return tokens_B.astype(jnp.int32), logprobs(logits_BV, tokens_B[:, None])[:, 0]
+  return tokens_B, logprobs(logits_BV, tokens_B[:, None])[:, 0]
 
 
 def logprobs(logits_BV, ids_BN) -> Any:
