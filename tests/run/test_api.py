@@ -48,8 +48,10 @@ def test_attach_save_load_and_peft(run, tmp_path):
   expected = [m.loglikelihood([pair])[0] for m in (model, base, model)]
   np.testing.assert_allclose([s for s, _ in scores], [s for s, _ in expected], rtol=1e-4)
   assert len(both.generate(["Hi", "Ho"], max_new_tokens=2, adapters=["peft", None])) == 2
-  with pytest.raises(errors.InputError, match=r"2 rows take 2 adapters' names, or None: got 2; adapters: mine, peft"):
+  with pytest.raises(errors.InputError, match="no adapter is called 'law'; adapters of this model: mine, peft"):
     both.generate(["Hi", "Ho"], adapters=["peft", "law"])
+  with pytest.raises(errors.InputError, match="2 prompts take 2 adapters' names or None: 1"):
+    both.generate(["Hi", "Ho"], adapters=["peft"])
   for write in (both.save, lambda folder: api.export_peft(both, folder), lambda folder: api.export_hf(both, folder)):
     with pytest.raises(errors.InputError, match="takes one adapter, this model has mine, peft: load it with one"):
       write(str(tmp_path / "nothing"))
