@@ -120,9 +120,8 @@ def test_eva_moves_ranks_to_where_a_direction_explains_more():
 def test_lora_ga_starts_along_the_gradient_and_leaves_the_model_as_it_is():
   method = dataclasses.replace(LORA, init="lora_ga", rank_pattern={r"blocks/1/attn/q": 1})
   s = started(method)
-  np.testing.assert_allclose(
-    tiny.logits(s.attached, BATCHES[0]), tiny.logits(tiny.base(), BATCHES[0]), atol=2e-6, rtol=0
-  )
+  moved = np.abs(tiny.logits(s.attached, BATCHES[0]) - tiny.logits(tiny.base(), BATCHES[0])).max()
+  assert moved <= tiny.rounding(s.attached, BATCHES[0])
   gradients, p = measured("gradient"), s.attached.params
   for layer, rank in ((0, 2), (1, 1)):
     u, _, vt = np.linalg.svd(np.asarray(gradients["blocks/attn/q"]["change"][layer]).reshape(16, 16).T)  # [out, in]

@@ -93,7 +93,9 @@ def test_what_all_prompts_begin_with_runs_once_and_changes_nothing(mesh, model, 
   monkeypatch.setattr(admission, "SHARED", 1000)
   alone = run(model, prompts, mesh=made, max_new_tokens=20, batch=4, **there)
   assert [out.tokens for out in alone] == [out.tokens for out in found]
-  np.testing.assert_allclose(found[0].logprobs, alone[0].logprobs, atol=1e-5)
+  ids = np.asarray(prompts[0] + found[0].tokens, np.int32)
+  rounding = tiny.rounding(model, tiny.unpacked([(ids, np.zeros(len(ids), np.float32))], 128))
+  np.testing.assert_allclose(found[0].logprobs, alone[0].logprobs, rtol=0, atol=rounding / 4)
 
 
 def test_no_part_of_a_prompt_runs_alone_where_an_adapter_looks_at_its_end(monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from itune_jax.nn.attention import kernels
 from itune_jax.nn.attention import mask
 from itune_jax.nn.attention import splash
-from itune_jax.run.commands import plan
+from itune_jax.run.plan import topology as topology_lib
 from tests.nn.attention import once
 
 
@@ -74,7 +74,7 @@ def test_what_a_prompt_costs_when_it_stands_once_is_kept_once():
 @pytest.mark.parametrize("in_front", [False, pytest.param(True, marks=pytest.mark.full)])
 def test_mosaic_compiles_it(in_front):
   pytest.importorskip("libtpu", reason="the TPU compiler is not installed: pip install libtpu")
-  there = SingleDeviceSharding(plan.devices_of("v5e:2x2")[0])
+  there = SingleDeviceSharding(topology_lib.devices_of("v5e:2x2")[0])
   shape = lambda *dims, dtype=jnp.bfloat16: jax.ShapeDtypeStruct((2, 512, *dims), dtype, sharding=there)
   rows = mask.Rows(*(shape(dtype=jnp.int32),) * 3)
 
