@@ -34,6 +34,7 @@ class Column:
     "adapters_BT",
     "groups_BT",
     "columns",
+    "rows_B",
   ),
   meta_fields=("repeats",),
 )
@@ -52,7 +53,8 @@ class Batch:
   prompt once: each of the group's segments sees all of it, and continues its positions. It is 0 outside of groups.
   `repeats`, which is static, promises that no prompt stands once: each segment of a group begins with it. `columns`
   holds further values by name, each [B, T] or [B, T, ...], laid out as `weights_BT`: at t stands what belongs to the
-  token that t predicts.
+  token that t predicts. `rows_B` are the numbers of these rows in the global batch, which training cuts into
+  micro-batches; None where they are those from 0 on.
   """
 
   tokens_BT: Any
@@ -65,6 +67,7 @@ class Batch:
   adapters_BT: Any = None
   groups_BT: Any = None
   columns: dict[str, Any] = dataclasses.field(default_factory=dict)
+  rows_B: Any = None
   repeats: bool = False
 
   @property
@@ -80,6 +83,8 @@ class Batch:
     "segments_BT",
     "prefix_BT",
     "key",
+    "rows_B",
+    "at_BT",
     "noise_BT",
     "bank",
     "cache_rows_BT",
@@ -97,21 +102,25 @@ class Batch:
 class Ctx:
   """What every layer may need to know of one call.
 
-  `key` is None outside training: dropout and noise are off then. `noise_BT` scales uniform noise on the
-  embeddings (NEFTune). `bank` holds arrays that adapters of all layers share. `cache_rows_BT` is set by a
-  packed prefill: the row of the cache that each position belongs to. `images` and `adapters_BT` are those of the batch,
-  `groups_BT` its `trunks_BT`. `layer` is the number of the layer inside a stack. `lead` are keys [L, K, H, P] and
-  values [L, K, P, H] of learned tokens in front that every segment sees. `branches_GT` is set where segments continue
-  rows of a cache side by side and leave it as it is: of every row G of the cache, the places in the flattened batch of
-  what continues it (behind the last place where there is no more). With `goes_on` each row of the batch continues its
-  row of the cache. `aux` is where adapters of a layer leave sums beside the layer's own, None where nobody asks for
-  them. `mesh` and `rules` are static.
+  `key` is None outside training: dropout and noise are off then. What is drawn by it belongs to a row of the global
+  batch, `rows_B`, and a place in it (`uniform`), so that it does not depend on how the batch is cut. Where a layer
+  gets some places of each row only, `at_BT` says which. `noise_BT` scales uniform noise on the embeddings (NEFTune).
+  `bank` holds arrays that adapters of all layers share. `cache_rows_BT` is set by a packed prefill: the row of the
+  cache that each position belongs to. `images` and `adapters_BT` are those of the batch, `groups_BT` its `trunks_BT`.
+  `layer` is the number of the layer inside a stack. `lead` are keys [L, K, H, P] and values [L, K, P, H] of learned
+  tokens in front that every segment sees. `branches_GT` is set where segments continue rows of a cache side by side
+  and leave it as it is: of every row G of the cache, the places in the flattened batch of what continues it (behind
+  the last place where there is no more). With `goes_on` each row of the batch continues its row of the cache. `aux`
+  is where adapters of a layer leave sums beside the layer's own, None where nobody asks for them. `mesh` and `rules`
+  are static.
   """
 
   positions_BT: Any
   segments_BT: Any
   prefix_BT: Any = None
   key: Any = None
+  rows_B: Any = None
+  at_BT: Any = None
   noise_BT: Any = None
   bank: Any = None
   cache_rows_BT: Any = None
@@ -146,6 +155,17 @@ class Ctx:
     """The context of one layer of a stack: its own key, so that no two layers drop the same units."""
     key = None if self.key is None else jax.random.fold_in(self.key, layer)
     return self.replace(key=key, layer=layer, aux=None if self.aux is None else {})
+
+  def uniform(self, stream: int, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0):
+    """Uniform float32 values of `shape` [B, ...], by stream and row, and by place in it; see `rows_B` and `at_BT`."""
+    assert self.key is not None
+    key, lead = jax.random.fold_in(self.key, stream), 1 if self.at_BT is None else 2
+    rows_B = jnp.arange(shape[0]) if self.rows_B is None else self.rows_B
+    draw = lambda key: jax.random.uniform(key, shape[lead:], jnp.float32, low, high)
+    of_row = jax.vmap(jax.random.fold_in, (None, 0))(key, rows_B)
+    if self.at_BT is None:
+      return jax.vmap(draw)(of_row)
+    return jax.vmap(lambda key, at_T: jax.vmap(lambda at: draw(jax.random.fold_in(key, at)))(at_T))(of_row, self.at_BT)
 
   def add_aux(self, sums: dict[str, Any]) -> None:
     """Adds an adapter's sums, by name, to those of the layer's other adapters."""

@@ -49,9 +49,9 @@ class View(abc.ABC):
     """log p of every target [B, T] in nats, 0 where the weight is 0. Differentiable, and chunked over positions."""
     hidden_BTD, _ = self.hidden(batch.tokens_BT, ctx)
     how = dict(chunk=chunk, shards=ctx.logit_shards)
-    project = lambda hidden: self.project(hidden, ctx)
     where_BT = batch.weights_BT != 0
-    return vocabulary.token_logprobs(project, hidden_BTD, batch.targets_BT, where_BT, temperature=temperature, **how)
+    project, targets_BT = _projector(self, ctx), batch.targets_BT
+    return vocabulary.token_logprobs(project, hidden_BTD, targets_BT, where_BT, temperature=temperature, **how)
 
   def over_vocabulary(
     self,
@@ -76,7 +76,7 @@ class View(abc.ABC):
 
 
 def _projector(view: View, ctx: batch_lib.Ctx) -> Callable:
-  return lambda hidden: view.project(hidden, ctx)
+  return lambda hidden, at_BT: view.project(hidden, ctx.replace(at_BT=at_BT))
 
 
 class Objective(abc.ABC):

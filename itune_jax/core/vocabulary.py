@@ -46,7 +46,8 @@ def cross_entropy(
   """Weighted cross-entropy of the positions that carry weight, a chunk of the vocabulary matmul at a time.
 
   Args:
-    project: logits [..., V] of hidden states [..., D]. Differentiated through, closed-over weights included.
+    project: logits [B, t, V] of hidden states [B, t, D] and of their places in their rows [B, t], by which units are
+      dropped. Differentiated through, closed-over weights included.
     hidden_BTD: final hidden states. targets_BT, weights_BT: next token and its weight.
     chunk: positions projected at a time by each shard of the rows; 0 for `chunk_for` the vocabulary.
     shards: of the rows, and of the vocabulary: `Ctx.logit_shards`.
@@ -66,9 +67,10 @@ def _hoisted(project, hidden_BTD, shape, chunk, shards) -> tuple[Callable, tuple
   """The projection as a function of hidden states and of those closed-over weights that are being differentiated (a
   frozen head costs no dW), these weights, and how many positions of each row are projected at a time."""
   B, T = shape
-  shaped = lambda span: jax.ShapeDtypeStruct((B, span, hidden_BTD.shape[-1]), hidden_BTD.dtype)
-  span = span_of(B, T, chunk_over(jax.eval_shape(project, shaped(1)).shape[-1], shards, chunk))
-  project, head = jax.closure_convert(project, shaped(span))
+  dim, dtype = hidden_BTD.shape[-1], hidden_BTD.dtype
+  shaped = lambda span: (jax.ShapeDtypeStruct((B, span, dim), dtype), jax.ShapeDtypeStruct((B, span), jnp.int32))
+  span = span_of(B, T, chunk_over(jax.eval_shape(project, *shaped(1)).shape[-1], shards, chunk))
+  project, head = jax.closure_convert(project, *shaped(span))
   return project, tuple(head), span
 
 
@@ -78,9 +80,10 @@ def _cross_entropy(project, span, z_loss):
 
     def body(i, carry):
       loss, nll, hit, d_head, d_hidden = carry
-      take, put = at_chunk(i)
+      at, take, put = at_chunk(i)
       h, t, w = take(hidden), take(targets), take(weights)
-      logits, pull = jax.vjp(lambda head, h: project(h, *head), head, h) if with_grad else (project(h, *head), None)
+      run = lambda head, h: project(h, at, *head)
+      logits, pull = jax.vjp(run, head, h) if with_grad else (run(head, h), None)
       logits32 = logits.astype(jnp.float32)
       parts, total, lse = numerics.softmax_parts(logits32)
       nll_chunk = lse - numerics.at_target(logits32, t)
@@ -131,7 +134,7 @@ def _cross_entropy(project, span, z_loss):
 
 
 class Projection(NamedTuple):
-  """A model's hidden states [B, T, D], and how they become logits [..., V]."""
+  """A model's hidden states [B, T, D], and how they become logits (`project` of `cross_entropy`)."""
 
   project: Callable
   hidden_BTD: Any
@@ -180,17 +183,18 @@ def _logprob(logits, targets):
 def _over_vocabulary(projects, fn, span):
   """`(heads, hiddens), where, columns -> values`, differentiable in the first two."""
 
-  def at(models, columns):
-    heads, hiddens = models
-    logits = [project(h, *head).astype(jnp.float32) for project, h, head in zip(projects, hiddens, heads, strict=True)]
-    return fn(tuple(logits), columns)
+  def values_of(at, models, columns):
+    made = zip(projects, models[1], models[0], strict=True)
+    return fn(tuple(project(h, at, *head).astype(jnp.float32) for project, h, head in made), columns)
 
   def cut(take, models, columns):
     heads, hiddens = models
     return (heads, tuple(map(take, hiddens))), jax.tree.map(take, columns)
 
   def empty(models, where, columns):
-    example = jax.eval_shape(lambda m, c: at(*cut(lambda x: x[:, :1], m, c)), models, columns)
+    first = lambda x: x[:, :1]
+    at = jax.ShapeDtypeStruct((where.shape[0], 1), jnp.int32)
+    example = jax.eval_shape(lambda at, m, c: values_of(at, *cut(first, m, c)), at, models, columns)
     return jax.tree.map(lambda x: jnp.zeros((*where.shape, *x.shape[2:]), x.dtype), example)
 
   @jax.custom_vjp
@@ -198,8 +202,8 @@ def _over_vocabulary(projects, fn, span):
     at_chunk, trips = _chunks(where, span)
 
     def body(i, values):
-      take, put = at_chunk(i)
-      own = at(*cut(take, models, columns))
+      at, take, put = at_chunk(i)
+      own = values_of(at, *cut(take, models, columns))
       keep = take(where)
       return jax.tree.map(lambda x, new: put(x, jnp.where(numerics.align_front(keep, new), new, 0)), values, own)
 
@@ -220,9 +224,9 @@ def _over_vocabulary(projects, fn, span):
 
     def body(i, carry):
       d_heads, d_hiddens = carry
-      take, put = at_chunk(i)
+      at, take, put = at_chunk(i)
       own, seen = cut(take, models, columns)
-      _, pull = jax.vjp(lambda own: at(own, seen), own)
+      _, pull = jax.vjp(lambda own: values_of(at, own, seen), own)
       more_heads, more_hiddens = pull(_masked(jax.tree.map(take, cotangents), take(where)))[0]
       d_heads = jax.tree.map(lambda total, more: total + more.astype(jnp.float32), d_heads, more_heads)
       return d_heads, jax.tree.map(put, d_hiddens, more_hiddens)
@@ -241,10 +245,10 @@ def _masked(values, where):
 
 
 def _chunks(where_BT, span: int):
-  """Chunk i as (what takes it out of an array [B, T, ...], what puts it back), wanted positions first, and how many
-  chunks there are."""
+  """Chunk i as (its places [B, t], what takes it out of an array [B, T, ...], what puts it back), wanted positions
+  first, and how many chunks there are. Places behind a row's last are T."""
   B, T = where_BT.shape
-  order = jnp.argsort(~where_BT, axis=1, stable=True)
+  order = jnp.argsort(~where_BT, axis=1, stable=True).astype(jnp.int32)
   order = jnp.pad(order, ((0, 0), (0, -T % span)), constant_values=T)
   trips = -(-jnp.max(jnp.sum(where_BT, axis=1)) // span)
   rows = jnp.arange(B)[:, None]
@@ -253,7 +257,7 @@ def _chunks(where_BT, span: int):
     at = jax.lax.dynamic_slice_in_dim(order, i * span, span, axis=1)
     take = lambda x: x.at[rows, at].get(mode="fill", fill_value=0)
     put = lambda x, value: x.at[rows, at].set(value.astype(x.dtype), mode="drop")
-    return take, put
+    return at, take, put
 
   return at_chunk, trips
 

@@ -225,7 +225,7 @@ class Decoder(nnx.Module):
       return ctx.replace(lead=cache.lead), cache
     x_1PD = jnp.asarray(self.lead(None, ctx))[None].astype(ctx.dtype)
     at_1P = jnp.arange(x_1PD.shape[1], dtype=jnp.int32)[None]
-    alone = dict(prefix_BT=None, cache_rows_BT=None, groups_BT=None)
+    alone = dict(prefix_BT=None, cache_rows_BT=None, groups_BT=None, rows_B=None)  # one row, the same in every cut
     own = ctx.replace(positions_BT=at_1P, segments_BT=jnp.ones_like(at_1P), **alone)
     if self.cfg.positions == "learned":
       x_1PD += self.learned(at_1P, own.replace(noise_BT=None))

@@ -35,7 +35,7 @@ class BoundModel(contracts.View):
     where = (batch.positions_BT, batch.segments_BT, batch.prefix_BT)
     static = dict(mesh=b.mesh, rules=b.rules, dtype=jnp.dtype(b.compute))
     own = dict(images=batch.images, adapters_BT=batch.adapters_BT, groups_BT=batch.trunks_BT)
-    return batch_lib.Ctx(*where, key=key, **own, **static, **more)
+    return batch_lib.Ctx(*where, key=key, rows_B=batch.rows_B, **own, **static, **more)
 
   def hidden(self, tokens_BT, ctx):
     """Final hidden states [B, T, D] and the sums of the layers."""

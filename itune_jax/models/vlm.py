@@ -74,9 +74,16 @@ class Vlm(decoder.Decoder):
     if ctx.images is None:
       return x_BTD
     B = tokens_BT.shape[0]
-    pixels = ctx.images.reshape(-1, *ctx.images.shape[2:])
-    features_BSD = self.projector(self.vision(pixels, ctx), ctx).reshape(B, -1, x_BTD.shape[-1])
+    pixels, own = ctx.images.reshape(-1, *ctx.images.shape[2:]), ctx.replace(rows_B=_numbers(ctx, ctx.images.shape[1]))
+    features_BSD = self.projector(self.vision(pixels, own), own).reshape(B, -1, x_BTD.shape[-1])
     is_image_BT = tokens_BT == self.image_token
     at_BT = jnp.clip(jnp.cumsum(is_image_BT, axis=1) - 1, 0, features_BSD.shape[1] - 1)
     taken_BTD = jnp.take_along_axis(features_BSD, at_BT[..., None], axis=1)
     return jnp.where(is_image_BT[..., None], taken_BTD.astype(x_BTD.dtype), x_BTD)
+
+
+def _numbers(ctx, images: int):
+  """A number for each image of the batch, by its row: what is drawn for it does not depend on how the batch is cut."""
+  if ctx.rows_B is None:
+    return None
+  return (ctx.rows_B[:, None] * 4096 + jnp.arange(images)).reshape(-1)

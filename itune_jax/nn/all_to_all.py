@@ -29,7 +29,7 @@ def applies(ctx, experts: int, tokens: int) -> bool:
   return experts % size(AXIS) == 0 and tokens % _shards(ctx) == 0
 
 
-def run(dispatch: Callable, experts: Any, x_nD, top_nk, chosen_nk, ctx, capacity: float) -> Any:
+def run(dispatch: Callable, experts: Any, x_nD, top_nk, chosen_nk, place_n1, ctx, capacity: float) -> Any:
   """Σ over chosen experts, [n, D]; `dispatch` runs a device's own experts on what has come to it.
 
   capacity: how many even shares (n·k/S of a device's tokens) each device takes from another; what exceeds it is
@@ -43,23 +43,23 @@ def run(dispatch: Callable, experts: Any, x_nD, top_nk, chosen_nk, ctx, capacity
   room = min(n, math.ceil(capacity * n * k / S)) if capacity else n
   key = None if ctx.key is None else jax.random.key_data(ctx.key)
 
-  def local(state, key, bank, x_nD, top_nk, chosen_nk):
-    key = None if key is None else jax.random.fold_in(jax.random.wrap_key_data(key), jax.lax.axis_index(axes))
+  def local(state, key, bank, *tokens):
+    key, E = None if key is None else jax.random.wrap_key_data(key), jax.tree.leaves(state)[0].shape[0]
     inside = batch_lib.Ctx(None, None, key=key, bank=bank, dtype=ctx.dtype)
-    own = lambda *given: dispatch(nnx.merge(graph, state), *given, inside)
-    return _there_and_back(own, jax.tree.leaves(state)[0].shape[0], S, room, x_nD, top_nk, chosen_nk)
+    own = lambda *given: dispatch(nnx.merge(graph, state), *given, inside, jax.lax.axis_index(AXIS) * E)
+    return _there_and_back(own, E, S, room, *tokens)
 
   spread = jax.tree.map(lambda _: PartitionSpec(AXIS), state)
   whole = jax.tree.map(lambda _: PartitionSpec(), ctx.bank)
-  shapes = (spread, None if key is None else PartitionSpec(), whole, tokens, tokens, tokens)
+  shapes = (spread, None if key is None else PartitionSpec(), whole, *(tokens,) * 4)
   fn = jax.shard_map(local, mesh=ctx.mesh, in_specs=shapes, out_specs=tokens, check_vma=False)
-  return fn(state, key, ctx.bank, x_nD, top_nk, chosen_nk)
+  return fn(state, key, ctx.bank, x_nD, top_nk, chosen_nk, place_n1)
 
 
-def _there_and_back(own: Callable, E: int, S: int, room: int, x_nD, top_nk, chosen_nk):
+def _there_and_back(own: Callable, E: int, S: int, room: int, x_nD, top_nk, chosen_nk, place_n1):
   n = x_nD.shape[0]
   if S == 1:
-    return own(x_nD, top_nk, chosen_nk)
+    return own(x_nD, top_nk, chosen_nk, place_n1)
   goes_nS = jnp.any(chosen_nk[:, :, None] // E == jnp.arange(S)[None, None], axis=1)
   place_nS = jnp.where(goes_nS, jnp.cumsum(goes_nS, axis=0) - 1, room)
   # Place c for device s holds this token, or none (n).
@@ -68,7 +68,8 @@ def _there_and_back(own: Callable, E: int, S: int, room: int, x_nD, top_nk, chos
   expert_Sck = take(chosen_nk, -1) - jnp.arange(S)[:, None, None] * E
   expert_Sck = jnp.where((expert_Sck >= 0) & (expert_Sck < E), expert_Sck, E)
   send = lambda x: jax.lax.all_to_all(x, AXIS, 0, 0)
-  came = [send(x).reshape(S * room, -1) for x in (take(x_nD, 0), take(top_nk, 0), expert_Sck)]
+  given = (take(x_nD, 0), take(top_nk, 0), expert_Sck, take(place_n1, 0))
+  came = [send(x).reshape(S * room, -1) for x in given]
   back_ScD = send(own(*came).reshape(S, room, -1))
   return jnp.zeros_like(x_nD).at[token_Sc].add(back_ScD, mode="drop")
 

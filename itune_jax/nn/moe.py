@@ -65,7 +65,7 @@ class Moe(nnx.Module):
     if self.spec.renormalise:
       top_BTk /= jnp.sum(top_BTk, axis=-1, keepdims=True)
     flat = lambda x: x.reshape(-1, x.shape[-1])
-    how, given = self._dispatch(), (flat(x_BTD), flat(top_BTk), flat(chosen_BTk))
+    how, given = self._dispatch(), (flat(x_BTD), flat(top_BTk), flat(chosen_BTk), _places(x_BTD, ctx))
     if how != "dense" and all_to_all.applies(ctx, self.spec.experts, given[0].shape[0]):
       y_nD = all_to_all.run(DISPATCHES[how], self.experts, *given, ctx, self.spec.capacity)
     else:
@@ -84,22 +84,24 @@ class Moe(nnx.Module):
     return self.spec.dispatch
 
 
-# Each takes a stack of E experts, tokens x_nD, and of every token its k experts (E for none) and their weights.
+# Each takes a stack of E experts, tokens x_nD, of every token its k experts (E for none) and their weights, and its
+# number in the global batch. `first` is the number of the first of these experts among all.
 
 
-def _dense(experts, x_nD, top_nk, chosen_nk, ctx):
+def _dense(experts, x_nD, top_nk, chosen_nk, place_n1, ctx, first=0):
   graph, state = nnx.split(experts)
+  ctx = ctx.replace(rows_B=jnp.zeros(x_nD.shape[0], jnp.int32), at_BT=place_n1)
 
   def one(state, e):
     weight_n = jnp.sum(jnp.where(chosen_nk == e, top_nk, 0), axis=-1)
-    return nnx.merge(graph, state)(x_nD[:, None], ctx.at_layer(e))[:, 0] * weight_n[:, None].astype(x_nD.dtype)
+    return nnx.merge(graph, state)(x_nD[:, None], ctx.at_layer(first + e))[:, 0] * weight_n[:, None].astype(x_nD.dtype)
 
   return jnp.sum(jax.vmap(one)(state, jnp.arange(_count(state))), axis=0)
 
 
-def _ragged(experts, x_nD, top_nk, chosen_nk, ctx):
+def _ragged(experts, x_nD, top_nk, chosen_nk, place_n1, ctx, first=0):
   """Pairs (token, expert) sorted by expert, each expert's share multiplied by its own kernels."""
-  del ctx
+  del place_n1, ctx, first  # plain experts drop nothing
   E = _count(nnx.split(experts)[1])
   expert_p = chosen_nk.reshape(-1)
   order_p = jnp.argsort(expert_p, stable=True)
@@ -113,7 +115,7 @@ def _ragged(experts, x_nD, top_nk, chosen_nk, ctx):
   return jnp.zeros_like(x_nD).at[token_p].add(jnp.where((expert_p < E)[order_p][:, None], y_pD, 0))
 
 
-def _sorted(experts, x_nD, top_nk, chosen_nk, ctx):
+def _sorted(experts, x_nD, top_nk, chosen_nk, place_n1, ctx, first=0):
   """Pairs (token, expert) sorted by expert, each expert's share padded to whole tiles; tiles run one by one."""
   graph, state = nnx.split(experts)
   E, k = _count(state), chosen_nk.shape[1]
@@ -131,19 +133,29 @@ def _sorted(experts, x_nD, top_nk, chosen_nk, ctx):
   pair_s = jnp.full((tiles * TILE,), pairs, jnp.int32).at[slot_p].set(order_p.astype(jnp.int32), mode="drop")
   token_s = pair_s // k
   x_s = x_nD.at[token_s].get(mode="fill", fill_value=0).reshape(tiles, TILE, -1)
+  place_s = place_n1[:, 0].at[token_s].get(mode="fill", fill_value=0).reshape(tiles, TILE)
   tile_expert = jnp.minimum(jnp.searchsorted(jnp.cumsum(tiles_E), jnp.arange(tiles), side="right"), E - 1)
 
   def one(given):
-    x_cD, e, tile = given
+    x_cD, e, place_c = given
     expert = nnx.merge(graph, jax.tree.map(lambda w: jax.lax.dynamic_index_in_dim(w, e, keepdims=False), state))
-    return expert(x_cD[None], ctx.at_layer(tile))[0]
+    own = ctx.replace(rows_B=jnp.zeros(1, jnp.int32), at_BT=place_c[None])
+    return expert(x_cD[None], own.at_layer(first + e))[0]
 
-  y_s = jax.lax.map(one, (x_s, tile_expert, jnp.arange(tiles))).reshape(tiles * TILE, -1)
+  y_s = jax.lax.map(one, (x_s, tile_expert, place_s)).reshape(tiles * TILE, -1)
   weight_s = top_nk.reshape(-1).at[pair_s].get(mode="fill", fill_value=0)
   return jnp.zeros_like(x_nD).at[token_s].add(y_s * weight_s[:, None].astype(y_s.dtype), mode="drop")
 
 
 DISPATCHES = {"dense": _dense, "sorted": _sorted, "ragged": _ragged}
+
+
+def _places(x_BTD, ctx):
+  """The number of each token in the global batch, [n, 1]."""
+  B, T = x_BTD.shape[:2]
+  rows_B = jnp.arange(B) if ctx.rows_B is None else ctx.rows_B
+  at_BT = jnp.arange(T)[None] if ctx.at_BT is None else ctx.at_BT
+  return (rows_B[:, None] * T + at_BT).astype(jnp.int32).reshape(-1, 1)
 
 
 def _count(state) -> int:

@@ -17,7 +17,7 @@ from itune_jax.core import errors
 from itune_jax.nn import stack
 
 AXIS = "stage"
-_BY_ROW = ("adapters_BT", "groups_BT", "positions_BT", "segments_BT", "prefix_BT")
+_BY_ROW = ("adapters_BT", "groups_BT", "positions_BT", "segments_BT", "prefix_BT", "rows_B")
 
 
 def applies(ctx, cache, rows: int) -> bool:
@@ -41,10 +41,10 @@ def run(layers: Any, x_BTD, ctx, make_args: Callable[[Any], tuple], *, per_layer
   rows = {name: _micro_batches(a, ctx) for name in _BY_ROW if (a := getattr(ctx, name)) is not None}
   M = x_MbTD.shape[0]
 
-  def stage(state, given, x_bTD, rows, m, s):
-    key = None if ctx.key is None else jax.random.fold_in(jax.random.fold_in(ctx.key, m), s)
-    own = dataclasses.replace(ctx, key=key, noise_BT=None, images=None, aux=None, **rows)
-    y_bTD, _, aux = stack.run(nnx.merge(graph, state), x_bTD, own, *make_args(own), per_layer=given, remat=remat)
+  def stage(state, given, x_bTD, rows, s):
+    own = dataclasses.replace(ctx, noise_BT=None, images=None, aux=None, **rows)
+    at = dict(per_layer=given, remat=remat, first=s * (depth // S))
+    y_bTD, _, aux = stack.run(nnx.merge(graph, state), x_bTD, own, *make_args(own), **at)
     if jax.tree.leaves(aux):
       raise errors.InputError("MeshSpec.stage: mixtures of experts do not run in stages; use MeshSpec.expert")
     return y_bTD
@@ -58,7 +58,7 @@ def run(layers: Any, x_BTD, ctx, make_args: Callable[[Any], tuple], *, per_layer
     x_SbTD = spread(jnp.roll(x_SbTD, 1, axis=0).at[0].set(enters))
     m_S = jnp.clip(t - jnp.arange(S), 0, M - 1)  # stages without a micro-batch work on one whose result is not kept
     own = {name: jnp.take(a, m_S, axis=0) for name, a in rows.items()}
-    x_SbTD = spread(stages(state, given, x_SbTD, own, m_S, jnp.arange(S)))
+    x_SbTD = spread(stages(state, given, x_SbTD, own, jnp.arange(S)))
     # What leaves before the first micro-batch is through is written over by it.
     out_MbTD = jax.lax.dynamic_update_index_in_dim(out_MbTD, x_SbTD[-1], jnp.maximum(t - (S - 1), 0), axis=0)
     return (x_SbTD, out_MbTD), None

@@ -240,7 +240,7 @@ class Embed(nnx.Module):
     for adapter in in_order(self):
       x_BTD = adapter.post(tokens_BT, x_BTD, w, ctx)
     if ctx.noise_BT is not None and ctx.key is not None:
-      noise = jax.random.uniform(jax.random.fold_in(ctx.key, 0x4E45), x_BTD.shape, jnp.float32, -1.0, 1.0)
+      noise = ctx.uniform(0x4E45, x_BTD.shape, -1.0, 1.0)
       x_BTD += (noise * (ctx.noise_BT[..., None] / math.sqrt(x_BTD.shape[-1]))).astype(x_BTD.dtype)
     return x_BTD
 

@@ -66,12 +66,13 @@ def is_apart(layers: Any) -> bool:
   return isinstance(layers, nnx.List)
 
 
-def run(layers: Any, x, ctx, *args, per_layer: Any = None, cache: Any = None, remat: Remat = Remat()):
+def run(layers: Any, x, ctx, *args, per_layer: Any = None, cache: Any = None, remat: Remat = Remat(), first=0):
   """Runs x through the stack. A layer is `layer(x, ctx, *args, cache=, layer=[, given=]) -> (x, cache, aux)`.
 
   `per_layer` holds arrays [L, ...] that are data and no parameters (a window, which rotary table); a layer gets
   its own as `given`. Returns (x, cache, aux), aux summed over the layers, with what adapters add to `ctx.aux`. The
-  cache rides in the carry, updated in place. Layers taken `apart` run without a scan.
+  cache rides in the carry, updated in place. Layers taken `apart` run without a scan. `first` is the number of the
+  first of these layers, where they are a stage of a stack.
   """
   if is_apart(layers):
     return _one_by_one(layers, x, ctx, args, per_layer, cache)
@@ -82,7 +83,7 @@ def run(layers: Any, x, ctx, *args, per_layer: Any = None, cache: Any = None, re
     x, cache = carry
     state, index, given = scanned
     more = {} if given is None else {"given": given}
-    layer_ctx = ctx.at_layer(index)
+    layer_ctx = ctx.at_layer(first + index)
     x, cache, aux = nnx.merge(graph, state)(x, layer_ctx, *args, cache=cache, layer=index, **more)
     return (x, cache), {**aux, **(layer_ctx.aux or {})}
 

@@ -51,7 +51,7 @@ class Sft(contracts.Objective):
       ctx = ctx.replace(aux={})
     hidden_BTD, aux = view.hidden(batch.tokens_BT, ctx)
     loss, nll_BT, hit_BT = vocabulary.cross_entropy(
-      lambda h: view.project(h, ctx),
+      lambda h, at: view.project(h, ctx.replace(at_BT=at)),
       hidden_BTD,
       batch.targets_BT,
       weights_BT,

@@ -57,25 +57,27 @@ def gradients(
   theirs = {key for other in others.values() for name, key in other.names if name != key}
   base = {name: value for name, value in frozen.items() if name not in theirs}
 
-  def loss(trainable, micro, key):
+  count, rows = jax.tree.leaves(batch)[0].shape[:2]
+  batch = dataclasses.replace(batch, rows_B=jnp.arange(count * rows).reshape(count, rows))
+
+  def loss(trainable, micro):
     views = {"policy": bind({**trainable, **base}), **{name: other(frozen) for name, other in others.items()}}
-    sums = objective(views, micro, key)
+    sums = objective(views, micro, key)  # what it draws belongs to rows, so every micro-batch has the same key
     return sums.loss, sums
 
-  def one(micro, index):
-    (_, sums), grads = jax.value_and_grad(loss, has_aux=True)(trainable, micro, rng.named(key, "micro", index))
+  def one(micro):
+    (_, sums), grads = jax.value_and_grad(loss, has_aux=True)(trainable, micro)
     return sums, jax.tree.map(lambda g: g.astype(jnp.float32), grads)
 
-  count = jax.tree.leaves(batch)[0].shape[0]
   if count == 1:
-    return one(jax.tree.map(lambda x: x[0], batch), 0)
+    return one(jax.tree.map(lambda x: x[0], batch))
 
-  def add(total, scanned):
-    return jax.tree.map(jnp.add, total, one(*scanned)), None
+  def add(total, micro):
+    return jax.tree.map(jnp.add, total, one(micro)), None
 
-  shapes = jax.eval_shape(one, jax.tree.map(lambda x: x[0], batch), 0)
+  shapes = jax.eval_shape(one, jax.tree.map(lambda x: x[0], batch))
   zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-  return jax.lax.scan(add, zero, (batch, jnp.arange(count)))[0]
+  return jax.lax.scan(add, zero, batch)[0]
 
 
 def make_step(

@@ -28,7 +28,7 @@ def plain(h, w, targets, weights, z):
 @pytest.mark.parametrize("chunk", [1, 5, 12, 1000])
 def test_chunked_equals_plain_with_gradients_of_head_and_hidden(chunk):
   h, w, targets, weights = setup()
-  ours = lambda h, w: vocabulary.cross_entropy(lambda x: x @ w, h, targets, weights, chunk=chunk, z_loss=0.01)[0]
+  ours = lambda h, w: vocabulary.cross_entropy(lambda x, at: x @ w, h, targets, weights, chunk=chunk, z_loss=0.01)[0]
   value, grads = jax.value_and_grad(ours, argnums=(0, 1))(h, w)
   expected, wanted = jax.value_and_grad(lambda h, w: plain(h, w, targets, weights, 0.01), argnums=(0, 1))(h, w)
   np.testing.assert_allclose(value, expected, rtol=1e-5)
@@ -38,7 +38,7 @@ def test_chunked_equals_plain_with_gradients_of_head_and_hidden(chunk):
 
 def test_frozen_head_costs_no_gradient_and_logits_are_never_whole():
   h, w, targets, weights = setup()
-  loss = lambda h: vocabulary.cross_entropy(lambda x: x @ w, h, targets, weights, chunk=3)[0]
+  loss = lambda h: vocabulary.cross_entropy(lambda x, at: x @ w, h, targets, weights, chunk=3)[0]
   text = str(jax.make_jaxpr(jax.grad(loss))(h))
   assert f"f32[{B},{T},{V}]" not in text
   assert f"f32[{D},{V}] = dot_general" not in text, "dW of a frozen head is formed"
@@ -46,7 +46,7 @@ def test_frozen_head_costs_no_gradient_and_logits_are_never_whole():
 
 def test_per_position_figures():
   h, w, targets, weights = setup()
-  _, nll, hit = vocabulary.cross_entropy(lambda x: x @ w, h, targets, weights, chunk=4)
+  _, nll, hit = vocabulary.cross_entropy(lambda x, at: x @ w, h, targets, weights, chunk=4)
   logp = jax.nn.log_softmax(h @ w)
   expected = -jnp.take_along_axis(logp, targets[..., None], -1)[..., 0]
   np.testing.assert_allclose(nll, jnp.where(weights != 0, expected, 0), atol=1e-5)
@@ -58,7 +58,7 @@ def test_losses_of_each_position_are_differentiated_too():
   scale = jax.random.normal(jax.random.key(9), (B, T))
 
   def ours(h, w):
-    loss, nll, _ = vocabulary.cross_entropy(lambda x: x @ w, h, targets, weights, chunk=5)
+    loss, nll, _ = vocabulary.cross_entropy(lambda x, at: x @ w, h, targets, weights, chunk=5)
     return 0.5 * loss + (scale * jnp.square(nll)).sum()
 
   def wanted(h, w):
@@ -88,7 +88,10 @@ def test_a_function_of_two_models_is_that_of_their_whole_logits(chunk):
   total = lambda found: (found["jsd"] ** 2).sum() + (found["entropy"] * scale).sum()
 
   def ours(h, w, teacher_h, teacher_w):
-    models = (vocabulary.Projection(lambda x: x @ w, h), vocabulary.Projection(lambda x: x @ teacher_w, teacher_h))
+    models = (
+      vocabulary.Projection(lambda x, at: x @ w, h),
+      vocabulary.Projection(lambda x, at: x @ teacher_w, teacher_h),
+    )
     fn = lambda logits, scale: divergence(*logits, scale)
     return total(vocabulary.over_vocabulary(fn, models, weights != 0, scale, chunk=chunk))
 
@@ -105,7 +108,7 @@ def test_a_function_of_two_models_is_that_of_their_whole_logits(chunk):
 def test_log_probabilities_of_tokens_at_a_temperature():
   h, w, targets, weights = setup()
   scale = jax.random.normal(jax.random.key(9), (B, T))
-  ours = lambda h, w: vocabulary.token_logprobs(lambda x: x @ w, h, targets, weights != 0, temperature=0.7, chunk=5)
+  ours = lambda h, w: vocabulary.token_logprobs(lambda x, at: x @ w, h, targets, weights != 0, temperature=0.7, chunk=5)
   wanted = lambda h, w: jnp.take_along_axis(jax.nn.log_softmax(h @ w / 0.7), targets[..., None], -1)[..., 0]
   close(ours(h, w), jnp.where(weights != 0, wanted(h, w), 0))
   loss = lambda fn: lambda h, w: (jnp.where(weights != 0, fn(h, w), 0) * scale).sum()
@@ -117,6 +120,6 @@ def test_log_probabilities_of_tokens_at_a_temperature():
 def test_a_column_that_is_differentiated_is_refused():
   h, w, _, weights = setup()
   fn = lambda logits, column: logits[0].sum(-1) * column
-  model = (vocabulary.Projection(lambda x: x @ w, h),)
+  model = (vocabulary.Projection(lambda x, at: x @ w, h),)
   with pytest.raises(TypeError, match="column is differentiated"):
     jax.grad(lambda column: vocabulary.over_vocabulary(fn, model, weights != 0, column).sum())(weights)

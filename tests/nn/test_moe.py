@@ -21,7 +21,7 @@ from tests import tiny
 SPEC = moe.MoeSpec(experts=4, top_k=2)
 CONFIG = dataclasses.replace(tiny.CONFIG, moe=SPEC, depth=1)
 ITEMS = tiny.examples(8)
-EXPERTS = lora.Lora(rank=2, sites=r"blocks/\d+/mlp/experts/\d+/(gate|down)")
+EXPERTS = lora.Lora(dropout=0.3, rank=2, sites=r"blocks/\d+/mlp/experts/\d+/(gate|down)")
 
 
 def gradient(dispatch, the_mesh, batch, objective=sft.Sft(chunk=16)):
@@ -73,11 +73,11 @@ def test_tokens_travel_by_all_to_all_and_a_capacity_drops_what_exceeds_it():
   experts = moe.Moe(SPEC, CONFIG.width, 16, jax.random.key(1), activation="silu").experts
   x_nD = jax.random.normal(jax.random.key(0), (64, CONFIG.width))
   top_nk, chosen_nk = jnp.full((64, 2), 0.5), jnp.stack([jnp.zeros(64, jnp.int32), jnp.ones(64, jnp.int32)], axis=1)
+  given = (x_nD, top_nk, chosen_nk, jnp.arange(64)[:, None])
   run = jax.jit(
-    lambda capacity: all_to_all.run(moe.DISPATCHES["sorted"], experts, x_nD, top_nk, chosen_nk, ctx, capacity),
-    static_argnums=0,
+    lambda capacity: all_to_all.run(moe.DISPATCHES["sorted"], experts, *given, ctx, capacity), static_argnums=0
   )
-  whole = moe.DISPATCHES["dense"](experts, x_nD, top_nk, chosen_nk, batch_lib.Ctx(None, None))
+  whole = moe.DISPATCHES["dense"](experts, *given, batch_lib.Ctx(None, None))
   np.testing.assert_allclose(run(0.0), whole, atol=1e-5)
   assert "all-to-all" in run.lower(0.0).compile().as_text()
   # All 8 tokens of a device go to two others; an even share is 8 * 2 / 4 of them.

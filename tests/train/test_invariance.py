@@ -1,5 +1,6 @@
 """The gradient of a step does not depend on micro-batches, devices, or packing."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -26,10 +27,10 @@ MESHES = {
 }
 
 
-def gradient(method, micro, mesh, packed):
-  model = tiny.base()
+def gradient(method, micro, mesh, packed, cfg=tiny.CONFIG, objective=sft.Sft(chunk=16)):
+  model = tiny.base(cfg=cfg)
   attached = tiny.randomise(tiny.attach(model, method))
-  there = tiny.attach(tiny.base(mesh), method, the_mesh=mesh)
+  there = tiny.attach(tiny.base(mesh, cfg), method, the_mesh=mesh)
   params = {n: jax.device_put(np.asarray(attached.params[n]), v.sharding) for n, v in there.params.items()}
   moved = attach.Attached(there.module, params, there.trainable, there.methods)
   batch = tiny.packed(ITEMS, 24, 32) if packed else tiny.unpacked(ITEMS, 24)
@@ -38,7 +39,7 @@ def gradient(method, micro, mesh, packed):
   bind = tiny.binder(moved.module, mesh)
   trainable = {n: params[n] for n in moved.trainable}
   frozen = {n: v for n, v in params.items() if n not in trainable}
-  sums, grads = jax.jit(lambda t, f, b: step_lib.gradients(bind, sft.Sft(chunk=16), t, f, b, jax.random.key(0)))(
+  sums, grads = jax.jit(lambda t, f, b: step_lib.gradients(bind, objective, t, f, b, jax.random.key(0)))(
     trainable, frozen, cut
   )
   assert isinstance(cut, batch_lib.Batch)
@@ -70,6 +71,29 @@ def test_gradient_is_one_and_the_same(method):
       worst = max(worst, distance)
       assert distance <= 1e-5, f"{name}: {distance:.1e} at {micro} micro-batches, mesh {mesh}, packed={packed}"
   print(f"worst relative gradient distance, {method.name}: {worst:.1e}")
+
+
+@pytest.mark.parametrize(
+  "micro,mesh",
+  [
+    (4, "1"),
+    pytest.param(2, "8 data·fsdp·tensor", marks=pytest.mark.heavy),
+    pytest.param(4, "8 data·sequence", marks=pytest.mark.heavy),
+    pytest.param(2, "8 fsdp·tensor·stage", marks=pytest.mark.heavy),
+  ],
+)
+def test_what_is_dropped_and_what_noise_is_added_is_the_same_in_every_cut(micro, mesh):
+  """Units are drawn by step, row of the global batch and place in it: in layers, and on a head that is not tied, which
+  sees a chunk of positions at a time."""
+  cfg, objective = dataclasses.replace(tiny.CONFIG, tied=False), sft.Sft(chunk=16, neftune_alpha=5.0)
+  run = lambda dropout, *where: gradient(
+    lora.Lora(rank=4, dropout=dropout, sites=r".*/(q|v|up)|head"), *where, True, cfg, objective
+  )
+  reference, other = run(0.3, 1, tiny.mesh(1)), run(0.3, micro, tiny.mesh(**MESHES[mesh]))
+  distance = lambda a, b: max(np.linalg.norm(a[n] - b[n]) / np.linalg.norm(b[n]) for n in b)
+  assert any(n.startswith("head") for n in reference) and distance(other, reference) <= 1e-5
+  if mesh == "1":
+    assert distance(run(0.0, 1, tiny.mesh(1)), reference) > 0.1
 
 
 @pytest.mark.full

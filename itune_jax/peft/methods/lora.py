@@ -82,7 +82,7 @@ class LoraAdapter(site.Adapter):
     if not self.has_dropout or ctx.key is None:
       return x
     keep = 1.0 - self.dropout[...]
-    mask = jax.random.bernoulli(rng.named(ctx.key, self.stream), keep, x.shape)
+    mask = ctx.uniform(rng.stream(self.stream), x.shape) < keep
     return jnp.where(mask, x / keep.astype(x.dtype), 0)
 
   def _added(self, x):

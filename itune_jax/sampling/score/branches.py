@@ -201,7 +201,7 @@ def program(bind: Any) -> Callable:
     model = bind(params)
 
     def losses(hidden, targets, weights, ctx):
-      own = functools.partial(model.project, ctx=ctx)
+      own = lambda hidden, places: model.project(hidden, ctx.replace(at_BT=places))
       _, nll, hit = vocabulary.cross_entropy(own, hidden, targets, weights, shards=at.logit_shards)
       return nll, hit
 

@@ -141,7 +141,7 @@ def program(bind: Any) -> Callable:
     ctx = model.context(batch)
     hidden_BTD, _ = model.hidden(batch.tokens_BT, ctx)
     _, nll_BT, hit_BT = vocabulary.cross_entropy(
-      lambda h: model.project(h, ctx),
+      lambda h, at: model.project(h, ctx.replace(at_BT=at)),
       hidden_BTD,
       batch.targets_BT,
       batch.weights_BT.astype(jnp.float32),
