@@ -24,8 +24,13 @@ class Schedule:
     )
 
   def make(self, steps: int) -> optax.Schedule:
-    """Learning rate by step, over a run of `steps`."""
+    """Learning rate by step, over a run of `steps`. Raises InputError when warm-up takes all of them."""
     warmup = int(round(self.warmup * steps)) if self.warmup < 1 else int(self.warmup)
+    check.require(
+      warmup < steps or not warmup,
+      f"Schedule.warmup = {self.warmup:g} steps, but the run has {steps}: the rate would never reach its peak; give a "
+      "share below 1, or more STEPS",
+    )
     rest = max(1, steps - warmup)
     after = {
       "constant": optax.constant_schedule(self.rate),

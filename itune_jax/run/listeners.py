@@ -14,6 +14,7 @@ from itune_jax.parallel.cost import chips
 from itune_jax.run import console
 from itune_jax.run import loading
 from itune_jax.run import results
+from itune_jax.run import run_dir as run_dir_lib
 from itune_jax.run import session as session_lib
 from itune_jax.train import hooks
 
@@ -61,7 +62,9 @@ class FirstStep:
     return timed
 
 
-def hooks_of(run_dir: str, *, steps: int, done: int, wandb_project: str) -> list[contracts.Hook]:
+def hooks_of(
+  run_dir: str, *, steps: int, done: int, wandb_project: str, values: Mapping[str, str]
+) -> list[contracts.Hook]:
   """The hooks of a run of which `done` steps are done, in the lead process.
 
   Raises InputError when a project is named for Weights & Biases, and the library is not installed.
@@ -73,7 +76,9 @@ def hooks_of(run_dir: str, *, steps: int, done: int, wandb_project: str) -> list
     log.info("TensorBoard's files are not written into a bucket; metrics.jsonl holds the same figures")
   else:
     found.append(hooks.TensorBoard(os.path.join(run_dir, "tensorboard"), done))
-  return [*found, results.wandb_hook(wandb_project, run_dir)] if wandb_project else found
+  if not wandb_project:
+    return found
+  return [*found, results.wandb_hook(wandb_project, run_dir, run_dir_lib.id_of(run_dir), values)]
 
 
 def clock_of(session: session_lib.Session, positions: int) -> hooks.Clock:

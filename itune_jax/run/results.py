@@ -1,6 +1,6 @@
 """Results on disk: evals/NAME/EVALUATOR.json and .jsonl in a run directory, and the summary of metrics.jsonl."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 import json
 import os
 from typing import Any
@@ -82,8 +82,13 @@ def evaluations(path: str, done: int) -> list[dict[str, float]]:
   return [{k: v for k, v in line.items() if k != "step"} for line in earlier]
 
 
-def wandb_hook(project: str, run_dir: str) -> hooks.Wandb:
-  """A Weights & Biases hook. Raises InputError when the library is not installed."""
+def wandb_hook(project: str, run_dir: str, run_id: str, values: Mapping[str, str]) -> hooks.Wandb:
+  """A Weights & Biases hook; a run that goes on keeps its id there. Raises InputError when the library is missing.
+
+  values: of the run by their dotted names, which become its configuration.
+  """
   if wandb is None:
     raise errors.InputError("WANDB_PROJECT is set, but wandb is not installed: pip install wandb")
-  return hooks.Wandb(wandb.init(project=project, dir=run_dir, name=os.path.basename(run_dir.rstrip("/"))))
+  name, folder = os.path.basename(run_dir.rstrip("/")), None if files.is_remote(run_dir) else run_dir
+  kept = dict(id=run_id, resume="allow", config=dict(values))
+  return hooks.Wandb(wandb.init(project=project, dir=folder, name=name, tags=["itune_jax"], **kept))

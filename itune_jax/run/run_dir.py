@@ -1,20 +1,27 @@
 """A run directory: who may train in it, and what is written there before the first step."""
 
 from collections.abc import Mapping, Sequence
-import difflib
 import importlib.metadata
+import math
 import os
+import shutil
 import subprocess
 from typing import Any
+import uuid
 
+import jax
+
+from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import log
 from itune_jax.core import tree
 from itune_jax.data import feed as feed_lib
 from itune_jax.run import gin_setup
+from itune_jax.run import identity
 from itune_jax.run import session as session_lib
 from itune_jax.train import checkpoint
+from itune_jax.train import state as state_lib
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "transformers", "tokenizers")
 
@@ -24,25 +31,99 @@ def checkpoints(run_dir: str) -> list[str]:
   return checkpoint.committed(os.path.join(run_dir, "checkpoints"))
 
 
-def claim(run_dir: str, argv: Sequence[str], facts: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
-  """Makes the run directory (the lead does), or checks that the one there is of the same configuration.
+def check_same(run_dir: str, run: Any) -> dict[str, tuple[str, str]]:
+  """What changed of a run since it was begun, (there, here) by the name of the value; nothing where none was.
 
-  Raises InputError, with the difference, when it is of another, and for checkpoints without a configuration.
+  Raises InputError for a change that makes it another run, and for checkpoints without a record of what they are of.
   """
-  path = os.path.join(run_dir, "operative.gin")
-  if files.exists(path):
-    _check_same(run_dir, path)
+  check.require(run_dir, "--run_dir is empty; name a folder for the run")
+  path = os.path.join(run_dir, "run.json")
+  if not files.exists(path):
+    if checkpoints(run_dir):
+      raise errors.InputError(f"{run_dir} holds checkpoints but no run.json; use another --run_dir")
+    return {}
+  recorded = files.read_json(path)
+  if not isinstance(recorded, dict) or not isinstance(recorded.get("values"), dict):
+    raise errors.InputError(
+      f"{path}: says of no value what it was (an earlier version wrote it?); use another --run_dir"
+    )
+  changes = identity.changed(recorded["values"], run)
+  identity.check(changes, run_dir)
+  return changes
+
+
+def claim(
+  run_dir: str,
+  run: Any,
+  changes: Mapping[str, tuple[str, str]],
+  *,
+  argv: Sequence[str],
+  facts: Mapping[str, Any],
+  manifest: Mapping[str, Any],
+  done: int,
+) -> None:
+  """Writes down what the run is (the lead does), or what is new of one that goes on from step `done`.
+
+  Raises InputError when the run is of other data, or has gone further than it now shall.
+  """
+  path = os.path.join(run_dir, "run.json")
+  if not files.exists(path):
+    _begin(run_dir, run, argv, facts, manifest)
     return
-  if checkpoints(run_dir):
-    raise errors.InputError(f"{run_dir} holds checkpoints but no operative.gin; use another --run_dir")
+  identity.check_data(files.read_json(os.path.join(run_dir, "data.json")), manifest, run_dir)
+  check.require(run.steps >= done, f"STEPS = {run.steps}, but {run_dir} has taken {done} steps already")
+  if not changes:
+    return
+  for name, (before, now) in changes.items():
+    log.info(f"goes on with {name} = {now or '(none)'}, which was {before or '(none)'}")
+  if "steps" in changes:
+    log.info(
+      f"what follows the number of steps (a decaying learning rate) now follows {run.steps}, from step {done} on"
+    )
+  if log.is_lead():
+    recorded = files.read_json(path)
+    was = {name: list(pair) for name, pair in changes.items()}
+    entry = {"step": done, "argv": list(argv), "commit": _commit(), "changes": was}
+    recorded |= {"values": identity.values_of(run), "changes": [*recorded.get("changes", []), entry]}
+    _write_configuration(run_dir)
+    files.write_json(path, recorded)
+
+
+def _begin(run_dir: str, run: Any, argv: Sequence[str], facts: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
   if not log.is_lead():
     return
   files.make_folder(run_dir)
-  files.write_text(os.path.join(run_dir, "config.gin"), gin_setup.given())
-  info = {"argv": list(argv), "commit": _commit(), "packages": _packages(), "facts": facts}
-  files.write_json(os.path.join(run_dir, "run.json"), info)
+  info = {"id": uuid.uuid4().hex, "argv": list(argv), "commit": _commit(), "packages": _packages(), "facts": facts}
+  _write_configuration(run_dir)
   files.write_json(os.path.join(run_dir, "data.json"), manifest)
-  files.write_text(path, gin_setup.operative())
+  files.write_json(os.path.join(run_dir, "run.json"), info | {"values": identity.values_of(run)})
+
+
+def _write_configuration(run_dir: str) -> None:
+  files.write_text(os.path.join(run_dir, "config.gin"), gin_setup.given())
+  files.write_text(os.path.join(run_dir, "operative.gin"), gin_setup.operative())
+
+
+def id_of(run_dir: str) -> str:
+  """The name that a run keeps for loggers, whatever its folder is called."""
+  return files.read_json(os.path.join(run_dir, "run.json")).get("id", "")
+
+
+def check_room(run_dir: str, state: state_lib.State, kept: int) -> None:
+  """Raises InputError when the disk has no room for the checkpoints that a run keeps and the one it writes next."""
+  if files.is_remote(run_dir):
+    return
+  at = os.path.abspath(run_dir)
+  while not os.path.isdir(at):
+    at = os.path.dirname(at)
+  leaves = jax.tree.leaves((state.trainable, state.opt_state))
+  one = sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves) / 2.0**30
+  free = shutil.disk_usage(at).free / 2.0**30
+  check.require(
+    free >= one * (kept + 1),
+    f"{run_dir}: {kept + 1} checkpoints of {one:.3f} GiB do not fit into the {free:.3f} GiB that are free; free some, "
+    "keep fewer (checkpoint.Keep.last, .best), or give another --run_dir",
+  )
 
 
 def facts_of(
@@ -64,22 +145,6 @@ def facts_of(
     f"{positions:,} positions ({facts['epochs']:.2f} epochs, padding {facts['padding_share']:.2%})"
   )
   return facts
-
-
-def _check_same(run_dir: str, path: str) -> None:
-  operative = gin_setup.operative()
-  with files.opened(path) as f:
-    before = f.read()
-  if before == operative:
-    return
-  diff = [
-    line
-    for line in difflib.unified_diff(before.splitlines(), operative.splitlines(), lineterm="", n=0)
-    if line[:1] in "+-" and line[:3] not in ("+++", "---")
-  ]
-  raise errors.InputError(
-    f"{run_dir} holds a run of another configuration; take another (- there, + here): {' | '.join(diff[:8])}"
-  )
 
 
 def _commit() -> str:

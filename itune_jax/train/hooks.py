@@ -9,6 +9,7 @@ import jax
 import tensorboardX
 
 from itune_jax.core import contracts
+from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.parallel.cost import chips
 
@@ -29,16 +30,22 @@ class Jsonl(contracts.Hook):
 
   @staticmethod
   def read(path: str) -> list[dict[str, Any]]:
-    """The whole lines of a metrics file; a line cut off by a kill is left out."""
+    """The whole lines of a metrics file; a line cut off by a kill is left out.
+
+    Raises InputError, with its number, for a line that is no object with a step.
+    """
     if not files.exists(path):
       return []
     found = []
     with files.opened(path) as f:
-      for line in f:
+      for number, line in enumerate(f, 1):
         try:
-          found.append(json.loads(line))
+          one = json.loads(line)
         except ValueError:
           break
+        if not isinstance(one, dict) or not isinstance(one.get("step"), int):
+          raise errors.InputError(f"{path}:{number}: is no object with a step; remove the line")
+        found.append(one)
     return found
 
   def __call__(self, step: int, metrics: Mapping[str, float]) -> None:

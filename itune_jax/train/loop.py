@@ -40,6 +40,13 @@ class EarlyStop:
     best = max if self.mode == "max" else min
     return best(values[: -self.patience]) == best(values)
 
+  def said(self, step: int) -> str:
+    """Why a run ends before its last step, and what makes it go on."""
+    return (
+      f"stopped early at step {step}: {self.metric} has not improved for {self.patience} evaluations; raise "
+      "EarlyStop.patience or leave out EarlyStop.metric to go on"
+    )
+
 
 @dataclasses.dataclass(kw_only=True)
 class Loop:
@@ -74,18 +81,20 @@ class Loop:
     step, pending, bad = int(state.step), None, 0
     start = step  # a checkpoint is saved after its step's evaluations: on resume neither is due again
     clock, changes, batches = self.clock, -1, None
+    stopped = self.early_stop.due(self.history)  # a run that stopped stays so
     engine = lambda: self.view(state.trainable)
     try:
       while True:
         due = [e for e in self.evaluators if e.every and step > start and step % e.every == 0]
         asked = self.asked(step)
         saves = step > start and (step >= self.steps or asked or bool(self.save_every) and step % self.save_every == 0)
-        if due or saves or asked or step >= self.steps:
+        if due or saves or asked or stopped or step >= self.steps:
           bad = self._publish(pending, clock, bad)
           pending = None
           metrics = self._evaluate(step, state, due)
           self.history += [metrics] if metrics else []
-          stop = step >= self.steps or bool(metrics) and self.early_stop.due(self.history)
+          stopped = stopped or bool(metrics) and self.early_stop.due(self.history)
+          stop = step >= self.steps or stopped
           if saves or stop and step > start:
             for hook in self.hooks:
               hook.flush()
@@ -93,6 +102,8 @@ class Loop:
           clock.pause()
           if stop:
             self.checkpointer.finish()
+            if stopped and step < self.steps:
+              log.info(self.early_stop.said(step))
             return state
           if asked:
             done = f"step {step} is saved" if step else "nothing was trained yet"
@@ -105,6 +116,12 @@ class Loop:
         step += 1
         pending = (step, metrics, batch)
     except jax.errors.JaxRuntimeError as e:
+      if "RESOURCE_EXHAUSTED" in str(e):
+        self.checkpointer.finish()
+        raise errors.RunError(
+          f"after step {step}: out of memory ({str(e).splitlines()[0][:200]}); more MICRO_BATCHES, fewer PACKING rows, "
+          "a REMAT that keeps less, or a larger mesh need less"
+        ) from None
       if jax.process_count() == 1:
         raise
       raise errors.RunError(

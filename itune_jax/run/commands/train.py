@@ -1,6 +1,7 @@
 """`itune train`: one run from values to checkpoints, metrics and evaluations."""
 
 from collections.abc import Callable, Mapping, Sequence
+import contextlib
 import dataclasses
 import os
 import time
@@ -27,7 +28,9 @@ from itune_jax.run import calibrate
 from itune_jax.run import command
 from itune_jax.run import evaluators
 from itune_jax.run import gin_setup
+from itune_jax.run import identity
 from itune_jax.run import listeners
+from itune_jax.run import owner
 from itune_jax.run import results
 from itune_jax.run import run_dir as run_dir_lib
 from itune_jax.run import session as session_lib
@@ -87,6 +90,11 @@ class Train:
     Raises InputError when a part cannot be had or does not fit the others, and where `run_dir` holds another run;
     RunError when the run fails or is stopped.
     """
+    changes = {} if dry_run else run_dir_lib.check_same(run_dir, self)
+    with contextlib.nullcontext() if dry_run else owner.owned(run_dir):
+      return self._run(run_dir, dry_run, argv, changes)
+
+  def _run(self, run_dir: str, dry_run: bool, argv: Sequence[str], changes: Mapping[str, tuple[str, str]]) -> Run:
     jax.config.update("jax_debug_nans", self.debug_nans)
     session = session_lib.open_session(
       self.model, self.peft, mesh=self.mesh, precision=self.precision, remat=self.remat, seed=self.seed
@@ -108,8 +116,11 @@ class Train:
       jax.eval_shape(step_fn, state, {**session.frozen, **arrays}, data.batch(0))
       return Run(run_dir, facts)
     checkpointer = checkpoint.Checkpointer(run_dir, keep, session.identity(self.rendering), session.constants)
-    run_dir_lib.claim(run_dir, argv, facts, data.manifest)
-    if latest := checkpointer.latest():
+    latest = checkpointer.latest()
+    done = int(os.path.basename(latest)) if latest else 0
+    run_dir_lib.claim(run_dir, self, changes, argv=argv, facts=facts, manifest=data.manifest, done=done)
+    run_dir_lib.check_room(run_dir, state, self.keep.last + (self.keep.best if self.keep.metric else 0))
+    if latest:
       state, constants = checkpointer.restore(latest, state)
       session = session.with_arrays(constants)
       data.feed.restore(checkpointer.source_state(latest))
@@ -169,7 +180,9 @@ class Train:
   def _loop(self, run_dir: str, ready: "_Ready") -> Run:
     session, done = ready.session, int(ready.state.step)
     path, stop = results.metrics_file(run_dir), hosts.Stop()
-    hooks = listeners.hooks_of(run_dir, steps=self.steps, done=done, wandb_project=self.wandb_project)
+    hooks = listeners.hooks_of(
+      run_dir, steps=self.steps, done=done, wandb_project=self.wandb_project, values=identity.values_of(self)
+    )
     timing = listeners.FirstStep(os.path.join(run_dir, "profile") if self.profile else "")
     engine, started = session.engine(), time.perf_counter()
     train = loop.Loop(

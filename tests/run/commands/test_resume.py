@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,6 +85,15 @@ def test_a_finished_run_is_left_alone_and_another_configuration_refused(straight
   assert cli.main(["train", *RECIPE, f"--run_dir={straight}"]) == 0 and lines(straight) == before
   code = cli.main(["train", *RECIPE, "--gin.SEED=7", f"--run_dir={straight}"])
   assert code == 2 and "holds a run of another configuration" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_to_more_steps(straight, tmp_path, capsys):
+  run = tmp_path / "longer"
+  shutil.copytree(straight, run)
+  more = ["--gin.checkpoint.Keep.every=50", f"--gin.STEPS={STEPS + 2}", f"--run_dir={run}"]
+  assert cli.main(["train", *RECIPE, *more]) == 0
+  assert "goes on with keep.every = 50, which was 3" in capsys.readouterr().err
+  assert lines(run)[:STEPS] == lines(straight) and len(lines(run)) == STEPS + 2
 
 
 def test_run_directory_holds_what_reproduces_it(straight):

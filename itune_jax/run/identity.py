@@ -1,0 +1,103 @@
+"""What a training run is, value by value: what may change when it goes on, and what would make it another run.
+
+A value that steps already taken depend on is fixed. How far the run goes, when it is evaluated and saved, who is told,
+and where it is computed do not change these steps, so they may change; every change is recorded in run.json.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import re
+from typing import Any
+
+from itune_jax.core import errors
+
+# Fields of Train by which no step so far would be another. `mesh`, `remat` and `micro_batches` change the order of sums
+# alone: results stay equal to rounding. What a mixture is, the prepared data says itself (`data_of`), wherever it lies.
+FREE = frozenset(
+  ("evals", "keep", "early_stop", "steps", "wandb_project", "debug_nans", "profile")
+  + ("mesh", "remat", "micro_batches", "mixture")
+)
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+def values_of(run: Any) -> dict[str, str]:
+  """Every value of a run by its dotted name ("optimizer.schedule.rate"), as Python writes it."""
+  return _flat("", run)
+
+
+def changed(there: Mapping[str, str], run: Any) -> dict[str, tuple[str, str]]:
+  """The values that differ from those recorded, (there, here) by name; "" where one has no such value.
+
+  A value that has come into being since, and is at its default, does not differ.
+  """
+  here, defaults = values_of(run), _defaults("", run)
+  names = sorted({*there, *here})
+  return {
+    name: (there.get(name, ""), here.get(name, ""))
+    for name in names
+    if there.get(name, defaults.get(name, "")) != here.get(name, "")
+  }
+
+
+def check(changes: Mapping[str, tuple[str, str]], run_dir: str) -> None:
+  """Raises InputError, with the difference, when a change would make it another run."""
+  fixed = [f"{n} = {a or '(none)'} there, {b or '(none)'} here" for n, (a, b) in changes.items() if not is_free(n)]
+  if fixed:
+    more = f" and {len(fixed) - 8} more" if len(fixed) > 8 else ""
+    raise errors.InputError(
+      f"{run_dir} holds a run of another configuration: {'; '.join(fixed[:8])}{more}. Take these values back, or give "
+      "another --run_dir"
+    )
+
+
+def data_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+  """What a prepared mixture is: the rates of its sources and the key of each, which covers rows and rendering."""
+  return {"rates": dict(manifest["rates"]), "keys": {s["name"]: s["key"] for s in manifest["sources"]}}
+
+
+def check_data(there: Mapping[str, Any], here: Mapping[str, Any], run_dir: str) -> None:
+  """Raises InputError, with both keys, when a run would go on with other data; both are manifests."""
+  if (before := data_of(there)) != (now := data_of(here)):
+    differ = [f"{kind} {before[kind]} there, {now[kind]} here" for kind in before if before[kind] != now[kind]]
+    raise errors.InputError(
+      f"{run_dir} was trained on other data: {'; '.join(differ)}. Bring back the data as they were, or give another "
+      "--run_dir"
+    )
+
+
+def is_free(name: str) -> bool:
+  """Whether a value of this name may change when a run goes on."""
+  return re.split(r"[.\[]", name)[0] in FREE
+
+
+def _flat(name: str, value: Any) -> dict[str, str]:
+  join = lambda part: f"{name}.{part}" if name else part
+  if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    found = {join("type"): f"{type(value).__module__}.{type(value).__qualname__}"} if name else {}
+    return found | _merged(_flat(join(f.name), getattr(value, f.name)) for f in dataclasses.fields(value))
+  if isinstance(value, Mapping):
+    return _merged(_flat(join(str(key)), one) for key, one in value.items())
+  if isinstance(value, (list, tuple)) and any(dataclasses.is_dataclass(one) for one in value):
+    return {f"{name}.count": str(len(value))} | _merged(_flat(f"{name}[{i}]", one) for i, one in enumerate(value))
+  return {name: _ADDRESS.sub("", repr(list(value) if isinstance(value, tuple) else value))}
+
+
+def _defaults(name: str, value: Any) -> dict[str, str]:
+  """What the fields of dataclasses are by default, where that is a plain value."""
+  join = lambda part: f"{name}.{part}" if name else part
+  if isinstance(value, (list, tuple)):
+    return _merged(_defaults(f"{name}[{i}]", one) for i, one in enumerate(value))
+  if isinstance(value, Mapping):
+    return _merged(_defaults(join(str(key)), one) for key, one in value.items())
+  if not dataclasses.is_dataclass(value) or isinstance(value, type):
+    return {}
+  plain = {join(f.name): f.default for f in dataclasses.fields(value) if f.default is not dataclasses.MISSING}
+  own = _merged(_flat(key, default) for key, default in plain.items())
+  return own | _merged(_defaults(join(f.name), getattr(value, f.name)) for f in dataclasses.fields(value))
+
+
+def _merged(parts) -> dict[str, str]:
+  found: dict[str, str] = {}
+  for part in parts:
+    found |= part
+  return found

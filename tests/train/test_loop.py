@@ -1,0 +1,97 @@
+"""When a run ends."""
+
+import types
+import typing
+
+import pytest
+
+from itune_jax.core import contracts
+from itune_jax.core import errors
+from itune_jax.train import checkpoint
+from itune_jax.train import loop
+from itune_jax.train import state as state_lib
+
+
+class Saved(checkpoint.Checkpointer):
+  """Remembers at which steps it was asked to save."""
+
+  def __init__(self):
+    self.steps, self.finished = [], False
+
+  def save(self, step, state, metrics, source=types.MappingProxyType({})):
+    self.steps.append(step)
+    return ""
+
+  def finish(self):
+    self.finished = True
+
+
+class Source(contracts.BatchSource):
+  def batch(self, k, engine=None):
+    return typing.cast(typing.Any, {})
+
+
+class Constant(contracts.Evaluator):
+  """Finds the same every time."""
+
+  name, every = "val", 2
+
+  @property
+  def metrics(self):
+    return {"val/nll": "lower"}
+
+  def run(self, engine):
+    return contracts.EvalResult([contracts.Result("val", "nll", 1.0)], [])
+
+
+def run(history, *, first=0, steps=40, step_fn=None):
+  def one(state, frozen, batch):
+    return state_lib.State({}, (), state.step + 1, None), {
+      "finite": 1.0,
+      "loss": 1.0,
+      "padding_share": 0.0,
+      "trained_tokens": 1.0,
+    }
+
+  saved = Saved()
+  made = loop.Loop(
+    step_fn=step_fn or one,
+    frozen={},
+    source=Source(),
+    put=lambda batch: batch,
+    steps=steps,
+    hooks=(),
+    evaluators=[Constant()],
+    view=lambda trainable: None,
+    record=lambda *given: None,
+    checkpointer=saved,
+    save_every=0,
+    early_stop=loop.EarlyStop(metric="val/nll", mode="min", patience=3),
+    asked=lambda step: False,
+    run_dir="",
+    history=history,
+  )
+  return int(made.run(state_lib.State({}, (), typing.cast(typing.Any, first), None)).step), saved
+
+
+def test_an_early_stop_is_said_saved_and_stays(capsys):
+  history = []
+  step, saved = run(history)
+  assert step == 8 and saved.steps == [8] and saved.finished and len(history) == 4
+  says = "stopped early at step 8: val/nll has not improved for 3 evaluations; raise EarlyStop.patience"
+  assert says in capsys.readouterr().err
+  step, saved = run(history, first=8)
+  assert step == 8 and not saved.steps and says in capsys.readouterr().err
+
+
+def test_a_finished_run_is_left_alone(capsys):
+  step, saved = run([], first=40)
+  assert step == 40 and not saved.steps and not capsys.readouterr().err
+
+
+def test_memory_that_runs_out_is_said_by_its_name():
+  def one(state, frozen, batch):
+    raise loop.jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 7 bytes")
+
+  with pytest.raises(errors.RunError, match="after step 0: out of memory .*MICRO_BATCHES"):
+    run([], step_fn=one)
