@@ -1,5 +1,6 @@
 """Eight fake devices, strict ranks, and the tiny model that most tests share."""
 
+import collections
 import gc
 import os
 
@@ -43,9 +44,22 @@ def _read_of_one_device(key, options, backend, devices, *more):
 compilation_cache.get_executable_and_time = _read_of_one_device
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks at markers
 def pytest_collection_modifyitems(config, items):
-  """`heavy`, `parity` and `full` run by name only: the others are skipped, with a reason."""
-  chosen = config.getoption("-m") or ""
+  """`heavy`, `parity` and `full` run by name only: the others are skipped, with a reason.
+
+  Of a test with many rows, `by_default(2)` leaves the first two, and `by_default("lora")` those so called; the others
+  are heavy.
+  """
+  chosen, seen = config.getoption("-m") or "", collections.Counter()
+  for item in items:
+    if (mark := item.get_closest_marker("by_default")) is None or item.get_closest_marker("full"):
+      continue
+    function = item.nodeid.split("[")[0]
+    seen[function] += 1
+    row = item.nodeid.removeprefix(function)
+    if not any(which in row if isinstance(which, str) else seen[function] <= which for which in mark.args):
+      item.add_marker("heavy")
   for item in items:
     for weight in ("heavy", "parity", "full"):
       if item.get_closest_marker(weight) and weight not in chosen:

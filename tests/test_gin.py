@@ -54,6 +54,7 @@ def test_parts_are_small_and_provide_their_macros(path):
 
 
 @pytest.mark.parametrize("recipe", [r for r in RECIPES if r not in PODS], ids=lambda p: p.stem)
+@pytest.mark.by_default(1)
 def test_recipe_builds(recipe):
   text = recipe.read_text()
   flags = [f"--gin_file={recipe}"] + ([f"--gin.DATA='{DATA}'"] if "jsonl" in text else [])
@@ -64,6 +65,7 @@ def test_recipe_builds(recipe):
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
+@pytest.mark.by_default("demo", "llama3_8b_lora")
 def test_recipe_trains_three_steps_under_smoke(recipe, tmp_path):
   flags = [f"--gin_file={recipe}", "--gin_file=overlays/smoke.gin"]
   assert cli.main(["prepare", *flags]) == 0

@@ -65,6 +65,7 @@ OFTEN = ("lora", "in front")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in OFTEN else pytest.mark.full) for n in GROUPS])
+@pytest.mark.heavy
 def test_scanned_equals_rematerialised_equals_sharded_equals_taken_apart(name, mesh1):
   methods = group(name)
   attached = tiny.randomise(tiny.attach(tiny.base(mesh1), *methods))
@@ -94,6 +95,7 @@ def test_lora_rank_mask_gives_gradients_in_exactly_the_kept_columns(mesh1):
     ), name
 
 
+@pytest.mark.heavy
 def test_dropout_differs_by_layer_and_is_off_without_a_key(mesh1):
   attached = tiny.randomise(tiny.attach(tiny.base(mesh1), LORA))
   losses = {key: float(gradients(attached, mesh1, BATCH, key)[0].loss) for key in (0, 1)}

@@ -32,6 +32,7 @@ BIASED = decoder.DecoderConfig(
 
 @pytest.mark.parametrize("cfg", [tiny.CONFIG, BIASED], ids=["tied", "biases and scaled rope"])
 @pytest.mark.parametrize("shard_bytes", [2**30, 4000], ids=["one file", "sharded"])
+@pytest.mark.by_default(1)
 def test_save_and_load_are_inverse_onto_eight_devices(tmp_path, cfg, shard_bytes):
   base = tiny.base(cfg=cfg)
   load.save_hf(str(tmp_path / "m"), base.module, base.params, shard_bytes=shard_bytes)

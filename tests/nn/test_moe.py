@@ -61,6 +61,7 @@ def test_dispatches_agree():
   ],
   ids=str,
 )
+@pytest.mark.by_default(1)
 def test_experts_shard(sizes, dispatch):
   batch = stacked(ITEMS, 4, 1)
   mesh = mesh_lib.MeshSpec(**sizes).make(jax.devices()[: math.prod(sizes.values())])
@@ -93,6 +94,7 @@ def test_ragged_gives_the_same_logits_and_wants_plain_experts():
     tiny.logits(tiny.attach(of("ragged"), EXPERTS), batch)
 
 
+@pytest.mark.heavy
 def test_the_balance_of_segments_does_not_depend_on_the_cut():
   objective = sft.Sft(chunk=16, router_balance=0.5)
   whole = gradient("dense", tiny.mesh(1), stacked(ITEMS, 4, 1), objective)

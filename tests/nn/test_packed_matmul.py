@@ -35,6 +35,7 @@ def on(place, store, x):
 
 # Inputs and outputs that tiles divide; that are a tile; inputs that are no whole blocks (padded), many and few rows.
 @pytest.mark.parametrize("inputs,outputs,rows", [(1024, 256, 8), (576, 192, 1), (100, 48, 3), (2048, 1024, 200)])
+@pytest.mark.by_default(1)
 def test_it_is_the_product_with_the_kernel(inputs, outputs, rows):
   store, x = made(inputs, outputs, rows)
   w = site.read_kernel(store, jnp.float32)
@@ -54,6 +55,7 @@ def test_codes_stand_for_the_table():
 
 @pytest.mark.parametrize("axes", [("embed", "mlp"), ("mlp", "embed")])
 @pytest.mark.parametrize("rows", [8, 3])
+@pytest.mark.by_default(1)
 def test_every_device_multiplies_its_part(axes, rows):
   """The rules of decoding on data × fsdp × tensor: outputs cut, inputs cut (parts are summed), rows where they can."""
   store, x = made(1024, 2048, rows)
@@ -71,6 +73,7 @@ def test_every_device_multiplies_its_part(axes, rows):
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
 @pytest.mark.parametrize("lead", [(), (3,)])
+@pytest.mark.by_default(1)
 def test_mosaic_compiles_it(dtype, lead):
   """For a TPU, as it is and one by one in a loop, as tiles of experts meet it; whatever JAX is told of float32."""
   pytest.importorskip("libtpu", reason="the TPU compiler is not installed: pip install libtpu")

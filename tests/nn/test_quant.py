@@ -59,6 +59,7 @@ def test_nf4_picks_the_nearest_code_and_weighs_what_it_should():
 
 @pytest.mark.parametrize("kind", list(quant.KINDS))
 @pytest.mark.parametrize("num_in", [1, 2])
+@pytest.mark.by_default(2)
 def test_matmul_is_that_of_the_dequantised_kernel(kind, num_in):
   made, _ = proj(kind, num_in)
   w = site.read_kernel(made.kernel, jnp.float32)
@@ -113,6 +114,7 @@ def test_a_quantised_base_is_neither_merged_nor_exported_unasked(tmp_path):
     load.save_hf(str(tmp_path / "x"), packed.module, packed.params)
 
 
+@pytest.mark.heavy
 def test_the_backward_pass_keeps_no_dequantised_kernel(tmp_path):
   """Compiled temporary memory of a gradient, against the same through plain autodiff of the dequantised kernel."""
   _, base = quantised(tmp_path, "nf4", tiny.mesh(1))

@@ -98,6 +98,7 @@ def same(found, name):
 
 
 @pytest.mark.parametrize("name", table.ROWS)
+@pytest.mark.by_default(1)
 def test_packed_rematerialised_on_eight_devices_in_two_cuts(name):
   row = table.ROWS[name]
   same(run(row, tiny.mesh(8, data=2, fsdp=2, tensor=2), row.batch(), cuts=2, remat="taps"), name)
@@ -112,6 +113,7 @@ def test_any_cut_into_micro_batches(name, cuts):
 
 
 @pytest.mark.parametrize("name", table.ROWS)
+@pytest.mark.by_default(2)
 def test_the_policy_has_a_gradient_and_nothing_else(name):
   row, mesh = table.ROWS[name], tiny.mesh(1)
   _, grads = expected(name)

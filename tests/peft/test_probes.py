@@ -47,6 +47,7 @@ def measured(kind, micro=1, **how):
   return calibrate._measured(s, probe, kind, sft.Sft(chunk=16), cut)
 
 
+@pytest.mark.heavy
 def test_the_gradient_is_that_of_the_kernels():
   base = tiny.base()
   batches = [jax.tree.map(lambda x: jnp.asarray(x)[None], b) for b in BATCHES]
@@ -69,6 +70,7 @@ def test_the_gradient_is_that_of_the_kernels():
   [pytest.param(dict(remat="full", micro=4), marks=pytest.mark.full), dict(mesh=dict(fsdp=2, tensor=4))],
   ids=["rematerialised", "sharded"],
 )
+@pytest.mark.heavy
 def test_moments_do_not_depend_on_how_they_are_computed(how):
   how = {**how, "mesh": tiny.mesh(8, **how["mesh"])} if "mesh" in how else how
   plain, other = measured("moments"), measured("moments", **how)
@@ -88,6 +90,7 @@ def test_moments_are_of_the_inputs_that_a_matmul_meets():
   np.testing.assert_allclose(trace, tiny.CONFIG.width * q["count"][0], rtol=1e-3)
 
 
+@pytest.mark.heavy
 def test_eva_takes_the_directions_of_most_variance_and_leaves_the_model_as_it_is():
   s = started(dataclasses.replace(LORA, init="eva"))
   a = np.asarray(s.attached.params["blocks/mlp/down/adapters/lora/a"])
@@ -103,6 +106,7 @@ def test_eva_takes_the_directions_of_most_variance_and_leaves_the_model_as_it_is
   np.testing.assert_array_equal(tiny.logits(s.attached, BATCHES[0]), tiny.logits(base, BATCHES[0]))
 
 
+@pytest.mark.heavy
 def test_eva_moves_ranks_to_where_a_direction_explains_more():
   method = dataclasses.replace(LORA, init="eva", rho=2.0, alpha_pattern={r".*/attn/q": 8.0})
   s = started(method)
@@ -132,6 +136,7 @@ def test_lora_ga_starts_along_the_gradient_and_leaves_the_model_as_it_is():
     np.testing.assert_allclose(np.abs(np.sum(b * u[:, rank : 2 * rank], 0)), size, rtol=1e-4)
 
 
+@pytest.mark.heavy
 def test_loftq_gives_back_most_of_what_quantising_lost(tmp_path):
   whole = tiny.base()
   load.save_hf(str(tmp_path), whole.module, whole.params)

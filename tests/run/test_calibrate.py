@@ -11,6 +11,7 @@ from tests.run.commands import test_resume
 
 
 @pytest.mark.parametrize("part", [pytest.param("eva", marks=pytest.mark.full), "lora_ga"])
+@pytest.mark.heavy
 def test_a_run_that_started_from_data_goes_on_from_its_checkpoint(tmp_path, part):
   """With ranks that data chose, and with a start that is subtracted; without measuring again."""
   flags = [*test_resume.RECIPE[:1], "--gin.STEPS=6", "--gin.checkpoint.Keep.every=3", "--gin.checkpoint.Keep.last=9"]

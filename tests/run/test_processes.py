@@ -76,6 +76,7 @@ def alone(tmp_path_factory):
 
 
 @pytest.mark.parametrize("then", [1, pytest.param(4, marks=pytest.mark.full)])
+@pytest.mark.heavy
 def test_stopped_in_two_processes_and_resumed_in_another_number_equals_one(alone, tmp_path, then):
   run = tmp_path / "run"
   running = start(run, 2)

@@ -64,6 +64,7 @@ def is_greedy(model, prompt, out):
   return out.tokens == logp.argmax(-1).tolist()
 
 
+@pytest.mark.heavy
 def test_learned_tokens_in_front_are_not_overwritten_where_a_cache_is_larger_than_the_prompts():
   """Positions begin behind the learned tokens, so slots do too: 60 + 20 positions wrap in the 64 slots of a prefill."""
   model = tiny.randomise(tiny.attach(tiny.base(), prompt_lib.Prompt(count=20, scale=1.0)), scale=0.3)
@@ -73,6 +74,7 @@ def test_learned_tokens_in_front_are_not_overwritten_where_a_cache_is_larger_tha
 
 
 @pytest.mark.parametrize("mesh", [None, dict(data=2, fsdp=2, tensor=2)])
+@pytest.mark.by_default(1)
 def test_what_all_prompts_begin_with_runs_once_and_changes_nothing(mesh, model, monkeypatch):
   front = [int(t) for t in np.random.RandomState(0).randint(0, 60, 70)]
   prompts = [front + p[: 2 + 3 * i] for i, p in enumerate(PROMPTS)] + [front + [1]] * 2
@@ -98,6 +100,7 @@ def test_what_all_prompts_begin_with_runs_once_and_changes_nothing(mesh, model, 
   np.testing.assert_allclose(found[0].logprobs, alone[0].logprobs, rtol=0, atol=rounding / 4)
 
 
+@pytest.mark.heavy
 def test_no_part_of_a_prompt_runs_alone_where_an_adapter_looks_at_its_end(monkeypatch):
   front = [int(t) for t in np.random.RandomState(0).randint(0, 60, 70)]
   prompts = [front + p[:2] for p in PROMPTS]
@@ -109,6 +112,7 @@ def test_no_part_of_a_prompt_runs_alone_where_an_adapter_looks_at_its_end(monkey
 
 
 @pytest.mark.parametrize("methods", METHODS)
+@pytest.mark.by_default("lora", "many")
 def test_greedy_equals_teacher_forcing_with_log_probabilities(methods):
   model = tiny.randomise(tiny.attach(tiny.base(), *METHODS[methods]), scale=0.3)
   for prompt, out in zip(PROMPTS, run(model, PROMPTS), strict=True):
@@ -123,6 +127,7 @@ def test_greedy_equals_teacher_forcing_with_log_probabilities(methods):
 
 
 @pytest.mark.parametrize("settings", [{}, {"temperature": 0.8, "top_p": 0.9, "seed": 7}], ids=["greedy", "nucleus"])
+@pytest.mark.heavy
 def test_a_row_is_the_same_in_any_batch(model, settings):
   together = run(model, PROMPTS, **settings)
   assert [o.tokens for o in together] == [o.tokens for o in run(model, PROMPTS, batch=2, **settings)]
@@ -138,6 +143,7 @@ def test_stop_tokens_end_a_row_and_are_left_out(model):
     assert b.tokens == a.tokens[:n] and b.stopped == (stop in a.tokens)
 
 
+@pytest.mark.heavy
 def test_sharded_decoding_gives_the_same_tokens(model):
   mesh = tiny.mesh(8, data=2, fsdp=2, tensor=2)
   there = tiny.attach(tiny.base(mesh), lora.Lora(rank=4), the_mesh=mesh)
@@ -147,6 +153,7 @@ def test_sharded_decoding_gives_the_same_tokens(model):
 
 
 @pytest.mark.parametrize("share", [2**30, 0], ids=["copies", "parts"])
+@pytest.mark.heavy
 def test_decoding_is_laid_out_for_one_token_a_row(share, model, monkeypatch):
   """Small models lie whole where training sharded them over the batch's axes; of others, wide axes are cut."""
   monkeypatch.setattr(one_token, "SHARE", share)
@@ -233,6 +240,7 @@ def test_places_of_rows_that_ended_are_refilled(model):
   assert sum(loops) < 0.8 * batches, (sum(loops), batches)
 
 
+@pytest.mark.heavy
 def test_the_last_rows_move_together_into_fewer(model, monkeypatch):
   prompts = [[int(t) for t in ids] for ids, _ in tiny.examples(11, seed=4, longest=60)]
   limits, sizes, build = [1 + 2 * i for i in range(11)], [], row_state.loop_program

@@ -146,6 +146,7 @@ FULL = pytest.mark.full
   ],
   ids=str,
 )
+@pytest.mark.by_default(1)
 def test_adapters_and_learned_prefixes(remat, sizes):
   """Scanned, rematerialised, on eight devices; keys in front of trunk and branches alike."""
   close("adapters", remat=remat, **sizes)
@@ -161,12 +162,14 @@ def test_adapters_and_learned_prefixes(remat, sizes):
   ],
   ids=str,
 )
+@pytest.mark.heavy
 def test_windows_softcaps_rotations_by_layer_and_all_parameters(sizes):
   close("mixed", **sizes)
 
 
 @pytest.mark.parametrize("over", ["segment", pytest.param("batch", marks=FULL)])
 @pytest.mark.parametrize("sizes", [{}, pytest.param(dict(devices=4, fsdp=2, expert=2), marks=FULL)], ids=str)
+@pytest.mark.heavy
 def test_experts_and_their_balance(over, sizes):
   """The model's own, and those that adapters route to; examples weigh alike."""
   assert close(over, **sizes) == pytest.approx(sum(len(g.items) for g in GROUPS), rel=1e-6)

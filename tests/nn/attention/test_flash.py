@@ -60,6 +60,7 @@ def test_flash_equals_reference_with_gradients_of_out_and_lse(T, heads, H, windo
 
 
 @pytest.mark.parametrize("H, window", [(64, None), (96, 300), pytest.param(128, None, marks=pytest.mark.full)])
+@pytest.mark.heavy
 def test_bfloat16_at_its_own_blocks_is_as_near_to_float32_as_the_plain_form(H, window):
   rs, (B, T, N, K) = np.random.RandomState(H), (2, 640, 4, 2)
   draw = lambda n: jnp.asarray(rs.randn(B, T, n, H), jnp.bfloat16)
@@ -102,6 +103,7 @@ def test_prompts_that_stand_once_equal_prompts_repeated(seed, T, heads, H, windo
 
 @pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize("dtype, H", [("bfloat16", 64), ("bfloat16", 128), ("float32", 128), ("bfloat16", 256)])
+@pytest.mark.by_default(2)
 def test_it_lowers_for_cuda_at_its_own_blocks(dtype, H, grouped):
   shape = lambda n: jax.ShapeDtypeStruct((2, 512, n, H), dtype)
   rows = mask.Rows(*(jax.ShapeDtypeStruct((2, 512), jnp.int32),) * (3 if grouped else 1))

@@ -72,6 +72,7 @@ def both(attend, given, segments, cotangents):
     (300, (2, 1), 16, 300, 1, 0.0),
   ],
 )
+@pytest.mark.by_default(3)
 def test_it_equals_the_full_score_matrix_and_xlas_loop(T, heads, H, longest, window, softcap):
   given, segments, cotangents = draw(T, heads, H, longest)
   how, reach = (H**-0.5, softcap), None if window is None else jnp.int32(window)
@@ -135,6 +136,7 @@ def test_where_nothing_can_build_it_the_loop_runs(monkeypatch):
 @needs_compiler
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the flags are those of x86")
 @pytest.mark.parametrize("flags", [(), ("-mavx2", "-mfma")], ids=["4 lanes", "8 lanes"])
+@pytest.mark.heavy
 def test_shorter_vectors_give_the_same_and_no_compiler_warns(flags, monkeypatch, tmp_path):
   with open("/proc/cpuinfo", encoding="utf-8") as f:
     if "avx2" not in f.read():

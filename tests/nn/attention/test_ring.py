@@ -19,6 +19,7 @@ from tests.nn.attention import test_kernels
 @pytest.mark.parametrize(
   "shape", [dict(devices=4, fsdp=1, sequence=4), dict(devices=8, data=2, fsdp=1, tensor=2, sequence=2)]
 )
+@pytest.mark.by_default(2)
 def test_ring_equals_reference(shape, window, softcap):
   T = 64
   q, k, v, rows, d = test_kernels.draw(T, test_kernels.ragged(T, 7))
@@ -60,6 +61,7 @@ def test_keys_go_round_and_are_never_gathered():
     pytest.param(4, dict(devices=8, fsdp=1, sequence=8), 8, None, 3.0, marks=pytest.mark.full),
   ],
 )
+@pytest.mark.by_default(1)
 def test_prompts_that_stand_once_equal_prompts_repeated(seed, shape, H, window, softcap):
   """A trunk may lie in an earlier stretch than its branches, and end in the next."""
   T, mesh = 192, tiny.mesh(**shape)

@@ -15,6 +15,7 @@ from tests.nn.attention import once
 
 @pytest.mark.parametrize("softcap", [0.0, 2.0])
 @pytest.mark.parametrize("in_front", [False, True])
+@pytest.mark.by_default(1)
 def test_splash_equals_reference_with_gradients_of_out_and_lse(softcap, in_front):
   """Causal over its own keys; and over a stretch of keys in front, which some of its segments began in."""
   B, T, N, K, H = 2, 256, 4, 2, 16
@@ -72,6 +73,7 @@ def test_what_a_prompt_costs_when_it_stands_once_is_kept_once():
 
 
 @pytest.mark.parametrize("in_front", [False, pytest.param(True, marks=pytest.mark.full)])
+@pytest.mark.heavy
 def test_mosaic_compiles_it(in_front):
   pytest.importorskip("libtpu", reason="the TPU compiler is not installed: pip install libtpu")
   there = SingleDeviceSharding(topology_lib.devices_of("v5e:2x2")[0])

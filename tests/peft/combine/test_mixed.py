@@ -75,6 +75,7 @@ def test_packed_rows_of_all_adapters_equal_each_alone(models):
 @pytest.mark.parametrize(
   "sizes", [{}, pytest.param({"data": 2, "fsdp": 2, "tensor": 2}, marks=pytest.mark.full)], ids=["one", "sharded"]
 )
+@pytest.mark.heavy
 def test_decoded_and_scored_rows_equal_each_alone(models, sizes):
   base, alone, both = models
   mesh = None
@@ -124,6 +125,7 @@ def test_what_changes_a_bias_is_refused_where_there_is_one():
   ],
   ids=lambda m: type(m).__name__,
 )
+@pytest.mark.by_default(1)
 def test_what_cannot_differ_from_row_to_row_is_refused_by_name(method):
   base = tiny.base()
   with pytest.raises(errors.InputError, match=f"mine: {type(method).__name__}"):

@@ -59,6 +59,7 @@ def loss(attached, objective, trainable, batch):
 @pytest.mark.parametrize(
   "method", [mixlora.MixLora(experts=3, rank=2), routed.Routed(experts=3, rank=2, sites=r"blocks/\d+/attn/(q|o)")]
 )
+@pytest.mark.by_default(1)
 def test_balance_is_one_where_experts_share_evenly_and_more_where_they_do_not(method):
   attached = tiny.attach(tiny.base(), method)
   of = lambda scale: {n: v * scale for n, v in attached.params.items() if n.endswith("router")}
@@ -87,6 +88,7 @@ def test_the_balance_of_a_layer_is_that_of_its_router():
 
 
 @pytest.mark.parametrize("kind", ["mixlora", "routed"])
+@pytest.mark.heavy
 def test_a_layer_that_is_off_counts_for_nothing(kind):
   made = {
     "mixlora": lambda layers: mixlora.MixLora(experts=3, rank=2, sites=rf"blocks/{layers}/mlp/mix"),
@@ -102,6 +104,7 @@ def test_a_layer_that_is_off_counts_for_nothing(kind):
   assert float(aux["routed3_layers"]) == 1
 
 
+@pytest.mark.heavy
 def test_the_balance_of_adapters_stands_beside_that_of_the_models_own_experts():
   cfg = dataclasses.replace(tiny.CONFIG, moe=moe.MoeSpec(experts=4, top_k=2))
   own, adapters = tiny.base(cfg=cfg), routed.Routed(experts=3, rank=2, sites=r"blocks/\d+/attn/q")
@@ -112,6 +115,7 @@ def test_the_balance_of_adapters_stands_beside_that_of_the_models_own_experts():
   assert figure(both) > figure(alone) + 0.5 * beside  # before, the one took the place of the other
 
 
+@pytest.mark.heavy
 def test_rows_of_one_batch_take_their_own_experts():
   base = tiny.base()
   one = tiny.randomise(tiny.attach(base, mixlora.MixLora(experts=3, rank=2)), scale=0.3, seed=1)

@@ -52,6 +52,7 @@ def test_a_tiny_step_with_splash_attention_compiles_and_fits(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("program", ["score", "choices", "prefill", "prefill_next", "decode"])
+@pytest.mark.heavy
 def test_programs_of_the_evaluators_compile(program, capsys):
   recipe = ("--gin_file=recipes/llama_tiny.gin", "--gin_file=mesh/v5e_16.gin", "--gin.feed.Packing.rows=8")
   found = plan(capsys, *recipe, "--topology=v5e:2x2", f"--program={program}")
@@ -74,6 +75,7 @@ def compilation_cache(tmp_path):
 
 
 @pytest.mark.usefixtures("compilation_cache")
+@pytest.mark.heavy
 def test_plans_leave_the_compilation_cache_alone(capsys):
   # What is compiled for chips that are not there cannot be read back: JAX would warn on every later plan.
   recipe = ("--gin_file=recipes/llama_tiny.gin", "--gin_file=mesh/v5e_16.gin", "--gin.feed.Packing.rows=4")
@@ -82,6 +84,7 @@ def test_plans_leave_the_compilation_cache_alone(capsys):
 
 
 @pytest.mark.parametrize("recipe", test_gin.PODS, ids=lambda p: p.stem)
+@pytest.mark.by_default(1)
 def test_recipes_for_pods_build(recipe, capsys):
   topology = next(t for mesh, t in PODS.items() if f"mesh/{mesh}.gin" in recipe.read_text())
   found = plan(capsys, f"--gin_file={recipe}", f"--topology={topology}", "--dry_run", "--gin.DATA='any.jsonl'")
@@ -128,6 +131,7 @@ def test_a_packed_base_travels_and_is_read_packed(capsys):
 
 
 @pytest.mark.parametrize("recipe,topology", [("llama3_8b_lora_h100", "h100:8"), ("llama3_8b_full_h100", "h100:64")])
+@pytest.mark.heavy
 def test_gpus_are_an_estimate(recipe, topology):
   command = [
     sys.executable,

@@ -62,10 +62,11 @@ def straight(prepared, tmp_path_factory):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.full)])
+@pytest.mark.heavy
 def test_stopped_and_resumed_equals_straight_through(straight, tmp_path, how):
   run = tmp_path / "killed"
   process = start(run)
-  deadline = time.time() + 120
+  deadline = time.time() + 600
   while len(checkpoint.committed(str(run / "checkpoints"))) < 2 and time.time() < deadline and process.poll() is None:
     time.sleep(0.002)
   process.send_signal(how)
@@ -116,6 +117,7 @@ def test_a_folder_without_the_marker_is_no_checkpoint(straight):
   os.rename(os.path.join(folder, "X"), os.path.join(folder, "COMMITTED"))
 
 
+@pytest.mark.heavy
 def test_warm_start_begins_where_another_run_ended(straight, tmp_path):
   run = tmp_path / "warm"
   flags = ["--gin.STEPS=1", f"--gin.WARM_START='{straight}'"]

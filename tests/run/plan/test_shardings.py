@@ -32,6 +32,7 @@ def shardings(recipe: pathlib.Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("recipe", test_gin.RECIPES, ids=lambda p: p.stem)
+@pytest.mark.by_default(1)
 def test_parameters_lie_as_they_did(recipe):
   pytest.importorskip("libtpu", reason="the TPU compiler is not installed: pip install libtpu")
   assert shardings(recipe) == json.loads(GOLDEN.read_text())[recipe.stem]

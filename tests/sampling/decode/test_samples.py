@@ -82,6 +82,7 @@ def copied(model):
 
 
 @pytest.mark.parametrize("batch,mesh", [(16, None), (4, None), (8, MESH)])
+@pytest.mark.by_default(1)
 def test_samples_are_what_separate_prompts_are(batch, mesh, model, copied, kept):
   found, (ran, caches) = run(model, ASKS, tiny.mesh(8, **mesh) if mesh else None, n=4, batch=batch, **HOT), kept
   same(found, copied)
@@ -132,6 +133,7 @@ def test_rows_move_together_and_prompts_with_them(model, copied, kept, monkeypat
   assert sizes[0] == (4, 2) and sizes[-1] == (2, 1), sizes
 
 
+@pytest.mark.heavy
 def test_more_samples_of_some_prompts_than_of_others(model, copied, kept):
   """Places have room for the average: a prompt with more samples has several."""
   asks = [dataclasses.replace(ask, n=n) for ask, n in zip(ASKS, (4, 1, 1, 2), strict=True)]
@@ -166,6 +168,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", [n if n == "learned_in_front" else pytest.param(n, marks=FULL) for n in MODELS])
+@pytest.mark.heavy
 def test_models_whose_beginnings_are_not_shared(name, kept, monkeypatch):
   """What all prompts begin with may depend on what comes behind; a whole prompt does not."""
   cfg, methods = MODELS[name]
@@ -203,6 +206,7 @@ def test_requests_are_checked(model):
   assert run(model, []) == []
 
 
+@pytest.mark.heavy
 def test_places_follow_what_can_be_said(model, monkeypatch):
   """3,000,000 tokens wanted in a context of 128: no more places than it has, and texts as long as it lets them be."""
   shapes, empty = [], row_state.empty_program

@@ -48,6 +48,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.by_default(1)
 def test_shared_contexts_score_as_each_alone(name):
   cfg, methods = MODELS[name]
   model = tiny.randomise(tiny.attach(tiny.base(cfg=cfg), *methods), scale=0.3)
@@ -136,6 +137,7 @@ def test_every_size_compiles_once():
   assert 1 <= added[0] == added[1] <= 2
 
 
+@pytest.mark.heavy
 def test_models_whose_keys_depend_on_what_comes_behind_take_the_other_way():
   build = lambda cfg: tiny.binder(tiny.base(cfg=cfg).module)(tiny.base(cfg=cfg).params).can_branch
   assert build(tiny.CONFIG)
