@@ -5,6 +5,7 @@ away. `check_types(self)` in `__post_init__` says it at once, in the user's word
 """
 
 import dataclasses
+import re
 import types
 import typing
 
@@ -26,6 +27,14 @@ def require(condition: object, message: str) -> None:
   """Raises InputError(message) unless the condition holds."""
   if not condition:
     raise errors.InputError(message)
+
+
+def require_regex(pattern: str, what: str) -> None:
+  """Raises InputError unless the pattern is a regular expression."""
+  try:
+    re.compile(pattern)
+  except (re.error, RecursionError, OverflowError) as e:
+    raise errors.InputError(f"{what}: {pattern!r} is no regular expression: {e}") from None
 
 
 def rebuild(kind: type, fields: dict[str, typing.Any]) -> typing.Any:
