@@ -40,6 +40,8 @@ def require_regex(pattern: str, what: str) -> None:
 def rebuild(kind: type, fields: dict[str, typing.Any]) -> typing.Any:
   """A frozen dataclass, nested ones included, from what `dataclasses.asdict` and JSON made of it."""
   hints = typing.get_type_hints(kind)
+  if unknown := sorted(set(fields) - {field.name for field in dataclasses.fields(kind)}):
+    raise errors.InputError(f"{kind.__name__} has no {unknown[0]}: written by another version, or by hand")
   return kind(**{name: _rebuilt(value, hints[name]) for name, value in fields.items()})
 
 

@@ -109,6 +109,13 @@ def _copy_up(aside: str, folder: str, marker: str) -> None:
       shutil.copyfileobj(source, target)
 
 
+def require_room(folder: str, nbytes: int) -> None:
+  """Raises RunError unless the disk of a folder has so many bytes left: before work that would end on a full disk."""
+  free = shutil.disk_usage(folder).free
+  if free < nbytes:
+    raise errors.RunError(f"{folder}: {nbytes / 2**20:,.0f} MiB are needed, and {free / 2**20:,.0f} MiB are free")
+
+
 def write_text(path: str, text: str) -> None:
   """Writes a file whole or not at all."""
   if is_remote(path):

@@ -56,7 +56,7 @@ class Place(NamedTuple):
 
 
 def header(file: str) -> dict[str, Place]:
-  """The tensors of a file by name. Raises InputError, in one line, for a file that is not whole, or not what it says."""
+  """The tensors of a file by name. Raises InputError, in one line, for a file that is not whole or not what it says."""
   if not os.path.isfile(file):
     raise errors.InputError(f"{file}: missing")
   if files.is_pointer(file):

@@ -251,6 +251,24 @@ def config_to_hf(cfg: Any, dtype: str, tokens: Mapping[str, Any]) -> dict[str, A
   return {**found, "torch_dtype": dtype, "dtype": dtype, **special, **tokens}
 
 
+def end_ids(config: Mapping[str, Any] | None, generation: Mapping[str, Any] | None) -> tuple[int, ...]:
+  """Ids that end a text, of both configs (and that of a text model inside), each once. Raises InputError for others."""
+  text = (config or {}).get("text_config")
+  found = [(part or {}).get("eos_token_id") for part in (generation, config, text if isinstance(text, Mapping) else {})]
+  lists = [one if isinstance(one, list) else [one] for one in found if one is not None]
+  ids = [i for one in lists for i in one]
+  if bad := [i for i in ids if isinstance(i, bool) or not isinstance(i, int) or i < 0]:
+    raise errors.InputError(f"eos_token_id in config.json or generation_config.json: {bad[0]!r} is no token id")
+  return tuple(dict.fromkeys(ids))
+
+
+def untied(config: Mapping[str, Any]) -> dict[str, Any]:
+  """A config.json of the same model with an output projection of its own."""
+  text = config.get("text_config")
+  inner = {"text_config": {**text, "tie_word_embeddings": False}} if isinstance(text, Mapping) else {}
+  return {**config, **inner, "tie_word_embeddings": False}
+
+
 def _vlm_to_hf(row, cfg, dtype, tokens) -> dict[str, Any]:
   text_fields = {f.name: getattr(cfg, f.name) for f in dataclasses.fields(decoder.DecoderConfig)}
   text_fields |= {"family": cfg.text_family, "prefix_lm": False}

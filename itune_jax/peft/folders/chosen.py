@@ -4,18 +4,21 @@ peft builds an adapter in every module that the config names and then fills in t
 stay as it was drawn, and tensors of another module would be left out: either is a folder that is not whole.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 import re
 from typing import Any
 
 from itune_jax.core import errors
 
 
-def check(config: Mapping[str, Any], found: Iterable[str], modules: Iterable[str], path: str) -> None:
+def check(
+  config: Mapping[str, Any], found: Iterable[str], modules: Iterable[str], path: str, tied: Collection[str | None] = ()
+) -> None:
   """Raises InputError, naming the module, unless exactly the modules that the config names have tensors.
 
   Args:
-    found: modules with tensors of the method. modules: of the model. path: of the file of tensors.
+    found: modules with tensors of the method. modules: of the model. path: of the file of tensors. tied: modules that
+      go together, as peft's `ensure_weight_tying` has it.
   """
   targets = config.get("target_modules")
   if targets is None or config.get("target_parameters"):
@@ -24,6 +27,7 @@ def check(config: Mapping[str, Any], found: Iterable[str], modules: Iterable[str
     return
   found = set(found)
   named = {module for module in modules if is_target(config, module)}
+  named |= {module for module in tied if module and named & set(tied)}
   if stray := sorted(found - named):
     raise errors.InputError(f"{path}: holds tensors of {stray[0]}, which target_modules and the like do not name")
   if bare := sorted(named - found):

@@ -220,11 +220,13 @@ def load(folder: str, model: Any, layout: Layout) -> tuple[tuple[method_lib.Meth
   if config.get("target_parameters"):
     with reading.naming(path):
       tensors = experts.unfused(config, tensors, _modules(model, layout), _PREFIX)
+  tables_tied = model.cfg.tied and config.get("ensure_weight_tying")
   model, tensors = _with_own_tables(config, tensors, model, layout, path, values)
   parts, rows, roots = _sorted(path, kind, tensors, model, layout, values)
   methods: list[method_lib.Method] = []
   if issubclass(kind, codec.ModuleCodec):
-    chosen.check(config, [part.module for part in parts], _asked(model, layout, parts), path)
+    pair = (layout("head"), layout("embed")) if tables_tied else ()
+    chosen.check(config, [part.module for part in parts], _asked(model, layout, parts), path, pair)
     if parts:
       methods.append(_method_of(kind, config, parts, roots, path, name, values))
   if rows or config.get("trainable_token_indices"):
@@ -262,7 +264,7 @@ def _with_own_tables(config, tensors, model, layout, path, values) -> tuple[Any,
 
 
 def _asked(model, layout, parts) -> list[str]:
-  """Modules of the model that a config may name. Experts are modules of their own on disk only, unless they are here."""
+  """Modules of the model that a config may name. Experts are modules of their own on disk alone, if not here."""
   modules = _modules(model, layout)
   some = any("/experts/" in part.name for part in parts)
   return [m for m, site in modules.items() if some or "/experts/" not in site] + [layout("head") or ""]
@@ -300,8 +302,11 @@ def _tokens(config, values, rows, where: str) -> tokens_lib.Tokens:
 
 
 def fill(attached: attach.Attached, values: Values) -> dict[str, np.ndarray]:
-  """The arrays of an attached adapter, by path, filled from a PEFT folder. Raises InputError on shapes and for a copy of
-  the base that is not this base, KeyError naming the place where this model has no such adapter."""
+  """The arrays of an attached adapter, by path, filled from a PEFT folder.
+
+  Raises InputError on shapes, and for a copy of the base that is not this base, KeyError naming the place where this
+  model has no such adapter.
+  """
   arrays: dict[str, np.ndarray] = {}
   places, named = _expansion(attached.module), {type(m).__name__: m.name for m in attached.methods}
   axes = {path: meta["axes"] for path, meta in skeleton.metadata(attached.module).items()}

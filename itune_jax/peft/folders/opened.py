@@ -17,7 +17,7 @@ _ROUNDING = 2.0**-7  # of a base that was kept in bfloat16
 
 
 class Place(NamedTuple):
-  """Our parameter behind a tensor that peft stored whole, and its index. is_copy: of the base's, which did not train."""
+  """Our parameter behind a tensor that peft stored whole, and its index. is_copy: of the base's own, not trained."""
 
   mapped: Any
   at: tuple[int, ...]
@@ -39,7 +39,7 @@ def place(key: str, known: Mapping[str, Any]) -> Place | None:
 
 
 def check_copies(params: Mapping[str, Any], copies: Mapping[str, list[tuple[tuple[int, ...], np.ndarray]]]) -> None:
-  """Raises InputError when a folder's copy of the base's own weights is not of this base. Packed ones cannot be told."""
+  """Raises InputError when a folder's copy of the base's weights is not of this base. Packed ones cannot be told."""
   for path, places in copies.items():
     for at, value in places:
       if path not in params:
