@@ -13,24 +13,38 @@ from itune_jax.models import decoder
 from itune_jax.models import encdec
 from itune_jax.models import vlm
 from itune_jax.models import zoo
+from itune_jax.models.hf import keys
 from itune_jax.nn import moe
 from itune_jax.nn import rope as rope_lib
 from itune_jax.nn import vision
 
 
 def config_from_hf(config: Mapping[str, Any], where: str) -> Any:
-  """Reads a config.json. Raises InputError naming the key, what was found and what is supported."""
+  """Reads a config.json. Raises InputError naming the file, the key, what was found and what is supported."""
+  try:
+    return _from_hf(config, where)
+  except errors.InputError as e:
+    raise errors.InputError(str(e) if str(e).startswith(where) else f"{where}: {e}") from None
+  except (TypeError, ValueError, AttributeError, IndexError, KeyError, OverflowError, ZeroDivisionError) as e:
+    raise errors.InputError(f"{where}: a value that cannot be: {' '.join(str(e).split())}") from None
+
+
+def _from_hf(config: Mapping[str, Any], where: str) -> Any:
   family = config.get("model_type")
-  if family not in zoo.FAMILIES:
-    near = difflib.get_close_matches(str(family), zoo.FAMILIES, 1, 0.3)
+  if not isinstance(family, str) or family not in zoo.FAMILIES:
+    near = difflib.get_close_matches(str(family)[:40], zoo.FAMILIES, 1, 0.3)
     hint = f"; the nearest supported is {near[0]!r}" if near else ""
     raise errors.InputError(f"{where}: model_type is {family!r}; supported are {', '.join(zoo.FAMILIES)}{hint}")
   row = zoo.FAMILIES[family]
   if config.get("quantization_config"):
-    kind = config["quantization_config"].get("quant_method")
+    found = config["quantization_config"]
+    kind = found.get("quant_method") if isinstance(found, Mapping) else found
     raise errors.InputError(f"{where}: quantization_config ({kind!r}) is not supported; load the full weights")
   _check_rope_types(config, where)
   full = _with_defaults(config, where)
+  kind = type(full)
+  keys.check(config, kind().to_dict(), kind.attribute_map, where)
+  full = full.to_dict() | {older: getattr(full, older, None) for older in full.attribute_map}
   for key, accepted in row.demands.items():
     if full.get(key, accepted[0]) not in accepted:
       raise errors.InputError(f"{where}: {key} is {full[key]!r}; supported is {accepted[0]!r}")
@@ -62,6 +76,8 @@ def _read_decoder(row: zoo.Family, family: str, full, where) -> decoder.DecoderC
   fields = _fields(row, full, where, ("vocab", "width", "depth", "heads", "max_length"))
   fields.setdefault("kv_heads", fields["heads"])
   fields.setdefault("head_dim", fields["width"] // fields["heads"])
+  if full.get("head_dim") not in (None, fields["head_dim"]):
+    raise errors.InputError(f"{where}: head_dim is {full['head_dim']!r}; {family} has {fields['head_dim']}")
   fields.setdefault("mlp", 4 * fields["width"])
   if row.embeds_by_root_width:
     fields["embed_scale"] = fields["width"] ** 0.5
@@ -108,6 +124,7 @@ _VISION_KEYS = {
 
 def _read_vision(full, where) -> vision.VisionConfig:
   found = full["vision_config"]
+  keys.check_vision(found, where)
   kind = found.get("model_type")
   if kind not in ("clip_vision_model", "siglip_vision_model"):
     raise errors.InputError(
@@ -160,18 +177,19 @@ def _check_rope_types(config, where) -> None:
   """Before transformers sees it: it only warns."""
   for key in ("rope_parameters", "rope_scaling"):
     found = config.get(key) or {}
+    if not isinstance(found, Mapping):
+      raise errors.InputError(f"{where}: {key} is {found!r}; an object is expected")
     for part in (found, *(v for v in found.values() if isinstance(v, Mapping))):
       kind = part.get("rope_type", part.get("type", "default"))
       if kind not in _ROPE_TYPES:
         raise errors.InputError(f"{where}: {key}.rope_type is {kind!r}; supported are {', '.join(_ROPE_TYPES)}")
 
 
-def _with_defaults(config, where) -> dict[str, Any]:
+def _with_defaults(config, where) -> transformers.PreTrainedConfig:
   """config.json with what its family leaves unsaid, in the spelling of today's transformers."""
   try:
     rest = {k: v for k, v in config.items() if k != "model_type"}
-    full = transformers.AutoConfig.for_model(config["model_type"], **rest)
-    return full.to_dict() | {older: getattr(full, older, None) for older in full.attribute_map}
+    return transformers.AutoConfig.for_model(config["model_type"], **rest)
   except Exception as e:  # the library raises many kinds, all about the file's content
     reason = " ".join(str(e).split()) or type(e).__name__
     raise errors.InputError(f"{where}: not a valid {config['model_type']} config ({reason})") from None

@@ -278,6 +278,8 @@ def _sorted(path, kind: type[codec.PeftMethod], tensors, model, layout, values):
   roots: codec.Arrays = {}
   for key, tensor in tensors.items():
     module, name = reading.split(key.removeprefix(_PREFIX), back)
+    if tensor.dtype.kind in "iub" and name not in kind.peft_integers:
+      raise errors.InputError(f"{path}: {key} is of type {tensor.dtype}, and a weight has a fraction")
     if name in ("token_adapter.trainable_tokens_delta", "trainable_tokens_delta"):
       rows[back[module]] = tensor
     elif name in kind.peft_names:

@@ -35,7 +35,10 @@ def place(key: str, known: Mapping[str, Any]) -> Place | None:
   is_copy = key.endswith(_COPIES)
   for word in _WRAPPED:
     key = key.replace(word + ".", ".")
-  return Place(*known[key], is_copy) if key in known else None
+  if key not in known:
+    return None
+  mapped, at = known[key]
+  return Place(mapped, at, is_copy)
 
 
 def check_copies(params: Mapping[str, Any], copies: Mapping[str, list[tuple[tuple[int, ...], np.ndarray]]]) -> None:

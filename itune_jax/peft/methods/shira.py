@@ -39,6 +39,7 @@ class Shira(method_lib.SiteMethod, codec.ModuleCodec):
   sites: str = ranks.PROJECTIONS
   name: str = "shira"
   peft_type = "SHIRA"
+  peft_integers = ("shira_indices",)
   peft_names = ("shira_weight", "shira_indices")
 
   def __post_init__(self):
