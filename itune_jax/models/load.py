@@ -1,6 +1,6 @@
 """Base weights straight onto their shardings, and back into Hugging Face folders."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 import contextlib
 import dataclasses
 import functools
@@ -101,7 +101,7 @@ def load(
   source = open_source(path)
   plan = _plan(source.config(), mesh, rules, remat)
   rows = list(layout.parameters(plan.shapes, plan.module.cfg, skeleton_lib.sites(plan.module)))
-  _check_tensors(source, rows, plan.module.cfg)
+  check_tensors(source, _stored(rows), plan.module.cfg)
   kinds = dtypes(list(plan.shapes))
   params, done, total = {}, 0, tree.size(plan.shapes)
   for row in rows:
@@ -228,8 +228,19 @@ def _plan(cfg, mesh, rules, remat, change=lambda module: module) -> _Plan:
   return _Plan(module, shapes, shard.shardings(shapes, axes, rules, mesh))
 
 
-def _check_tensors(source, rows, cfg):
-  wanted = {name: row.their_shape for row in rows for name in row.theirs}
+def stored_shapes(cfg: Any) -> dict[str, tuple[int, ...]]:
+  """The tensors that a model of this shape is stored as, and theirs."""
+  module = skeleton(cfg)
+  rows = layout.parameters(skeleton_lib.disassemble(module)[1], cfg, skeleton_lib.sites(module))
+  return _stored(rows)
+
+
+def _stored(rows: Iterable[layout.Mapped]) -> dict[str, tuple[int, ...]]:
+  return {name: row.their_shape for row in rows for name in row.theirs}
+
+
+def check_tensors(source: Any, wanted: Mapping[str, tuple[int, ...]], cfg: Any) -> None:
+  """Raises InputError, naming them, for tensors that are missing, unexpected, misshapen or of a type of no weight."""
   found = source.names()
   if cfg.tied:
     _check_tied(source, found, cfg)

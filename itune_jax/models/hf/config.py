@@ -41,7 +41,7 @@ def _from_hf(config: Mapping[str, Any], where: str) -> Any:
     kind = found.get("quant_method") if isinstance(found, Mapping) else found
     raise errors.InputError(f"{where}: quantization_config ({kind!r}) is not supported; load the full weights")
   _check_rope_types(config, where)
-  full = _with_defaults(config, where)
+  full = with_defaults(config, where)
   kind = type(full)
   keys.check(config, kind().to_dict(), kind.attribute_map, where)
   full = full.to_dict() | {older: getattr(full, older, None) for older in full.attribute_map}
@@ -185,7 +185,7 @@ def _check_rope_types(config, where) -> None:
         raise errors.InputError(f"{where}: {key}.rope_type is {kind!r}; supported are {', '.join(_ROPE_TYPES)}")
 
 
-def _with_defaults(config, where) -> transformers.PreTrainedConfig:
+def with_defaults(config, where) -> transformers.PreTrainedConfig:
   """config.json with what its family leaves unsaid, in the spelling of today's transformers."""
   try:
     rest = {k: v for k, v in config.items() if k != "model_type"}

@@ -41,7 +41,7 @@ HARMLESS = _words("""
   max_length do_sample temperature top_k top_p
 """)
 # Read in another family, of no effect in these.
-_UNUSED = {
+UNUSED = {
   "qwen3_moe": ("intermediate_size",),  # of layers without experts, of which there are none
   "llava": ("hidden_size", "vocab_size"),
   "paligemma": ("hidden_size", "vocab_size"),  # those of text_config
@@ -66,7 +66,7 @@ def check(config: Mapping[str, Any], defaults: Mapping[str, Any], aliases: Mappi
     config: the file. defaults: of the family's class. aliases: other names of its keys.
   """
   family = config["model_type"]
-  known = read_of(family, defaults) | HARMLESS | set(_UNUSED.get(family, ()))
+  known = read_of(family, defaults) | HARMLESS | set(UNUSED.get(family, ()))
   strange = []
   for key, value in config.items():
     name = aliases.get(key, key)

@@ -66,7 +66,8 @@ class PeftMethod(method.Method):
   """A method that peft knows; what is written and read is said by the classes below.
 
   peft_type: peft's name of it. peft_names: the tensors of a module. peft_roots: the tensors of the model as a whole.
-  peft_ignored: tensors of a module that say nothing new. peft_integers: those of whole numbers. What becomes of peft's options is in `folders.options`.
+  peft_ignored: tensors of a module that say nothing new. peft_integers: those of whole numbers. What becomes of peft's
+  options is in `folders.options`.
   """
 
   peft_type: ClassVar[str]

@@ -119,8 +119,8 @@ def test_every_method_has_its_table():
 # Values of every type, and some that mean something.
 VALUES: list[Any] = [
   None, True, False, 0, 1, 2, 3, -1, 2.5, 10**30, float("nan"), "", "x", "(", "pissa", "olora", "loftq", "all-linear",
-  "LORA", "ADALORA", "LOHA", "IA3", "none", [], [0], [1, 1], ["q_proj"], ["q_proj", "v_proj"], ["v_proj", 3], {}, {"a": 1},
-  {"q_proj": 2}, {"v_proj": 3}, {"(": 2}, {"q_proj": "2"}, {"q_proj": [1]}, ".*(q|v)_proj", [[0, 1]],
+  "LORA", "ADALORA", "LOHA", "IA3", "none", [], [0], [1, 1], ["q_proj"], ["q_proj", "v_proj"], ["v_proj", 3], {},
+  {"a": 1},  {"q_proj": 2}, {"v_proj": 3}, {"(": 2}, {"q_proj": "2"}, {"q_proj": [1]}, ".*(q|v)_proj", [[0, 1]],
 ]  # fmt: skip
 KEYS = sorted({*options.TABLE["LORA"], *options.TABLE["ADALORA"], "no_such_option"})
 SET = st.tuples(st.just("set"), st.sampled_from(KEYS), st.sampled_from(VALUES))
@@ -141,7 +141,7 @@ def changed(arrays, name, how):
   """One tensor changed."""
   value, rest = arrays[name], {key: tensor for key, tensor in arrays.items() if key != name}
   new = {
-    "gone": lambda: {},
+    "gone": dict,
     "empty": lambda: {name: value[:0]},
     "renamed": lambda: {name.replace("layers.", "layer."): value},
     "nan": lambda: {name: value * np.float32(np.nan)},
