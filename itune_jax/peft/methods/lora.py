@@ -288,6 +288,8 @@ class Lora(ranks.Scaled, codec.ModuleCodec):
   def peft_read(self, part: codec.Part) -> codec.Arrays:
     """Factors in our shapes."""
     a, b = (part.tensors[name] for name in _names_of(part))
+    if a.shape[0] != b.shape[-1]:
+      raise errors.InputError(f"{part.module}: A has rank {a.shape[0]}, B has {b.shape[-1]}")
     leaves = {"a": codec.from_down(a, part), "b": codec.from_up(b, part), **self.ranked(part.name)}
     if self.lora_bias:
       leaves["out_bias"] = codec.shaped(part.tensors["lora_B.bias"], part.spec.out_shape, part)
