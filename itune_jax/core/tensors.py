@@ -76,10 +76,22 @@ def header(file: str) -> dict[str, Place]:
     raise errors.InputError(f"{file}: corrupt: its header is no object")
   entries.pop("__metadata__", None)
   found = {name: _place(file, name, entry, 8 + size) for name, entry in entries.items()}
-  end = max((place.offset + place.nbytes for place in found.values()), default=8 + size)
+  _check_tiles(file, found, 8 + size, total)
+  return found
+
+
+def _check_tiles(file: str, places: dict[str, Place], start: int, total: int) -> None:
+  """Raises InputError unless tensors fill the data one behind the other: else a shifted header would shift values."""
+  end = max((place.offset + place.nbytes for place in places.values()), default=start)
   if total < end:
     raise errors.InputError(f"{file}: truncated: {total:,} bytes, where its header promises {end:,}")
-  return found
+  at = start
+  for name, place in sorted(places.items(), key=lambda pair: pair[1].offset):
+    if place.offset != at:
+      raise errors.InputError(f"{file}: corrupt: {name} does not begin where the tensor before it ends")
+    at += place.nbytes
+  if total != end:
+    raise errors.InputError(f"{file}: corrupt: {total:,} bytes, where its header speaks of {end:,}")
 
 
 def _place(file: str, name: str, entry: Any, start: int) -> Place:

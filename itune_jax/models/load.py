@@ -130,7 +130,7 @@ def untied(base: Base, dtypes: Dtypes = _all_float32) -> Base:
     )
   like = base.params["embed/table"].sharding
   where = jax.sharding.NamedSharding(like.mesh, jax.sharding.PartitionSpec(*reversed((*like.spec, None, None)[:2])))
-  dtype = dtypes(["head/kernel"])["head/kernel"]
+  dtype = dtypes([*base.params, "head/kernel"])["head/kernel"]
   head = jax.jit(lambda table: table.T.astype(dtype), out_shardings=where)(base.params["embed/table"])
   config = base.config_json and config_lib.untied(base.config_json)
   params = {**base.params, "head/kernel": head}

@@ -67,8 +67,10 @@ def base(model: specs.Model, path: str, place: Place, *, untied: bool = False) -
 
   untied: whether its adapter wants an output projection beside a table that the base ties to it.
   """
-  found = _plain(model, path, place)
-  return load_lib.untied(found, place.dtypes) if untied else found
+  if not untied:
+    return _plain(model, path, place)
+  both = lambda names: place.dtypes([*names, "head/kernel"])  # which the files do not have
+  return load_lib.untied(_plain(model, path, dataclasses.replace(place, dtypes=both)), place.dtypes)
 
 
 def _plain(model: specs.Model, path: str, place: Place) -> load_lib.Base:

@@ -65,6 +65,8 @@ def entry(dtype="F32", shape=(2,), offsets=(0, 8)):
     (raw(entry(dtype=7)), "x is of type 7"),
     (raw(entry(dtype="F8_E4M3")), "x is of type F8_E4M3; read are F64, F32"),
     (raw(entry(offsets=(0, 4))), "x is F32.* in 4 bytes"),
+    (raw(entry(), b"\0" * 12), "corrupt: .* bytes, where its header speaks of"),
+    (raw(entry(offsets=(4, 12)), b"\0" * 12), "x does not begin where"),
     (raw(entry(), b"\0" * 4), "truncated: .* bytes, where its header promises"),
     (raw(entry(shape=(0,), offsets=(0, 0))), r"x is empty \(shape \[0\]\)"),
     (raw(entry(), np.float32([1, np.nan]).tobytes()), "x holds a value that is not finite"),

@@ -238,10 +238,11 @@ def check_mutation(mutations):
         tensors = changed(tensors, what, how)
     write(folder, config, tensors)
     for kind, what, how in mutations:
-      if kind == "bytes":
+      if kind == "bytes" and (folder / what).exists():
         (folder / what).write_bytes((folder / what).read_bytes()[: (folder / what).stat().st_size * how // 1000])
       elif kind == "flip":
-        content = bytearray((folder / "model.safetensors").read_bytes())
+        path = folder / "model.safetensors"
+        content = bytearray(path.read_bytes() if path.exists() else b"")
         if what < len(content):
           content[what] = how
           (folder / "model.safetensors").write_bytes(content)

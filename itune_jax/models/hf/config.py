@@ -54,12 +54,17 @@ def _from_hf(config: Mapping[str, Any], where: str) -> Any:
     raise errors.InputError(f"{where}: the key {e} is missing") from None
 
 
+_LARGEST = 2**31
+
+
 def _fields(row: zoo.Family, full, where, needed: tuple[str, ...]) -> dict[str, Any]:
   """Our fields by the keys of a family."""
   fields: dict[str, Any] = {}
   for ours, key in row.all_keys.items():
     if full.get(key.theirs) is not None:
       fields[ours] = key.read(full[key.theirs])
+      if isinstance(fields[ours], int) and abs(fields[ours]) >= _LARGEST:
+        raise errors.InputError(f"{where}: {key.theirs} is {full[key.theirs]!r}, which no model has")
   found = fields.get("activation", "silu")
   if found not in zoo.ACTIVATIONS.values():
     raise errors.InputError(f"{where}: the activation is {found!r}; supported are {', '.join(zoo.ACTIVATIONS)}")
@@ -269,14 +274,14 @@ def config_to_hf(cfg: Any, dtype: str, tokens: Mapping[str, Any]) -> dict[str, A
   return {**found, "torch_dtype": dtype, "dtype": dtype, **special, **tokens}
 
 
-def end_ids(config: Mapping[str, Any] | None, generation: Mapping[str, Any] | None) -> tuple[int, ...]:
+def end_ids(config: Mapping[str, Any] | None, generation: Mapping[str, Any] | None, where: str = "") -> tuple[int, ...]:
   """Ids that end a text, of both configs (and that of a text model inside), each once. Raises InputError for others."""
   text = (config or {}).get("text_config")
   found = [(part or {}).get("eos_token_id") for part in (generation, config, text if isinstance(text, Mapping) else {})]
   lists = [one if isinstance(one, list) else [one] for one in found if one is not None]
   ids = [i for one in lists for i in one]
   if bad := [i for i in ids if isinstance(i, bool) or not isinstance(i, int) or i < 0]:
-    raise errors.InputError(f"eos_token_id in config.json or generation_config.json: {bad[0]!r} is no token id")
+    raise errors.InputError(f"{where}: eos_token_id of config.json or generation_config.json: {bad[0]!r} is no id")
   return tuple(dict.fromkeys(ids))
 
 

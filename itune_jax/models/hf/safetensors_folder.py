@@ -45,7 +45,7 @@ class SafetensorsSource:
     self._config = config_lib.config_from_hf(self.config_json, config_file)
     generation = os.path.join(path, "generation_config.json")
     self.generation = files.read_object(generation) if os.path.exists(generation) else None
-    config_lib.end_ids(self.config_json, self.generation)
+    config_lib.end_ids(self.config_json, self.generation, path)
     copies = re.compile(family.copies if family else "")
     self._where: dict[str, tensors.Place] = {}
     for file in _members(path):
@@ -60,6 +60,8 @@ class SafetensorsSource:
   def config(self) -> Any:
     """The shape of the model, from config.json."""
     cfg = self._config
+    if max(cfg.stacks.values()) > len(self._where):
+      raise errors.InputError(f"{self.path}: missing tensors: {max(cfg.stacks.values())} layers or experts, and {len(self._where)} tensors")
     if zoo.FAMILIES[cfg.family].untied_if_stored:
       cfg = dataclasses.replace(cfg, tied="lm_head.weight" not in self._where)
     return cfg

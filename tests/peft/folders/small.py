@@ -68,7 +68,8 @@ def read(folder) -> dict[str, np.ndarray]:
   changes = {}
   for name, leaves in values.leaves["Lora"].items():
     a, b = leaves["a"].reshape(-1, leaves["a"].shape[-1]), leaves["b"].reshape(len(leaves["b"]), -1)
-    changes[name] = (method.init, leaves["scale"] * (a @ b).T)
+    with np.errstate(all="ignore"):
+      changes[name] = (method.init, leaves["scale"] * (a @ b).T)
   return changes
 
 
@@ -86,7 +87,8 @@ def meant(config, arrays) -> dict[str, np.ndarray]:
     assert a.shape == (rank, MODULES[module][1]) and b.shape == (MODULES[module][2], rank)
     s = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     init = config.get("init_lora_weights", True)
-    changes[MODULES[module][0]] = (init if init in ("pissa", "olora") else "uniform", s * (b @ a))
+    with np.errstate(all="ignore"):  # a bit that was turned may make a value huge
+      changes[MODULES[module][0]] = (init if init in ("pissa", "olora") else "uniform", s * (b @ a))
   return changes
 
 
