@@ -16,18 +16,20 @@ from typing import Any
 import numpy as np
 
 from itune_jax.core import check
-from itune_jax.core import conversation
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import numerics
 from itune_jax.core import rng
+from itune_jax.core import tree
 from itune_jax.data.render import chat
 from itune_jax.data.render import text as text_lib
 from itune_jax.parallel import mesh as mesh_lib
 from itune_jax.nn import quant as quant_lib
 from itune_jax.peft.combine import arithmetic
 from itune_jax.peft import attach as attach_lib
+from itune_jax.peft.methods import tokens as tokens_lib
 from itune_jax.run import adapters as adapters_lib
+from itune_jax.run import arguments
 from itune_jax.run import gin_setup
 from itune_jax.run import process
 from itune_jax.run import session as session_lib
@@ -43,19 +45,36 @@ from itune_jax.train import checkpoint
 Message = Mapping[str, Any]
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(repr=False)
 class Model:
   """A loaded model. `session` has its parts: mesh, base, attached methods, tokenizer."""
 
   session: session_lib.Session
 
+  def __repr__(self) -> str:
+    s = self.session
+    methods = ", ".join(type(method).__name__ for method in s.attached.methods) or "none"
+    return f"<Model {s.model.base}: {s.base.cfg.family}, {tree.size(s.base.params):,} parameters; methods: {methods}>"
+
   def logits(self, tokens_BT, prefix: int | None = None) -> np.ndarray:
-    """Logits [B, T, V], float32, of rows of token ids; the first `prefix` are the source of an encoder-decoder."""
+    """Logits [B, T, V], float32, of rows of token ids; the first `prefix` are the source of an encoder-decoder.
+
+    Raises InputError for what is no rectangle of ids of this model.
+    """
+    tokens_BT = arguments.tokens(tokens_BT, self._vocab())
+    check.require(
+      prefix is None or 0 < prefix <= tokens_BT.shape[1], f"prefix = {prefix}, of rows of {tokens_BT.shape[1]} tokens"
+    )
     return export_lib.logits(self.session.binder, self.session.attached.params, tokens_BT, prefix)
+
+  def _vocab(self) -> int:
+    """How many ids there are, new tokens included."""
+    added = [i for m in self.session.attached.methods if isinstance(m, tokens_lib.Tokens) for i in m.ids]
+    return max(self.session.base.cfg.vocab, *(i + 1 for i in added), 0)
 
   def generate(
     self,
-    prompts: str | Sequence[str | Sequence[Message]],
+    prompts: str | Sequence[Message] | Sequence[str | Sequence[Message]],
     max_new_tokens: int = 64,
     temperature: float = 0.0,
     top_p: float = 1.0,
@@ -68,8 +87,8 @@ class Model:
   ) -> Any:
     """Answers to prompts (text, or lists of messages) through the chat template.
 
-    Returns a list of texts, and of a text that is given by itself its answer alone; with n > 1 a list of n texts in
-    place of each answer.
+    Returns a list of texts, and of one text or conversation given by itself its answer alone; with n > 1 a list of n
+    texts in place of each answer.
 
     A last message of the assistant is continued. stop: strings that end an answer and are no part of it. adapters: the
     name of each prompt's adapter, None for the base, of a model `with_adapters`. on_text: gets what is new of each
@@ -78,8 +97,7 @@ class Model:
 
     Raises InputError for values that cannot be, and conversations that the template refuses.
     """
-    alone = isinstance(prompts, str)
-    given = [prompts] if isinstance(prompts, str) else list(prompts)
+    given, alone = arguments.prompts(prompts)
     own = [None] * len(given) if adapters is None else list(adapters)
     check.require(len(own) == len(given), f"{len(given)} prompts take {len(given)} adapters' names or None: {len(own)}")
     decode = decode_lib.Decode(
@@ -92,7 +110,7 @@ class Model:
     )
     stops = decode_lib.stops_of(stop or ())
     asked = [
-      requests_lib.Request(conversation=conversation.of(prompt), id=str(i), n=n, stop=stops, adapter=adapter)
+      requests_lib.Request(conversation=prompt, id=str(i), n=n, stop=stops, adapter=adapter)
       for i, (prompt, adapter) in enumerate(zip(given, own, strict=True))
     ]
     responder = self.session.responder(self.session.renderer(chat.Rendering()), decode)
@@ -108,7 +126,9 @@ class Model:
     Tokenised as lm-evaluation-harness does: white space at the end of the context moves to the continuation. adapters:
     as for `generate`.
     """
+    pairs = arguments.pairs(pairs)
     own = [None] * len(pairs) if adapters is None else list(adapters)
+    check.require(len(own) == len(pairs), f"{len(pairs)} pairs take {len(pairs)} adapters' names or None: {len(own)}")
     asked = [requests_lib.Pair(*pair, adapter) for pair, adapter in zip(pairs, own, strict=True)]
     found = self.session.responder(text_lib.Renderer(self.session.tokenizer)).score(asked)
     return [(score.logprob, score.is_greedy) for score in found]
@@ -146,6 +166,9 @@ class Model:
   def save(self, folder: str) -> None:
     """Writes the trainable arrays as a checkpoint that `load(folder)` reads; the base is referred to, not copied."""
     self.session.require_one("save")
+    check.require(
+      not self.session.base.is_parted, "its embedding and output projection have parted: write it by api.export_peft"
+    )
     checkpoint.save_trainable(
       folder, self.session.trainable, self.session.identity(chat.Rendering()), self.session.constants
     )
@@ -170,24 +193,24 @@ def load(
   dtype: numerics.Dtype = "float32",
   mesh: mesh_lib.MeshSpec | None = None,
   quant: quant_lib.Quant | None = None,
+  base: str = "",
 ) -> Model:
   """Loads a model.
 
   Args:
     path: a known name, Hugging Face folder, .gguf file, hub id, own run directory or checkpoint, or PEFT folder.
     adapter: a run directory, checkpoint or PEFT folder to put on it. quant: packs the frozen kernels.
+    base: where the base of a run, checkpoint or PEFT folder is, when it is not where it was.
 
   Raises:
     InputError when nothing of the kind is there, or the adapter belongs to another base.
   """
   model = specs.Model(base=path)
-  if os.path.exists(os.path.join(path, "adapter_config.json")):
-    model, adapter = (
-      specs.Model(base=files.read_json(os.path.join(path, "adapter_config.json"))["base_model_name_or_path"]),
-      path,
-    )
-  elif os.path.exists(os.path.join(path, "COMMITTED")) or os.path.isdir(os.path.join(path, "checkpoints")):
-    model, adapter = adapters_lib.model_of(path), path
+  if adapters_lib.is_peft(path) or files.exists(os.path.join(path, "COMMITTED")) or _is_run(path):
+    check.require(adapter is None, f"{path} is an adapter by itself: load its base to put {adapter} on it")
+    model, adapter = adapters_lib.model_behind(specs.Model(), path, base), path
+  else:
+    check.require(not base, f"base = {base!r} is for an adapter, and {path} is none")
   model = model if quant is None else dataclasses.replace(model, quant=quant)
   precision = numerics.Precision(frozen=dtype, trained="float32", compute=dtype)
   return Model(
@@ -195,8 +218,23 @@ def load(
   )
 
 
-def train(recipe: str, overrides: Mapping[str, Any] | None = None, run_dir: str = "runs/notebook") -> Run:
-  """Prepares the data if need be (in a process of its own), trains as the recipe says, and writes the report."""
+def _is_run(path: str) -> bool:
+  return files.exists(os.path.join(path, "checkpoints"))
+
+
+def train(
+  recipe: str,
+  overrides: Mapping[str, Any] | None = None,
+  run_dir: str = "runs/notebook",
+  rows: Sequence[Mapping[str, Any]] | None = None,
+) -> Run:
+  """Prepares the data if need be (in a process of its own), trains as the recipe says, and writes the report.
+
+  rows: the data, as the rows of a file would be, in place of the recipe's DATA. Raises InputError for what is none.
+  """
+  if rows is not None:
+    check.require("DATA" not in (overrides or {}), "api.train takes rows, or DATA in overrides")
+    overrides = {**(overrides or {}), "DATA": arguments.rows_file(rows, os.path.join(specs.cache_dir(), "rows"))}
   lines = [f"{name} = {value!r}" for name, value in (overrides or {}).items()]
   flags = [f"--gin.{name}={value!r}" for name, value in (overrides or {}).items()]
   prepare = subprocess.run(

@@ -5,6 +5,7 @@ away. `check_types(self)` in `__post_init__` says it at once, in the user's word
 """
 
 import dataclasses
+import re
 import types
 import typing
 
@@ -28,9 +29,19 @@ def require(condition: object, message: str) -> None:
     raise errors.InputError(message)
 
 
+def require_regex(pattern: str, what: str) -> None:
+  """Raises InputError unless the pattern is a regular expression."""
+  try:
+    re.compile(pattern)
+  except (re.error, RecursionError, OverflowError) as e:
+    raise errors.InputError(f"{what}: {pattern!r} is no regular expression: {e}") from None
+
+
 def rebuild(kind: type, fields: dict[str, typing.Any]) -> typing.Any:
   """A frozen dataclass, nested ones included, from what `dataclasses.asdict` and JSON made of it."""
   hints = typing.get_type_hints(kind)
+  if unknown := sorted(set(fields) - {field.name for field in dataclasses.fields(kind)}):
+    raise errors.InputError(f"{kind.__name__} has no {unknown[0]}: written by another version, or by hand")
   return kind(**{name: _rebuilt(value, hints[name]) for name, value in fields.items()})
 
 

@@ -109,6 +109,13 @@ def _copy_up(aside: str, folder: str, marker: str) -> None:
       shutil.copyfileobj(source, target)
 
 
+def require_room(folder: str, nbytes: int) -> None:
+  """Raises RunError unless the disk of a folder has so many bytes left: before work that would end on a full disk."""
+  free = shutil.disk_usage(folder).free
+  if free < nbytes:
+    raise errors.RunError(f"{folder}: {nbytes / 2**20:,.0f} MiB are needed, and {free / 2**20:,.0f} MiB are free")
+
+
 def write_text(path: str, text: str) -> None:
   """Writes a file whole or not at all."""
   if is_remote(path):
@@ -132,13 +139,31 @@ def write_json(path: str, value: Any) -> None:
   write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+POINTER = "a Git LFS pointer, not the file itself: run `git lfs pull` in its folder, or download it anew"
+
+
+def is_pointer(path: str) -> bool:
+  """Whether Git LFS left its pointer here in place of a large file."""
+  with opened(path, "rb") as f:
+    return f.read(42) == b"version https://git-lfs.github.com/spec/v1"
+
+
 def read_json(path: str) -> Any:
   """Reads JSON. Raises InputError when the file is missing or malformed."""
   try:
     with opened(path) as f:
       return json.load(f)
-  except (OSError, ValueError) as e:
-    raise errors.InputError(f"{path}: not readable as JSON ({e})") from None
+  except (OSError, ValueError, RecursionError) as e:
+    pointer = exists(path) and not isinstance(e, OSError) and is_pointer(path)
+    raise errors.InputError(f"{path}: {POINTER if pointer else f'not readable as JSON ({e})'}") from None
+
+
+def read_object(path: str) -> dict[str, Any]:
+  """Reads a JSON object. Raises InputError when the file is missing, malformed, or holds something else."""
+  found = read_json(path)
+  if not isinstance(found, dict):
+    raise errors.InputError(f"{path}: a JSON object is expected, this is {type(found).__name__}")
+  return found
 
 
 def sha256(path: str) -> str:

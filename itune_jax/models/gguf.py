@@ -4,14 +4,15 @@ llama.cpp stores query and key rows in the interleaved rotary order; they are pu
 here, once, so that nothing downstream knows where the weights came from.
 """
 
-import hashlib
-import os
+import json
 from typing import Any
 
 import gguf
 import numpy as np
 
+from itune_jax.core import digests
 from itune_jax.core import errors
+from itune_jax.core import files
 from itune_jax.models import decoder
 from itune_jax.nn import rope as rope_lib
 
@@ -31,41 +32,88 @@ _NAMES = {
 }
 
 
+# Metadata of a llama model: read, or saying nothing of the function (None), or of one value alone.
+_FIELDS: dict[str, Any] = {
+  **dict.fromkeys(("block_count", "context_length", "embedding_length", "feed_forward_length", "vocab_size")),
+  **dict.fromkeys(("attention.head_count", "attention.head_count_kv", "attention.layer_norm_rms_epsilon")),
+  **dict.fromkeys(("rope.dimension_count", "rope.freq_base", "attention.key_length", "attention.value_length")),
+  "rope.scaling.type": "none",
+  "rope.scaling.factor": 1.0,
+  "rope.scaling.finetuned": False,
+  "expert_count": 0,
+  "expert_used_count": 0,
+  "attention.causal": True,
+  "use_parallel_residual": False,
+}
+
+
 class GgufSource:
-  """Tensors of a GGUF file of the llama architecture, dequantised one at a time."""
+  """Tensors of a GGUF file of the llama architecture, dequantised one at a time.
+
+  Raises InputError, naming the file, for one that is not whole or not what it says.
+  """
+
+  config_json = None
+  generation = None
 
   def __init__(self, path: str):
     self.path = path
+    if files.is_pointer(path):
+      raise errors.InputError(f"{path}: {files.POINTER}")
     try:
       self._reader = gguf.GGUFReader(path)
-    except (ValueError, OSError, IndexError) as e:
-      raise errors.InputError(f"{path}: not a readable GGUF file ({e})") from None
-    self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
+      self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
+    except Exception as e:  # whatever the library meets in bytes that are none of its format
+      raise errors.InputError(f"{path}: not a readable GGUF file: truncated or corrupt ({e})") from None
     architecture = self.field("general.architecture")
     if architecture != "llama":
       raise errors.InputError(f"{path}: general.architecture is {architecture!r}; supported is 'llama'")
+    self._check_fields()
+
+  def _check_fields(self) -> None:
+    """Rope scaling in GGUF files is refused: its parameters live in a tensor."""
+    if "rope_freqs.weight" in self._tensors:
+      raise errors.InputError(f"{self.path}: scaled rotary positions in GGUF are not supported; load the HF folder")
+    for name in self._reader.fields:
+      key = name.removeprefix("llama.")
+      if key == name:
+        continue
+      if key not in _FIELDS:
+        raise errors.InputError(f"{self.path}: {name} = {self.field(name)!r} is not known here; load the HF folder")
+      if _FIELDS[key] is not None and self.field(name) != _FIELDS[key]:
+        raise errors.InputError(f"{self.path}: {name} = {self.field(name)!r} is not supported; load the HF folder")
 
   def field(self, name: str, default: Any = None) -> Any:
     """A metadata value, or the default."""
     found = self._reader.fields.get(name)
     return default if found is None else found.contents()
 
+  def _number(self, name: str, default: float | None = None) -> Any:
+    value = self.field(f"llama.{name}", default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+      raise errors.InputError(f"{self.path}: llama.{name} is {value!r}; a number above 0 is expected")
+    return value
+
   def config(self) -> decoder.DecoderConfig:
-    """The shape of the model. Rope scaling in GGUF files is refused: its parameters live in a tensor."""
-    if "rope_freqs.weight" in self._tensors or self.field("llama.rope.scaling.type", "none") != "none":
-      raise errors.InputError(f"{self.path}: scaled rotary positions in GGUF are not supported; load the HF folder")
-    width, heads = self.field("llama.embedding_length"), self.field("llama.attention.head_count")
+    """The shape of the model."""
+    if "token_embd.weight" not in self._tensors:
+      raise errors.InputError(f"{self.path}: missing tensors: token_embd.weight")
+    width, heads = self._number("embedding_length"), self._number("attention.head_count")
+    sizes = {self._number(f"attention.{name}_length", width // heads) for name in ("key", "value")}
+    head_dim = self._number("rope.dimension_count", max(sizes))
+    if sizes != {head_dim}:
+      raise errors.InputError(f"{self.path}: heads of {sorted(sizes)}, of which {head_dim} turn, are not supported")
     return decoder.DecoderConfig(
       vocab=self._shape("token_embd.weight")[0],
       width=width,
-      depth=self.field("llama.block_count"),
+      depth=self._number("block_count"),
       heads=heads,
-      kv_heads=self.field("llama.attention.head_count_kv", heads),
-      head_dim=self.field("llama.rope.dimension_count", width // heads),
-      mlp=self.field("llama.feed_forward_length"),
-      max_length=self.field("llama.context_length"),
-      norm_eps=float(self.field("llama.attention.layer_norm_rms_epsilon")),
-      rope=rope_lib.Rope(base=float(self.field("llama.rope.freq_base", 10_000.0))),
+      kv_heads=self._number("attention.head_count_kv", heads),
+      head_dim=head_dim,
+      mlp=self._number("feed_forward_length"),
+      max_length=self._number("context_length"),
+      norm_eps=float(self._number("attention.layer_norm_rms_epsilon")),
+      rope=rope_lib.Rope(base=float(self._number("rope.freq_base", 10_000.0))),
       tied="output.weight" not in self._tensors,
     )
 
@@ -77,22 +125,36 @@ class GgufSource:
     """Shape of a tensor, as HF would store it."""
     return self._shape(self._ours(name))
 
+  def dtype(self, name: str) -> np.dtype:
+    """The type that `read` gives."""
+    del name
+    return np.dtype(np.float32)
+
   def read(self, name: str) -> np.ndarray:
-    """One tensor in float32 and in HF's layout."""
+    """One tensor in float32 and in HF's layout. Raises InputError for a kind of packing that is not known."""
     tensor = self._tensors[self._ours(name)]
-    array = gguf.dequantize(tensor.data, tensor.tensor_type).reshape(self._shape(tensor.name)).astype(np.float32)
+    try:
+      flat = gguf.dequantize(tensor.data, tensor.tensor_type)
+    except (NotImplementedError, ValueError, KeyError) as e:
+      raise errors.InputError(
+        f"{self.path}: {tensor.name} ({tensor.tensor_type.name}) cannot be unpacked: {e}"
+      ) from None
+    array = flat.reshape(self._shape(tensor.name)).astype(np.float32)
     if name.endswith(("q_proj.weight", "k_proj.weight")):
       kind = "llama.attention.head_count" + ("_kv" if name.endswith("k_proj.weight") else "")
-      heads = self.field(kind)
+      heads = self.field(kind, self.field("llama.attention.head_count"))
       array = array.reshape(heads, array.shape[0] // heads // 2, 2, -1).swapaxes(1, 2).reshape(array.shape)
     return array
 
   def digest(self) -> str:
-    """SHA-256 over tensor names, shapes, types and the file's size: cheap, and changes with the model."""
-    sha = hashlib.sha256(str(os.path.getsize(self.path)).encode())
-    for name in sorted(self._tensors):
-      sha.update(f"{name}{self._shape(name)}{self._tensors[name].tensor_type.name}".encode())
-    return sha.hexdigest()
+    """SHA-256 over the bytes of the tensors and what the metadata say of their function."""
+    facts = {name: self.field(name) for name in self._reader.fields if name.startswith("llama.")}
+    facts.pop("llama.context_length", None)
+    found = [
+      digests.Stored(name, t.tensor_type.name, self._shape(name), self.path, int(t.data_offset), int(t.n_bytes))
+      for name, t in self._tensors.items()
+    ]
+    return digests.of_tensors(found, json.dumps(facts, sort_keys=True, default=str))
 
   def _shape(self, name) -> tuple[int, ...]:
     return tuple(int(n) for n in reversed(self._tensors[name].shape))
@@ -106,8 +168,10 @@ class GgufSource:
 
   def _theirs(self, name: str) -> str:
     back = {ours: theirs for theirs, ours in _NAMES.items()}
+    if "." not in name:
+      return name
     module, leaf = name.rsplit(".", 1)
-    if module.startswith("blk."):
+    if module.count(".") > 1 and module.startswith("blk."):
       _, layer, rest = module.split(".", 2)
       return f"model.layers.{layer}.{back.get(rest, rest)}.{leaf}"
     return f"{back.get(module, module)}.{leaf}"

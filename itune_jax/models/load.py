@@ -1,6 +1,7 @@
 """Base weights straight onto their shardings, and back into Hugging Face folders."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -14,11 +15,11 @@ import jax
 from jax.sharding import Mesh
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
 
 from itune_jax.core import axes as axes_lib
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import tensors as tensors_lib
 from itune_jax.core import tree
 from itune_jax.parallel import shard
 from itune_jax.models import gguf as gguf_lib
@@ -37,7 +38,8 @@ SHARD_BYTES = 4 * 2**30
 class Base:
   """A loaded base model: its skeleton module (shapes), its arrays by path, and where they came from.
 
-  config_json is the config.json it came with, which an export writes again; None for other sources.
+  config_json and generation are the config.json and generation_config.json it came with, which an export writes again;
+  None for other sources. is_parted: whether its files have one table, and it has two (`untied`).
   """
 
   module: Any
@@ -45,11 +47,18 @@ class Base:
   uri: str
   digest: str
   config_json: dict[str, Any] | None = None
+  generation: dict[str, Any] | None = None
+  is_parted: bool = False
 
   @property
   def cfg(self) -> Any:
     """The shape of the model."""
     return self.module.cfg
+
+  @property
+  def ends(self) -> tuple[int, ...]:
+    """Ids of the tokens that end a text, by the word of its files."""
+    return config_lib.end_ids(self.config_json, self.generation)
 
 
 def open_source(path: str):
@@ -92,7 +101,7 @@ def load(
   source = open_source(path)
   plan = _plan(source.config(), mesh, rules, remat)
   rows = list(layout.parameters(plan.shapes, plan.module.cfg, skeleton_lib.sites(plan.module)))
-  _check_tensors(source, rows, plan.module.cfg)
+  check_tensors(source, _stored(rows), plan.module.cfg)
   kinds = dtypes(list(plan.shapes))
   params, done, total = {}, 0, tree.size(plan.shapes)
   for row in rows:
@@ -101,7 +110,31 @@ def load(
     done += math.prod(plan.shapes[row.ours].shape)
     progress(done, total)
   module = plan.module if quantised is None else _quantised(plan.module, quantised)
-  return Base(module, params, os.path.abspath(path), source.digest(), getattr(source, "config_json", None))
+  return Base(
+    module, params, os.path.abspath(path), source.digest(), config_json=source.config_json, generation=source.generation
+  )
+
+
+def untied(base: Base, dtypes: Dtypes = _all_float32) -> Base:
+  """A base of tied tables with an output projection of its own, which starts as the embedding: what peft makes of it
+  for an adapter of one of them. Its files, and so its digest, are the same. dtypes: of the new kernel.
+
+  Raises InputError for a base that has one.
+  """
+  if not base.cfg.tied:
+    raise errors.InputError(f"{base.uri}: the output projection has weights of its own already")
+  module = skeleton(dataclasses.replace(base.cfg, tied=False), base.module.remat)
+  if any("/kernel/" in name for name in base.params):
+    raise errors.InputError(
+      "the base is quantised, and the adapter gives it an output projection: load the full weights"
+    )
+  like = base.params["embed/table"].sharding
+  where = jax.sharding.NamedSharding(like.mesh, jax.sharding.PartitionSpec(*reversed((*like.spec, None, None)[:2])))
+  dtype = dtypes([*base.params, "head/kernel"])["head/kernel"]
+  head = jax.jit(lambda table: table.T.astype(dtype), out_shardings=where)(base.params["embed/table"])
+  config = base.config_json and config_lib.untied(base.config_json)
+  params = {**base.params, "head/kernel": head}
+  return dataclasses.replace(base, module=module, params=params, config_json=config, is_parted=True)
 
 
 def abstract(
@@ -195,12 +228,26 @@ def _plan(cfg, mesh, rules, remat, change=lambda module: module) -> _Plan:
   return _Plan(module, shapes, shard.shardings(shapes, axes, rules, mesh))
 
 
-def _check_tensors(source, rows, cfg):
-  wanted = {name: row.their_shape for row in rows for name in row.theirs}
+def stored_shapes(cfg: Any) -> dict[str, tuple[int, ...]]:
+  """The tensors that a model of this shape is stored as, and theirs."""
+  module = skeleton(cfg)
+  rows = layout.parameters(skeleton_lib.disassemble(module)[1], cfg, skeleton_lib.sites(module))
+  return _stored(rows)
+
+
+def _stored(rows: Iterable[layout.Mapped]) -> dict[str, tuple[int, ...]]:
+  return {name: row.their_shape for row in rows for name in row.theirs}
+
+
+def check_tensors(source: Any, wanted: Mapping[str, tuple[int, ...]], cfg: Any) -> None:
+  """Raises InputError, naming them, for tensors that are missing, unexpected, misshapen or of a type of no weight."""
   found = source.names()
   if cfg.tied:
     _check_tied(source, found, cfg)
     found = found - {_head_name(cfg)}
+  odd = [f"{name} of type {source.dtype(name)}" for name in sorted(found) if source.dtype(name).kind in "iub"]
+  if odd:
+    raise errors.InputError(f"{source.path}: weights are no numbers with a fraction: {', '.join(odd[:3])}")
   missing, unexpected = sorted(set(wanted) - found), sorted(found - set(wanted))
   bad = [
     f"{name} is {source.shape(name)}, expected {shape} by the config"
@@ -240,7 +287,12 @@ def _read_sharded(source, row, shape, sharding, dtype):
   one = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec(*sharding.spec[n:]))
 
   def part(name):
-    fetch = lambda index: np.array(row.from_hf(source.read(name))[index], dtype=dtype)
+    def fetch(index):
+      value = np.array(row.from_hf(source.read(name))[index], dtype=dtype)
+      if not tensors_lib.finite(value):
+        raise errors.InputError(f"{source.path}: {name} holds a value that is not finite, read as {np.dtype(dtype)}")
+      return value
+
     return jax.make_array_from_callback(row.shape, one, fetch)
 
   if not n:
@@ -266,10 +318,14 @@ def save_hf(
   dtype: str = "float32",
   tokens: Mapping[str, Any] | None = None,
   config_json: Mapping[str, Any] | None = None,
+  generation: Mapping[str, Any] | None = None,
   shard_bytes: int = SHARD_BYTES,
   progress: Callable[[str], None] = lambda name: None,
 ) -> None:
-  """Writes config.json, generation_config.json and (sharded) safetensors that transformers loads.
+  """Writes config.json, generation_config.json and (sharded) safetensors that transformers loads, tensor by tensor.
+
+  Args:
+    tokens: special ids, which both configs get. config_json, generation: what the base had, which is kept otherwise.
 
   Raises InputError when kernels are quantised: what was rounded away cannot be exported as if it were the model. Raises
   RunError, and leaves nothing behind, when a weight is not finite or the disk is full.
@@ -282,33 +338,51 @@ def save_hf(
   if config_json is not None:
     keep = ("dtype", "torch_dtype", "vocab_size", *tokens)
     config = {**config_json, **{k: v for k, v in config.items() if k in keep}}
-  shards: list[dict[str, np.ndarray]] = [{}]
-  for row in layout.parameters(shapes, module.cfg, skeleton_lib.sites(module)):
-    array = np.asarray(jax.device_get(params[row.ours]))
-    if not np.isfinite(array.astype(np.float32)).all():
-      raise errors.RunError(f"{row.ours} holds a value that is not finite: refusing to export it")
-    for at, name in zip(np.ndindex(*row.lead), row.theirs, strict=True):
-      tensor = np.ascontiguousarray(row.to_hf(array[at])).astype(dtype)
-      if shards[-1] and sum(t.nbytes for t in shards[-1].values()) + tensor.nbytes > shard_bytes:
-        shards.append({})
-      shards[-1][name] = tensor
-    progress(row.ours)
+  generation = {"_from_model_config": True, **tokens} if generation is None else {**generation, **tokens}
+  rows = list(layout.parameters(shapes, module.cfg, skeleton_lib.sites(module)))
+  kind = np.dtype(jnp.dtype(dtype))
+  sizes = {name: (kind, row.their_shape) for row in rows for name in row.theirs}
+  shards = _sharded(sizes, shard_bytes)
   with files.whole_folder(folder) as partial:
-    _write_shards(partial, shards)
+    files.require_room(partial, sum(math.prod(shape) * kind.itemsize for _, shape in sizes.values()))
+    _write(partial, shards, rows, params, kind, progress)
     files.write_json(os.path.join(partial, "config.json"), config)
-    files.write_json(os.path.join(partial, "generation_config.json"), {"_from_model_config": True, **tokens})
+    files.write_json(os.path.join(partial, "generation_config.json"), generation)
 
 
-def _write_shards(folder, shards):
-  if len(shards) == 1:
-    safetensors.numpy.save_file(shards[0], os.path.join(folder, "model.safetensors"), metadata={"format": "pt"})
-    return
-  index = {}
-  for i, tensors in enumerate(shards):
-    file = f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors"
-    safetensors.numpy.save_file(tensors, os.path.join(folder, file), metadata={"format": "pt"})
-    index |= dict.fromkeys(tensors, file)
-  total = sum(tensor.nbytes for tensors in shards for tensor in tensors.values())
-  files.write_json(
-    os.path.join(folder, "model.safetensors.index.json"), {"metadata": {"total_size": total}, "weight_map": index}
-  )
+Sizes = dict[str, tuple[Any, tuple[int, ...]]]  # type and shape of tensors, by name
+
+
+def _sharded(sizes: Sizes, shard_bytes: int) -> list[Sizes]:
+  """Tensors by the file that they go into."""
+  shards: list[Sizes] = [{}]
+  full = 0
+  for name, (kind, shape) in sizes.items():
+    nbytes = math.prod(shape) * kind.itemsize
+    if shards[-1] and full + nbytes > shard_bytes:
+      shards.append({})
+      full = 0
+    shards[-1][name] = (kind, shape)
+    full += nbytes
+  return shards
+
+
+def _write(folder, shards: list[Sizes], rows, params, kind, progress) -> None:
+  """Writes the tensors one by one: no more than one of them is in memory."""
+  names = [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
+  names = ["model.safetensors"] if len(shards) == 1 else names
+  with contextlib.ExitStack() as stack_of_files:
+    writers = {}
+    for file, sizes in zip(names, shards, strict=True):
+      writer = stack_of_files.enter_context(tensors_lib.writing(os.path.join(folder, file), sizes))
+      writers |= dict.fromkeys(sizes, writer)
+    for row in rows:
+      for at, name in zip(np.ndindex(*row.lead), row.theirs, strict=True):
+        writers[name].put(name, row.to_hf(np.asarray(jax.device_get(params[row.ours][at]))).astype(kind))
+      progress(row.ours)
+  if len(shards) > 1:
+    index = {name: file for file, sizes in zip(names, shards, strict=True) for name in sizes}
+    total = sum(math.prod(shape) * kind.itemsize for sizes in shards for kind, shape in sizes.values())
+    files.write_json(
+      os.path.join(folder, "model.safetensors.index.json"), {"metadata": {"total_size": total}, "weight_map": index}
+    )

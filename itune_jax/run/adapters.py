@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from itune_jax.core import axes as axes_lib
 from itune_jax.core import check
+from itune_jax.core import digests
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import log
@@ -37,6 +38,11 @@ class Saved(NamedTuple):
   methods: tuple[Any, ...]
   values: exchange.Values | None
 
+  @property
+  def untied(self) -> bool:
+    """Whether it gives the tied tables of its base weights of their own."""
+    return self.values is not None and self.values.untied
+
 
 def is_peft(path: str) -> bool:
   """Whether this is a folder as peft writes it."""
@@ -63,14 +69,38 @@ def model_of(path: str) -> specs.Model:
   return check.rebuild(specs.Model, _meta(checkpoint_of(path))["model"])
 
 
-def model_behind(model: specs.Model, adapter: str) -> specs.Model:
-  """The model that an adapter says it belongs to, where the user named none. Raises InputError without an adapter."""
+def model_behind(model: specs.Model, adapter: str, base: str = "") -> specs.Model:
+  """The model that an adapter says it belongs to, where the user named none.
+
+  Args:
+    base: where its base is, when it is not where the adapter says.
+
+  Raises:
+    InputError without an adapter, and for one that names no base.
+  """
   if model != specs.Model() or not adapter:
-    return model
+    return dataclasses.replace(model, base=base) if base else model
   if is_peft(adapter):
-    base = files.read_json(os.path.join(adapter, "adapter_config.json")).get("base_model_name_or_path") or model.base
-    return specs.Model(base=base)
-  return model_of(adapter)
+    return specs.Model(base=base or base_of(adapter))
+  found = model_of(adapter)
+  return dataclasses.replace(found, base=base) if base else found
+
+
+def base_of(folder: str) -> str:
+  """The base that a PEFT folder names. Raises InputError for one that names none, or one that is not had here."""
+  where = os.path.join(folder, "adapter_config.json")
+  config = files.read_object(where)
+  base, revision = config.get("base_model_name_or_path"), config.get("revision")
+  if not isinstance(base, str) or not base:
+    raise errors.InputError(f"{where}: base_model_name_or_path is {base!r}: say which base it belongs to (--base)")
+  if os.path.isabs(base) and not os.path.exists(base):
+    inside = os.path.join(folder, "base")
+    if os.path.basename(base) == "base" and os.path.isdir(inside):  # the folder was moved with its base
+      return inside
+    raise errors.InputError(f"{where}: its base {base} is not there: say where it is now (--base)")
+  if revision not in (None, "main") and not os.path.exists(base):
+    raise errors.InputError(f"{where}: revision {revision!r} of {base}: fetch it yourself and give its folder (--base)")
+  return base
 
 
 def as_trained(
@@ -118,6 +148,7 @@ def read(adapter: str, model: specs.Model, path: str) -> Saved:
 def filled(attached: attach.Attached, saved: Saved, base: load_lib.Base) -> attach.Attached:
   """The attached methods with the arrays that were saved. Raises InputError when they are of another base."""
   if saved.values is not None:
+    check_manifest(saved.folder, base)
     return replaced(attached, _placed(attached, exchange.fill(attached, saved.values)))
   return replaced(attached, _restored(attached, saved.folder, base))
 
@@ -152,6 +183,20 @@ def check_base(folder: str, base: load_lib.Base) -> None:
   meta = _meta(folder)
   if meta["base_digest"] != base.digest:
     raise errors.InputError(f"{folder} was trained on another base model ({meta['base']}), not on {base.uri}")
+
+
+def check_manifest(folder: str, base: load_lib.Base) -> None:
+  """Raises InputError when a PEFT folder was exported here, of another base."""
+  path = os.path.join(folder, "export_manifest.json")
+  if not files.exists(path):
+    return
+  manifest = files.read_object(path)
+  known = [digest for digest in (manifest.get("base_digest"), *manifest.get("base_digests", [])) if digest]
+  comparable = [digest for digest in known if str(digest).startswith(f"{digests.VERSION}-")]
+  if comparable and base.digest not in comparable:
+    raise errors.InputError(
+      f"{folder} was exported for another base model ({manifest.get('base')}), not for {base.uri}"
+    )
 
 
 def identity(
@@ -189,7 +234,14 @@ def side_by_side(
 
 
 def _meta(folder: str) -> dict[str, Any]:
-  return files.read_json(os.path.join(folder, "meta.json"))
+  """What a checkpoint says of itself. Raises InputError when it says less than that."""
+  path = os.path.join(folder, "meta.json")
+  meta = files.read_object(path)
+  wanted = {"base": str, "base_digest": str, "model": dict, "methods": list}
+  for key, kind in wanted.items():
+    if not isinstance(meta.get(key), kind) or key == "methods" and not all(isinstance(m, dict) for m in meta[key]):
+      raise errors.InputError(f"{path}: {key} is missing, or no {kind.__name__}: the checkpoint is damaged, or no such")
+  return meta
 
 
 def _restored(attached: attach.Attached, folder: str, base: load_lib.Base) -> dict[str, Any]:

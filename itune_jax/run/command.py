@@ -107,6 +107,15 @@ def dequantise_flag(parser: Parser) -> None:
   parser.add_argument("--dequantise", action="store_true", help=text)
 
 
+def base_flags(parser: Parser) -> None:
+  """--base, --base_name, --without_base."""
+  parser.add_argument("--base", default="", metavar="PATH", help="where the adapter's base is now, if it was moved")
+  name = "what a PEFT folder calls its base, such as a name on the hub (default: where the base was loaded from)"
+  parser.add_argument("--base_name", default="", metavar="NAME", help=name)
+  without = "write a PEFT folder without the float32 folder of a base that peft could not load (a .gguf file)"
+  parser.add_argument("--without_base", action="store_true", help=without)
+
+
 def out_flag(parser: Parser) -> None:
   """--out, a folder."""
   parser.add_argument("--out", required=True, help="the folder to write")

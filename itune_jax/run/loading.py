@@ -3,13 +3,16 @@
 from collections.abc import Mapping, Sequence
 import dataclasses
 import math
+import os
 from typing import Any
 
 from jax.sharding import Mesh
 
+from itune_jax.core import errors
 from itune_jax.core import log
 from itune_jax.core import numerics
 from itune_jax.core import tree
+from itune_jax.data.render import tokenizer as tokenizer_lib
 from itune_jax.models import load as load_lib
 from itune_jax.nn import skeleton
 from itune_jax.nn import stack
@@ -35,8 +38,42 @@ class Place:
     return load_lib.initialise(cfg, seed=seed, mesh=self.mesh, rules=self.rules, dtypes=self.dtypes, remat=self.remat)
 
 
-def base(model: specs.Model, path: str, place: Place) -> load_lib.Base:
-  """The base of a model whose files are at `path`. Raises InputError for what is no model."""
+class NoTokenizer:
+  """In place of a tokenizer that is not there: logits need none, and whoever asks for text is told."""
+
+  def __init__(self, path: str):
+    self._path = path
+
+  def __getattr__(self, name: str) -> Any:
+    raise errors.InputError(f"{self._path}: no tokenizer there, which text needs (tokenizer.json)")
+
+  def __call__(self, *args: Any, **given: Any) -> Any:
+    return self.encode(*args, **given)
+
+
+def tokenizer(model: specs.Model, path: str) -> Any:
+  """The tokenizer of a model whose files are at `path`, or one that says that there is none.
+
+  Raises InputError for files that are no tokenizer.
+  """
+  wants = model.chat_template or model.special_tokens
+  if os.path.isdir(path) and not wants and not any("token" in name or "vocab" in name for name in os.listdir(path)):
+    return NoTokenizer(path)
+  return tokenizer_lib.load(path, model.chat_template or None, model.special_tokens)
+
+
+def base(model: specs.Model, path: str, place: Place, *, untied: bool = False) -> load_lib.Base:
+  """The base of a model whose files are at `path`. Raises InputError for what is no model.
+
+  untied: whether its adapter wants an output projection beside a table that the base ties to it.
+  """
+  if not untied:
+    return _plain(model, path, place)
+  both = lambda names: place.dtypes([*names, "head/kernel"])  # which the files do not have
+  return load_lib.untied(_plain(model, path, dataclasses.replace(place, dtypes=both)), place.dtypes)
+
+
+def _plain(model: specs.Model, path: str, place: Place) -> load_lib.Base:
   if model.config is not None:
     return place.initialise(model.config, model.seed)
   with log.timed(f"loaded {model.base}"), console.Bars(transient=True) as bars:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
+from itune_jax.core import digests
 from itune_jax.core import foreign
 from itune_jax.core import numerics
 from itune_jax.parallel import hosts
@@ -33,6 +34,7 @@ def configure_jax() -> None:
   devices wait for each other for ever (jax 0.10.2; the same program, compiled, never does).
   """
   foreign.keep_in(os.path.join(specs.cache_dir(), "native"))
+  digests.keep_in(os.path.join(specs.cache_dir(), "digests"))
   if several_cpu_devices():
     jax.config.update("jax_enable_compilation_cache", False)
     return

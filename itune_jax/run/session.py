@@ -92,11 +92,11 @@ class Session:
 
   def renderer(self, rendering: chat.Rendering) -> chat.Renderer:
     """Renders conversations for this model."""
-    return chat.Renderer(self.tokenizer, rendering, self.images)
+    return chat.Renderer(self.tokenizer, rendering, self.images, ends=self.base.ends)
 
   def engine(self, progress: Callable[[int], None] = lambda n: None) -> engine_lib.Engine:
     """Generation and scoring of ids."""
-    ends = tokenizer_lib.end_ids(self.tokenizer)
+    ends = tuple(dict.fromkeys((*self.base.ends, *tokenizer_lib.end_ids(self.tokenizer))))
     return engine_lib.Engine(self.binder, self.attached.params, self.base.cfg.max_length, ends, progress)
 
   def responder(
@@ -128,11 +128,11 @@ def open_session(
   if jax.default_backend() != "cpu":  # a CPU knows no other way
     process.multiply_as(precision)
   path = specs.resolve(model.base)
-  tokenizer = tokenizer_lib.load(path, model.chat_template or None, model.special_tokens)
+  tokenizer = loading.tokenizer(model, path)
   saved = adapters_lib.read(adapter, model, path) if adapter else None
   methods = _with_tokens(methods, model, tokenizer) if saved is None else saved.methods
   place = loading.Place(devices, mesh.rules, loading.dtypes_of(methods, precision), remat)
-  base = loading.base(model, path, place)
+  base = loading.base(model, path, place, untied=saved is not None and saved.untied)
   _check_vocabulary(model, base, tokenizer, methods)
   attached = attach.attach(
     base.module,
@@ -208,6 +208,8 @@ def _with_tokens(methods: Sequence[Any], model: specs.Model, tokenizer: Any) -> 
 
 def _check_vocabulary(model: specs.Model, base: load_lib.Base, tokenizer: Any, methods: Sequence[Any]) -> None:
   added = [i for m in methods if isinstance(m, tokens_lib.Tokens) for i in m.ids]
+  if isinstance(tokenizer, loading.NoTokenizer):
+    return
   if max(base.cfg.vocab, *added, 0) < len(tokenizer) - bool(added):
     raise errors.InputError(f"the tokenizer of {model.base} has {len(tokenizer)} tokens, the model {base.cfg.vocab}")
 

@@ -13,24 +13,38 @@ from itune_jax.models import decoder
 from itune_jax.models import encdec
 from itune_jax.models import vlm
 from itune_jax.models import zoo
+from itune_jax.models.hf import keys
 from itune_jax.nn import moe
 from itune_jax.nn import rope as rope_lib
 from itune_jax.nn import vision
 
 
 def config_from_hf(config: Mapping[str, Any], where: str) -> Any:
-  """Reads a config.json. Raises InputError naming the key, what was found and what is supported."""
+  """Reads a config.json. Raises InputError naming the file, the key, what was found and what is supported."""
+  try:
+    return _from_hf(config, where)
+  except errors.InputError as e:
+    raise errors.InputError(str(e) if str(e).startswith(where) else f"{where}: {e}") from None
+  except (TypeError, ValueError, AttributeError, IndexError, KeyError, OverflowError, ZeroDivisionError) as e:
+    raise errors.InputError(f"{where}: a value that cannot be: {' '.join(str(e).split())}") from None
+
+
+def _from_hf(config: Mapping[str, Any], where: str) -> Any:
   family = config.get("model_type")
-  if family not in zoo.FAMILIES:
-    near = difflib.get_close_matches(str(family), zoo.FAMILIES, 1, 0.3)
+  if not isinstance(family, str) or family not in zoo.FAMILIES:
+    near = difflib.get_close_matches(str(family)[:40], zoo.FAMILIES, 1, 0.3)
     hint = f"; the nearest supported is {near[0]!r}" if near else ""
     raise errors.InputError(f"{where}: model_type is {family!r}; supported are {', '.join(zoo.FAMILIES)}{hint}")
   row = zoo.FAMILIES[family]
   if config.get("quantization_config"):
-    kind = config["quantization_config"].get("quant_method")
+    found = config["quantization_config"]
+    kind = found.get("quant_method") if isinstance(found, Mapping) else found
     raise errors.InputError(f"{where}: quantization_config ({kind!r}) is not supported; load the full weights")
   _check_rope_types(config, where)
-  full = _with_defaults(config, where)
+  full = with_defaults(config, where)
+  kind = type(full)
+  keys.check(config, kind().to_dict(), kind.attribute_map, where)
+  full = full.to_dict() | {older: getattr(full, older, None) for older in full.attribute_map}
   for key, accepted in row.demands.items():
     if full.get(key, accepted[0]) not in accepted:
       raise errors.InputError(f"{where}: {key} is {full[key]!r}; supported is {accepted[0]!r}")
@@ -40,12 +54,17 @@ def config_from_hf(config: Mapping[str, Any], where: str) -> Any:
     raise errors.InputError(f"{where}: the key {e} is missing") from None
 
 
+_LARGEST = 2**31
+
+
 def _fields(row: zoo.Family, full, where, needed: tuple[str, ...]) -> dict[str, Any]:
   """Our fields by the keys of a family."""
   fields: dict[str, Any] = {}
   for ours, key in row.all_keys.items():
     if full.get(key.theirs) is not None:
       fields[ours] = key.read(full[key.theirs])
+      if isinstance(fields[ours], int) and abs(fields[ours]) >= _LARGEST:
+        raise errors.InputError(f"{where}: {key.theirs} is {full[key.theirs]!r}, which no model has")
   found = fields.get("activation", "silu")
   if found not in zoo.ACTIVATIONS.values():
     raise errors.InputError(f"{where}: the activation is {found!r}; supported are {', '.join(zoo.ACTIVATIONS)}")
@@ -62,6 +81,8 @@ def _read_decoder(row: zoo.Family, family: str, full, where) -> decoder.DecoderC
   fields = _fields(row, full, where, ("vocab", "width", "depth", "heads", "max_length"))
   fields.setdefault("kv_heads", fields["heads"])
   fields.setdefault("head_dim", fields["width"] // fields["heads"])
+  if full.get("head_dim") not in (None, fields["head_dim"]):
+    raise errors.InputError(f"{where}: head_dim is {full['head_dim']!r}; {family} has {fields['head_dim']}")
   fields.setdefault("mlp", 4 * fields["width"])
   if row.embeds_by_root_width:
     fields["embed_scale"] = fields["width"] ** 0.5
@@ -108,6 +129,7 @@ _VISION_KEYS = {
 
 def _read_vision(full, where) -> vision.VisionConfig:
   found = full["vision_config"]
+  keys.check_vision(found, where)
   kind = found.get("model_type")
   if kind not in ("clip_vision_model", "siglip_vision_model"):
     raise errors.InputError(
@@ -160,18 +182,19 @@ def _check_rope_types(config, where) -> None:
   """Before transformers sees it: it only warns."""
   for key in ("rope_parameters", "rope_scaling"):
     found = config.get(key) or {}
+    if not isinstance(found, Mapping):
+      raise errors.InputError(f"{where}: {key} is {found!r}; an object is expected")
     for part in (found, *(v for v in found.values() if isinstance(v, Mapping))):
       kind = part.get("rope_type", part.get("type", "default"))
       if kind not in _ROPE_TYPES:
         raise errors.InputError(f"{where}: {key}.rope_type is {kind!r}; supported are {', '.join(_ROPE_TYPES)}")
 
 
-def _with_defaults(config, where) -> dict[str, Any]:
+def with_defaults(config, where) -> transformers.PreTrainedConfig:
   """config.json with what its family leaves unsaid, in the spelling of today's transformers."""
   try:
     rest = {k: v for k, v in config.items() if k != "model_type"}
-    full = transformers.AutoConfig.for_model(config["model_type"], **rest)
-    return full.to_dict() | {older: getattr(full, older, None) for older in full.attribute_map}
+    return transformers.AutoConfig.for_model(config["model_type"], **rest)
   except Exception as e:  # the library raises many kinds, all about the file's content
     reason = " ".join(str(e).split()) or type(e).__name__
     raise errors.InputError(f"{where}: not a valid {config['model_type']} config ({reason})") from None
@@ -249,6 +272,24 @@ def config_to_hf(cfg: Any, dtype: str, tokens: Mapping[str, Any]) -> dict[str, A
   # Dropout is a matter of the run, not of the weights: none is written.
   special = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
   return {**found, "torch_dtype": dtype, "dtype": dtype, **special, **tokens}
+
+
+def end_ids(config: Mapping[str, Any] | None, generation: Mapping[str, Any] | None, where: str = "") -> tuple[int, ...]:
+  """Ids that end a text, of both configs (and that of a text model inside), each once. Raises InputError for others."""
+  text = (config or {}).get("text_config")
+  found = [(part or {}).get("eos_token_id") for part in (generation, config, text if isinstance(text, Mapping) else {})]
+  lists = [one if isinstance(one, list) else [one] for one in found if one is not None]
+  ids = [i for one in lists for i in one]
+  if bad := [i for i in ids if isinstance(i, bool) or not isinstance(i, int) or i < 0]:
+    raise errors.InputError(f"{where}: eos_token_id of config.json or generation_config.json: {bad[0]!r} is no id")
+  return tuple(dict.fromkeys(ids))
+
+
+def untied(config: Mapping[str, Any]) -> dict[str, Any]:
+  """A config.json of the same model with an output projection of its own."""
+  text = config.get("text_config")
+  inner = {"text_config": {**text, "tie_word_embeddings": False}} if isinstance(text, Mapping) else {}
+  return {**config, **inner, "tie_word_embeddings": False}
 
 
 def _vlm_to_hf(row, cfg, dtype, tokens) -> dict[str, Any]:

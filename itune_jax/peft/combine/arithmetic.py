@@ -108,7 +108,10 @@ def _slerp(updates, weights, how) -> Update:
   """Along the arc between two updates, tensor by tensor; along the line where they are parallel."""
   if len(updates) != 2:
     raise errors.InputError(f"slerp joins two adapters; there are {len(updates)}")
-  share = float(weights[1] / weights.sum())
+  total_weight = float(weights.sum())
+  if abs(total_weight) < 1e-6:
+    raise errors.InputError(f"slerp goes a share of the way by its weights, which sum to zero: {weights.tolist()}")
+  share = float(weights[1]) / total_weight
   total = {}
   for name, a in updates[0].items():
     b = updates[1][name]

@@ -4,9 +4,11 @@ HF keeps matrices as [out, in] and factors as [r, in] and [out, r]; ours are [*i
 """
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import itertools
 import math
+import operator
 import re
 from typing import Any, ClassVar, Self
 
@@ -17,6 +19,26 @@ from itune_jax.nn import site
 from itune_jax.peft import method
 
 Arrays = dict[str, np.ndarray]
+
+
+class Tensors(Arrays):
+  """peft's tensors of one module by name. One that is missing is one line, and so is one that nobody took."""
+
+  def __init__(self, found: Arrays, module: str):
+    super().__init__(found)
+    self.module, self._taken = module, set[str]()
+
+  def __missing__(self, name: str) -> Any:
+    raise errors.InputError(f"{self.module}: {name} is missing, and {', '.join(self) or 'nothing'} is there")
+
+  def __getitem__(self, name: str) -> np.ndarray:
+    self._taken.add(name)
+    return super().__getitem__(name)
+
+  def require_taken(self) -> None:
+    """Raises InputError for a tensor that was not read."""
+    if left := sorted(set(self) - self._taken):
+      raise errors.InputError(f"{self.module}: the file holds {left[0]}, and adapter_config.json says nothing of it")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,15 +66,15 @@ class PeftMethod(method.Method):
   """A method that peft knows; what is written and read is said by the classes below.
 
   peft_type: peft's name of it. peft_names: the tensors of a module. peft_roots: the tensors of the model as a whole.
-  peft_ignored: tensors of a module that say nothing new. peft_plain: options of peft's that change the function, by
-  their value that does not; an adapter with another value is refused by name.
+  peft_ignored: tensors of a module that say nothing new. peft_integers: those of whole numbers. What becomes of peft's
+  options is in `folders.options`.
   """
 
   peft_type: ClassVar[str]
   peft_names: ClassVar[tuple[str, ...]] = ()
   peft_roots: ClassVar[tuple[str, ...]] = ()
   peft_ignored: ClassVar[tuple[str, ...]] = ()
-  peft_plain: ClassVar[Mapping[str, Any]] = {}
+  peft_integers: ClassVar[tuple[str, ...]] = ()
 
 
 class ModuleWriter(PeftMethod):
@@ -121,21 +143,38 @@ def up(b) -> np.ndarray:
 
 def from_down(tensor, part: Part) -> np.ndarray:
   """peft's [r, in] as [*in, R]. Raises InputError when it belongs to another model."""
-  return shaped(tensor.T, (*part.spec.in_shape, tensor.shape[0]), part)
+  _check_shape(tensor, (None, part.fan_in), part)
+  return np.ascontiguousarray(tensor.T).reshape(*part.spec.in_shape, tensor.shape[0])
 
 
 def from_up(tensor, part: Part) -> np.ndarray:
-  """peft's [out, r] as [R, *out]."""
-  return shaped(tensor.T, (tensor.shape[-1], *part.spec.out_shape), part)
+  """peft's [out, r] as [R, *out]. Raises InputError when it belongs to another model."""
+  _check_shape(tensor, (part.fan_out, None), part)
+  return np.ascontiguousarray(tensor.T).reshape(tensor.shape[-1], *part.spec.out_shape)
+
+
+def _check_shape(tensor, shape: tuple[int | None, ...], part: Part) -> None:
+  fits = tensor.ndim == len(shape) and all(want in (None, n) for n, want in zip(tensor.shape, shape, strict=True))
+  if not fits:
+    expected = ["any" if n is None else n for n in shape]
+    raise errors.InputError(f"{part.module}: a tensor of {tensor.shape}, expected {expected}: another model's adapter")
 
 
 def shaped(tensor, shape: Sequence[int], part: Part) -> np.ndarray:
-  """A tensor in another shape. Raises InputError when its size is another."""
-  if tensor.size != math.prod(shape):
+  """A tensor with some of its axes taken apart or put together. Raises InputError when it is another model's."""
+  if not _refines(tensor.shape, tuple(shape)):
     raise errors.InputError(
-      f"{part.name}: a tensor of {tensor.shape}, expected {tuple(shape)}: another model's adapter"
+      f"{part.module}: a tensor of {tensor.shape}, expected {tuple(shape)}: another model's adapter"
     )
   return np.ascontiguousarray(tensor).reshape(tuple(shape))
+
+
+def _refines(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+  """Whether two shapes come of each other by taking neighbouring axes apart or together, transposing none."""
+  if math.prod(one) != math.prod(other):
+    return False
+  ends = lambda shape: set(itertools.accumulate((n for n in shape if n != 1), operator.mul))
+  return ends(one) <= ends(other) or ends(other) <= ends(one)
 
 
 def sites_of(parts: Sequence[Part]) -> str:
@@ -147,6 +186,16 @@ def pattern(patterns: Mapping[str, Any] | None, module: str, default):
   """peft's rank_pattern and its like: the first key that ends the module's name."""
   matches = (value for key, value in (patterns or {}).items() if re.match(rf"(.*\.)?({key})$", module))
   return next(matches, default)
+
+
+def ranks_of(config: Mapping[str, Any], parts: Sequence[Part], down: Callable[[Part], np.ndarray]) -> dict[str, int]:
+  """The rank of every module, by `down`'s tensor [r, in]. Raises InputError where the config says another."""
+  ranks = {part.module: down(part).shape[0] for part in parts}
+  for module, rank in ranks.items():
+    said = pattern(config.get("rank_pattern"), module, config["r"])
+    if rank != said:
+      raise errors.InputError(f"{module}: its rank is {rank} in the file, and {said} by adapter_config.json")
+  return ranks
 
 
 def most(values: Sequence[Any]) -> Any:

@@ -13,16 +13,19 @@ from typing import Any, Protocol
 
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import tensors as tensors_lib
 from itune_jax.nn import skeleton
 from itune_jax.peft import attach
 from itune_jax.peft import method as method_lib
+from itune_jax.peft.folders import chosen
 from itune_jax.peft.folders import codec
 from itune_jax.peft.folders import experts
+from itune_jax.peft.folders import options
+from itune_jax.peft.folders import reading
+from itune_jax.peft.folders import tied
 from itune_jax.peft.methods import full as full_lib
 from itune_jax.peft import registry
 from itune_jax.peft.folders import opened as opened_lib
@@ -53,6 +56,9 @@ class Layout(Protocol):
     ...
 
 
+Places = list[tuple[tuple[int, ...], np.ndarray]]  # arrays of a parameter by their index into its stack
+
+
 @dataclasses.dataclass
 class Values:
   """The arrays of a folder: by method type, site and leaf; shared banks; and base parameters by path and index."""
@@ -60,11 +66,13 @@ class Values:
   leaves: dict[str, dict[str, codec.Arrays]] = dataclasses.field(default_factory=dict)
   banks: dict[str, codec.Arrays] = dataclasses.field(default_factory=dict)
   whole: dict[str, codec.Arrays] = dataclasses.field(default_factory=dict)
-  opened: dict[str, list[tuple[tuple[int, ...], np.ndarray]]] = dataclasses.field(default_factory=dict)
+  opened: dict[str, Places] = dataclasses.field(default_factory=dict)
+  copies: dict[str, Places] = dataclasses.field(default_factory=dict)  # of base parameters that do not train
+  untied: bool = False  # whether the tables of a tied base part (`tied`)
 
 
-def save(folder: str, attached: attach.Attached, layout: Layout, *, base: str) -> None:
-  """Writes the adapter of a model as a PEFT folder; `base` is its base_model_name_or_path.
+def save(folder: str, attached: attach.Attached, layout: Layout, *, base: str | None) -> None:
+  """Writes the adapter of a model as a PEFT folder; `base` is its base_model_name_or_path, None where it says none.
 
   Raises:
     InputError when peft has no such combination, or a site has no HF module. RunError when a weight is not finite.
@@ -82,12 +90,8 @@ def save(folder: str, attached: attach.Attached, layout: Layout, *, base: str) -
     "inference_mode": True,
     "auto_mapping": None,
   }
-  bad = [name for name, tensor in tensors.items() if tensor.dtype.kind == "f" and not np.isfinite(tensor).all()]
-  if bad:
-    raise errors.RunError(f"{bad[0]} holds a value that is not finite: refusing to export it")
   with files.whole_folder(folder) as partial:
-    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    safetensors.numpy.save_file(tensors, os.path.join(partial, "adapter_model.safetensors"), metadata={"format": "pt"})
+    tensors_lib.save(os.path.join(partial, "adapter_model.safetensors"), tensors)
     files.write_json(os.path.join(partial, "adapter_config.json"), dict(sorted(config.items())))
 
 
@@ -196,45 +200,74 @@ def _token_rows(attached, method, layout) -> tuple[codec.Arrays, dict[str, Any]]
 def load(folder: str, model: Any, layout: Layout) -> tuple[tuple[method_lib.Method, ...], Values]:
   """Reads a PEFT folder: the methods that fit `model`, and their values.
 
-  Raises InputError, by name, for other methods, options that change the function, or modules this model lacks.
+  Raises InputError, by name, for other methods, options that change the function, files that are not whole, and modules
+  that this model lacks.
   """
-  config = files.read_json(os.path.join(folder, "adapter_config.json"))
   kinds = _kinds()
   kinds["P_TUNING"] = kinds["PROMPT_TUNING"]  # a folder holds what the encoder made
-  if config.get("peft_type") not in kinds:
-    raise errors.InputError(
-      f"{folder}: peft_type is {config.get('peft_type')!r}; supported are {', '.join(map(repr, sorted(kinds)))}"
-    )
+  where = os.path.join(folder, "adapter_config.json")
+  config = options.checked(files.read_object(where), where, sorted(kinds))
   name, kind = kinds[config["peft_type"]]
-  for option, plain in kind.peft_plain.items():
-    if config.get(option, plain) not in (plain, None, {}, [], False):
-      raise errors.InputError(f"{folder}: {option} = {config[option]!r} is not supported")
-  path = os.path.join(folder, "adapter_model.safetensors")
-  try:
-    tensors = safetensors.numpy.load_file(path)
-  except (OSError, safetensors.SafetensorError) as e:
-    raise errors.InputError(f"{path}: missing, truncated or corrupt ({e})") from None
-  if config.get("target_parameters"):
-    tensors = experts.unfused(config, tensors, _modules(model, layout), _PREFIX)
+  path, tensors = reading.tensors_of(folder)
+  opened_lib.check_saved(config, tensors, path)
   values = Values()
   if issubclass(kind, codec.ModelCodec):
-    method, values.whole[name] = kind.from_peft_whole(config, tensors, model.cfg)
+    if extra := sorted(set(tensors) - {"prompt_embeddings"}):
+      raise errors.InputError(f"{path}: {extra[0]} is no tensor of {kind.__name__}")
+    with reading.naming(path):
+      method, values.whole[name] = kind.from_peft_whole(config, tensors, model.cfg)
     return (method,), values
+  if config.get("target_parameters"):
+    with reading.naming(path):
+      tensors = experts.unfused(config, tensors, _modules(model, layout), _PREFIX)
+  tables_tied = model.cfg.tied and config.get("ensure_weight_tying")
+  model, tensors = _with_own_tables(config, tensors, model, layout, path, values)
   parts, rows, roots = _sorted(path, kind, tensors, model, layout, values)
   methods: list[method_lib.Method] = []
-  if issubclass(kind, codec.ModuleCodec) and parts:
-    method = kind.from_peft(config, parts)
-    methods.append(method)
-    values.leaves[name] = {part.name: method.peft_read(part) for part in parts}
-    if isinstance(method, codec.BankCodec):
-      values.banks[name] = method.read_bank(roots)
-  if rows:
-    methods.append(_tokens(folder, config, values, rows))
+  if issubclass(kind, codec.ModuleCodec):
+    pair = (layout("head"), layout("embed")) if tables_tied else ()
+    chosen.check(config, [part.module for part in parts], _asked(model, layout, parts), path, pair)
+    if parts:
+      methods.append(_method_of(kind, config, parts, roots, path, name, values))
+  if rows or config.get("trainable_token_indices"):
+    methods.append(_tokens(config, values, rows, where))
   if values.opened:
     methods.append(full_lib.Full(params="|".join(map(re.escape, sorted(values.opened)))))
   if not methods:
     raise errors.InputError(f"{path} holds no adapter")
   return tuple(methods), values
+
+
+def _method_of(kind: type[codec.ModuleCodec], config, parts, roots, path, name, values) -> codec.ModuleCodec:
+  """The method, and what it reads of every part."""
+  with reading.naming(path):
+    method = kind.from_peft(config, parts)
+    values.leaves[name] = {part.name: method.peft_read(part) for part in parts}
+    if isinstance(method, codec.BankCodec):
+      values.banks[name] = method.read_bank(roots)
+    elif roots:
+      raise errors.InputError(f"{min(roots)} belongs to no module")
+    for part in parts:
+      part.tensors.require_taken()
+  return method
+
+
+def _with_own_tables(config, tensors, model, layout, path, values) -> tuple[Any, codec.Arrays]:
+  """The model with an output projection of its own, where the folder gives it one, and the tensors that count."""
+  head, embed = layout("head"), layout("embed")
+  if not model.cfg.tied or head is None or embed is None:
+    return model, tensors
+  bare = {key.removeprefix(_PREFIX): tensor for key, tensor in tensors.items()}
+  bare, values.untied = tied.own_tables(config, bare, head, embed, path)
+  tensors = {key if key.startswith(_ROOT) else _PREFIX + key: tensor for key, tensor in bare.items()}
+  return (tied.untied(model) if values.untied else model), tensors
+
+
+def _asked(model, layout, parts) -> list[str]:
+  """Modules of the model that a config may name. Experts are modules of their own on disk alone, if not here."""
+  modules = _modules(model, layout)
+  some = any("/experts/" in part.name for part in parts)
+  return [m for m, site in modules.items() if some or "/experts/" not in site] + [layout("head") or ""]
 
 
 def _sorted(path, kind: type[codec.PeftMethod], tensors, model, layout, values):
@@ -244,57 +277,54 @@ def _sorted(path, kind: type[codec.PeftMethod], tensors, model, layout, values):
   rows: dict[str, np.ndarray] = {}
   roots: codec.Arrays = {}
   for key, tensor in tensors.items():
-    tensor = tensor.astype(np.float32) if tensor.dtype.kind == "f" or tensor.dtype.itemsize == 2 else tensor
-    module, name = _split(key.removeprefix(_PREFIX), back)
+    module, name = reading.split(key.removeprefix(_PREFIX), back)
+    if tensor.dtype.kind in "iub" and name not in kind.peft_integers:
+      raise errors.InputError(f"{path}: {key} is of type {tensor.dtype}, and a weight has a fraction")
     if name in ("token_adapter.trainable_tokens_delta", "trainable_tokens_delta"):
       rows[back[module]] = tensor
     elif name in kind.peft_names:
       by_module.setdefault(module, {})[name] = tensor
     elif (place := opened_lib.place(key.removeprefix(_PREFIX), known)) is not None:
-      values.opened.setdefault(place[0].ours, []).append((place[1], place[0].from_hf(tensor)))
+      into = values.copies if place.is_copy else values.opened
+      into.setdefault(place.mapped.ours, []).append((place.at, place.read(tensor, f"{path}: {key}")))
     elif key.startswith(_ROOT) and key.removeprefix(_ROOT) in kind.peft_roots:
       roots[key.removeprefix(_ROOT)] = tensor
-    elif name not in ("base_layer.weight", *kind.peft_ignored):  # a copy of the base's own table
+    elif not module or name not in kind.peft_ignored:
       raise errors.InputError(f"{path}: {key} is no {kind.__name__} tensor of a module of this model")
-  parts = [codec.Part(back[m], m, specs[back[m]], tensors=t) for m, t in by_module.items()]
+  make = lambda module, found: codec.Tensors(found, module)
+  parts = [codec.Part(back[m], m, specs[back[m]], tensors=make(m, t)) for m, t in by_module.items()]
   return parts, rows, roots
 
 
-def _split(key: str, modules) -> tuple[str, str]:
-  """The module that a tensor's key begins with, and the rest; ("", key) when there is none."""
-  names = key.split(".")
-  for i in range(len(names) - 1, 0, -1):
-    if (module := ".".join(names[:i])) in modules:
-      return module, ".".join(names[i:])
-  return "", key
-
-
-def _tokens(folder, config, values, rows) -> tokens_lib.Tokens:
+def _tokens(config, values, rows, where: str) -> tokens_lib.Tokens:
   """The method of a folder's token rows, and their values sorted by id, as the method wants them."""
-  ids = config.get("trainable_token_indices") or config.get("token_indices") or []
-  id_lists = list(ids.values()) if isinstance(ids, dict) else [ids]
-  if not id_lists or any(one != id_lists[0] for one in id_lists):
-    raise errors.InputError(f"{folder}: trainable_token_indices differ by module; supported are the same for all")
-  order = np.argsort(id_lists[0])
-  values.leaves["Tokens"] = {name: {"rows": tensor[order]} for name, tensor in rows.items()}
-  return tokens_lib.Tokens(ids=tuple(sorted(id_lists[0])), sites="|".join(map(re.escape, sorted(rows))))
+  ids = reading.token_ids(config, rows, where)
+  values.leaves["Tokens"] = {name: {"rows": tensor[np.argsort(ids)]} for name, tensor in rows.items()}
+  return tokens_lib.Tokens(ids=tuple(sorted(ids)), sites="|".join(map(re.escape, sorted(rows))))
 
 
 def fill(attached: attach.Attached, values: Values) -> dict[str, np.ndarray]:
-  """The arrays of an attached adapter, by path, filled from a PEFT folder. Raises InputError on shapes, KeyError naming
-  the place where this model has no such adapter."""
+  """The arrays of an attached adapter, by path, filled from a PEFT folder.
+
+  Raises InputError on shapes, and for a copy of the base that is not this base, KeyError naming the place where this
+  model has no such adapter.
+  """
   arrays: dict[str, np.ndarray] = {}
   places, named = _expansion(attached.module), {type(m).__name__: m.name for m in attached.methods}
   axes = {path: meta["axes"] for path, meta in skeleton.metadata(attached.module).items()}
   if missing := [kind for kind in (*values.leaves, *values.whole) if kind not in named]:
     raise errors.InputError(f"the folder holds {missing[0]}, and this model has {', '.join(named) or 'no method'}")
+  if values.untied and attached.module.cfg.tied:
+    raise errors.InputError("the folder has an output projection of its own, and this model ties it to its embedding")
+  opened_lib.check_copies(attached.params, values.copies)
   for kind, by_site in values.leaves.items():
     for name, leaves in by_site.items():
       site, at = places[name]
       stem = f"{site}/adapters/{named[kind]}"
       stem += "/inner" if f"{stem}/active" in attached.params else ""
+      rank = leaves["rank_mask"].size if "rank_mask" in leaves else None
       for leaf, value in leaves.items():
-        _put(arrays, attached.params, axes, f"{stem}/{leaf}", at, value, name)
+        _put(arrays, attached.params, axes, f"{stem}/{leaf}", at, value, name, rank)
   for kind, bank in values.banks.items():
     arrays |= {f"bank/{named[kind]}_{n}": value for n, value in bank.items()}
   for kind, whole in values.whole.items():
@@ -309,13 +339,15 @@ def fill(attached: attach.Attached, values: Values) -> dict[str, np.ndarray]:
   return arrays
 
 
-def _put(arrays, params, axes, path, at, value, name):
+def _put(arrays, params, axes, path, at, value, name, rank: int | None):
   """One layer's array into its stack; ranks that are higher in the stack are filled up with zeros."""
   if path not in arrays:
     arrays[path] = np.zeros_like(_plain(params[path]))
   slot, shape = arrays[path][at].shape, np.shape(value)
   free = [axis == "rank" for axis in axes[path][len(axes[path]) - len(slot) :]]
-  fits = len(slot) == len(shape) and all(n == m or n < m and f for n, m, f in zip(shape, slot, free, strict=True))
+  fits = len(slot) == len(shape) and all(
+    (n <= m and n == (rank or n)) if f else n == m for n, m, f in zip(shape, slot, free, strict=True)
+  )
   if not fits:
     raise errors.InputError(f"{name}: {path.rsplit('/', 1)[-1]} is {shape} in the folder, {slot} in this model")
   arrays[path][(*at, *map(slice, shape))] = value

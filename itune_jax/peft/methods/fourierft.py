@@ -69,7 +69,6 @@ class FourierFT(method_lib.SiteMethod, codec.ModuleCodec):
   name: str = "fourierft"
   peft_type = "FOURIERFT"
   peft_names = ("fourierft_spectrum",)
-  peft_plain = {"n_frequency_pattern": None}
 
   def __post_init__(self):
     super().__post_init__()

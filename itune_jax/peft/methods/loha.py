@@ -63,7 +63,7 @@ class Loha(ranks.Scaled, codec.ModuleCodec):
   @classmethod
   def from_peft(cls, config: Mapping[str, Any], parts: Sequence[codec.Part]) -> Self:
     """The method of a folder."""
-    return cls.of_scales(config, parts, {p.module: p.tensors["hada_w1_b"].shape[0] for p in parts}, "alpha")
+    return cls.of_scales(config, parts, codec.ranks_of(config, parts, lambda part: part.tensors["hada_w1_b"]), "alpha")
 
   def peft_read(self, part: codec.Part) -> codec.Arrays:
     """Factors in our shapes."""

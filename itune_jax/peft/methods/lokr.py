@@ -66,7 +66,6 @@ class Lokr(method_lib.SiteMethod, codec.ModuleCodec):
   name: str = "lokr"
   peft_type = "LOKR"
   peft_names = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b")
-  peft_plain = {"rank_pattern": {}, "alpha_pattern": {}}
 
   def __post_init__(self):
     super().__post_init__()
@@ -107,5 +106,5 @@ class Lokr(method_lib.SiteMethod, codec.ModuleCodec):
 
   def peft_read(self, part: codec.Part) -> codec.Arrays:
     """As they are."""
-    leaves = {name.removeprefix("lokr_"): tensor for name, tensor in part.tensors.items()}
+    leaves = {name.removeprefix("lokr_"): part.tensors[name] for name in part.tensors}
     return leaves | {"scale": np.array(self.alpha / self.rank)}

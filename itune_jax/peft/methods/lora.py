@@ -181,16 +181,6 @@ class Lora(ranks.Scaled, codec.ModuleCodec):
     "lora_embedding_A",
     "lora_embedding_B",
   )
-  peft_plain = {
-    "layer_replication": None,
-    "use_qalora": False,
-    "alora_invocation_tokens": None,
-    "arrow_config": None,
-    "use_bdlora": None,
-    "velora_config": None,
-    "kasa_config": None,
-    "monteclora_config": None,
-  }
 
   def __post_init__(self):
     super().__post_init__()
@@ -279,33 +269,59 @@ class Lora(ranks.Scaled, codec.ModuleCodec):
   @classmethod
   def from_peft(cls, config: Mapping[str, Any], parts: Sequence[codec.Part]) -> Self:
     """The LoRA of a folder. Raises InputError when DoRA's lengths are missing."""
-    dora = bool(config.get("use_dora"))
-    down = lambda p: p.tensors.get("lora_A.weight", p.tensors.get("lora_embedding_A"))
+    dora, tables = bool(config.get("use_dora")), [part for part in parts if part.spec.kind == "embed"]
     for part in parts:
-      if down(part) is None or (dora and "lora_magnitude_vector" not in part.tensors):
-        missing = "lora_A" if down(part) is None else "use_dora is set, but it has no lora_magnitude_vector"
-        raise errors.InputError(f"{part.module}: {missing}")
+      if dora and "lora_magnitude_vector" not in part.tensors:
+        raise errors.InputError(f"{part.module}: use_dora is set, but it has no lora_magnitude_vector")
     return cls.of_scales(
       config,
       parts,
-      {part.module: down(part).shape[0] for part in parts},
+      codec.ranks_of(config, parts, lambda part: part.tensors[_names_of(part)[0]]),
       "lora_alpha",
+      init=_start_of(config, tables),
       rslora=bool(config.get("use_rslora")),
       dora=dora,
-      dropout=0.0 if any(p.spec.kind == "embed" for p in parts) else float(config.get("lora_dropout") or 0.0),
+      dropout=0.0 if tables else float(config.get("lora_dropout") or 0.0),
       lora_bias=bool(config.get("lora_bias")),
     )
 
   def peft_read(self, part: codec.Part) -> codec.Arrays:
     """Factors in our shapes."""
-    kind = ("lora_embedding_A", "lora_embedding_B") if part.spec.kind == "embed" else ("lora_A.weight", "lora_B.weight")
-    a, b = (part.tensors[name] for name in kind)
+    a, b = (part.tensors[name] for name in _names_of(part))
+    if a.shape[0] != b.shape[-1]:
+      raise errors.InputError(f"{part.module}: A has rank {a.shape[0]}, B has {b.shape[-1]}")
     leaves = {"a": codec.from_down(a, part), "b": codec.from_up(b, part), **self.ranked(part.name)}
     if self.lora_bias:
       leaves["out_bias"] = codec.shaped(part.tensors["lora_B.bias"], part.spec.out_shape, part)
     if self.dora:
       leaves["magnitude"] = codec.shaped(part.tensors["lora_magnitude_vector"], part.spec.out_shape, part)
     return leaves
+
+
+def _names_of(part: codec.Part) -> tuple[str, str]:
+  """peft's names of A and B."""
+  return ("lora_embedding_A", "lora_embedding_B") if part.spec.kind == "embed" else ("lora_A.weight", "lora_B.weight")
+
+
+def _start_of(config: Mapping[str, Any], tables: Sequence[codec.Part]) -> inits.Init:
+  """Where peft starts from when it opens the folder, as far as that changes the base under the adapter.
+
+  PiSSA and OLoRA take their start out of the base's weights, and an adapter that was saved as it is goes with what is
+  left. Other starts change the adapter alone, whose arrays the file has. Raises InputError for a start that takes from
+  the base what cannot be made again here.
+  """
+  init = config.get("init_lora_weights")
+  init = init.lower() if isinstance(init, str) else init
+  if not isinstance(init, str) or init in ("gaussian", "eva", "orthogonal", "mica"):
+    return "uniform"
+  if init not in ("pissa", "olora"):
+    raise errors.InputError(
+      f"adapter_config.json: init_lora_weights = {init!r} belongs to a changed base that cannot be made again here: "
+      "save it with peft's path_initial_model_for_weight_conversion"
+    )
+  if tables or config.get("target_parameters") or config.get("fan_in_fan_out"):
+    raise errors.InputError(f"adapter_config.json: init_lora_weights = {init!r} is supported for linear layers alone")
+  return "pissa" if init == "pissa" else "olora"
 
 
 @jax.custom_vjp

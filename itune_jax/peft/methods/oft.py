@@ -155,7 +155,6 @@ class Oft(method_lib.SiteMethod, codec.ModuleCodec):
   name: str = "oft"
   peft_type = "OFT"
   peft_names = ("oft_R.weight",)
-  peft_plain = {"coft": False}
 
   def __post_init__(self):
     super().__post_init__()

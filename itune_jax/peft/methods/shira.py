@@ -39,6 +39,7 @@ class Shira(method_lib.SiteMethod, codec.ModuleCodec):
   sites: str = ranks.PROJECTIONS
   name: str = "shira"
   peft_type = "SHIRA"
+  peft_integers = ("shira_indices",)
   peft_names = ("shira_weight", "shira_indices")
 
   def __post_init__(self):
@@ -72,4 +73,6 @@ class Shira(method_lib.SiteMethod, codec.ModuleCodec):
   def peft_read(self, part: codec.Part) -> codec.Arrays:
     """Values and flattened places."""
     rows, columns = part.tensors["shira_indices"].astype(np.int64)
+    inside = (rows >= 0) & (rows < part.fan_out) & (columns >= 0) & (columns < part.fan_in)
+    check.require(inside.all(), f"{part.module}: shira_indices lie outside of {part.fan_out} x {part.fan_in}")
     return {"values": part.tensors["shira_weight"], "places": rows * part.fan_in + columns}

@@ -63,7 +63,6 @@ class VbLora(method_lib.SiteMethod, codec.BankCodec):
   peft_type = "VBLORA"
   peft_names = ("vblora_logits_A", "vblora_logits_B")
   peft_roots = ("vblora_vector_bank",)
-  peft_plain = {"save_only_topk_weights": False}
 
   def __post_init__(self):
     super().__post_init__()

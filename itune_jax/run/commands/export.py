@@ -1,12 +1,13 @@
 """`itune export`: a Hugging Face model folder (adapter merged in) or a PEFT adapter folder, with a manifest.
 
-An export is loaded again and its logits compared with the model that was exported; the figure stands in
-export_manifest.json beside the chat template and the base's identity.
+An export is read again by other code (`reread`) and its logits compared with the model that was exported; the figure
+stands in export_manifest.json beside the chat template and the base's identity. What is not accepted leaves nothing.
 """
 
 import dataclasses
 import math
 import os
+import re
 import shutil
 from typing import Any
 
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from itune_jax.core import batch as batch_lib
+from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import log
@@ -31,12 +33,46 @@ from itune_jax.run import adapters as adapters_lib
 from itune_jax.run import command
 from itune_jax.run import console
 from itune_jax.run import gin_setup
+from itune_jax.run import loading
 from itune_jax.run import session as session_lib
 from itune_jax.run import specs
+from itune_jax.run.commands import reread
 
 # Relative to the range of the logits, in float32. bfloat16 weights are compared and recorded, not judged.
 PARITY = 1e-3
 _PROBE = "Parity is measured, not assumed: 1, 2, 3; ein zwei drei."
+
+
+@dataclasses.dataclass(frozen=True)
+class Naming:
+  """What a PEFT folder calls its base. without_base: whether no folder of the base goes along where peft has none."""
+
+  name: str = ""
+  without_base: bool = False
+
+  @classmethod
+  def of(cls, args: command.Args) -> "Naming":
+    """By the flags of `base_flags`."""
+    return cls(args.base_name, args.without_base)
+
+  def goes_along(self, uri: str, has_more_rows: bool) -> bool:
+    """Whether the base is written too. Raises InputError when it must be and the user does not want it."""
+    if has_more_rows:
+      check.require(not self.without_base, "new tokens stand behind the base's vocabulary: its folder must go along")
+      return True
+    return not self.without_base and not self.name and (uri.endswith(".gguf") or not os.path.isdir(uri))
+
+  def known(self, session: session_lib.Session) -> str | None:
+    """The base's name on the hub where it has one, or the folder where it is; None for what peft cannot open."""
+    uri, asked = session.base.uri, session.model.base
+    if match := re.search(r"/models--([^/]+)--([^/]+)/snapshots/[^/]+/?$", uri):
+      return f"{match[1]}/{match[2]}"
+    if not os.path.isdir(uri):
+      return None
+    if not os.path.exists(asked):
+      return asked
+    log.info(f"base_model_name_or_path will be {uri}, a folder of this machine; --base_name says another")
+    return uri
 
 
 def export(
@@ -48,48 +84,64 @@ def export(
   dtype: str = "float32",
   out: str = "",
   dequantise: bool = False,
+  base: str = "",
+  naming: Naming = Naming(),
 ) -> dict[str, Any]:
   """Writes the folder; returns its manifest. Raises RunError when the logits of the export differ.
 
   An adapter that was trained on a quantised base is merged into the full one only if `dequantise` says so: the
-  result is not quite the model that was trained.
+  result is not quite the model that was trained. base: where the adapter's base is, when it is not where it was.
   """
-  model = adapters_lib.model_behind(model, adapter)
+  model = adapters_lib.model_behind(model, adapter, base)
   if model.quant is not None and format == "hf":
     if not dequantise:
       raise errors.InputError("the base was quantised in training: give --dequantise to merge into the full weights")
     model = dataclasses.replace(model, quant=None)
   session = session_lib.open_session(model, adapter=adapter)
-  return write(session, rendering, format=format, dtype=dtype, out=out)
+  return write(session, rendering, format=format, dtype=dtype, out=out, naming=naming)
 
 
 def write(
-  session: session_lib.Session, rendering: chat.Rendering, *, format: str, dtype: str, out: str
+  session: session_lib.Session,
+  rendering: chat.Rendering,
+  *,
+  format: str,
+  dtype: str,
+  out: str,
+  naming: Naming = Naming(),
 ) -> dict[str, Any]:
-  """Exports a loaded model; returns the manifest. Raises InputError for a folder in use, RunError as `export` does."""
+  """Exports a loaded model; returns the manifest. The folder is there when its logits were accepted, or not at all.
+
+  Raises InputError for a folder in use, RunError as `export` does.
+  """
   session.require_one("an export")
-  if os.path.exists(out) and not os.path.exists(os.path.join(out, "export_manifest.json")) and os.listdir(out):
+  check.require(out, "an export goes into a new folder: give --out")
+  if files.names(out) and not files.exists(os.path.join(out, "export_manifest.json")):
     raise errors.InputError(f"--out={out} exists and is no earlier export; give a new folder")
-  if format == "peft":
-    parity, extra = _write_peft(session, out)
-  else:
-    parity, extra = _write_hf(session, dtype, out)
-  if not parity <= (PARITY if dtype == "float32" else math.inf):
-    raise errors.RunError(
-      f"{out}: the logits of the export differ from the model's by {parity:.2e} of their range (limit {PARITY:.0e})"
-    )
-  manifest = {
-    "format": format,
-    "dtype": dtype,
-    "logit_parity": parity,
-    "probe": _PROBE,
-    "base": session.base.uri,
-    "base_digest": session.base.digest,
-    "chat_template": session.tokenizer.chat_template,
-    "template_date": rendering.date,
-    **extra,
-  }
-  files.write_json(os.path.join(out, "export_manifest.json"), manifest)
+  with files.whole_folder(out) as partial:
+    if format == "peft":
+      parity, extra = _write_peft(session, partial, out, naming)
+    else:
+      parity, extra = _write_hf(session, dtype, partial)
+    if not parity <= (PARITY if dtype == "float32" else math.inf):
+      raise errors.RunError(
+        f"{out}: the logits of the export differ from the model's by {parity:.2e} of their range (limit {PARITY:.0e}); "
+        "nothing was left there"
+      )
+    template = None if isinstance(session.tokenizer, loading.NoTokenizer) else session.tokenizer.chat_template
+    manifest = {
+      "format": format,
+      "dtype": dtype,
+      "logit_parity": parity,
+      "probe": _PROBE,
+      "base": session.base.uri,
+      "base_digest": session.base.digest,
+      "quant": session.model.quant and dataclasses.asdict(session.model.quant),
+      "chat_template": template,
+      "template_date": rendering.date,
+      **extra,
+    }
+    files.write_json(os.path.join(partial, "export_manifest.json"), manifest)
   return manifest
 
 
@@ -99,19 +151,21 @@ def amend(out: str, manifest: dict[str, Any], facts: dict[str, Any]) -> dict[str
   return manifest | facts
 
 
-def _write_peft(session, out):
-  base = session.base.uri
+def _write_peft(session, partial: str, out: str, naming: Naming):
   extra: dict[str, Any] = {}
   params = _with_rows(session)
-  if base.endswith(".gguf") or not os.path.isdir(base) or params is not session.base.params:
-    # peft cannot load a GGUF file, nor find rows that the base lacks: a float32 folder goes along and is pointed at.
-    base = os.path.join(os.path.abspath(out), "base")
+  along = naming.goes_along(session.base.uri, params is not session.base.params)
+  # peft cannot load a GGUF file, nor find rows that the base lacks: a float32 folder goes along and is pointed at.
+  base = naming.name or (files.absolute(os.path.join(out, "base")) if along else naming.known(session))
+  exchange.save(partial, session.attached, layout.Layout.of(session.base.cfg), base=base)
+  if along:
     extra["base_model"] = base
-  exchange.save(out, session.attached, layout.Layout.of(session.base.cfg), base=base)
-  if "base_model" in extra:
-    save_model(session, params, "float32", base)
-  session.tokenizer.save_pretrained(out)
-  return _compare(session, adapter_logits(session, out)), extra
+    save_model(session, params, "float32", os.path.join(partial, "base"))
+    extra["base_digests"] = [session.base.digest, load_lib.open_source(os.path.join(partial, "base")).digest()]
+  if not isinstance(session.tokenizer, loading.NoTokenizer):
+    session.tokenizer.save_pretrained(partial)
+  found, extra["read_again_by"] = adapter_logits(session, partial)
+  return _compare(session, found), extra
 
 
 def _with_rows(session) -> dict[str, Any]:
@@ -126,24 +180,21 @@ def _with_rows(session) -> dict[str, Any]:
   return {**params, **{n: jnp.concatenate([params[n], mean(params[n], axis)], axis) for n, axis in grown.items()}}
 
 
-def _write_hf(session, dtype, out):
+def _write_hf(session, dtype, partial: str):
   merged = attach.merge(session.attached)
-  save_model(session, merged, dtype, out)
-  again = load_lib.load(out, mesh=session.mesh, rules=session.rules)
-  binder = view.Binder.of(again.module, session.mesh, session.rules, "float32")
-  return _compare(session, logits(binder, again.params, _probe(session.tokenizer))), {
-    "merged": [type(m).__name__ for m in session.attached.methods]
+  save_model(session, merged, dtype, partial)
+  everywhere = jax.sharding.NamedSharding(session.mesh, jax.sharding.PartitionSpec())
+  module, params = reread.model(partial, everywhere)
+  binder = view.Binder.of(module, session.mesh, session.rules, "float32")
+  return _compare(session, logits(binder, params, _probe(session))), {
+    "merged": [type(m).__name__ for m in session.attached.methods],
+    "read_again_by": "safetensors",
   }
 
 
 def save_model(session: session_lib.Session, params, dtype: str, out: str) -> None:
   """Writes base parameters, config and tokenizer as a Hugging Face folder, with a progress bar."""
   tokenizer = session.tokenizer
-  tokens = {
-    "bos_token_id": tokenizer.bos_token_id,
-    "eos_token_id": tokenizer.eos_token_id,
-    "pad_token_id": tokenizer.pad_token_id,
-  }
   with console.Bars("tensors") as bars:
     bar = bars.add("export", total=len(params))
     load_lib.save_hf(
@@ -151,14 +202,32 @@ def save_model(session: session_lib.Session, params, dtype: str, out: str) -> No
       _grown(session.base.module, params),
       params,
       dtype=dtype,
-      tokens=tokens,
+      tokens=_special_ids(session),
       config_json=session.base.config_json,
+      generation=session.base.generation,
       progress=lambda name: bar.advance(),
     )
-  tokenizer.save_pretrained(out)
+  if not isinstance(tokenizer, loading.NoTokenizer):
+    tokenizer.save_pretrained(out)
   for name in images_lib.CONFIG_FILES:
     if os.path.exists(file := os.path.join(session.base.uri, name)):
       shutil.copyfile(file, os.path.join(out, name))
+
+
+def _special_ids(session) -> dict[str, Any]:
+  """Special tokens of a written config: the tokenizer's, and as ends also the base's and the template's turn end."""
+  tokenizer = session.tokenizer
+  if isinstance(tokenizer, loading.NoTokenizer):
+    return {}
+  ends = [*session.base.ends, tokenizer.eos_token_id]
+  if tokenizer.chat_template:
+    turn_end = session.renderer(chat.Rendering()).turn_end
+    named = tokenizer(turn_end.text, add_special_tokens=False)["input_ids"]
+    ends += named if len(named) == 1 else []
+  ends = [i for i in dict.fromkeys(ends) if i is not None]
+  others = {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id}
+  known = {"eos_token_id": ends[0] if len(ends) == 1 else ends} if ends else {}
+  return {**known, **{name: value for name, value in others.items() if value is not None}}
 
 
 def _grown(module, params):
@@ -167,17 +236,20 @@ def _grown(module, params):
   return module if vocab == module.cfg.vocab else load_lib.skeleton(dataclasses.replace(module.cfg, vocab=vocab))
 
 
-def adapter_logits(session: session_lib.Session, folder: str) -> np.ndarray:
-  """Logits of the probe with the adapter of a PEFT folder on the base that is loaded."""
+def adapter_logits(session: session_lib.Session, folder: str) -> tuple[np.ndarray, str]:
+  """Logits of the probe with a PEFT folder on the base that is loaded, and by whose word."""
+  everywhere = jax.sharding.NamedSharding(session.mesh, jax.sharding.PartitionSpec())
+  if (plain := reread.adapter(folder, session.base, everywhere)) is not None:
+    binder = view.Binder.of(plain[0], session.mesh, session.rules, "float32")
+    return logits(binder, plain[1], _probe(session)), "peft's formulas"
   methods, values = exchange.load(folder, session.base.module, layout.Layout.of(session.base.cfg))
   attached = attach.attach(
     session.base.module, session.base.params, methods, rng.root(0), mesh=session.mesh, rules=session.rules
   )
   arrays = exchange.fill(attached, values)
   params = {**attached.params, **{n: jax.device_put(a, attached.params[n].sharding) for n, a in arrays.items()}}
-  return logits(
-    view.Binder.of(attached.module, session.mesh, session.rules, "float32"), params, _probe(session.tokenizer)
-  )
+  binder = view.Binder.of(attached.module, session.mesh, session.rules, "float32")
+  return logits(binder, params, _probe(session)), "this project"
 
 
 def logits(binder: view.Binder, params, tokens_BT, prefix: int | None = None) -> np.ndarray:
@@ -201,12 +273,14 @@ def logits(binder: view.Binder, params, tokens_BT, prefix: int | None = None) ->
   return np.asarray(run(params, batch), np.float32)
 
 
-def _probe(tokenizer):
-  return [tokenizer(_PROBE, add_special_tokens=False)["input_ids"]]
+def _probe(session):
+  if isinstance(session.tokenizer, loading.NoTokenizer):
+    return [np.arange(24) * 7 % session.base.cfg.vocab]
+  return [session.tokenizer(_PROBE, add_special_tokens=False)["input_ids"]]
 
 
 def _compare(session, found) -> float:
-  ours = logits(session.binder, session.attached.params, _probe(session.tokenizer))
+  ours = logits(session.binder, session.attached.params, _probe(session))
   if not (np.isfinite(ours).all() and np.isfinite(found).all()):
     return math.nan
   return float(np.abs(ours - found).max() / max(ours.max() - ours.min(), 1e-30))
@@ -215,7 +289,14 @@ def _compare(session, found) -> float:
 def from_flags(args: command.Args) -> dict[str, Any]:
   """Runs `itune export`; returns what was written, and how near its logits are."""
   manifest = gin_setup.call(
-    export, adapter=args.adapter, format=args.format, dtype=args.dtype, out=args.out, dequantise=args.dequantise
+    export,
+    adapter=args.adapter,
+    format=args.format,
+    dtype=args.dtype,
+    out=args.out,
+    dequantise=args.dequantise,
+    base=args.base,
+    naming=Naming.of(args),
   )
   return wrote(manifest, out=args.out, format=args.format)
 

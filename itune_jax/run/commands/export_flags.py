@@ -14,6 +14,7 @@ def flags(parser: command.Parser) -> None:
   )
   command.dtype_flag(parser, of="weights of --format hf")
   command.dequantise_flag(parser)
+  command.base_flags(parser)
   command.out_flag(parser)
 
 

@@ -14,7 +14,8 @@ from itune_jax.run.commands import export
 def from_flags(args: command.Args) -> dict[str, Any]:
   """Runs the command; returns what was written, and how near its logits are."""
   if adapters.is_peft(args.source):
-    manifest = gin_setup.call(export.export, adapter=args.source, format="peft", dtype="float32", out=args.out)
+    more = {"base": args.base, "naming": export.Naming.of(args)}
+    manifest = gin_setup.call(export.export, adapter=args.source, format="peft", dtype="float32", out=args.out, **more)
     full = {"adapter_model.safetensors": files.sha256(os.path.join(args.source, "adapter_model.safetensors"))}
   else:
     path, model = specs.resolve(args.source), specs.Model(base=args.source)

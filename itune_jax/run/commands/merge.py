@@ -33,22 +33,28 @@ def merge(
   dtype: str = "float32",
   out: str = "",
   dequantise: bool = False,
+  base: str = "",
+  naming: export.Naming = export.Naming(),
 ) -> dict[str, Any]:
   """Writes a folder; returns its manifest, with `residual` where a LoRA was made.
 
   Raises InputError when adapters belong to different bases, or are not linear in their input.
   """
   if len(adapters) == 1 and format == "hf" and combine == arithmetic.Combine():
-    given: dict[str, Any] = dict(adapter=adapters[0], format="hf", dtype=dtype, out=out, dequantise=dequantise)
+    given: dict[str, Any] = dict(
+      adapter=adapters[0], format="hf", dtype=dtype, out=out, dequantise=dequantise, base=base
+    )
     return export.export(model=model, rendering=rendering, **given)
   by_factors = isinstance(combine, factors.Combine)
   check.require(format == "hf" or rank > 0 or by_factors, "a LoRA of which rank? give --rank")
-  model = adapters_lib.model_behind(model, adapters[0])
-  check.require(model.quant is None or dequantise, "the base was quantised in training: give --dequantise")
-  model = dataclasses.replace(model, quant=None)
+  models = {adapter: adapters_lib.model_behind(model, adapter, base) for adapter in adapters}
+  packed = [adapter for adapter, one in models.items() if one.quant is not None]
+  check.require(
+    not packed or dequantise, f"the base of {', '.join(packed)} was quantised in training: give --dequantise"
+  )
   updates, digests, session = [], set(), None
   for adapter in adapters:
-    session = session_lib.open_session(model, adapter=adapter)
+    session = session_lib.open_session(dataclasses.replace(models[adapter], quant=None), adapter=adapter)
     with log.timed(f"what {adapter} does to the weights"):
       updates.append(session.attached if by_factors else arithmetic.update_of(session.attached, session.base.params))
     digests.add(session.base.digest)
@@ -59,17 +65,19 @@ def merge(
   if isinstance(update, attach.Attached):
     kind = "hf" if format == "hf" else "peft"
     return export.amend(
-      out, export.write(session.with_attached(update), rendering, format=kind, dtype=dtype, out=out), facts
+      out,
+      export.write(session.with_attached(update), rendering, format=kind, dtype=dtype, out=out, naming=naming),
+      facts,
     )
-  base = session.base
+  of = session.base
   if format == "hf":
-    params = {**base.params, **{n: base.params[n] + value for n, value in update.items()}}
-    merged = attach.Attached(base.module, params, frozenset(), ())
+    params = {**of.params, **{n: of.params[n] + value for n, value in update.items()}}
+    merged = attach.Attached(of.module, params, frozenset(), ())
     manifest = export.write(session.with_attached(merged), rendering, format="hf", dtype=dtype, out=out)
     return export.amend(out, manifest, facts)
-  lora, residual = arithmetic.factorise(base.module, base.params, update, rank, mesh=session.mesh, rules=session.rules)
+  lora, residual = arithmetic.factorise(of.module, of.params, update, rank, mesh=session.mesh, rules=session.rules)
   log.info(f"LoRA of rank {rank}: {residual:.2%} of the update's length is lost")
-  manifest = export.write(session.with_attached(lora), rendering, format="peft", dtype=dtype, out=out)
+  manifest = export.write(session.with_attached(lora), rendering, format="peft", dtype=dtype, out=out, naming=naming)
   return export.amend(out, manifest, {**facts, "residual": residual, "rank": rank})
 
 
@@ -84,6 +92,8 @@ def from_flags(args: command.Args) -> dict[str, Any]:
     dtype=args.dtype,
     out=args.out,
     dequantise=args.dequantise,
+    base=args.base,
+    naming=export.Naming.of(args),
   )
   keys = ("merged", "logit_parity", "residual", "rank")
   return {"out": args.out, **{key: manifest[key] for key in keys if key in manifest}}

@@ -24,6 +24,7 @@ def flags(parser: command.Parser) -> None:
   parser.add_argument("--rank", type=int, default=0, help="of --format lora")
   command.dtype_flag(parser, of="weights of --format hf")
   command.dequantise_flag(parser)
+  command.base_flags(parser)
   command.out_flag(parser)
 
 

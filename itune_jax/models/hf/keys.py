@@ -1,0 +1,89 @@
+"""Every key of config.json: read, harmless, or refused by name.
+
+Read are the keys of a family's row (`models.zoo`) and those below; harmless are those that do not touch the function
+of the weights at inference: dropouts, how weights were drawn, heads of other tasks, what generation starts from. Any
+other key that the family's class in transformers has must stand at its default. A key that transformers does not know
+either has no effect there, nor here: it is named in one line.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from itune_jax.core import errors
+from itune_jax.core import log
+from itune_jax.models import zoo
+
+
+def _words(text: str) -> frozenset[str]:
+  return frozenset(text.split())
+
+
+# Read of any family; most are older spellings, which transformers turns into today's.
+ALWAYS = _words("""
+  model_type dtype torch_dtype tie_word_embeddings quantization_config rope_parameters rope_scaling rope_theta
+  rope_local_base_freq partial_rotary_factor rotary_pct rotary_emb_base original_max_position_embeddings
+  sliding_window_pattern image_token_index image_token_id
+""")
+# Read where the family's class has them.
+READ = _words("""
+  sliding_window use_sliding_window max_window_layers layer_types _sliding_window_pattern no_rope_layer_interval
+  num_experts num_local_experts num_experts_per_tok text_config vision_config vision_feature_layer dense_act_fn
+  is_gated_act
+""")
+HARMLESS = _words("""
+  _name_or_path architectures transformers_version auto_map torchscript use_cache return_dict return_dict_in_generate
+  output_attentions output_hidden_states chunk_size_feed_forward id2label label2id problem_type num_labels
+  bos_token_id eos_token_id pad_token_id sep_token_id cls_token_id decoder_start_token_id forced_eos_token_id
+  initializer_range initializer_factor attention_dropout attn_pdrop embd_pdrop resid_pdrop hidden_dropout
+  dropout_rate classifier_dropout summary_activation summary_first_dropout summary_proj_to_labels summary_type
+  summary_use_proj is_decoder pretraining_tp reorder_and_upcast_attn output_router_logits router_aux_loss_coef
+  router_jitter_noise image_seq_length num_image_tokens projection_dim task_specific_params n_ctx
+  max_length do_sample temperature top_k top_p
+""")
+# Read in another family, of no effect in these.
+UNUSED = {
+  "qwen3_moe": ("intermediate_size",),  # of layers without experts, of which there are none
+  "llava": ("hidden_size", "vocab_size"),
+  "paligemma": ("hidden_size", "vocab_size"),  # those of text_config
+}
+VISION = _words("""
+  image_size patch_size hidden_size num_hidden_layers num_attention_heads intermediate_size layer_norm_eps
+  hidden_act num_channels vision_use_head num_positions num_image_tokens projector_hidden_act vocab_size
+""")
+
+
+def read_of(family: str, defaults: Mapping[str, Any]) -> frozenset[str]:
+  """The keys that are read of a family, whose class has these."""
+  row = zoo.FAMILIES[family]
+  moe = {value for value in (row.moe or {}).values() if isinstance(value, str)}
+  return ALWAYS | READ & set(defaults) | {key.theirs for key in row.all_keys.values()} | set(row.demands) | moe
+
+
+def check(config: Mapping[str, Any], defaults: Mapping[str, Any], aliases: Mapping[str, str], where: str) -> None:
+  """Raises InputError for a key that changes the function and is not read; names those that nobody reads.
+
+  Args:
+    config: the file. defaults: of the family's class. aliases: other names of its keys.
+  """
+  family = config["model_type"]
+  known = read_of(family, defaults) | HARMLESS | set(UNUSED.get(family, ()))
+  strange = []
+  for key, value in config.items():
+    name = aliases.get(key, key)
+    if name in known or key in known:
+      continue
+    if name not in defaults:
+      strange.append(key)
+    elif value != defaults[name]:
+      raise errors.InputError(f"{where}: {key} is {value!r}, which is not built; supported is {defaults[name]!r}")
+  if strange:
+    log.info(f"{where}: not read, as in transformers: {', '.join(sorted(strange))}")
+
+
+def check_vision(config: Mapping[str, Any], where: str) -> None:
+  """The same of a vision tower: images have three channels."""
+  if config.get("num_channels", 3) != 3:
+    raise errors.InputError(f"{where}: vision_config.num_channels is {config['num_channels']!r}; supported is 3")
+  strange = sorted(set(config) - VISION - ALWAYS - HARMLESS)
+  if strange:
+    log.info(f"{where}: not read of vision_config: {', '.join(strange)}")
