@@ -52,6 +52,8 @@ def from_flags(args: command.Args) -> dict[str, Any]:
   """Runs the command; returns what was kept of every source."""
   manifest = gin_setup.call(prepare, dry_run=args.dry_run)
   for source in manifest["sources"]:
+    for note in source.get("notes", ()):
+      log.info(f"  {note}")
     for reason, count in (source.get("dropped_by_reason") or {}).items():
       log.info(f"  {source['name']}: dropped {count} rows: {reason}")
     for row in source.get("dropped_rows", [])[:5]:
