@@ -1,13 +1,14 @@
 """JSON text as a value, or one line why it is none: what is ambiguous or too deep is refused as well."""
 
 import json
+import math
 from typing import Any
 
 DEPTH = 100  # far below where walking a value would reach the interpreter's own limit
 
 
-def loads(text: str) -> Any:
-  """The value of a JSON text; NaN and the infinities, which Python writes, are read as Python does.
+def loads(text: str, *, finite: bool = False) -> Any:
+  """The value of a JSON text; NaN and the infinities, which Python writes, are read as Python does unless `finite`.
 
   Raises ValueError in one line for what is no JSON, names a key of an object twice, or is nested beyond `DEPTH`.
   """
@@ -17,6 +18,8 @@ def loads(text: str) -> Any:
     raise ValueError(f"nested more than {DEPTH} deep") from None
   if _depth(value) > DEPTH:
     raise ValueError(f"nested more than {DEPTH} deep")
+  if finite and not _is_finite(value):
+    raise ValueError("it holds a number that is not finite")
   return value
 
 
@@ -62,6 +65,10 @@ def _depth(value) -> int:
     level = [child for one in level for child in _children(one)]
     depth += bool(level)
   return depth
+
+
+def _is_finite(value) -> bool:
+  return math.isfinite(value) if isinstance(value, float) else all(map(_is_finite, _children(value)))
 
 
 def _children(value):

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 import glob
 import gzip
 import io
-import itertools
 import os
 from typing import Any
 import zlib
@@ -49,7 +48,7 @@ def rows(file: str) -> Iterator[tuple[int, Any]]:
       if as_lines and first.strip() != "{" and not first.lstrip().startswith("["):  # else one value over many lines
         yield from ((number, line) for number, line in enumerate(f, 1) if line.strip())
         return
-      yield from _whole(file, f.read())
+      yield from _whole(file, f.read(), as_lines)
   except UnicodeDecodeError as e:
     raise errors.InputError(f"{file}: cannot be read ({e.reason} at byte {e.start}): save it as UTF-8") from None
   except (OSError, EOFError, zlib.error) as e:
@@ -62,14 +61,14 @@ def _opened(file: str) -> io.TextIOWrapper:
   return io.TextIOWrapper(raw, encoding="utf-8-sig")
 
 
-def _whole(file, text):
+def _whole(file, text, as_lines):
   if not text.strip():
     return
   try:
     content = jsontext.loads(text)
   except ValueError as e:
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if len(lines) > 1 and all(_is_object(line) for _, line in itertools.islice(lines, 1)):  # JSON lines, named .json
+    if as_lines or (len(lines) > 1 and _is_object(lines[0][1])):  # JSON lines, perhaps named .json
       yield from lines
       return
     raise errors.InputError(f"{file}: is not JSON ({e})") from None

@@ -123,5 +123,5 @@ def _dropped(turn: int, message: dict[str, Any]) -> str:
   what = f"the chat template drops text of the last turn ({turn})"
   for key, said in (("tool_calls", "tool calls"), ("reasoning_content", "reasoning")):
     if message.get(key):
-      return f"{what}, which has {said}: name a template that renders them, as chatml"
+      return f"{what}, which has {said}: name a template that renders it, as chatml does"
   return what

@@ -71,7 +71,7 @@ class Template:
     try:
       return self._written(self._plain(messages, calls and self._calls_as_text), tools, add_generation_prompt, kwargs)
     except Exception as e:  # a template is a program of somebody else's: it may raise anything
-      more = "; it may know no tool calls: name a template that does, as chatml" if calls else ""
+      more = "; it may know no tool calls: name a template that does, as chatml does" if calls else ""
       raise fields.BadRow(f"the chat template refuses it: {' '.join(str(e).split())}{more}") from None
 
   def prompt(self, messages: Messages, **how: Any) -> str:
@@ -119,7 +119,7 @@ def require_shown(text: str, messages: Messages, tools: Sequence[Mapping[str, An
       )
   for tool in tools:
     if not shows(text, messages_lib.tool_name(tool)):
-      raise fields.BadRow("the chat template does not show the `tools`; name one that does, as chatml")
+      raise fields.BadRow("the chat template does not show the `tools`; name one that does, as chatml does")
 
 
 def require_arguments(text: str, message: Mapping[str, Any]) -> None:
