@@ -124,7 +124,7 @@ class Renderer(text_lib.Renderer):
 
   def text(self, messages, *, tools=(), add_generation_prompt=False, **kwargs) -> str:
     """The template's plain rendering. Raises BadRow with the template's own words when it refuses."""
-    how = dict(tools=tools, add_generation_prompt=add_generation_prompt, **kwargs)
+    how: dict[str, Any] = dict(tools=tools, add_generation_prompt=add_generation_prompt, **kwargs)
     return self.template(tools).text(messages, **how)
 
   def prompt_ids(self, messages, *, tools=(), **kwargs) -> list[int]:
@@ -272,14 +272,28 @@ class Renderer(text_lib.Renderer):
         f"turn {span.turn} does not stand behind the prompt that it would be generated behind (it ends in "
         f"{self.header[-40:]!r}); write the answer as the template has it, with its thinking, or name another template"
       )
-    prompt, answer = self.encode(text[: span.start]), self.encode(text[span.start : span.end])
-    if self.tokenizer.decode(prompt + answer) != self.tokenizer.decode(self.encode(text[: span.end])):
+    prompt, whole = self.encode(text[: span.start]), self.encode(text[: span.end])
+    answer = next(
+      (ids for ids in self._alone(text[span.start : span.end]) if self._reads(prompt + ids) == self._reads(whole)), None
+    )
+    if answer is None:
       raise example_lib.BadRow(
         f"the tokenizer writes the answer of turn {span.turn} otherwise behind its prompt than in the whole text"
       )
     weights = np.r_[np.zeros(len(prompt), np.float32), np.full(len(answer), span.weight, np.float32)]
     stretch = (span.turn, len(prompt), len(prompt) + len(answer))
     return Row(np.asarray(prompt + answer, np.int32), weights, (stretch,), ())
+
+  def _alone(self, text: str) -> Iterator[list[int]]:
+    """Ids of a text that stands behind others: as the tokenizer has it, then without what it puts in front of a first
+    word, which an added token in front takes upon itself."""
+    yield self.encode(text)
+    special = next((t.content for t in self.tokenizer.added_tokens_decoder.values() if t.special and not t.rstrip), "")
+    if special:
+      yield self.encode(special + text)[len(self.encode(special)) :]
+
+  def _reads(self, ids: list[int]) -> str:
+    return self.tokenizer.decode(ids)
 
   def _expand(self, messages, values, ids=None):
     """Values by token, those of an image token once for each of its patches."""

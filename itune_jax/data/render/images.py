@@ -62,6 +62,8 @@ class Images:
       pixels = self.processor([image], do_rescale=False, do_normalize=False, return_tensors="np")["pixel_values"][0]
     except example_lib.BadRow:
       raise
+    except PIL.UnidentifiedImageError:
+      raise example_lib.BadRow(f"{where[:80]}: not readable as an image (of no known format)") from None
     except Exception as e:  # decoders of damaged files raise what they like: SyntaxError, struct.error, zlib.error, …
       raise example_lib.BadRow(f"{where[:80]}: not readable as an image ({' '.join(str(e).split())[:80]})") from None
     return np.ascontiguousarray(pixels.transpose(1, 2, 0)).astype(np.uint8)
@@ -83,13 +85,14 @@ def _opened(where: str) -> PIL.Image.Image:
     head, comma, body = where.partition(",")
     if not comma or not head.endswith(";base64"):
       raise example_lib.BadRow(f"{where[:40]}: a data URL of an image is data:image/png;base64,…")
-    source: Any = io.BytesIO(base64.b64decode("".join(body.split()), validate=True))
+    data = base64.b64decode("".join(body.split()), validate=True)
   else:
-    source = where
+    with open(where, "rb") as f:
+      data = f.read()
   with warnings.catch_warnings():
     warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
     warnings.filterwarnings("ignore", category=UserWarning)  # of palettes with transparency and of odd metadata
-    image = PIL.Image.open(source)
+    image = PIL.Image.open(io.BytesIO(data))
     image.load()
     image = PIL.ImageOps.exif_transpose(image)
   if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):  # Pillow itself would cut at 255

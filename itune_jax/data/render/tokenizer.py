@@ -38,7 +38,7 @@ def load(path: str, chat_template: str | None = None, special_tokens: Sequence[s
   """
   tokenizer = from_gguf(path) if path.endswith(".gguf") else _from_folder(path)
   if chat_template:
-    tokenizer.chat_template = _template(chat_template)
+    tokenizer.chat_template = named(chat_template)
   _check_template(path, tokenizer.chat_template)
   if any(not isinstance(t, str) or not t.strip() for t in special_tokens):
     raise errors.InputError(f"special_tokens = {tuple(special_tokens)!r}: each is a text that is not empty")
@@ -68,7 +68,8 @@ def _take_reserved(tokenizer, wanted: Sequence[str]) -> None:
   tokenizer._tokenizer = tokenizers.Tokenizer.from_str(json.dumps(state))
 
 
-def _template(given: str) -> str:
+def named(given: str) -> str:
+  """A chat template by a name of TEMPLATES, by its file, or itself. Raises InputError where it is none of these."""
   file = os.path.join(_TEMPLATES, f"{given}.jinja") if given in TEMPLATES else given
   if os.path.exists(file):
     try:
@@ -147,6 +148,7 @@ def _byte_level(path: str, contents: dict[str, Any]) -> transformers.PreTrainedT
 def _from_folder(path: str):
   try:
     tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+    tokenizer("Hi.", add_special_tokens=False)  # some faults of its settings show in use only
   except Exception as e:  # the library raises its own for a damaged tokenizer.json, and many others
     said = " ".join(str(e).split())[:200] or type(e).__name__
     raise errors.InputError(f"{path}: no tokenizer there, or a damaged one ({said})") from None

@@ -1,5 +1,6 @@
 """`itune prepare`: the training data of a recipe, rendered, tokenised and cached by content."""
 
+import collections
 import os
 from typing import Any
 
@@ -54,8 +55,11 @@ def from_flags(args: command.Args) -> dict[str, Any]:
   for source in manifest["sources"]:
     for note in source.get("notes", ()):
       log.info(f"  {note}")
-    for reason, count in (source.get("dropped_by_reason") or {}).items():
+    reasons = collections.Counter(source.get("dropped_by_reason") or {})
+    for reason, count in reasons.most_common(5):
       log.info(f"  {source['name']}: dropped {count} rows: {reason}")
+    if len(reasons) > 5:
+      log.info(f"  {source['name']}: and rows for {len(reasons) - 5} more reasons, which the manifest lists")
     for row in source.get("dropped_rows", [])[:5]:
       log.info(f"    {row['file']}:{row['line']}: {row['reason']}")
   keys = ("name", "rows", "kept", "dropped", "truncated", "tokens", "trained_tokens")
