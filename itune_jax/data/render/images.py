@@ -19,6 +19,7 @@ import PIL.ImageOps
 import transformers
 
 from itune_jax.core import errors
+from itune_jax.core import jsontext
 from itune_jax.data import example as example_lib
 
 CONFIG_FILES = ("preprocessor_config.json", "processor_config.json")
@@ -65,7 +66,7 @@ class Images:
     except PIL.UnidentifiedImageError:
       raise example_lib.BadRow(f"{where[:80]}: not readable as an image (of no known format)") from None
     except Exception as e:  # decoders of damaged files raise what they like: SyntaxError, struct.error, zlib.error, …
-      raise example_lib.BadRow(f"{where[:80]}: not readable as an image ({' '.join(str(e).split())[:80]})") from None
+      raise example_lib.BadRow(f"{where[:80]}: not readable as an image ({jsontext.said(e, 80)})") from None
     return np.ascontiguousarray(pixels.transpose(1, 2, 0)).astype(np.uint8)
 
   def count(self, ids: np.ndarray) -> int:
@@ -119,7 +120,7 @@ def load(folder: str, *, token: int, patches: int, size: int) -> Images | None:
   try:
     processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
   except Exception as e:  # of transformers, for any fault of the file
-    raise errors.InputError(f"{folder}: its image processor cannot be built ({' '.join(str(e).split())})") from None
+    raise errors.InputError(f"{folder}: its image processor cannot be built ({jsontext.said(e)})") from None
   made = processor([np.zeros((size, size + 1, 3), np.uint8)], do_rescale=False, do_normalize=False, return_tensors="np")
   found = made["pixel_values"].shape[1:]
   if found != (3, size, size):

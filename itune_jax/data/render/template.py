@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from itune_jax.core import errors
+from itune_jax.core import jsontext
 from itune_jax.data import fields
 from itune_jax.data import messages as messages_lib
 from itune_jax.data.render import marks as marks_lib
@@ -29,7 +30,7 @@ def of(tokenizer: Any, kwargs: Mapping[str, Any], date: datetime.date) -> "dict[
   if isinstance(given, Mapping):
     if "default" not in given:
       raise errors.InputError(
-        f"this tokenizer has the chat templates {', '.join(map(str, given)) or '(none)'} and none named default; name "
+        f"this tokenizer has the chat templates {', '.join(map(jsontext.shown, given)) or '(none)'} and none named default; name "
         "a file of one: --gin.specs.Model.chat_template=FILE.jinja"
       )
     return {name: Template(tokenizer, given[name], kwargs, date) for name in given if name in ("default", "tool_use")}
@@ -72,7 +73,7 @@ class Template:
       return self._written(self._plain(messages, calls and self._calls_as_text), tools, add_generation_prompt, kwargs)
     except Exception as e:  # a template is a program of somebody else's: it may raise anything
       more = "; it may know no tool calls: name a template that does, as chatml does" if calls else ""
-      raise fields.BadRow(f"the chat template refuses it: {' '.join(str(e).split())}{more}") from None
+      raise fields.BadRow(f"the chat template refuses it: {jsontext.said(e)}{more}") from None
 
   def prompt(self, messages: Messages, **how: Any) -> str:
     """The rendering up to where an answer begins. Raises BadRow."""

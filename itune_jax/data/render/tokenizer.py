@@ -15,6 +15,8 @@ from tokenizers import pre_tokenizers
 import transformers
 
 from itune_jax.core import errors
+from itune_jax.core import jsontext
+from itune_jax.data.render import gguf_bounds
 
 _TEMPLATES = os.path.join(os.path.dirname(__file__), "templates")
 TEMPLATES = tuple(sorted(file.removesuffix(".jinja") for file in os.listdir(_TEMPLATES)))
@@ -40,6 +42,8 @@ def load(path: str, chat_template: str | None = None, special_tokens: Sequence[s
   if chat_template:
     tokenizer.chat_template = named(chat_template)
   _check_template(path, tokenizer.chat_template)
+  # Rows are cut by their rendering: what the library has to say of a longest text is none of a user's business.
+  tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
   if any(not isinstance(t, str) or not t.strip() for t in special_tokens):
     raise errors.InputError(f"special_tokens = {tuple(special_tokens)!r}: each is a text that is not empty")
   if special_tokens:
@@ -97,17 +101,18 @@ def from_gguf(path: str) -> transformers.PreTrainedTokenizerFast:
   Raises InputError for a file that is damaged, or of another kind.
   """
   try:
+    gguf_bounds.require(path)
     fields = gguf.GGUFReader(path).fields
     contents = {name: field.contents() for name, field in fields.items() if name.startswith(("tokenizer.", "llama."))}
   except Exception as e:  # the reader trusts the file: a truncated one fails wherever its numbers lead
-    said = " ".join(str(e).split())[:200] or type(e).__name__
-    raise errors.InputError(f"{path}: cannot be read as GGUF ({said}); it may be cut short: fetch it again") from None
+    why = jsontext.said(e)
+    raise errors.InputError(f"{path}: cannot be read as GGUF ({why}); it may be cut short: fetch it again") from None
   try:
     return _byte_level(path, contents)
   except (TypeError, KeyError, IndexError, ValueError) as e:
     if isinstance(e, errors.InputError):
       raise
-    raise errors.InputError(f"{path}: its tokenizer is damaged ({' '.join(str(e).split())}); fetch it again") from None
+    raise errors.InputError(f"{path}: its tokenizer is damaged ({jsontext.said(e)}); fetch it again") from None
 
 
 def _byte_level(path: str, contents: dict[str, Any]) -> transformers.PreTrainedTokenizerFast:
@@ -150,8 +155,7 @@ def _from_folder(path: str):
     tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
     tokenizer("Hi.", add_special_tokens=False)  # some faults of its settings show in use only
   except Exception as e:  # the library raises its own for a damaged tokenizer.json, and many others
-    said = " ".join(str(e).split())[:200] or type(e).__name__
-    raise errors.InputError(f"{path}: no tokenizer there, or a damaged one ({said})") from None
+    raise errors.InputError(f"{path}: no tokenizer there, or a damaged one ({jsontext.said(e)})") from None
   if not tokenizer.is_fast:
     raise errors.InputError(
       f"{path}: only fast tokenizers (tokenizer.json) are supported: spans need character offsets"
