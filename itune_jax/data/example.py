@@ -1,18 +1,18 @@
 """The one schema of instruction data: a conversation with provenance."""
 
+from collections.abc import Mapping
 import dataclasses
 import hashlib
 import json
 from typing import Any
 
 from itune_jax.core import conversation
+from itune_jax.core import jsontext
+from itune_jax.data import fields
+from itune_jax.data import messages as messages_lib
 
-ROLES = ("system", "developer", "user", "assistant", "tool")
 KINDS = ("annotated", "distilled", "self_generated")
-
-
-class BadRow(ValueError):
-  """A row that is no example. The message says why, in the user's words."""
+BadRow = fields.BadRow
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,8 +20,9 @@ class Example:
   """A conversation to learn from, or to be tested on.
 
   messages: dicts with `role`, `content` (text, or a list of parts), and optionally `weight` (assistant turns
-  only; default 1), `tool_calls`, `reasoning_content`. source: kind (annotated, distilled, self_generated),
-  dataset, teacher, licence, parents. check: how an answer to it is judged, `{"name": …, …}`.
+  only; default 1), `tool_calls`, `reasoning_content`; see `messages`. source: kind (annotated, distilled,
+  self_generated), dataset, teacher, licence, parents. check: how an answer to it is judged, `{"name": …, …}`.
+  unread: keys of its row that nothing reads, to be counted.
   """
 
   messages: tuple[dict[str, Any], ...]
@@ -33,13 +34,14 @@ class Example:
   scores: dict[str, float] = dataclasses.field(default_factory=dict)
   check: dict[str, Any] = dataclasses.field(default_factory=dict)
   id: str = ""
+  unread: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
   def __post_init__(self):
     if not self.messages:
       raise BadRow("no messages")
-    for i, message in enumerate(self.messages):
-      _check_message(i, message)
-    if not any(m["role"] != "system" for m in self.messages):
+    read, _ = messages_lib.conversation(self.messages)
+    object.__setattr__(self, "messages", tuple(read))
+    if not any(m["role"] not in ("system", "developer") for m in self.messages):
       raise BadRow("only system messages")
     if self.source.get("kind", "annotated") not in KINDS:
       raise BadRow(f"source.kind is {self.source['kind']!r}; it is one of {', '.join(KINDS)}")
@@ -65,45 +67,53 @@ class Example:
 
   def to_json(self) -> dict[str, Any]:
     """The row, without empty fields."""
-    return {k: v for k, v in dataclasses.asdict(self).items() if v}
+    return {k: v for k, v in dataclasses.asdict(self).items() if v and k != "unread"}
 
 
-def from_json(row: dict[str, Any]) -> Example:
-  """An example from a row of the messages format. Raises BadRow."""
-  known = {f.name for f in dataclasses.fields(Example)}
-  fields = {k: v for k, v in row.items() if k in known and v is not None}
-  if not isinstance(fields.get("messages"), (list, tuple)):
-    raise BadRow("no list `messages`")
-  for name in ("source", "template_kwargs", "scores", "check"):
-    if not isinstance(fields.get(name, {}), dict):
-      fields[name] = {"dataset": str(fields[name])} if name == "source" else {}
+ROW_KEYS = tuple(field.name for field in dataclasses.fields(Example) if field.name != "unread")
+IMAGE_KEYS = ("images", "image")  # columns that `readers` places in the text
+
+
+def from_json(row: Mapping[str, Any]) -> Example:
+  """An example from a row of the messages format. Raises BadRow; keys that nothing reads are its `unread`."""
+  if not isinstance(row.get("messages"), (list, tuple)):
+    raise BadRow(f"no list `messages`: it is {jsontext.name(row.get('messages'))}")
+  read, unread = messages_lib.conversation(row["messages"])
+  scores = fields.mapping(row.get("scores"), "`scores`")
   return Example(
-    **fields
-    | {
-      "messages": tuple(fields["messages"]),
-      "tools": tuple(fields.get("tools") or ()),
-      "id": str(fields.get("id", "")),
-    }
+    messages=tuple(read),
+    tools=messages_lib.tools(row.get("tools")),
+    template_kwargs=fields.mapping(row.get("template_kwargs"), "`template_kwargs`"),
+    source=_source(row.get("source")),
+    language=fields.optional_text(row, "language"),
+    domain=fields.optional_text(row, "domain"),
+    scores={k: fields.number(v, f"`scores` {k}") for k, v in scores.items() if v is not None},
+    check=fields.mapping(row.get("check"), "`check`"),
+    id=_id(row.get("id")),
+    unread=(*unread, *unread_keys(row, ROW_KEYS)),
   )
+
+
+def unread_keys(row: Mapping[str, Any], known: tuple[str, ...]) -> list[str]:
+  """The keys of a row that are not known and hold something."""
+  return [
+    str(k) for k, v in row.items() if k not in (*known, *IMAGE_KEYS) and not fields.is_null(v) and v not in ("", [])
+  ]
 
 
 def text(content: Any) -> str:
   """The text of a content: itself, or its text parts joined."""
-  if isinstance(content, str):
-    return content
-  return "".join(part.get("text", "") for part in content or ())
+  return messages_lib.text_of(content)
 
 
-def _check_message(i: int, message: Any) -> None:
-  if not isinstance(message, dict) or "role" not in message:
-    raise BadRow(f"message {i} has no role")
-  role, content = message["role"], message.get("content")
-  if role not in ROLES:
-    raise BadRow(f"message {i} has the unknown role {role!r}; roles are {', '.join(ROLES)}")
-  parts = isinstance(content, list) and all(isinstance(p, dict) and "type" in p for p in content)
-  if not (isinstance(content, str) or parts or (content is None and message.get("tool_calls"))):
-    raise BadRow(f"message {i} ({role}) has no text and no tool call")
-  if "weight" in message:
-    weight = message["weight"]
-    if role != "assistant" or isinstance(weight, bool) or not isinstance(weight, (int, float)) or weight < 0:
-      raise BadRow(f"message {i} ({role}) has weight {weight!r}; only assistant turns carry one, and it is >= 0")
+def _source(given) -> dict[str, Any]:
+  """Provenance: an object, or the name of the data set."""
+  return {"dataset": fields.text(given, "`source`")} if isinstance(given, str) else fields.mapping(given, "`source`")
+
+
+def _id(given) -> str:
+  if fields.is_null(given):
+    return ""
+  if isinstance(given, int) and not isinstance(given, bool):
+    return str(given)
+  return fields.text(given, "`id`")

@@ -3,6 +3,8 @@
 Importing this module imports TensorFlow; only `prepare` does.
 """
 
+import collections
+import dataclasses
 import functools
 import json
 from collections.abc import Iterator
@@ -17,12 +19,13 @@ from itune_jax.data.readers import readers
 
 
 def register(mixture: mixture_lib.Mixture) -> seqio.Mixture:
-  """Registers a task for every source, and the mixture, anew; returns the mixture."""
+  """Registers a task for every source, and the mixture, anew; returns the mixture. Raises InputError for a source of
+  which no row is an example, with the reasons."""
   tasks = []
   for source in mixture.sources:
     task = f"{mixture.name}_{source.name}"
     seqio.TaskRegistry.remove(task)
-    count = sum(row.example is not None for row in source.rows())
+    count = _count(source)
     data: Any = seqio.FunctionDataSource(_dataset_fn(source), splits=["train"], num_input_examples={"train": count})
     seqio.TaskRegistry.add(task, output_features={}, preprocessors=[], source=data)
     rate = (
@@ -53,14 +56,29 @@ def rows(mixture: mixture_lib.Mixture, source: mixture_lib.Source) -> Iterator[r
   for item in dataset.as_numpy_iterator():
     raw = json.loads(item["row"])
     example = example_lib.from_json(raw["example"]) if raw["example"] else None
+    if example is not None:
+      example = dataclasses.replace(example, unread=tuple(raw["unread"]))
     yield readers.Row(raw["file"], raw["line"], example, raw["problem"])
+
+
+def _count(source: mixture_lib.Source) -> int:
+  reasons: collections.Counter[str] = collections.Counter()
+  count = 0
+  for row in source.rows():
+    count += row.example is not None
+    reasons[row.problem] += row.example is None
+  if not count:
+    raise readers.no_row(source.name, source.path, +reasons)
+  return count
 
 
 def _dataset_fn(source):
   def generator():
     for row in source.rows():
       example = row.example.to_json() if row.example else None
-      yield {"row": json.dumps({"file": row.file, "line": row.line, "example": example, "problem": row.problem})}
+      unread = row.example.unread if row.example else ()
+      found = {"file": row.file, "line": row.line, "example": example, "problem": row.problem, "unread": unread}
+      yield {"row": json.dumps(found)}
 
   def dataset_fn(split, shuffle_files, seed=None):
     del split, shuffle_files, seed  # one split, and the order of the file: the feed shuffles

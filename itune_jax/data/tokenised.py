@@ -99,7 +99,7 @@ def _write_source(folder, key, mixture, source, renderer, rows, progress):
         tally.count(item.ids, item.weights, rendered.truncated)
     lengths = store.close()
     if not lengths:
-      raise errors.InputError(f"source {source.name} ({source.path}) leaves no row to train on; {tally.summary()}")
+      raise readers.no_row(source.name, source.path, tally.reasons)
     manifest = {
       "record": store.schema.to_json(),
       "name": source.name,
@@ -108,9 +108,10 @@ def _write_source(folder, key, mixture, source, renderer, rows, progress):
       "kind": source.kind,
       "licence": source.licence,
       **tally.to_json(),
+      "notes": tally.notes(source.name, renderer.config.max_length),
       "rendering": dataclasses.asdict(renderer.config),
       "render_version": chat.RENDER_VERSION,
-      "chat_template_sha256": hashlib.sha256(renderer.tokenizer.chat_template.encode()).hexdigest(),
+      "chat_template_sha256": hashlib.sha256(str(renderer.tokenizer.chat_template).encode()).hexdigest(),
       "tokenizer_sha256": tokenizer_lib.digest(renderer.tokenizer),
       "longest": int(max(lengths)),
       "images": dataclasses.asdict(renderer.images.scale) if renderer.images else None,
@@ -235,7 +236,8 @@ class _Tally:
   def __init__(self, policy: str):
     self._policy = policy
     self._count: collections.Counter[str] = collections.Counter()
-    self._reasons: collections.Counter[str] = collections.Counter()
+    self.reasons: collections.Counter[str] = collections.Counter()  # why rows were dropped
+    self._unread: collections.Counter[str] = collections.Counter()
     self._listed: list[dict[str, Any]] = []
 
   def render(self, row: readers.Row, renderer: chat.Renderer) -> list[chat.Rendered]:
@@ -249,11 +251,13 @@ class _Tally:
       if self._policy == "refuse":
         raise errors.InputError(f"{row.file}:{row.line}: {e}") from None
       self._count["dropped"] += 1
-      self._reasons[str(e)] += 1
+      self.reasons[str(e)] += 1
       if len(self._listed) < LISTED_PROBLEMS:
         self._listed.append({"file": row.file, "line": row.line, "reason": str(e)})
       return []
     self._count["kept"] += 1
+    self._count["cut"] += any(one.truncated for one in rendered)
+    self._unread.update(set(row.example.unread))
     return rendered
 
   def count(self, ids, weights, truncated) -> None:
@@ -263,17 +267,24 @@ class _Tally:
     self._count["trained_tokens"] += int((weights[1:] != 0).sum())
     self._count["truncated"] += truncated
 
-  def summary(self) -> str:
-    """The commonest reasons, in one line."""
-    return "; ".join(f"{n} × {reason}" for reason, n in self._reasons.most_common(3)) or "it has no rows"
+  def notes(self, source: str, max_length: int) -> list[str]:
+    """What a person should know of the rows that were kept: how many were cut, and keys that nothing reads."""
+    cut, kept, found = self._count["cut"], self._count["kept"], []
+    if cut:
+      share = f"{cut} of {kept} rows ({100 * cut / kept:.1f} %) were cut at {max_length} tokens"
+      found.append(f"{source}: {share}; to keep them whole raise --gin.chat.Rendering.max_length")
+    if self._unread:
+      found.append(f"{source}: nothing reads {readers.unread_said(self._unread)}")
+    return found
 
   def to_json(self) -> dict[str, Any]:
     """What goes into the manifest."""
     names = ("rows", "kept", "dropped", "stored", "truncated", "tokens", "trained_tokens")
     return {
       **{name: self._count[name] for name in names},
-      "dropped_by_reason": dict(self._reasons),
+      "dropped_by_reason": dict(self.reasons),
       "dropped_rows": self._listed,
+      "unread_keys": dict(self._unread.most_common()),
     }
 
 

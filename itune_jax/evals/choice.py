@@ -55,9 +55,11 @@ class Choice:
 
 def right_of(item: protocol.Item) -> int:
   """Which choice is right. Raises InputError when the answer is none of them, or two are equal."""
-  if item.answer not in item.choices or len(set(item.choices)) < len(item.choices):
+  texts = all(isinstance(choice, str) for choice in item.choices)
+  if not texts or item.answer not in item.choices or len(set(item.choices)) < len(item.choices):
     raise errors.InputError(
-      f"item {item.id}: check.answer {item.answer!r} must be one of check.choices, which must differ: {item.choices}"
+      f"{item.called}: check.answer {item.answer!r} must be one of check.choices, which must be texts that differ: "
+      f"{item.choices}"
     )
   return item.choices.index(item.answer)
 

@@ -1,6 +1,8 @@
 """Exact match by generation: a user's own items, decoded and judged by each item's own check."""
 
+from collections.abc import Sequence
 import dataclasses
+import functools
 
 from itune_jax.core import check
 from itune_jax.core import conversation
@@ -35,7 +37,7 @@ class Generation:
       name=self.name,
       items=self.items.items,
       ask=ask.Generate(),
-      grade=protocol.each(judged),
+      grade=protocol.each(functools.partial(judged, own=self.items.checkers)),
       metrics={"exact_match": stats.Mean(), "stopped": stats.Mean()},
     )
 
@@ -52,11 +54,11 @@ def asked(item: protocol.Item, renderer: conversation.Renderer) -> None:
   try:
     renderer.prompt(conversation.of(item.question))
   except errors.InputError as e:
-    raise errors.InputError(f"item {item.id}: {e}") from None
+    raise errors.InputError(f"{item.called}: {e}") from None
 
 
-def judged(item: protocol.Item, answer: requests_lib.Response) -> protocol.Graded:
-  """Whether the answer passes the item's check, and whether it ended by itself."""
-  correct = checkers.judge(answer.text, item.shown["check"])
+def judged(item: protocol.Item, answer: requests_lib.Response, own: Sequence[str] = ()) -> protocol.Graded:
+  """Whether the answer passes the item's check, and whether it ended by itself. own: import paths of own checkers."""
+  correct = checkers.judge(answer.text, item.shown["check"], own)
   stopped = answer.samples[0].finish != "length"
   return protocol.Graded({"exact_match": correct, "stopped": stopped}, {"correct": correct})

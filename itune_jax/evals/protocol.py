@@ -31,7 +31,7 @@ class Item:
   question: a conversation to be answered, or plain text to be continued. answer: what is right, as the grader wants it.
   choices: of which one is right. cluster: what the item is drawn together with (a passage, a template); itself where
   that is empty. tags: by which figures are told apart. shown: what else a reader of the rows should see, or a grader
-  needs.
+  needs. where: file and line that it was read from, for what is said of it.
   """
 
   id: str
@@ -41,6 +41,12 @@ class Item:
   cluster: str = ""
   tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
   shown: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  where: str = ""
+
+  @property
+  def called(self) -> str:
+    """What a message calls it."""
+    return self.where or f"item {self.id}"
 
 
 Answer = requests_lib.Response | requests_lib.Score | tuple[requests_lib.Score, ...]

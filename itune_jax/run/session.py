@@ -20,6 +20,8 @@ from itune_jax.data import tokenised
 from itune_jax.data.render import chat
 from itune_jax.data.render import images as images_lib
 from itune_jax.data.render import tokenizer as tokenizer_lib
+from itune_jax.models import decoder
+from itune_jax.models import encdec
 from itune_jax.models import load as load_lib
 from itune_jax.models import view
 from itune_jax.models import vlm
@@ -92,7 +94,8 @@ class Session:
 
   def renderer(self, rendering: chat.Rendering) -> chat.Renderer:
     """Renders conversations for this model."""
-    return chat.Renderer(self.tokenizer, rendering, self.images, ends=self.base.ends)
+    one_answer = _one_answer(self.base.cfg)
+    return chat.Renderer(self.tokenizer, rendering, self.images, ends=self.base.ends, one_answer=one_answer)
 
   def engine(self, progress: Callable[[int], None] = lambda n: None) -> engine_lib.Engine:
     """Generation and scoring of ids."""
@@ -171,7 +174,7 @@ def open_renderer(model: specs.Model, rendering: chat.Rendering) -> chat.Rendere
   """Renders conversations for a model that is not loaded. Raises InputError when the model cannot be had."""
   path = specs.resolve(model.base)
   cfg = model.config or (load_lib.open_source(path).config() if os.path.isdir(path) else None)
-  return chat.Renderer(open_tokenizer(model), rendering, _images(path, cfg))
+  return chat.Renderer(open_tokenizer(model), rendering, _images(path, cfg), one_answer=_one_answer(cfg))
 
 
 def open_feed(
@@ -212,6 +215,11 @@ def _check_vocabulary(model: specs.Model, base: load_lib.Base, tokenizer: Any, m
     return
   if max(base.cfg.vocab, *added, 0) < len(tokenizer) - bool(added):
     raise errors.InputError(f"the tokenizer of {model.base} has {len(tokenizer)} tokens, the model {base.cfg.vocab}")
+
+
+def _one_answer(cfg: Any) -> bool:
+  """Whether a model reads all that stands in front of an answer both ways, so that a row holds one answer."""
+  return isinstance(cfg, encdec.EncDecConfig) or (isinstance(cfg, decoder.DecoderConfig) and cfg.prefix_lm)
 
 
 def _images(path: str, cfg: Any) -> images_lib.Images | None:

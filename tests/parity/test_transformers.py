@@ -231,8 +231,9 @@ def test_every_template_of_trl(ours):
         behind = text[start:end].split(answer)
         assert len(behind) == 2 and behind[1].strip() and "user" not in behind[1], (name, text[start:end])
       begun = [*plain.messages[:3], {"role": "assistant", "content": "See you\nso"}]
-      how = dict(chat_template=renderer._template, continue_final_message=True, tokenize=True, return_dict=False)
-      theirs = tokenizer.apply_chat_template(chat._plain(begun, renderer._parts), **how)
+      ours_is = renderer.template()
+      how = dict(chat_template=ours_is.source, continue_final_message=True, tokenize=True, return_dict=False)
+      theirs = tokenizer.apply_chat_template(ours_is._plain(begun), **how)
       assert renderer.prompt_ids(begun) == theirs, name
       rows = renderer.render(plain)
       assert rows[0].ids.tolist() == tokenizer(renderer.text(plain.messages), add_special_tokens=False)["input_ids"]

@@ -1,24 +1,19 @@
-"""Chat rendering with an exact loss mask, by marking.
+"""Chat rendering: a conversation as token ids, with a weight for each.
 
-Every assistant text is wrapped in private-use characters and rendered a second time by the model's own template.
-Where the marks land in the output is where the text landed, whatever the template did around it; and if the
-marked rendering without its marks is not the plain one to the letter, the row is refused. No prefix differences
-(13 of 40 published templates break them), no searching for the answer's text.
-
-A turn's span begins where the template's generation prompt ends, if the turn is rendered behind it, and runs
-through the turn's terminator: exactly what the model must produce at inference.
+Trained are exactly the tokens that the model must produce at inference: those behind the ids of the turn's prompt,
+through the turn's terminator (`spans` finds both in the text). Where the ids of the prompt are not how the ids of the
+whole begin, because one token would straddle the place, the turn is a row of its own: the ids of its prompt, then those
+of the answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 import dataclasses
 import datetime
 import functools
 import hashlib
 import json
-import re
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-import jinja2
 import numpy as np
 
 from itune_jax.core import check
@@ -26,15 +21,17 @@ from itune_jax.core import conversation as conversation_lib
 from itune_jax.core import errors
 from itune_jax.core import pack
 from itune_jax.data import example as example_lib
+from itune_jax.data import messages as messages_lib
 from itune_jax.data.render import images as images_lib
 from itune_jax.data.render import marks as marks_lib
+from itune_jax.data.render import self_test
+from itune_jax.data.render import spans as spans_lib
+from itune_jax.data.render import template as template_lib
 from itune_jax.data.render import text as text_lib
 from itune_jax.data.render import tokenizer as tokenizer_lib
 
 # Bump when the rendering or the mask changes: caches of another version are not read. A golden test forces it.
-RENDER_VERSION = 1
-
-_END_LIKE = re.compile(r"\s*(<[|/]?[^<>\s]{1,40}>|\[/?[A-Z_]+\])")
+RENDER_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +40,8 @@ class Rendering:
 
   date: what templates that print today's date see, so that a cache does not age. truncation: what happens to a
   row longer than max_length; both cuts are counted. dropped_turn: a turn whose text the template drops (old
-  thinking) is trained in a row of its own with the history cut there ("split"), or the row is refused.
+  thinking), or shows behind another prompt than it would be generated behind, is trained in a row of its own with the
+  history cut there ("split"), or the row is refused.
   """
 
   max_length: int = 2048
@@ -72,66 +70,72 @@ class Rendered:
   images: tuple[np.ndarray, ...] = ()
 
 
+class Row(NamedTuple):
+  """A row as its text has it, images not yet expanded: stretches are (turn, first id, last id + 1); alone are the turns
+  that need a row of their own."""
+
+  ids: np.ndarray
+  weights: np.ndarray
+  stretches: tuple[tuple[int, int, int], ...]
+  alone: tuple[int, ...]
+
+
 class Renderer(text_lib.Renderer):
-  """Renders conversations with one tokenizer and template, after a self-test that fails closed. `images` is how the
-  model takes images, None for a model of text."""
+  """Renders conversations with one tokenizer and its templates, after a self-test that fails closed."""
 
   def __init__(
-    self, tokenizer, config: Rendering = Rendering(), images: images_lib.Images | None = None, ends: Sequence[int] = ()
+    self,
+    tokenizer,
+    config: Rendering = Rendering(),
+    images: images_lib.Images | None = None,
+    ends: Sequence[int] = (),
+    one_answer: bool = False,
   ):
-    """ends: further ids that end a turn, by the base's own word (its generation_config.json)."""
+    """images: how the model takes images, None for a model of text. ends: further ids that end a turn, by the base's
+    own word (its generation_config.json). one_answer: every answer is a row of its own, for models that read all that
+    stands in front of it both ways (encoder-decoders, prefix-LMs).
+
+    Raises InputError for a template that is missing, or whose turns would not be trained as they are generated."""
     super().__init__(tokenizer)
-    self.config, self.images, self._ends = config, images, tuple(ends)
+    self.config, self.images, self._ends, self._one_answer = config, images, tuple(ends), one_answer
     if not tokenizer.chat_template:
       raise errors.InputError(
         "this tokenizer has no chat template; name one: "
         f"--gin.specs.Model.chat_template=\"'FILE.jinja'\", or a name ({', '.join(tokenizer_lib.TEMPLATES)})"
       )
-    # Templates that print today's date would make every cache stale tomorrow: the call becomes the pinned date.
-    day = datetime.date.fromisoformat(config.date)
-    self._template = re.sub(
-      r"strftime_now\(\s*(['\"])(.*?)\1\s*\)", lambda m: json.dumps(day.strftime(m.group(2))), tokenizer.chat_template
-    )
-    self._parts = False  # whether this template wants content as a list of parts, even for text
-    self._specials = sorted(
-      (t.content for t in tokenizer.added_tokens_decoder.values() if t.special), key=len, reverse=True
-    )
-    self.terminator = ""
-    try:
-      self.header = self._find_header()
-      self._self_test()
-    except errors.InputError:
-      self._parts = True
-      try:
-        self.header = self._find_header()
-        self._self_test()
-      except errors.InputError:
-        self._parts = False
-        self.header = self._find_header()
-        self._self_test()
+    self._templates = template_lib.of(tokenizer, config.template_kwargs, datetime.date.fromisoformat(config.date))
+    self._added = frozenset(tokenizer.added_tokens_decoder)
+    for template in self._templates.values():
+      self_test.run(self, template)
+
+  def template(self, tools: Sequence[Any] = ()) -> template_lib.Template:
+    """The template of conversations with these tools."""
+    return self._templates["tool_use" if tools and "tool_use" in self._templates else "default"]
+
+  @property
+  def header(self) -> str:
+    """What the template writes to have an answer written."""
+    return self.template().header
+
+  @property
+  def terminator(self) -> str:
+    """What the template writes behind an answer."""
+    return self.template().terminator
 
   def text(self, messages, *, tools=(), add_generation_prompt=False, **kwargs) -> str:
     """The template's plain rendering. Raises BadRow with the template's own words when it refuses."""
-    try:
-      return self.tokenizer.apply_chat_template(
-        _plain(messages, self._parts),
-        tools=list(tools) or None,
-        tokenize=False,
-        add_generation_prompt=add_generation_prompt,
-        chat_template=self._template,
-        **{**self.config.template_kwargs, **kwargs},
-      )
-    except (jinja2.exceptions.TemplateError, TypeError, KeyError, ValueError) as e:
-      raise example_lib.BadRow(f"the chat template refuses it: {e}") from None
+    how: dict[str, Any] = dict(tools=tools, add_generation_prompt=add_generation_prompt, **kwargs)
+    return self.template(tools).text(messages, **how)
 
   def prompt_ids(self, messages, *, tools=(), **kwargs) -> list[int]:
     """Ids up to and including the generation prompt, each image as many as it has patches; where the last message is
-    the assistant's, up to the end of its text, which an answer continues."""
+    the assistant's, up to the end of its text, which an answer continues. Raises BadRow."""
     if marks_lib.begun(messages):
       text = self._unfinished(messages, tools=tools, **kwargs)
     else:
       asked = messages[:-1] if marks_lib.is_empty(messages) else messages
-      text = self.text(asked, tools=tools, add_generation_prompt=True, **kwargs)
+      text = self.template(tools).prompt(asked, tools=tools, **kwargs)
+    template_lib.require_shown(text, messages, tools)
     return self._expand(messages, np.asarray(self.encode(text), np.int32)).tolist()
 
   def _unfinished(self, messages, **kwargs) -> str:
@@ -152,10 +156,12 @@ class Renderer(text_lib.Renderer):
     return self.images.scale(np.stack(pixels)) if self.images and pixels else None
 
   def prompt(self, conversation: conversation_lib.Conversation) -> conversation_lib.Prompt:
-    """What a model reads before it answers. Raises InputError where the template refuses it."""
-    messages = [dict(message) for message in conversation.messages]
+    """What a model reads before it answers; messages are read as those of rows are. Raises InputError where one is
+    none, or the template refuses it."""
     try:
-      ids = self.prompt_ids(messages, tools=conversation.tools, **conversation.template_kwargs)
+      messages, _ = messages_lib.conversation(conversation.messages)
+      tools = messages_lib.tools(conversation.tools)
+      ids = self.prompt_ids(messages, tools=tools, **conversation.template_kwargs)
       return conversation_lib.Prompt(ids, self.prompt_images(messages))
     except example_lib.BadRow as e:
       raise errors.InputError(str(e)) from None
@@ -168,26 +174,38 @@ class Renderer(text_lib.Renderer):
     return self.prompt(context).ids, self.encode(continuation)
 
   def render(self, example: example_lib.Example) -> list[Rendered]:
-    """Rows to train on: one, or more where the template drops the text of earlier turns.
+    """Rows to train on: one, or more where turns need rows of their own.
 
     Raises BadRow when the template does not reproduce the conversation, or nothing in it is trained.
     """
     if not any(m["role"] == "assistant" for m in example.messages):
       raise example_lib.BadRow("no assistant turn")
-    whole, dropped = self._row(example, example.messages, None)
-    rows = [whole]
-    if dropped and self.config.dropped_turn == "refuse":
-      raise example_lib.BadRow(f"the template drops text of turns {dropped}")
-    rows += [self._row(example, example.messages[: i + 1], i)[0] for i in dropped]
-    rows = [self._cut(row) for row in rows if row.weights.any()]
+    rows = [self._rendered(messages, row) for messages, row in self.rows(example) if row.weights.any()]
     if not rows:
       raise example_lib.BadRow("no token carries weight")
-    rows = [row for row in rows if row is not None]
-    if not rows:
+    kept = [cut for row in rows if (cut := self._cut(row)) is not None]
+    if not kept:
       raise example_lib.BadRow(f"longer than {self.config.max_length} tokens")
-    if not any(row.weights.any() for row in rows):
+    kept = [row for row in kept if row.weights.any()]
+    if not kept:
       raise example_lib.BadRow("truncation leaves no trained token")
-    return [row for row in rows if row.weights.any()]
+    return kept
+
+  def rows(self, example: example_lib.Example) -> Iterator[tuple[Any, Row]]:
+    """The messages of each row, and the row: of the whole conversation, then of turns that need one of their own."""
+    messages = example.messages
+    if self._one_answer:
+      alone = [i for i, m in enumerate(messages) if m["role"] == "assistant" and m.get("weight", 1.0)]
+    else:
+      whole = self._row(example, messages, None)
+      yield messages, whole
+      alone = whole.alone
+    for i in alone:
+      yield messages[: i + 1], self._row(example, messages[: i + 1], i)
+
+  def _rendered(self, messages, row: Row) -> Rendered:
+    expanded = self._expand(messages, row.ids), self._expand(messages, row.weights, row.ids)
+    return Rendered(*expanded, images=self._pixels(messages))
 
   def item(self, row: Rendered) -> pack.Item:
     """A rendered row as packing takes it, its pixels as the model reads them."""
@@ -195,45 +213,87 @@ class Renderer(text_lib.Renderer):
     return pack.Item(row.ids, row.weights, images)
 
   def spans(self, example: example_lib.Example, messages, only: int | None = None):
-    """(text, [(start, end, weight)], dropped turns) of one rendering, in characters."""
-    kwargs: dict[str, Any] = dict(tools=example.tools, **example.template_kwargs)
-    plain = self.text(messages, **kwargs)
-    if marks_lib.MARKS.search(plain):
-      raise example_lib.BadRow("the text holds characters of the supplementary private-use area")
-    marked_messages, pieces = marks_lib.marked(messages)
-    marked = self.text(marked_messages, **kwargs)
-    if marks_lib.MARKS.sub("", marked) != plain:
-      raise example_lib.BadRow(
-        "the chat template changes its rendering when the answers are marked; it cannot be masked safely"
-      )
-    where = marks_lib.positions(marked)
-    spans, dropped, previous = [], [], 0
-    for turn, marks in pieces.items():
-      present = [mark for mark in marks if mark in where]
-      if len(present) < len(marks):
-        if turn == len(messages) - 1:
-          raise example_lib.BadRow(f"the chat template drops text of the last turn ({turn})")
-        dropped.append(turn)
-      else:
-        first, last = where[marks[0]], where[marks[-1]]
-        following = min((at for mark, at in where.items() if at >= last and mark not in marks), default=len(plain))
-        calls = bool(messages[turn].get("tool_calls"))
-        start, end = self._begin(plain, previous, first, calls), self._end(plain, last, following, calls)
-        if only in (None, turn):
-          spans.append((start, end, float(messages[turn].get("weight", 1.0))))
-      previous = max([previous, *(where[m] for m in present)])
-    return plain, spans, dropped
+    """(text, [(start, end, weight)], dropped turns) of one rendering, in characters. Raises BadRow."""
+    found = self.finder(self.template(example.tools)).find(example, messages, only)
+    return found.text, [(span.start, span.end, span.weight) for span in found.spans], list(found.dropped)
 
-  def _row(self, example, messages, only):
-    plain, spans, dropped = self.spans(example, messages, only)
-    encoded = self.tokenizer(plain, add_special_tokens=False, return_offsets_mapping=True)
-    ids = np.asarray(encoded["input_ids"], np.int32)
-    starts, ends = np.asarray(encoded["offset_mapping"], np.int64).reshape(-1, 2).T
-    weights = np.zeros(len(ids), np.float32)
-    for start, end, weight in spans:
-      weights[(starts >= start) & (ends <= end) & (ends > starts)] = weight
-    expanded = self._expand(messages, ids), self._expand(messages, weights, ids)
-    return Rendered(*expanded, images=self._pixels(messages)), dropped
+  def finder(self, template: template_lib.Template) -> spans_lib.Finder:
+    """Finds the spans of one template."""
+    specials = [token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special]
+    return spans_lib.Finder(template, specials)
+
+  def _row(self, example, messages, only: int | None) -> Row:
+    """A row of all turns, or of one. Raises BadRow where a turn of its own is not shown behind its prompt."""
+    found = self.finder(self.template(example.tools)).find(example, messages, only)
+    tokens = self.tokenizer(found.text, add_special_tokens=False, return_offsets_mapping=True)
+    ids, offsets = tokens["input_ids"], np.asarray(tokens["offset_mapping"], np.int64).reshape(-1, 2)
+    weights, stretches, alone = np.zeros(len(ids), np.float32), [], list(found.dropped)
+    for span in found.spans:
+      if not span.weight:
+        continue
+      stretch = self._stretch(found.text, ids, offsets, span) if span.fits else None
+      if stretch is not None:
+        weights[slice(*stretch)] = span.weight
+        stretches.append((span.turn, *stretch))
+      elif only is None:
+        alone.append(span.turn)
+      else:
+        return self._joined(found.text, span)
+    splits = {*found.dropped, *(span.turn for span in found.spans if not span.fits and span.weight)}
+    if only is None and splits and self.config.dropped_turn == "refuse":
+      raise example_lib.BadRow(f"the template drops text of turns {sorted(splits)}, or shows it behind another prompt")
+    return Row(np.asarray(ids, np.int32), weights, tuple(stretches), tuple(sorted(alone)))
+
+  def _stretch(
+    self, text: str, ids: Sequence[int], offsets: np.ndarray, span: spans_lib.Span
+  ) -> tuple[int, int] | None:
+    """(first, last + 1) of the ids of a span; None where a token straddles its begin, or its end and more than white
+    space. In front of the span must stand the ids of its prompt: an added token cuts the text for any tokenizer, so the
+    ids from the last one on are compared, and all where these differ."""
+    starts, ends = offsets.T
+    before = int(np.searchsorted(starts, span.start))
+    added = next((i for i in range(before - 1, -1, -1) if ids[i] in self._added and ends[i] <= span.start), 0)
+    first = None
+    for anchor in dict.fromkeys((added, 0)):
+      prompt = self.encode(text[int(starts[anchor]) if anchor else 0 : span.start])
+      if list(ids[anchor : anchor + len(prompt)]) == prompt:
+        first = anchor + len(prompt)
+        break
+    if first is None:
+      return None
+    last = max(first, int(np.searchsorted(starts, span.end)))
+    straddled = text[span.end : int(ends[last - 1])] if last > first else ""
+    return None if straddled.strip() else (first, last)
+
+  def _joined(self, text: str, span: spans_lib.Span) -> Row:
+    """The ids of a turn's prompt, then those of the answer, as they are generated one behind the other."""
+    if not span.fits:
+      raise example_lib.BadRow(
+        f"turn {span.turn} does not stand behind the prompt that it would be generated behind (it ends in "
+        f"{self.header[-40:]!r}); write the answer as the template has it, with its thinking, or name another template"
+      )
+    prompt, whole = self.encode(text[: span.start]), self.encode(text[: span.end])
+    answer = next(
+      (ids for ids in self._alone(text[span.start : span.end]) if self._reads(prompt + ids) == self._reads(whole)), None
+    )
+    if answer is None:
+      raise example_lib.BadRow(
+        f"the tokenizer writes the answer of turn {span.turn} otherwise behind its prompt than in the whole text"
+      )
+    weights = np.r_[np.zeros(len(prompt), np.float32), np.full(len(answer), span.weight, np.float32)]
+    stretch = (span.turn, len(prompt), len(prompt) + len(answer))
+    return Row(np.asarray(prompt + answer, np.int32), weights, (stretch,), ())
+
+  def _alone(self, text: str) -> Iterator[list[int]]:
+    """Ids of a text that stands behind others: as the tokenizer has it, then without what it puts in front of a first
+    word, which an added token in front takes upon itself."""
+    yield self.encode(text)
+    special = next((t.content for t in self.tokenizer.added_tokens_decoder.values() if t.special and not t.rstrip), "")
+    if special:
+      yield self.encode(special + text)[len(self.encode(special)) :]
+
+  def _reads(self, ids: list[int]) -> str:
+    return self.tokenizer.decode(ids)
 
   def _expand(self, messages, values, ids=None):
     """Values by token, those of an image token once for each of its patches."""
@@ -251,72 +311,16 @@ class Renderer(text_lib.Renderer):
       raise example_lib.BadRow("it has images; this model takes none, or its folder has no preprocessor_config.json")
     return tuple(self.images.read(part) for part in found) if self.images else ()
 
-  def _begin(self, text, previous, first, calls):
-    """Where the generation prompt ends, if it stands between the turn before and this turn's text."""
-    at = text.rfind(self.header, previous, first) if self.header else -1
-    if at >= 0:
-      return at + len(self.header)
-    if calls:  # what opens a tool call is the template's, and must be learned: it starts behind the header
-      header = self.header.split("<think>")[0]
-      at = text.rfind(header, previous, first) if header else -1
-      if at < 0:
-        raise example_lib.BadRow("where the tool call starts cannot be told from the chat template's generation prompt")
-      return at + len(header)
-    opening = re.search(r"<think>\s*$", text[previous:first]) if not self.header else None
-    return previous + opening.start() if opening else first
-
-  def _end(self, text, last, following, calls):
-    """The end of the terminator behind a turn; for tool calls the template's own closing comes first."""
-    tail = text[last:]
-    if calls and self.terminator:
-      at = text.find(self.terminator, last, following)
-      if at < 0:
-        raise example_lib.BadRow("the chat template does not end a turn that calls a tool")
-      return at + len(self.terminator)
-    found = self._terminator(tail)
-    return last + found.end() if found else last
-
-  def _terminator(self, tail):
-    special = re.match(r"\s*(" + "|".join(map(re.escape, self._specials)) + ")", tail) if self._specials else None
-    return special or _END_LIKE.match(tail)
-
   @functools.cached_property
   def turn_end(self) -> conversation_lib.TurnEnd:
-    """How a turn ends: by the template's terminator, and by what the tokenizer and the base call an end."""
-    ids = self.encode(self.terminator)
-    more = ids if len(ids) == 1 else ()
-    plain = text_lib.turn_end(self.tokenizer, (*self._ends, *more))
-    return dataclasses.replace(plain, text=self.terminator, strings=() if more else (self.terminator,))
-
-  def _find_header(self) -> str:
-    user = [{"role": "user", "content": "Hi."}]
-    try:
-      without, given = self.text(user), self.text(user, add_generation_prompt=True)
-    except example_lib.BadRow as e:
-      raise errors.InputError(f"the chat template cannot render one user turn: {e}; name another template") from None
-    return given[len(without) :] if given.startswith(without) else ""
-
-  def _self_test(self):
-    """Spans of a probe must decode to its answers and end in a terminator, in the middle and at the end."""
-    answers = ("Good day to you", "Fine, thank you")
-    messages = [
-      {"role": r, "content": c}
-      for r, c in (("user", "Hello"), ("assistant", answers[0]), ("user", "And you?"), ("assistant", answers[1]))
-    ]
-    try:
-      text, spans, dropped = self.spans(example_lib.Example(messages=tuple(messages)), messages)
-    except example_lib.BadRow as e:
-      raise errors.InputError(f"the chat template fails its self-test: {e}; name another template") from None
-    ends = []
-    for answer, (start, end, _) in zip(answers, spans, strict=False):
-      at = text.find(answer, start, end)
-      ends.append(text[at + len(answer) : end].strip() if at >= 0 else "")
-    if dropped or len(spans) != 2 or not all(ends):
-      raise errors.InputError(
-        "the chat template fails its self-test: an answer is dropped, or its turn ends without a "
-        "token to stop at, so the model would never learn to stop; name another template"
-      )
-    self.terminator = ends[-1]
+    """How a turn ends: by a template's terminator, and by what the tokenizer and the base call an end."""
+    by_id, by_text = [], []
+    for terminator in dict.fromkeys(template.terminator for template in self._templates.values()):
+      ids = self.encode(terminator)
+      by_id += ids if len(ids) == 1 else []
+      by_text += [terminator] if len(ids) != 1 else []
+    plain = text_lib.turn_end(self.tokenizer, (*self._ends, *by_id))
+    return dataclasses.replace(plain, text=self.terminator, strings=tuple(by_text))
 
   def _cut(self, row: Rendered) -> Rendered | None:
     limit, n = self.config.max_length, len(row.ids)
@@ -340,14 +344,5 @@ class Renderer(text_lib.Renderer):
     """What a cached rendering depends on besides the data and the tokenizer."""
     what = [RENDER_VERSION, self.tokenizer.chat_template, dataclasses.asdict(self.config)]
     what += [self.images.digest()] if self.images else []
+    what += ["one answer"] if self._one_answer else []
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-
-
-def _plain(messages, parts=False) -> list[dict[str, Any]]:
-  plain = [{k: v for k, v in message.items() if k != "weight"} for message in messages]
-  if parts:
-    plain = [
-      {**m, "content": [{"type": "text", "text": m["content"]}]} if isinstance(m.get("content"), str) else m
-      for m in plain
-    ]
-  return plain

@@ -4,17 +4,22 @@ The geometry (resize, crop) is that of the model's own image processor, which tr
 folder with its PIL backend. What is stored is its 8-bit result; rescaling and normalising come behind the cache.
 """
 
+import base64
 import dataclasses
 import hashlib
+import io
 import json
 import os
 from typing import Any
+import warnings
 
 import numpy as np
+import PIL.Image
+import PIL.ImageOps
 import transformers
-import transformers.image_utils
 
 from itune_jax.core import errors
+from itune_jax.core import jsontext
 from itune_jax.data import example as example_lib
 
 CONFIG_FILES = ("preprocessor_config.json", "processor_config.json")
@@ -54,10 +59,14 @@ class Images:
     if not where.startswith("data:") and not os.path.isfile(where):
       raise example_lib.BadRow(f"{where}: no such image file")
     try:
-      image = transformers.image_utils.load_image(where)
+      image = _opened(where)
       pixels = self.processor([image], do_rescale=False, do_normalize=False, return_tensors="np")["pixel_values"][0]
-    except (OSError, ValueError) as e:
-      raise example_lib.BadRow(f"{where[:80]}: not readable as an image ({str(e)[:80]})") from None
+    except example_lib.BadRow:
+      raise
+    except PIL.UnidentifiedImageError:
+      raise example_lib.BadRow(f"{where[:80]}: not readable as an image (of no known format)") from None
+    except Exception as e:  # decoders of damaged files raise what they like: SyntaxError, struct.error, zlib.error, …
+      raise example_lib.BadRow(f"{where[:80]}: not readable as an image ({jsontext.said(e, 80)})") from None
     return np.ascontiguousarray(pixels.transpose(1, 2, 0)).astype(np.uint8)
 
   def count(self, ids: np.ndarray) -> int:
@@ -68,6 +77,33 @@ class Images:
     """What a cached image depends on besides its bytes."""
     what = [self.processor.to_dict(), self.token, self.patches, self.scale.size]
     return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _opened(where: str) -> PIL.Image.Image:
+  """An image file or data URL as 8-bit RGB, upright. Raises BadRow for numbers whose range nobody knows, and whatever
+  the decoder raises for what is no image, or one that would take too much memory."""
+  if where.startswith("data:"):
+    head, comma, body = where.partition(",")
+    if not comma or not head.endswith(";base64"):
+      raise example_lib.BadRow(f"{where[:40]}: a data URL of an image is data:image/png;base64,…")
+    data = base64.b64decode("".join(body.split()), validate=True)
+  else:
+    with open(where, "rb") as f:
+      data = f.read()
+  with warnings.catch_warnings():
+    warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
+    warnings.filterwarnings("ignore", category=UserWarning)  # of palettes with transparency and of odd metadata
+    image = PIL.Image.open(io.BytesIO(data))
+    image.load()
+    image = PIL.ImageOps.exif_transpose(image)
+  if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):  # Pillow itself would cut at 255
+    return PIL.Image.fromarray(np.rint(np.asarray(image, np.float64) / 257).astype(np.uint8)).convert("RGB")
+  if image.mode in ("I", "F"):
+    kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
+    raise example_lib.BadRow(
+      f"{where[:80]}: its pixels are {kind} of unknown range; save it with 8 or 16 bits a channel"
+    )
+  return image.convert("RGB")
 
 
 def load(folder: str, *, token: int, patches: int, size: int) -> Images | None:
@@ -83,8 +119,8 @@ def load(folder: str, *, token: int, patches: int, size: int) -> Images | None:
     return None
   try:
     processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
-  except (OSError, ValueError) as e:
-    raise errors.InputError(f"{folder}: its image processor cannot be built ({str(e).splitlines()[0]})") from None
+  except Exception as e:  # of transformers, for any fault of the file
+    raise errors.InputError(f"{folder}: its image processor cannot be built ({jsontext.said(e)})") from None
   made = processor([np.zeros((size, size + 1, 3), np.uint8)], do_rescale=False, do_normalize=False, return_tensors="np")
   found = made["pixel_values"].shape[1:]
   if found != (3, size, size):

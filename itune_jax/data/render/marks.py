@@ -53,9 +53,7 @@ def marked(messages: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], di
 
 
 def _mark_call(call, turn, wrap):
-  if "function" in call:
-    return {**call, "function": {**call["function"], "name": wrap(call["function"]["name"], turn)}}
-  return {**call, "name": wrap(call["name"], turn)}
+  return {**call, "function": {**call["function"], "name": wrap(call["function"]["name"], turn)}}
 
 
 def positions(text: str) -> dict[str, int]:
@@ -68,13 +66,13 @@ def positions(text: str) -> dict[str, int]:
 
 def begun(messages: Sequence[Mapping[str, Any]]) -> bool:
   """Whether the last message is the assistant's and has text, which an answer goes on from."""
-  return bool(messages) and messages[-1]["role"] == "assistant" and any(text.strip() for text in _texts(messages[-1]))
+  return bool(messages) and messages[-1]["role"] == "assistant" and any(text.strip() for text in texts(messages[-1]))
 
 
 def is_empty(messages: Sequence[Mapping[str, Any]]) -> bool:
   """Whether the last message is the assistant's and says nothing yet."""
   last = messages[-1] if messages else {"role": ""}
-  says = last.get("tool_calls") or last.get("reasoning_content") or any(text.strip() for text in _texts(last))
+  says = last.get("tool_calls") or last.get("reasoning_content") or any(text.strip() for text in texts(last))
   return last["role"] == "assistant" and not says
 
 
@@ -89,6 +87,7 @@ def end_marked(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]
   return [*before, {**last, "content": parts}]
 
 
-def _texts(message: Mapping[str, Any]) -> list[str]:
+def texts(message: Mapping[str, Any]) -> list[str]:
+  """The texts of a message's content."""
   content = message.get("content") or ""
   return [content] if isinstance(content, str) else [p["text"] for p in content if p.get("type") == "text"]

@@ -6,6 +6,7 @@ from typing import Any
 
 from itune_jax.core import conversation as conversation_lib
 from itune_jax.core import errors
+from itune_jax.data import fields
 from itune_jax.data.render import tokenizer as tokenizer_lib
 
 
@@ -47,8 +48,13 @@ class Renderer(conversation_lib.Renderer):
     return head, whole[len(head) :] or self.encode(continuation)
 
   def encode(self, text: str) -> list[int]:
-    """Ids of rendered text; special tokens only where the text spells them."""
-    return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+    """Ids of rendered text; special tokens only where the text spells them. Raises InputError for half of a surrogate
+    pair, which is no character."""
+    try:
+      return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+    except TypeError:
+      fields.text(text, "the text")  # the tokenizer's own words do not say what is wrong
+      raise
 
 
 def turn_end(tokenizer: Any, more: Sequence[int] = ()) -> conversation_lib.TurnEnd:

@@ -15,6 +15,8 @@ from tokenizers import pre_tokenizers
 import transformers
 
 from itune_jax.core import errors
+from itune_jax.core import jsontext
+from itune_jax.data.render import gguf_bounds
 
 _TEMPLATES = os.path.join(os.path.dirname(__file__), "templates")
 TEMPLATES = tuple(sorted(file.removesuffix(".jinja") for file in os.listdir(_TEMPLATES)))
@@ -38,7 +40,12 @@ def load(path: str, chat_template: str | None = None, special_tokens: Sequence[s
   """
   tokenizer = from_gguf(path) if path.endswith(".gguf") else _from_folder(path)
   if chat_template:
-    tokenizer.chat_template = _template(chat_template)
+    tokenizer.chat_template = named(chat_template)
+  _check_template(path, tokenizer.chat_template)
+  # Rows are cut by their rendering: what the library has to say of a longest text is none of a user's business.
+  tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
+  if any(not isinstance(t, str) or not t.strip() for t in special_tokens):
+    raise errors.InputError(f"special_tokens = {tuple(special_tokens)!r}: each is a text that is not empty")
   if special_tokens:
     _take_reserved(tokenizer, special_tokens)
     added: Any = [tokenizers.AddedToken(t, special=True, normalized=False) for t in special_tokens]
@@ -65,11 +72,15 @@ def _take_reserved(tokenizer, wanted: Sequence[str]) -> None:
   tokenizer._tokenizer = tokenizers.Tokenizer.from_str(json.dumps(state))
 
 
-def _template(given: str) -> str:
+def named(given: str) -> str:
+  """A chat template by a name of TEMPLATES, by its file, or itself. Raises InputError where it is none of these."""
   file = os.path.join(_TEMPLATES, f"{given}.jinja") if given in TEMPLATES else given
   if os.path.exists(file):
-    with open(file, encoding="utf-8") as f:
-      return f.read().rstrip("\n")
+    try:
+      with open(file, encoding="utf-8-sig") as f:
+        return f.read().rstrip("\n")
+    except (OSError, UnicodeDecodeError) as e:
+      raise errors.InputError(f"{file}: cannot be read as a chat template ({e})") from None
   if "{" not in given:
     raise errors.InputError(
       f"chat template {given!r} is no file, no Jinja text, and no known name ({', '.join(TEMPLATES)})"
@@ -77,10 +88,35 @@ def _template(given: str) -> str:
   return given
 
 
+def _check_template(path: str, given: Any) -> None:
+  """Raises InputError for a chat template that is neither text nor texts by name."""
+  texts = given.values() if isinstance(given, dict) else [given or ""]
+  if not all(isinstance(one, str) for one in texts):
+    raise errors.InputError(f"{path}: its chat_template is neither Jinja text nor a list of named ones")
+
+
 def from_gguf(path: str) -> transformers.PreTrainedTokenizerFast:
-  """Byte-level BPE from a GGUF file: single digits, then the GPT-2 pattern (pre-tokenizer kind `smollm`)."""
-  fields = gguf.GGUFReader(path).fields
-  get: Any = lambda name, default=None: fields[name].contents() if name in fields else default
+  """Byte-level BPE from a GGUF file: single digits, then the GPT-2 pattern (pre-tokenizer kind `smollm`).
+
+  Raises InputError for a file that is damaged, or of another kind.
+  """
+  try:
+    gguf_bounds.require(path)
+    fields = gguf.GGUFReader(path).fields
+    contents = {name: field.contents() for name, field in fields.items() if name.startswith(("tokenizer.", "llama."))}
+  except Exception as e:  # the reader trusts the file: a truncated one fails wherever its numbers lead
+    why = jsontext.said(e)
+    raise errors.InputError(f"{path}: cannot be read as GGUF ({why}); it may be cut short: fetch it again") from None
+  try:
+    return _byte_level(path, contents)
+  except (TypeError, KeyError, IndexError, ValueError) as e:
+    if isinstance(e, errors.InputError):
+      raise
+    raise errors.InputError(f"{path}: its tokenizer is damaged ({jsontext.said(e)}); fetch it again") from None
+
+
+def _byte_level(path: str, contents: dict[str, Any]) -> transformers.PreTrainedTokenizerFast:
+  get: Any = contents.get
   model, pre = get("tokenizer.ggml.model"), get("tokenizer.ggml.pre")
   if (model, pre) != ("gpt2", "smollm"):
     raise errors.InputError(f"{path}: its tokenizer is ({model!r}, {pre!r}); supported is ('gpt2', 'smollm')")
@@ -117,8 +153,9 @@ def from_gguf(path: str) -> transformers.PreTrainedTokenizerFast:
 def _from_folder(path: str):
   try:
     tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
-  except (OSError, ValueError) as e:
-    raise errors.InputError(f"{path}: no tokenizer there ({str(e).splitlines()[0]})") from None
+    tokenizer("Hi.", add_special_tokens=False)  # some faults of its settings show in use only
+  except Exception as e:  # the library raises its own for a damaged tokenizer.json, and many others
+    raise errors.InputError(f"{path}: no tokenizer there, or a damaged one ({jsontext.said(e)})") from None
   if not tokenizer.is_fast:
     raise errors.InputError(
       f"{path}: only fast tokenizers (tokenizer.json) are supported: spans need character offsets"

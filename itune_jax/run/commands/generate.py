@@ -7,11 +7,9 @@ import sys
 from typing import Any
 
 from itune_jax.core import conversation
-from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import numerics
 from itune_jax.data.render import chat
-from itune_jax.data import example as example_lib
 from itune_jax.data.readers import readers
 from itune_jax.parallel import mesh as mesh_lib
 from itune_jax.run import adapters as adapters_lib
@@ -87,7 +85,7 @@ def from_flags(args: command.Args) -> None:
     _dialogue(*gin_setup.call(generate, adapter=args.adapter, changes=changes, as_asked=args.as_asked))
     return
   asked = [_asked(prompt, args.image) for prompt in args.prompt]
-  asked += _from_file(args.prompts, args.continue_final_message)
+  asked += readers.questions(args.prompts, args.continue_final_message) if args.prompts else []
   given = dict(adapter=args.adapter, conversations=asked, changes=changes, as_asked=args.as_asked)
   answers = gin_setup.call(generate, **given)
   each = len(answers) // len(asked)  # samples of one prompt stand together
@@ -129,21 +127,3 @@ def _asked(prompt: str, images: list[str]) -> conversation.Conversation:
   """A user's turn, images first."""
   parts = [{"type": "image", "image": os.path.abspath(file)} for file in images]
   return conversation.of([{"role": "user", "content": [*parts, {"type": "text", "text": prompt}] if parts else prompt}])
-
-
-def _from_file(path: str, begun: bool) -> list[conversation.Conversation]:
-  if not path:
-    return []
-  try:
-    with open(path, encoding="utf-8-sig") as f:
-      lines = [(number, line) for number, line in enumerate(f, 1) if line.strip()]
-  except (OSError, ValueError) as e:
-    raise errors.InputError(f"{path}: cannot be read as lines of JSON ({e})") from None
-  return [_question(line, path, number, begun) for number, line in lines]
-
-
-def _question(line: str, path: str, number: int, begun: bool) -> conversation.Conversation:
-  try:
-    return readers.question(line, os.path.dirname(path), begun)
-  except example_lib.BadRow as e:
-    raise errors.InputError(f"{path}:{number}: {e}") from None

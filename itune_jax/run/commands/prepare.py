@@ -1,5 +1,6 @@
 """`itune prepare`: the training data of a recipe, rendered, tokenised and cached by content."""
 
+import collections
 import os
 from typing import Any
 
@@ -52,8 +53,13 @@ def from_flags(args: command.Args) -> dict[str, Any]:
   """Runs the command; returns what was kept of every source."""
   manifest = gin_setup.call(prepare, dry_run=args.dry_run)
   for source in manifest["sources"]:
-    for reason, count in (source.get("dropped_by_reason") or {}).items():
+    for note in source.get("notes", ()):
+      log.info(f"  {note}")
+    reasons = collections.Counter(source.get("dropped_by_reason") or {})
+    for reason, count in reasons.most_common(5):
       log.info(f"  {source['name']}: dropped {count} rows: {reason}")
+    if len(reasons) > 5:
+      log.info(f"  {source['name']}: and rows for {len(reasons) - 5} more reasons, which the manifest lists")
     for row in source.get("dropped_rows", [])[:5]:
       log.info(f"    {row['file']}:{row['line']}: {row['reason']}")
   keys = ("name", "rows", "kept", "dropped", "truncated", "tokens", "trained_tokens")

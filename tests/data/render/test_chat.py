@@ -50,16 +50,22 @@ def renderer(smollm2_tokenizer):
 
 @pytest.mark.parametrize("case", CASES, ids=["single", "unicode", "weights"])
 def test_ids_are_those_of_apply_chat_template(renderer, smollm2_tokenizer, case):
-  (row,) = renderer.render(case)
+  row, *alone = renderer.render(case)
+  assert len(alone) == (case is CASES[1]), "a turn that begins with spaces is trained behind its own prompt as well"
   messages = [{k: v for k, v in m.items() if k != "weight"} for m in case.messages]
   assert row.ids.tolist() == smollm2_tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
 
 
 def test_trained_tokens_are_the_answers_and_their_terminators(renderer, smollm2_tokenizer):
-  (row,) = renderer.render(CASES[1])
-  trained = smollm2_tokenizer.decode(row.ids[row.weights != 0])
-  # The first space shares a token with the header's newline: behind the prompt it could never be produced.
-  assert trained == " kept, and trailing \n<|im_end|>Jà – 漢字 🙂<|im_end|>"
+  whole, alone = renderer.render(CASES[1])
+  trained = [smollm2_tokenizer.decode(row.ids[row.weights != 0]) for row in (whole, alone)]
+  # In the whole text the first space shares a token with the header's newline, which no prompt could end in: that turn
+  # is a row of its own, of its prompt's ids and the answer's.
+  assert trained == ["Jà – 漢字 🙂<|im_end|>", "  kept, and trailing \n<|im_end|>"]
+  prompt = renderer.prompt_ids(list(CASES[1].messages[:2]))
+  assert alone.ids[: len(prompt)].tolist() == prompt and alone.weights.tolist() == [0] * len(prompt) + [1] * (
+    len(alone.ids) - len(prompt)
+  )
 
 
 def test_weights_follow_the_message(renderer, smollm2_tokenizer):
@@ -188,5 +194,6 @@ def _with(tokenizer, template):
     added_tokens_decoder = tokenizer.added_tokens_decoder
     apply_chat_template = staticmethod(lambda *a, **k: tokenizer.apply_chat_template(*a, **k))
     __call__ = staticmethod(lambda *a, **k: tokenizer(*a, **k))
+    decode = staticmethod(lambda *a, **k: tokenizer.decode(*a, **k))
 
   return Other()

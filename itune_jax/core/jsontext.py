@@ -1,0 +1,83 @@
+"""JSON text as a value, or one line why it is none: what is ambiguous or too deep is refused as well."""
+
+import json
+import math
+from typing import Any
+
+DEPTH = 100  # far below where walking a value would reach the interpreter's own limit
+
+
+def loads(text: str, *, finite: bool = False) -> Any:
+  """The value of a JSON text; NaN and the infinities, which Python writes, are read as Python does unless `finite`.
+
+  Raises ValueError in one line for what is no JSON, names a key of an object twice, or is nested beyond `DEPTH`.
+  """
+  try:
+    value = json.loads(text, object_pairs_hook=_object)
+  except RecursionError:
+    raise ValueError(f"nested more than {DEPTH} deep") from None
+  if _depth(value) > DEPTH:
+    raise ValueError(f"nested more than {DEPTH} deep")
+  if finite and not _is_finite(value):
+    raise ValueError("it holds a number that is not finite")
+  return value
+
+
+def same(a: Any, b: Any) -> bool:
+  """Whether two JSON values are equal with their types: true is not 1; 1 and 1.0 are one number; NaN equals nothing."""
+  if isinstance(a, dict) and isinstance(b, dict):
+    return a.keys() == b.keys() and all(same(value, b[key]) for key, value in a.items())
+  if isinstance(a, list) and isinstance(b, list):
+    return len(a) == len(b) and all(same(*pair) for pair in zip(a, b, strict=True))
+  return _kind(a) == _kind(b) and a == b
+
+
+def name(value: Any) -> str:
+  """What JSON calls the type of a value."""
+  return {"NoneType": "null", "bool": "a boolean", "int": "a number", "float": "a number", "str": "text"}.get(
+    type(value).__name__, "a list" if isinstance(value, (list, tuple)) else "an object"
+  )
+
+
+def shown(value: Any, most: int = 60) -> str:
+  """A value as a message shows it: short, on one line, in characters that every terminal prints."""
+  text = repr(value).encode("utf-8", "backslashreplace").decode()
+  return text if len(text) <= most else text[:most] + "…"
+
+
+def said(error: BaseException, most: int = 200) -> str:
+  """What an error of another library says, as a message shows it: short, on one line, printable; its kind if nothing."""
+  text = " ".join(str(error).encode("utf-8", "backslashreplace").decode().split()) or type(error).__name__
+  return text if len(text) <= most else text[:most] + "…"
+
+
+def _object(pairs):
+  found = dict(pairs)
+  if len(found) < len(pairs):
+    seen: set[str] = set()
+    twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+    raise ValueError(f"an object names the key {twice!r} twice")
+  return found
+
+
+def _kind(value) -> str:
+  return "number" if isinstance(value, (int, float)) and not isinstance(value, bool) else type(value).__name__
+
+
+def _depth(value) -> int:
+  """Levels of lists and objects, without recursion; stops counting behind `DEPTH`."""
+  level, depth = [value], 0
+  while level and depth <= DEPTH:
+    level = [child for one in level for child in _children(one)]
+    depth += bool(level)
+  return depth
+
+
+def _is_finite(value) -> bool:
+  return math.isfinite(value) if isinstance(value, float) else all(map(_is_finite, _children(value)))
+
+
+def _children(value):
+  if isinstance(value, dict):
+    return value.values()
+  return value if isinstance(value, (list, tuple)) else ()
