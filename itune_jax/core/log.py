@@ -4,12 +4,11 @@ import contextlib
 import sys
 import time
 
-import jax
-
 
 def is_lead() -> bool:
-  """Whether this process is the one that prints and writes."""
-  return jax.process_index() == 0
+  """Whether this process is the one that prints and writes. One that never imported JAX has joined no others."""
+  jax = sys.modules.get("jax")
+  return jax is None or jax.process_index() == 0
 
 
 def info(message: str) -> None:

@@ -1,23 +1,23 @@
-"""Sources and mixtures as SeqIO tasks and mixtures: what the data is, and at which rates it is drawn.
+"""Sources and mixtures as SeqIO tasks and mixtures, for programs that read those; nothing of this project needs them.
 
-Importing this module imports TensorFlow; only `prepare` does.
+Importing this module imports TensorFlow, which the extra `prep` installs.
 """
 
 import functools
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import seqio
 import tensorflow as tf
 
-from itune_jax.data import example as example_lib
 from itune_jax.data import mixture as mixture_lib
-from itune_jax.data.readers import readers
 
 
 def register(mixture: mixture_lib.Mixture) -> seqio.Mixture:
-  """Registers a task for every source, and the mixture, anew; returns the mixture."""
+  """Registers a task for every source, and the mixture, anew; returns the mixture.
+
+  The rates of the mixture are those of `Mixture.shares`, as SeqIO has them: not divided by their sum.
+  """
   tasks = []
   for source in mixture.sources:
     task = f"{mixture.name}_{source.name}"
@@ -25,35 +25,15 @@ def register(mixture: mixture_lib.Mixture) -> seqio.Mixture:
     count = sum(row.example is not None for row in source.rows())
     data: Any = seqio.FunctionDataSource(_dataset_fn(source), splits=["train"], num_input_examples={"train": count})
     seqio.TaskRegistry.add(task, output_features={}, preprocessors=[], source=data)
-    rate = (
-      source.rate
-      if mixture.rates == "given"
-      else functools.partial(
-        seqio.mixing_rate_num_examples, maximum=mixture.cap or None, temperature=mixture.temperature
-      )
-    )
-    tasks.append((task, rate))
+    tasks.append((task, source.rate if mixture.rates == "given" else proportional(mixture)))
   seqio.MixtureRegistry.remove(mixture.name)
   return seqio.MixtureRegistry.add(mixture.name, tasks)
 
 
-def rates(mixture: mixture_lib.Mixture, registered: seqio.Mixture) -> dict[str, float]:
-  """Share of each source, summing to 1."""
-  raw = {
-    source.name: float(registered.get_rate(seqio.TaskRegistry.get(f"{mixture.name}_{source.name}")))
-    for source in mixture.sources
-  }
-  total = sum(raw.values())
-  return {name: rate / total for name, rate in raw.items()}
-
-
-def rows(mixture: mixture_lib.Mixture, source: mixture_lib.Source) -> Iterator[readers.Row]:
-  """The rows of one source, through its SeqIO task."""
-  dataset = seqio.TaskRegistry.get(f"{mixture.name}_{source.name}").get_dataset(None, "train", shuffle=False)
-  for item in dataset.as_numpy_iterator():
-    raw = json.loads(item["row"])
-    example = example_lib.from_json(raw["example"]) if raw["example"] else None
-    yield readers.Row(raw["file"], raw["line"], example, raw["problem"])
+def proportional(mixture: mixture_lib.Mixture) -> Any:
+  """SeqIO's own rate of a task by its number of examples."""
+  how: Any = dict(maximum=mixture.cap or None, temperature=mixture.temperature)
+  return functools.partial(seqio.mixing_rate_num_examples, **how)
 
 
 def _dataset_fn(source):

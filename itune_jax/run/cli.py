@@ -97,7 +97,13 @@ def _drive(chosen: command.Command, args: command.Args) -> None:
   if chosen.starts != "none":
     _function("itune_jax.run.process:start")(args.cluster)
   if chosen.gin:
-    _function("itune_jax.run.gin_setup:parse")(chosen.gin, args.gin_file, args.overrides)
+    how = {
+      "imports": args.imports,
+      "light": chosen.light,
+      "without": chosen.without,
+      "placeholders": chosen.placeholders,
+    }
+    _function("itune_jax.run.gin_setup:parse")(chosen.gin, args.gin_file, args.overrides, **how)
   result = work(args)
   if result is not None and (not args.cluster or _function("itune_jax.core.log:is_lead")()):
     print(json.dumps(result), flush=True)

@@ -6,6 +6,8 @@ import dataclasses
 from typing import Literal
 
 from itune_jax.core import errors
+from itune_jax.run import macros
+from itune_jax.run import recipes
 
 Parser = argparse.ArgumentParser
 Args = argparse.Namespace
@@ -19,7 +21,9 @@ class Command:
   ones. check: raises InputError for flags that do not go together, before anything heavy is imported. work:
   "module:function"; it takes the parsed arguments and returns the result, which is printed as the last line of stdout,
   or None. gin: the file of gin_configs/runs that binds the work, "" for none; recipe: whether the user must give a
-  file too. starts: whether the process needs nothing, JAX, or may join a cluster (`--cluster`). large_pages: whether
+  file too; light: whether only what the work itself reaches is imported,
+  and not the values of `without` ("module.Class.field"); placeholders: whether files that nothing names
+  are not needed. starts: whether the process needs nothing, JAX, or may join a cluster (`--cluster`). large_pages: whether
   the process asks for pages of 2 MB, which pays where steps take seconds (`memory.in_huge_pages`).
   """
 
@@ -30,14 +34,19 @@ class Command:
   check: Callable[[Args], None] = lambda args: None
   gin: str = ""
   recipe: bool = True
+  light: bool = False
+  without: tuple[str, ...] = ()
+  placeholders: bool = False
   starts: Literal["none", "jax", "cluster"] = "none"
   large_pages: bool = False
 
   def parser(self) -> Parser:
     """All flags of the command."""
     ends = "" if self.help.endswith("?") else "."
-    parser = Parser(prog=f"itune {self.name}", description=self.help[0].upper() + self.help[1:] + ends)
-    parser.set_defaults(command=self.name, gin_file=[], cluster="")
+    about = self.help[0].upper() + self.help[1:] + ends
+    # No abbreviations: --step would else be --steps where a command has no such flag.
+    parser = Parser(prog=f"itune {self.name}", description=about, allow_abbrev=False)
+    parser.set_defaults(command=self.name, gin_file=[], cluster="", imports=[], peft="")
     if self.gin:
       gin_flags(parser, self.recipe)
     if self.starts == "cluster":
@@ -57,13 +66,20 @@ class Command:
     if values and not self.gin:
       raise errors.InputError(f"{values[0]}: itune {self.name} reads no gin values")
     args = self.parser().parse_args([arg for arg in argv if not arg.startswith("--gin.")])
-    args.argv, args.overrides = [self.name, *argv], overrides
+    args.argv, args.overrides = [self.name, *argv], [*_short(args), *overrides]
+    if args.peft:
+      args.gin_file.append(recipes.part("peft", args.peft))
     self.check(args)
     return args
 
 
+# Short forms: the macro, and what stands behind the flag in a help text. Those of a recipe, and those of any model.
+_SHORT = {"DATA": "FILE", "STEPS": "N", "EPOCHS": "X", "EVAL_LIMIT": "N", "VAL_DATA": "FILE", "VAL_FRACTION": "X"}
+_SHORT_OF_MODEL = {"BASE": "MODEL"}
+
+
 def gin_flags(parser: Parser, required: bool) -> None:
-  """--gin_file and --gin.NAME."""
+  """--gin_file, the short forms of macros, --import and --gin.NAME."""
   parser.add_argument(
     "--gin_file",
     action="append",
@@ -72,7 +88,25 @@ def gin_flags(parser: Parser, required: bool) -> None:
     metavar="FILE",
     help="a recipe or overlay; repeat to append (gin_configs/ may be left out)",
   )
-  parser.add_argument("--gin.NAME", dest="_", metavar="VALUE", help="override one value, e.g. --gin.STEPS=100")
+  for name, metavar in {**(_SHORT if required else {}), **_SHORT_OF_MODEL}.items():
+    macro = macros.MACROS[name]
+    parser.add_argument(
+      f"--{macro.flag}", dest=f"macro_{name}", metavar=metavar, help=f"{macro.purpose} (sets {name})".replace("%", "%%")
+    )
+  if required:
+    parser.add_argument(
+      "--peft", default="", metavar="METHOD", help="what trains: a part of gin_configs/peft (sets PEFT)"
+    )
+  parser.add_argument(
+    "--import",
+    dest="imports",
+    action="append",
+    default=[],
+    metavar="MODULE",
+    help="a module of your own, found in the current folder too; its classes are then @MODULE.Name; repeat for more",
+  )
+  text = "override one value, e.g. --gin.STEPS=100; what is no gin is text where text is wanted (--gin.DATA=mine.jsonl)"
+  parser.add_argument("--gin.NAME", dest="_", metavar="VALUE", help=text)
 
 
 def cluster_flag(parser: Parser) -> None:
@@ -112,8 +146,21 @@ def out_flag(parser: Parser) -> None:
   parser.add_argument("--out", required=True, help="the folder to write")
 
 
+def _short(args: Args) -> list[str]:
+  """The short forms as lines of gin: a file or a model as text, whatever its name looks like; all else as gin reads it."""
+  given = {
+    name.removeprefix("macro_"): v for name, v in vars(args).items() if name.startswith("macro_") and v is not None
+  }
+  for name, value in given.items():
+    if not value.strip():
+      raise errors.InputError(f"--{macros.MACROS[name].flag} is empty: it is {macros.MACROS[name].purpose}")
+  return [f"{name} = {value!r}" if macros.MACROS[name].text else f"{name} = {value}" for name, value in given.items()]
+
+
 def _override(value: str) -> str:
   name, equals, text = value.removeprefix("--gin.").partition("=")
   if not equals or not name:
     raise errors.InputError(f"{value}: write it as --gin.NAME=VALUE")
+  if "\n" in value:
+    raise errors.InputError(f"{value.splitlines()[0]} …: one value stands on one line")
   return f"{name} = {text}"

@@ -162,16 +162,9 @@ def beside(session: Session, remat: stack.Remat) -> views.Policy:
   return views.Policy(session.base, session.binder, attached.params, attached.trainable, tokenizer, opened)
 
 
-def open_tokenizer(model: specs.Model) -> Any:
-  """The tokenizer of a model, and its template. Raises InputError when the model cannot be had."""
-  return tokenizer_lib.load(specs.resolve(model.base), model.chat_template or None, model.special_tokens)
-
-
-def open_renderer(model: specs.Model, rendering: chat.Rendering) -> chat.Renderer:
-  """Renders conversations for a model that is not loaded. Raises InputError when the model cannot be had."""
-  path = specs.resolve(model.base)
-  cfg = model.config or (load_lib.open_source(path).config() if os.path.isdir(path) else None)
-  return chat.Renderer(open_tokenizer(model), rendering, _images(path, cfg))
+def images_of(path: str) -> images_lib.Images | None:
+  """How the model of a Hugging Face folder takes images, if it does."""
+  return _images(path, load_lib.open_source(path).config())
 
 
 def open_feed(

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import transformers
-import transformers.image_utils
 
 from itune_jax.core import errors
+from itune_jax.core import lazy
 from itune_jax.data import example as example_lib
+
+image_utils = lazy.module("transformers.image_utils")  # it loads torch where that is installed: not for text alone
 
 CONFIG_FILES = ("preprocessor_config.json", "processor_config.json")
 
@@ -54,7 +56,7 @@ class Images:
     if not where.startswith("data:") and not os.path.isfile(where):
       raise example_lib.BadRow(f"{where}: no such image file")
     try:
-      image = transformers.image_utils.load_image(where)
+      image = image_utils.load_image(where)
       pixels = self.processor([image], do_rescale=False, do_normalize=False, return_tensors="np")["pixel_values"][0]
     except (OSError, ValueError) as e:
       raise example_lib.BadRow(f"{where[:80]}: not readable as an image ({str(e)[:80]})") from None

@@ -7,7 +7,6 @@ import os
 import re
 from typing import Any
 
-import gguf
 import tokenizers
 from tokenizers import decoders
 from tokenizers import models
@@ -15,6 +14,7 @@ from tokenizers import pre_tokenizers
 import transformers
 
 from itune_jax.core import errors
+from itune_jax.core import gguf_fields
 
 _TEMPLATES = os.path.join(os.path.dirname(__file__), "templates")
 TEMPLATES = tuple(sorted(file.removesuffix(".jinja") for file in os.listdir(_TEMPLATES)))
@@ -79,8 +79,7 @@ def _template(given: str) -> str:
 
 def from_gguf(path: str) -> transformers.PreTrainedTokenizerFast:
   """Byte-level BPE from a GGUF file: single digits, then the GPT-2 pattern (pre-tokenizer kind `smollm`)."""
-  fields = gguf.GGUFReader(path).fields
-  get: Any = lambda name, default=None: fields[name].contents() if name in fields else default
+  get: Any = gguf_fields.read(path).get
   model, pre = get("tokenizer.ggml.model"), get("tokenizer.ggml.pre")
   if (model, pre) != ("gpt2", "smollm"):
     raise errors.InputError(f"{path}: its tokenizer is ({model!r}, {pre!r}); supported is ('gpt2', 'smollm')")
