@@ -1,4 +1,4 @@
-"""Metadata is in setup.cfg; here is what it cannot say: recipes lie beside the package, and go into it when it is built."""
+"""Metadata is in setup.cfg; here is what it cannot say: recipes lie beside the package, and are built into it."""
 
 import setuptools
 

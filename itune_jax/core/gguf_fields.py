@@ -1,7 +1,7 @@
 """The key-value part of a GGUF file: what it says of model and tokenizer. Tensors are not looked at.
 
 The format is that of ggml (docs/gguf.md there), versions 2 and 3, in little-endian order. The library `gguf` reads it
-too, a small array for each of the hundred thousand strings of a vocabulary: that takes seconds, and this a tenth of one.
+too, as an array for each of the hundred thousand strings of a vocabulary: in seconds, and this in a tenth of one.
 """
 
 import mmap

@@ -3,6 +3,7 @@
 Importing this module imports TensorFlow, which the extra `prep` installs.
 """
 
+from collections.abc import Mapping
 import functools
 import json
 from typing import Any
@@ -14,23 +15,31 @@ from itune_jax.data import mixture as mixture_lib
 
 
 def register(mixture: mixture_lib.Mixture) -> seqio.Mixture:
-  """Registers a task for every source, and the mixture, anew; returns the mixture.
+  """Registers a task for every source, and the mixture, anew; returns the mixture."""
+  return _registered(mixture, {s.name: sum(row.example is not None for row in s.rows()) for s in mixture.sources})
 
-  The rates of the mixture are those of `Mixture.shares`, as SeqIO has them: not divided by their sum.
-  """
+
+def raw_rates(mixture: mixture_lib.Mixture, counts: Mapping[str, int]) -> dict[str, float]:
+  """What SeqIO says of the rates of sources with so many examples, before it divides by their sum: `Mixture.shares`
+  are these, divided."""
+  registered = _registered(mixture, counts)
+  task = lambda source: seqio.TaskRegistry.get(f"{mixture.name}_{source.name}")
+  return {source.name: float(registered.get_rate(task(source))) for source in mixture.sources}
+
+
+def _registered(mixture: mixture_lib.Mixture, counts: Mapping[str, int]) -> seqio.Mixture:
   tasks = []
   for source in mixture.sources:
-    task = f"{mixture.name}_{source.name}"
+    task, count = f"{mixture.name}_{source.name}", {"train": counts[source.name]}
     seqio.TaskRegistry.remove(task)
-    count = sum(row.example is not None for row in source.rows())
-    data: Any = seqio.FunctionDataSource(_dataset_fn(source), splits=["train"], num_input_examples={"train": count})
+    data: Any = seqio.FunctionDataSource(_dataset_fn(source), splits=["train"], num_input_examples=count)
     seqio.TaskRegistry.add(task, output_features={}, preprocessors=[], source=data)
-    tasks.append((task, source.rate if mixture.rates == "given" else proportional(mixture)))
+    tasks.append((task, source.rate if mixture.rates == "given" else _proportional(mixture)))
   seqio.MixtureRegistry.remove(mixture.name)
   return seqio.MixtureRegistry.add(mixture.name, tasks)
 
 
-def proportional(mixture: mixture_lib.Mixture) -> Any:
+def _proportional(mixture: mixture_lib.Mixture) -> Any:
   """SeqIO's own rate of a task by its number of examples."""
   how: Any = dict(maximum=mixture.cap or None, temperature=mixture.temperature)
   return functools.partial(seqio.mixing_rate_num_examples, **how)

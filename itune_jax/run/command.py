@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Sequence
 import dataclasses
+import itertools
 from typing import Literal
 
 from itune_jax.core import errors
@@ -21,10 +22,11 @@ class Command:
   ones. check: raises InputError for flags that do not go together, before anything heavy is imported. work:
   "module:function"; it takes the parsed arguments and returns the result, which is printed as the last line of stdout,
   or None. gin: the file of gin_configs/runs that binds the work, "" for none; recipe: whether the user must give a
-  file too; light: whether only what the work itself reaches is imported,
-  and not the values of `without` ("module.Class.field"); placeholders: whether files that nothing names
-  are not needed. starts: whether the process needs nothing, JAX, or may join a cluster (`--cluster`). large_pages: whether
-  the process asks for pages of 2 MB, which pays where steps take seconds (`memory.in_huge_pages`).
+  file too. light: whether only what the work itself reaches is imported; without: values that are left out then
+  ("module.Class.field"). placeholders: whether it does without files that nothing names. starts: whether the process
+  needs nothing, JAX, or may join a cluster (`--cluster`). large_pages: whether the process asks for pages of 2 MB,
+  which pays where steps take seconds (`memory.in_huge_pages`). passes_gin: whether values of gin are handed on to the
+  commands that it calls.
   """
 
   name: str
@@ -39,19 +41,23 @@ class Command:
   placeholders: bool = False
   starts: Literal["none", "jax", "cluster"] = "none"
   large_pages: bool = False
+  passes_gin: bool = False
 
   def parser(self) -> Parser:
     """All flags of the command."""
     ends = "" if self.help.endswith("?") else "."
     about = self.help[0].upper() + self.help[1:] + ends
     # No abbreviations: --step would else be --steps where a command has no such flag.
-    parser = Parser(prog=f"itune {self.name}", description=about, allow_abbrev=False)
+    how = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog=f"itune {self.name}", description=about, allow_abbrev=False, formatter_class=how)
+    parser.epilog = _recipes() if self.gin and self.recipe else None
     parser.set_defaults(command=self.name, gin_file=[], cluster="", imports=[], peft="")
     if self.gin:
       gin_flags(parser, self.recipe)
     if self.starts == "cluster":
       cluster_flag(parser)
     self.flags(parser)
+    parser.add_argument("--log_json", action="store_true", help="each line of stderr as a JSON object, for programs")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
@@ -63,14 +69,27 @@ class Command:
     """
     values = [arg for arg in argv if arg.startswith("--gin.")]
     overrides = [_override(value) for value in values]
-    if values and not self.gin:
+    if values and not self.gin and not self.passes_gin:
       raise errors.InputError(f"{values[0]}: itune {self.name} reads no gin values")
+    _check_empty([arg for arg in argv if not arg.startswith("--gin.")])
     args = self.parser().parse_args([arg for arg in argv if not arg.startswith("--gin.")])
+    args.gin_values = values
     args.argv, args.overrides = [self.name, *argv], [*_short(args), *overrides]
     if args.peft:
       args.gin_file.append(recipes.part("peft", args.peft))
     self.check(args)
     return args
+
+
+def _recipes() -> str:
+  """The recipes, and what each needs, for a help text."""
+  lines = ["recipes (itune recipes says more), and what each needs:"]
+  for one in recipes.entries():
+    if one.name.startswith("recipes/"):
+      name = one.name.removeprefix("recipes/").removesuffix(".gin")
+      needs = " ".join(macros.how(need) for need in recipes.needs(one.name))
+      lines.append(f"  --gin_file={name:24} {needs}".rstrip())
+  return "\n".join(lines).replace("%", "%%")
 
 
 # Short forms: the macro, and what stands behind the flag in a help text. Those of a recipe, and those of any model.
@@ -147,14 +166,25 @@ def out_flag(parser: Parser) -> None:
 
 
 def _short(args: Args) -> list[str]:
-  """The short forms as lines of gin: a file or a model as text, whatever its name looks like; all else as gin reads it."""
-  given = {
-    name.removeprefix("macro_"): v for name, v in vars(args).items() if name.startswith("macro_") and v is not None
-  }
-  for name, value in given.items():
+  """The short forms as lines of gin: a file or a model is text, whatever its name looks like; gin reads the others."""
+  flags = {name.removeprefix("macro_"): value for name, value in vars(args).items() if name.startswith("macro_")}
+  lines = []
+  for name, value in ((name, value) for name, value in flags.items() if value is not None):
+    macro = macros.MACROS[name]
     if not value.strip():
-      raise errors.InputError(f"--{macros.MACROS[name].flag} is empty: it is {macros.MACROS[name].purpose}")
-  return [f"{name} = {value!r}" if macros.MACROS[name].text else f"{name} = {value}" for name, value in given.items()]
+      raise errors.InputError(f"--{macro.flag} is empty: it is {macro.purpose}")
+    lines.append(f"{name} = {value!r}" if macro.text else f"{name} = {value}")
+  return lines
+
+
+def _check_empty(argv: Sequence[str]) -> None:
+  """Raises InputError for a flag with an empty value, as of a shell's variable that is not set: `--run_dir=""` would be
+  the current folder, and `--adapter=""` the base model. An empty prompt is one."""
+  for flag, value in itertools.zip_longest(argv, argv[1:]):
+    name, equals, text = flag.partition("=")
+    empty = not text.strip() if equals else value is not None and not value.strip()
+    if name.startswith("--") and empty and name not in ("--prompt", "--stop"):
+      raise errors.InputError(f"{name} is empty: give it a value, or leave it out")
 
 
 def _override(value: str) -> str:

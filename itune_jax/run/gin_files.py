@@ -113,8 +113,11 @@ def within(value: Any) -> Iterator[Reference | Use]:
 
 def _included(name: str, file: File) -> str:
   """The path of an include: beside a user's file, in the current folder, or in the package; those of the package's own
-  files lie in the package alone."""
-  beside = [os.path.dirname(file.path), os.getcwd()] if file.own else []
+  files lie in the package alone. Where recipes were copied (`itune init`), their parts are in the folders beside."""
+  folder = os.path.dirname(file.path)
+  beside = [folder, os.getcwd()] if file.own else []
+  if file.own and os.path.isdir(os.path.join(recipes.root(), os.path.basename(folder))):
+    beside.insert(1, os.path.dirname(folder))
   for folder in (*beside, recipes.root()):
     path = os.path.join(folder, name)
     if os.path.isfile(path):

@@ -211,7 +211,8 @@ def _one_line(error: BaseException) -> str:
   """What gin said, without the trail of its own calls."""
   if unset := re.search(r"In call to configurable 'macro' .* in scope '(?:.*/)?(\w+)'", str(error)):
     name = unset[1]
-    return f"{name} is needed, but nothing sets it{macros.purpose(name)}: include a part that does, or give {macros.how(name)}"
+    what, how = macros.purpose(name), macros.how(name)
+    return f"{name} is needed, but nothing sets it{what}: include a part that does, or give {how}"
   lines = [line.strip() for line in str(error).splitlines() if line.strip()]
   where = [line for line in lines if line.startswith(("In file", "In bindings", "In call"))]
   text = " ".join(line for line in lines if line not in where) or type(error).__name__

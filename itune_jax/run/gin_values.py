@@ -1,4 +1,4 @@
-"""Values of the command line: gin where they are gin, text where text is wanted, and never one in place of the other."""
+"""Values of the command line: gin where they are gin, text where text is wanted, never one in place of the other."""
 
 from collections.abc import Iterator, Sequence
 import inspect

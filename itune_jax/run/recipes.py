@@ -1,7 +1,7 @@
 """Where recipes and parts are, and what each says of itself. Nothing here needs gin."""
 
-import os
 from collections.abc import Iterator
+import os
 import re
 import shutil
 from typing import NamedTuple
@@ -63,11 +63,32 @@ def part(folder: str, name: str) -> str:
 def entries() -> Iterator[Entry]:
   """All files, recipes and overlays first; the runs, which commands take by themselves, are left out."""
   top = root()
-  folders = sorted(name for name in os.listdir(top) if os.path.isdir(os.path.join(top, name)))
-  for folder in (*FOLDERS, *(name for name in folders if name not in (*FOLDERS, "runs", "__pycache__"))):
+  for folder in _folders():
     for name in _names(folder):
       with open(os.path.join(top, folder, name), encoding="utf-8") as f:
         yield Entry(f"{folder}/{name}", f.readline().lstrip("# ").strip())
+
+
+def needs(name: str) -> list[str]:
+  """The macros that a file and its includes use and do not set: what the user must give, such as DATA."""
+  text = "\n".join(_texts(os.path.join(root(), name)))
+  unset = set(re.findall(r"%([A-Z][A-Z0-9_]*)", text)) - set(re.findall(r"^([A-Z][A-Z0-9_]*) *=", text, re.M))
+  return sorted(unset)
+
+
+def unknown(folder: str) -> errors.InputError:
+  """The error of a folder of gin_configs that is not there."""
+  return errors.InputError(f"no folder {folder} in gin_configs; there are {', '.join(_folders())}")
+
+
+def _texts(path: str) -> Iterator[str]:
+  """The lines of a file and of what it includes, without comments."""
+  with open(path, encoding="utf-8") as f:
+    for line in f:
+      if include := re.match(r'include "(.*)"', line):
+        yield from _texts(os.path.join(root(), include[1]))
+      else:
+        yield line.partition("#")[0]
 
 
 def copy(folder: str) -> list[str]:
@@ -82,13 +103,18 @@ def copy(folder: str) -> list[str]:
   top = root()
   try:
     os.makedirs(folder, exist_ok=True)
-    for name in sorted(os.listdir(top)):
-      if os.path.isdir(os.path.join(top, name)) and name not in ("runs", "__pycache__"):
-        shutil.copytree(os.path.join(top, name), os.path.join(folder, name))
+    for name in _folders():
+      shutil.copytree(os.path.join(top, name), os.path.join(folder, name))
     shutil.copyfile(os.path.join(top, "README.md"), os.path.join(folder, "README.md"))
   except OSError as e:
     raise errors.RunError(f"{folder}: could not be written ({e.strerror or e})") from None
   return _names("recipes")
+
+
+def _folders() -> list[str]:
+  """The folders of gin_configs, those of recipes and overlays first, without the runs."""
+  found = sorted(name for name in os.listdir(root()) if os.path.isdir(os.path.join(root(), name)))
+  return [*FOLDERS, *(name for name in found if name not in (*FOLDERS, "runs", "__pycache__"))]
 
 
 def _names(folder: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Code of the user's own, beside a gin file: found, trained, remembered by checkpoints, and loaded by who reads them."""
+"""Code of the user's own, beside a gin file: found, trained, remembered by checkpoints, loaded by who reads them."""
 
 import json
 import os

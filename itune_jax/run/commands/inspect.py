@@ -1,6 +1,7 @@
 """`itune inspect`: what the model will really see, tokens coloured by loss weight."""
 
 import itertools
+import sys
 from typing import Any
 
 from itune_jax.core import errors
@@ -12,6 +13,7 @@ from itune_jax.data import mixture as mixture_lib
 from itune_jax.data import validation as validation_lib
 from itune_jax.data.render import chat
 from itune_jax.run import command
+from itune_jax.run import console
 from itune_jax.run import gin_setup
 from itune_jax.run import rendering as rendering_lib
 from itune_jax.run import session as session_lib
@@ -96,5 +98,5 @@ def from_flags(args: command.Args) -> dict[str, Any]:
     files.write_text(args.html, token_page.page(f"itune inspect {args.what}", shown))
     log.info(f"wrote {args.html}")
   else:
-    print(token_page.coloured(shown), end="")
+    print((token_page.coloured if console.in_colour(sys.stdout) else token_page.plain)(shown), end="")
   return counts

@@ -46,6 +46,7 @@ def prepare(
     for source in mixture.sources:
       bar, counted = bars.add(f"prepare {source.name}"), _Counted(source)
       sources.append(tokenised.write_source(root, mixture, source, renderer, counted.rows(), bar.advance))
+      bar.finish()
       examples[source.name] = counted
   counts = (
     {name: counted.count() for name, counted in examples.items()} if len(examples) > 1 else dict.fromkeys(examples, 1)

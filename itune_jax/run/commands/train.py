@@ -102,6 +102,7 @@ class Train:
     Raises InputError when a part cannot be had or does not fit the others, and where `run_dir` holds another run;
     RunError when the run fails or is stopped.
     """
+    check.require(run_dir.strip(), "run_dir is empty: name a folder for the run")
     jax.config.update("jax_debug_nans", self.debug_nans)
     session = session_lib.open_session(
       self.model, self.peft, mesh=self.mesh, precision=self.precision, remat=self.remat, seed=self.seed
