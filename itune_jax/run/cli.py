@@ -31,7 +31,7 @@ COMMANDS = {
   "demo": "demo_flags",
   "recipes": "recipes_flags",
   "init": "init_flags",
-  "config": "config_flags",
+  "config": "explain_flags",
   "doctor": "doctor_flags",
 }
 

@@ -52,7 +52,8 @@ def bind(one: gin_files.Binding) -> None:
   except ValueError as e:
     if "have a parameter named" not in str(e):
       raise
-    known = _parameters(gin_config._parse_context().get_configurable(one.selector).wrapped)
+    found: Any = gin_config._parse_context().get_configurable(one.selector)
+    known = _parameters(found.wrapped)
     raise errors.InputError(f"{one.selector} has no {one.parameter!r}; it takes {', '.join(known)}") from None
 
 

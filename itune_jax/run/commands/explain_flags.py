@@ -13,6 +13,6 @@ def flags(parser: command.Parser) -> None:
 COMMAND = command.Command(
   name="config",
   help="explain a value: its type, its default, what it means, and which files set it",
-  work="itune_jax.run.commands.config:from_flags",
+  work="itune_jax.run.commands.explain:from_flags",
   flags=flags,
 )

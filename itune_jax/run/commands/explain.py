@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 import dataclasses
 import difflib
+import importlib
 import inspect
 import os
 import pkgutil
@@ -12,7 +13,6 @@ from typing import Any
 import itune_jax
 from itune_jax.core import check
 from itune_jax.core import errors
-from itune_jax.core import lazy
 from itune_jax.run import command
 from itune_jax.run import gin_values
 from itune_jax.run import macros
@@ -84,7 +84,7 @@ def _meaning(kind: Any, name: str) -> list[str]:
   """The sentences of docstrings, its bases' too, that speak of a value; all of its own where none does."""
   documented = [one for one in (inspect.getmro(kind) if inspect.isclass(kind) else (kind,)) if one.__doc__]
   for one in documented:
-    sentences = re.split(r"(?<=[.;])\s+", " ".join(one.__doc__.split()))
+    sentences = re.split(r"(?<=[.;])\s+", " ".join((one.__doc__ or "").split()))
     if found := [sentence for sentence in sentences if re.search(rf"\b{name}\b", sentence)]:
       return found
   return (inspect.getdoc(kind) or "").splitlines()
@@ -99,7 +99,7 @@ def _classes(path: list[str]) -> list[tuple[str, Any]]:
       continue
     if info.ispkg or info.name.endswith("tasks") or not _mentions(info, name):
       continue
-    kind = getattr(lazy.module(info.name), name, None)
+    kind = getattr(importlib.import_module(info.name), name, None)
     if (inspect.isclass(kind) or inspect.isfunction(kind)) and kind.__module__ == info.name:
       found.append((f"{info.name}.{name}", kind))
   return found
