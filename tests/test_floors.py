@@ -43,7 +43,7 @@ MAY = {
   "select": {"core", "parallel", "sampling", "data", "grading"},
 }
 NNX = {"Module", "Param", "Rngs", "data", "List", "Dict", "split", "merge", "state", "iter_modules", "eval_shape"}
-# The command that runs; a user's method that a checkpoint names; a user's module; what is first used; what is explained.
+# A command; a method that a checkpoint names; a user's module; what is first used late; what is explained.
 MAY_IMPORT = ("run/cli.py", "peft/registry.py", "run/user_code.py", "core/lazy.py", "run/commands/explain.py")
 TREES = {path: ast.parse(path.read_text()) for path in FILES}
 
