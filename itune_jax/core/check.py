@@ -5,6 +5,7 @@ away. `check_types(self)` in `__post_init__` says it at once, in the user's word
 """
 
 import dataclasses
+import re
 import types
 import typing
 
@@ -26,6 +27,15 @@ def require(condition: object, message: str) -> None:
   """Raises InputError(message) unless the condition holds."""
   if not condition:
     raise errors.InputError(message)
+
+
+def regex(value: typing.Any, where: str) -> None:
+  """Raises InputError, in the user's words, for a text, or keys of a table, that are no regular expressions."""
+  for pattern in (value,) if isinstance(value, str) else value:
+    try:
+      re.compile(pattern)
+    except re.error as e:
+      raise errors.InputError(f"{where} = {pattern!r} is no regular expression: {e}") from None
 
 
 def rebuild(kind: type, fields: dict[str, typing.Any]) -> typing.Any:

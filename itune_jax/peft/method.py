@@ -23,10 +23,12 @@ Statistic = Literal["", "moments", "gradient", "residual"]
 class Method(abc.ABC):
   """A parameter-efficient method as a value. Its fields are what recipes set and what checkpoints hold.
 
+  regexes: those of its fields that hold regular expressions, or tables whose keys are some: they compile, or are refused.
   name: under which its arrays stand in the model (`blocks/attn/q/adapters/NAME/a`); no two methods of a model share it.
   """
 
   name: str
+  regexes: ClassVar[tuple[str, ...]] = ()
   __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]  # every method is a dataclass
 
   def __init_subclass__(cls) -> None:
@@ -35,9 +37,11 @@ class Method(abc.ABC):
       _require_declared(cls)
 
   def __post_init__(self) -> None:
-    """Raises InputError when a field holds a value of another type than declared."""
+    """Raises InputError when a field holds a value of another type than declared, or no regular expression."""
     _require_declared(type(self))
     check.check_types(self)
+    for name in self.regexes:
+      check.regex(getattr(self, name), f"{type(self).__name__}.{name}")
 
   def opens(self, names: list[str]) -> list[str]:
     """Those of the base's parameters that train, of all their names (`blocks/attn/q/kernel`). None by default."""
@@ -67,6 +71,7 @@ class SiteMethod(Method):
   """
 
   sites: str
+  regexes: ClassVar[tuple[str, ...]] = ("sites",)
   kinds: ClassVar[tuple[site.Kind, ...]] = ("proj",)
   shared_trains: ClassVar[tuple[str, ...]] = ()
   batches: int = 8

@@ -34,7 +34,7 @@ class Bars:
   """
 
   def __init__(self, unit: str = "", transient: bool = False):
-    self._unit, self._bars, self._plain = unit, None, []
+    self._unit, self._bars, self._plain, self._transient = unit, None, [], transient
     if log.is_lead() and on_terminal():
       columns = (
         rich_progress.TextColumn("{task.description}", markup=False),
@@ -59,7 +59,7 @@ class Bars:
 
   def stop(self) -> None:
     """Leaves the last state standing."""
-    for bar in self._plain:
+    for bar in self._plain if self._bars is not None or not self._transient else ():
       bar.finish()
     if self._bars is not None:
       self._bars.stop()

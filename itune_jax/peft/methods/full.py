@@ -13,6 +13,7 @@ class Full(codec.PeftMethod):
 
   params: str = ".*"
   name: str = "full"
+  regexes = ("params",)
   peft_type = "LN_TUNING"  # where it opens norms only
 
   def opens(self, names: list[str]) -> list[str]:

@@ -55,6 +55,7 @@ class Ia3(method_lib.SiteMethod, codec.ModuleCodec):
 
   sites: str = r"(blocks|encoder|decoder)/\d+/((attn|cross)/(k|v|qkv)|mlp/down)"
   inputs: str = r".*/mlp/down"
+  regexes = ("sites", "inputs")
   name: str = "ia3"
   peft_type = "IA3"
   peft_names = ("ia3_l",)
