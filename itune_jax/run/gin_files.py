@@ -98,6 +98,35 @@ def flat(files: Sequence[File]) -> Iterator[tuple[File, Any]]:
         yield file, one
 
 
+def check_order(file: File) -> None:
+  """Raises InputError where a file sets a value, and what it includes behind that sets it to another: the first would
+  have no effect, and nothing else would say so."""
+  before: dict[tuple[str, str, str], Binding] = {}
+  for one in file.statements:
+    if isinstance(one, File):
+      check_order(one)
+      for inside, each in flat([one]):
+        earlier = before.get(_key(inside, each)) if isinstance(each, Binding) else None
+        if earlier is not None and earlier.value != each.value:
+          raise errors.InputError(
+            f"{file.path} sets {_name(earlier)} in line {earlier.location.line_num}, and {os.path.basename(one.path)}, "
+            "which it includes behind that, sets it again: put the include in front"
+          )
+    elif isinstance(one, Binding):
+      before[_key(file, one)] = one
+
+
+def _key(file: File, one: Binding) -> tuple[str, str, str]:
+  """What a binding is of, its class with its module."""
+  first, _, rest = one.selector.partition(".")
+  known = file.imports()
+  return one.scope, f"{known[first]}.{rest}" if first in known else one.selector, one.parameter
+
+
+def _name(one: Binding) -> str:
+  return f"{one.selector}.{one.parameter}" if one.parameter else one.selector
+
+
 def within(value: Any) -> Iterator[Reference | Use]:
   """The references and macros inside a value."""
   if isinstance(value, (Reference, Use)):

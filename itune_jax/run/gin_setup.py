@@ -53,6 +53,8 @@ def parse(
   paths = [os.path.join(root, "runs", f"{run}.gin"), *map(recipes.find, gin_files_)]
   try:
     read = [gin_files.read(path) for path in paths]
+    for file in read:
+      gin_files.check_order(file)
     given = _lengths(gin_values.bindings(overrides))
     read += _model_of_base(read, given, root)
     files = [*read, gin_files.File(gin_values.COMMAND_LINE, list(given))]

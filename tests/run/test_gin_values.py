@@ -98,6 +98,22 @@ def test_a_method_brings_the_rate_whatever_stands_first(tmp_path):
   assert rates == [1e-3, 1e-3]
 
 
+@pytest.mark.parametrize(
+  "first,part,words",
+  [
+    ("schedule.Schedule.rate = 2e-4", "peft/lora.gin", "sets schedule.Schedule.rate in line 3, and lora.gin"),
+    ("STEPS = 7", "recipes/demo.gin", "sets STEPS in line 3, and demo.gin"),
+  ],
+)
+def test_a_value_that_an_include_behind_it_would_take_back_is_refused(tmp_path, first, part, words):
+  head = "from __gin__ import dynamic_registration\nfrom itune_jax.optim import schedule\n"
+  (tmp_path / "mine.gin").write_text(f'{head}{first}\ninclude "{part}"\n')
+  with pytest.raises(errors.InputError, match=words):
+    gin_setup.parse("train", [str(tmp_path / "mine.gin")], [])
+  (tmp_path / "mine.gin").write_text(f'{head}include "recipes/demo.gin"\n{first}\n')
+  gin_setup.parse("train", [str(tmp_path / "mine.gin")], [])
+
+
 def test_passes_take_the_place_of_a_recipes_steps_and_the_other_way_round(tmp_path):
   assert parsed("EPOCHS = 2") == 2 and gin_config._CONFIG["STEPS", "gin.macro"]["value"] == 0
   assert parsed("STEPS = 7") == 7 and gin_config._CONFIG["EPOCHS", "gin.macro"]["value"] == 0
