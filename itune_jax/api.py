@@ -15,32 +15,36 @@ from typing import Any
 
 import numpy as np
 
-from itune_jax.core import check
-from itune_jax.core import errors
-from itune_jax.core import files
-from itune_jax.core import numerics
-from itune_jax.core import rng
-from itune_jax.core import tree
-from itune_jax.data.render import chat
-from itune_jax.data.render import text as text_lib
-from itune_jax.parallel import mesh as mesh_lib
-from itune_jax.nn import quant as quant_lib
-from itune_jax.peft.combine import arithmetic
-from itune_jax.peft import attach as attach_lib
-from itune_jax.peft.methods import tokens as tokens_lib
-from itune_jax.run import adapters as adapters_lib
-from itune_jax.run import arguments
-from itune_jax.run import gin_setup
-from itune_jax.run import process
-from itune_jax.run import session as session_lib
-from itune_jax.run import specs
-from itune_jax.run.commands import export as export_lib
-from itune_jax.run.commands import train as train_lib
-from itune_jax.run.report import page
-from itune_jax.sampling import requests as requests_lib
-from itune_jax.sampling.decode import decode as decode_lib
-from itune_jax.sampling.decode import watch
-from itune_jax.train import checkpoint
+from itune_jax.run import quiet
+
+quiet.settle()  # before JAX is imported below: what libraries print, and which devices they look for
+
+from itune_jax.core import check  # noqa: E402
+from itune_jax.core import errors  # noqa: E402
+from itune_jax.core import files  # noqa: E402
+from itune_jax.core import numerics  # noqa: E402
+from itune_jax.core import rng  # noqa: E402
+from itune_jax.core import tree  # noqa: E402
+from itune_jax.data.render import chat  # noqa: E402
+from itune_jax.data.render import text as text_lib  # noqa: E402
+from itune_jax.nn import quant as quant_lib  # noqa: E402
+from itune_jax.parallel import mesh as mesh_lib  # noqa: E402
+from itune_jax.peft import attach as attach_lib  # noqa: E402
+from itune_jax.peft.combine import arithmetic  # noqa: E402
+from itune_jax.peft.methods import tokens as tokens_lib  # noqa: E402
+from itune_jax.run import adapters as adapters_lib  # noqa: E402
+from itune_jax.run import arguments  # noqa: E402
+from itune_jax.run import gin_setup  # noqa: E402
+from itune_jax.run import process  # noqa: E402
+from itune_jax.run import session as session_lib  # noqa: E402
+from itune_jax.run import specs  # noqa: E402
+from itune_jax.run.commands import export as export_lib  # noqa: E402
+from itune_jax.run.commands import train as train_lib  # noqa: E402
+from itune_jax.run.report import page  # noqa: E402
+from itune_jax.sampling import requests as requests_lib  # noqa: E402
+from itune_jax.sampling.decode import decode as decode_lib  # noqa: E402
+from itune_jax.sampling.decode import watch  # noqa: E402
+from itune_jax.train import checkpoint  # noqa: E402
 
 Message = Mapping[str, Any]
 

@@ -27,6 +27,7 @@ from itune_jax.nn.attention import mask
 from itune_jax.nn import site
 from itune_jax.nn import skeleton
 from itune_jax.peft.methods import lora
+from itune_jax.run import rendering as rendering_lib
 from itune_jax.run import session as session_lib
 from itune_jax.run import specs
 
@@ -234,7 +235,7 @@ def loader(args: argparse.Namespace) -> dict[str, Any]:
   rendering = chat.Rendering(max_length=bench_lib.MAX_LENGTH)
   # Preparing imports TensorFlow (0.8 GiB), which no other job is to carry.
   importlib.import_module("itune_jax.run.commands.prepare").prepare(model, mixture, rendering)
-  renderer = session_lib.open_renderer(model, rendering)
+  renderer = rendering_lib.open_renderer(model, rendering)
   packing = feed_lib.Packing(row_length=bench_lib.POSITIONS, rows=args.rows)
   start = time.perf_counter()
   feed, _ = session_lib.open_feed(mixture, renderer, packing, 0)

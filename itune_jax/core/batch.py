@@ -10,15 +10,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import jax.numpy as jnp
 
 from itune_jax.core import axes as axes_lib
+from itune_jax.core import columns
 
 
-@dataclasses.dataclass(frozen=True)
-class Column:
-  """A named, typed value of every token beside its weight: of `shape` at each position, 0 where a row has none."""
-
-  name: str
-  dtype: str = "float32"
-  shape: tuple[int, ...] = ()
+Column = columns.Column
 
 
 @functools.partial(

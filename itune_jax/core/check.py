@@ -17,9 +17,9 @@ def check_types(value: object) -> None:
   hints = typing.get_type_hints(type(value))
   for field in dataclasses.fields(value):  # pyright: ignore[reportArgumentType]
     got = getattr(value, field.name)
-    if not _fits(got, hints[field.name]):
+    if not fits(got, hints[field.name]):
       raise errors.InputError(
-        f"{type(value).__name__}.{field.name} = {got!r} ({type(got).__name__}); it takes {_say(hints[field.name])}"
+        f"{type(value).__name__}.{field.name} = {got!r} ({type(got).__name__}); it takes {say(hints[field.name])}"
       )
 
 
@@ -29,12 +29,13 @@ def require(condition: object, message: str) -> None:
     raise errors.InputError(message)
 
 
-def require_regex(pattern: str, what: str) -> None:
-  """Raises InputError unless the pattern is a regular expression."""
-  try:
-    re.compile(pattern)
-  except (re.error, RecursionError, OverflowError) as e:
-    raise errors.InputError(f"{what}: {pattern!r} is no regular expression: {e}") from None
+def regex(value: typing.Any, where: str) -> None:
+  """Raises InputError, in the user's words, for a text, or keys of a table, that are no regular expressions."""
+  for pattern in (value,) if isinstance(value, str) else value:
+    try:
+      re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as e:
+      raise errors.InputError(f"{where} = {pattern!r} is no regular expression: {e}") from None
 
 
 def rebuild(kind: type, fields: dict[str, typing.Any]) -> typing.Any:
@@ -53,12 +54,13 @@ def _rebuilt(value, hint):
   return tuple(value) if isinstance(value, list) else value
 
 
-def _fits(value, hint) -> bool:
+def fits(value: typing.Any, hint: typing.Any) -> bool:
+  """Whether a value is of a declared type; a whole number is a float too, and a truth value no number."""
   origin = typing.get_origin(hint)
   if hint is typing.Any:
     return True
   if origin in (typing.Union, types.UnionType):
-    return any(_fits(value, option) for option in typing.get_args(hint))
+    return any(fits(value, option) for option in typing.get_args(hint))
   if origin is typing.Literal:
     return value in typing.get_args(hint)
   if origin is tuple:
@@ -66,11 +68,11 @@ def _fits(value, hint) -> bool:
     if not isinstance(value, (tuple, list)):
       return False
     if len(item) == 2 and item[1] is Ellipsis:
-      return all(_fits(one, item[0]) for one in value)
-    return len(item) == len(value) and all(map(_fits, value, item))
+      return all(fits(one, item[0]) for one in value)
+    return len(item) == len(value) and all(map(fits, value, item))
   if origin in (dict, typing.get_origin(typing.Mapping[str, int])):
     key, item = typing.get_args(hint)
-    return isinstance(value, dict) and all(_fits(k, key) and _fits(v, item) for k, v in value.items())
+    return isinstance(value, dict) and all(fits(k, key) and fits(v, item) for k, v in value.items())
   if hint is float:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
   if hint is int:
@@ -84,7 +86,8 @@ def _fits(value, hint) -> bool:
   return True
 
 
-def _say(hint) -> str:
+def say(hint: typing.Any) -> str:
+  """A declared type in the user's words."""
   if typing.get_origin(hint) is typing.Literal:
     return "one of " + ", ".join(map(repr, typing.get_args(hint)))
   return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")

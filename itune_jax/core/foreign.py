@@ -53,6 +53,11 @@ def handlers(source: str, *names: str) -> tuple[str, ...] | None:
   return tuple(targets)
 
 
+def compiler() -> str:
+  """The C++ compiler of this machine, or ""."""
+  return next((found for found in map(shutil.which, _COMPILERS) if found), "")
+
+
 def _built(source: pathlib.Path, folder: str) -> str:
   """The path of the compiled file, made if need be: whole or not at all, once for all processes of a machine. Raises
   OSError where it cannot be."""

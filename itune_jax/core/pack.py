@@ -4,12 +4,18 @@ import bisect
 from collections.abc import Mapping, Sequence
 import dataclasses
 import types
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from itune_jax.core import batch as batch_lib
+from itune_jax.core import columns as columns_lib
 from itune_jax.core import errors
+from itune_jax.core import lazy
+
+if TYPE_CHECKING:
+  from itune_jax.core import batch as batch_lib
+else:
+  batch_lib = lazy.module("itune_jax.core.batch")  # a tree of JAX, which who only stores examples makes none of
 
 
 class Item(NamedTuple):
@@ -142,10 +148,10 @@ def fill(
   rows: Sequence[Sequence[Any]],
   row_length: int,
   image_shape: Any = None,
-  columns: Sequence[batch_lib.Column] = (),
+  columns: Sequence[columns_lib.Column] = (),
   grouped: bool = False,
   repeats: bool | None = None,
-) -> batch_lib.Batch:
+) -> "batch_lib.Batch":
   """A batch from rows of `Item`s (or tuples like them) and `Group`s; targets are shifted inside their segment.
 
   Args:

@@ -1,5 +1,6 @@
 """What a run trains on, as a value: named sources with provenance, and how they mix."""
 
+from collections.abc import Mapping
 import dataclasses
 import hashlib
 import json
@@ -8,9 +9,12 @@ from typing import Literal
 
 from itune_jax.core import check
 from itune_jax.core import files
-from itune_jax.data.render import images
+from itune_jax.core import lazy
+from itune_jax.data import example as example_lib
 from itune_jax.data.readers import readers
 from itune_jax.data.starter import rows as rows_lib
+
+images = lazy.module("itune_jax.data.render.images")  # it loads what decodes pictures, which rows of text do without
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,7 +22,8 @@ class Source:
   """A file, folder, glob, or `starter:train` / `starter:heldout`. `rate` weighs it when the mixture says "given".
 
   skip leaves the first rows out, stride then takes every so many-th, limit stops after so many: one file can be
-  split, and a sample spread over it.
+  split, and a sample spread over it. held_out is a share of those rows, chosen by the hash of their text; take: all
+  rows, the held-out ones, or the rest.
   """
 
   name: str
@@ -30,9 +35,12 @@ class Source:
   limit: int = 0
   skip: int = 0
   stride: int = 1
+  held_out: float = 0.0
+  take: Literal["all", "rest", "held_out"] = "all"
 
   def __post_init__(self):
     check.check_types(self)
+    check.require(0 <= self.held_out < 1, f"Source {self.name}: held_out = {self.held_out}; it is a share below 1")
     check.require(self.rate > 0, f"Source {self.name}: rate = {self.rate}; it must be positive")
     check.require(
       self.stride > 0 and self.skip >= 0 and self.limit >= 0, f"Source {self.name}: stride >= 1, skip and limit >= 0"
@@ -47,7 +55,10 @@ class Source:
       if self.limit and taken >= self.limit:
         return
       taken += 1
-      yield row
+      if (
+        self.take == "all" or row.example is None or _held_out(row.example, self.held_out) == (self.take == "held_out")
+      ):
+        yield row
 
   def _all(self):
     if self.path.startswith("starter:"):
@@ -57,9 +68,9 @@ class Source:
 
   def digest(self, with_images: bool = False) -> str:
     """SHA-256 over the bytes of the data, of its image files if asked for, and what selects rows of it."""
-    sha = hashlib.sha256(
-      json.dumps([self.format, self.kind, self.licence, self.limit, self.skip, self.stride, self.name]).encode()
-    )
+    chosen = [self.format, self.kind, self.licence, self.limit, self.skip, self.stride, self.name]
+    chosen += [self.held_out, self.take] if self.take != "all" else []
+    sha = hashlib.sha256(json.dumps(chosen).encode())
     if self.path.startswith("starter:"):
       for example in (row.example for row in self._all()):
         sha.update(json.dumps(example.to_json() if example else None, sort_keys=True).encode())
@@ -99,3 +110,29 @@ class Mixture:
     check.require(
       names and len(set(names)) == len(names), f"Mixture {self.name}: sources need different names; got {names}"
     )
+    check.require(
+      self.cap >= 0 and self.temperature > 0,
+      f"Mixture {self.name}: cap = {self.cap}, temperature = {self.temperature}; cap >= 0 (0 is none), temperature > 0",
+    )
+
+  def shares(self, counts: Mapping[str, int]) -> dict[str, float]:
+    """The share of each source in what is drawn, summing to 1, of sources with so many examples.
+
+    Examples-proportional mixing as SeqIO has it (`seqio.mixing_rate_num_examples`): the smaller of count and cap, to
+    the power of 1/temperature; a cap of 0 is none.
+    """
+    if self.rates == "given":
+      raw = {source.name: source.rate for source in self.sources}
+    else:
+      of = lambda n: float(min(n, self.cap or n)) ** (1.0 / self.temperature)
+      raw = {source.name: of(counts[source.name]) for source in self.sources}
+    total = sum(raw.values())
+    check.require(total > 0, f"Mixture {self.name}: no source has an example")
+    return {name: rate / total for name, rate in raw.items()}
+
+
+def _held_out(example: example_lib.Example, share: float) -> bool:
+  """Whether a row is among the held-out ones: its hash, as a number below 1, is below the share."""
+  text = json.dumps([example.messages, example.tools], sort_keys=True, ensure_ascii=False, default=str)
+  digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+  return int.from_bytes(digest[:8], "big") / 2**64 < share

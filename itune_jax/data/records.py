@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from itune_jax.core import batch as batch_lib
+from itune_jax.core import columns as columns_lib
 from itune_jax.core import errors
 from itune_jax.core import pack
 
@@ -22,7 +22,7 @@ VERSION = 2  # 1 was ids and weights, one half of a record each
 class Schema:
   """What records hold beside ids and weights, and whether they are groups."""
 
-  columns: tuple[batch_lib.Column, ...] = ()
+  columns: tuple[columns_lib.Column, ...] = ()
   grouped: bool = False
 
   def to_json(self) -> dict[str, Any]:
@@ -62,11 +62,11 @@ def schema(manifest: Mapping[str, Any], where: str) -> Schema:
       f"{where}: its records are of version {found['version']}, this code reads {VERSION}: remove the folder and "
       "prepare again"
     )
-  columns = tuple(batch_lib.Column(c["name"], c["dtype"], tuple(c["shape"])) for c in found["columns"])
+  columns = tuple(columns_lib.Column(c["name"], c["dtype"], tuple(c["shape"])) for c in found["columns"])
   return Schema(columns, found["grouped"])
 
 
-def require(columns: Sequence[batch_lib.Column], having: Schema, source: str, reader: str) -> None:
+def require(columns: Sequence[columns_lib.Column], having: Schema, source: str, reader: str) -> None:
   """Raises InputError when a source lacks a column that is read, or has it of another type."""
   there = {column.name: column for column in having.columns}
   for column in columns:
@@ -75,7 +75,7 @@ def require(columns: Sequence[batch_lib.Column], having: Schema, source: str, re
       raise errors.InputError(f"{reader} reads the column {column}, which source {source} does not hold ({known})")
 
 
-def _column(item: pack.Item, column: batch_lib.Column) -> np.ndarray:
+def _column(item: pack.Item, column: columns_lib.Column) -> np.ndarray:
   n = len(item.ids)
   if column.name not in item.columns:
     raise errors.InputError(f"an example has no column {column.name!r}; it has {', '.join(item.columns) or 'none'}")

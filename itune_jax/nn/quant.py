@@ -33,7 +33,7 @@ class Quant:
 
   def __post_init__(self):
     check.check_types(self)
-    check.require_regex(self.sites, "Quant.sites")
+    check.regex(self.sites, "Quant.sites")
 
   def matches(self, site: str) -> bool:
     """Whether a site is quantised."""

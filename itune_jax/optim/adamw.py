@@ -23,6 +23,7 @@ class Group:
 
   def __post_init__(self):
     check.check_types(self)
+    check.regex(self.pattern, "Group.pattern")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

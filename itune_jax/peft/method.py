@@ -23,8 +23,8 @@ Statistic = Literal["", "moments", "gradient", "residual"]
 class Method(abc.ABC):
   """A parameter-efficient method as a value. Its fields are what recipes set and what checkpoints hold.
 
+  regexes: those of its fields that are regular expressions, or tables whose keys are some: all compile, or are refused.
   name: under which its arrays stand in the model (`blocks/attn/q/adapters/NAME/a`); no two methods of a model share it.
-  regexes: fields that are regular expressions, or have them as keys.
   """
 
   name: str
@@ -37,13 +37,11 @@ class Method(abc.ABC):
       _require_declared(cls)
 
   def __post_init__(self) -> None:
-    """Raises InputError when a field holds a value of another type than declared, or what is no regular expression."""
+    """Raises InputError when a field holds a value of another type than declared, or no regular expression."""
     _require_declared(type(self))
     check.check_types(self)
     for name in self.regexes:
-      value = getattr(self, name)
-      for pattern in [value] if isinstance(value, str) else value:
-        check.require_regex(pattern, f"{type(self).__name__}.{name}")
+      check.regex(getattr(self, name), f"{type(self).__name__}.{name}")
 
   def opens(self, names: list[str]) -> list[str]:
     """Those of the base's parameters that train, of all their names (`blocks/attn/q/kernel`). None by default."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import math
 import re
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class Ranks(method_lib.SiteMethod):
   rank: int = 8
   sites: str = PROJECTIONS
   rank_pattern: dict[str, int] = dataclasses.field(default_factory=dict)
-  regexes = ("sites", "rank_pattern")
+  regexes: ClassVar[tuple[str, ...]] = ("sites", "rank_pattern")
 
   def __post_init__(self):
     super().__post_init__()
@@ -73,7 +73,7 @@ class Scaled(Ranks):
 
   alpha: float = 16.0
   alpha_pattern: dict[str, float] = dataclasses.field(default_factory=dict)
-  regexes = ("sites", "rank_pattern", "alpha_pattern")
+  regexes: ClassVar[tuple[str, ...]] = ("sites", "rank_pattern", "alpha_pattern")
 
   def divisor(self, rank: int) -> float:
     """What α is divided by at a positive rank."""

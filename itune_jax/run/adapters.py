@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import dataclasses
+import json
 import os
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from itune_jax.peft import registry
 from itune_jax.peft.combine import mixed
 from itune_jax.peft.folders import exchange
 from itune_jax.run import specs
+from itune_jax.run import user_code
 from itune_jax.train import checkpoint
 
 
@@ -60,8 +62,11 @@ def checkpoint_of(path: str) -> str:
 
 
 def methods_of(folder: str) -> tuple[Any, ...]:
-  """The methods of a checkpoint. Raises InputError when its meta.json cannot be read."""
-  return tuple(registry.from_json(m) for m in _meta(folder)["methods"])
+  """The methods of a checkpoint, whose modules are imported if they are a user's own. Raises InputError when its
+  meta.json cannot be read, or such a module is not there any more."""
+  meta = _meta(folder)
+  user_code.restore(meta.get("imports", ()))
+  return tuple(registry.from_json(m) for m in meta["methods"])
 
 
 def model_of(path: str) -> specs.Model:
@@ -202,7 +207,12 @@ def check_manifest(folder: str, base: load_lib.Base) -> None:
 def identity(
   model: specs.Model, base: load_lib.Base, methods: tuple[Any, ...], rendering: chat.Rendering
 ) -> dict[str, Any]:
-  """What a checkpoint says of its model: base and how that is packed, template, rendering, methods."""
+  """What a checkpoint says of its model: base and how that is packed, template, rendering, methods, and the modules of
+  a user's own that make those.
+
+  Raises InputError for a method that nobody could make again of what the checkpoint says.
+  """
+  kinds = [type(m) for m in methods] + list(registry.METHODS.values())
   fields = dataclasses.asdict(model)
   names = ("base", "config", "chat_template", "seed", "quant", "special_tokens")
   return {
@@ -210,8 +220,22 @@ def identity(
     "base_digest": base.digest,
     "model": {name: fields[name] for name in names},
     "rendering": dataclasses.asdict(rendering),
-    "methods": [registry.to_json(m) for m in methods],
+    "methods": [_again(m) for m in methods],
+    "imports": user_code.remembered([kind.__module__ for kind in kinds]),
   }
+
+
+def _again(method: Any) -> dict[str, Any]:
+  """A method as data. Raises InputError when the data does not make it again: then no checkpoint could be read."""
+  data = registry.to_json(method)
+  try:
+    same = registry.from_json(json.loads(json.dumps(data))) == method
+  except (TypeError, ValueError) as e:
+    raise errors.InputError(f"{data['type']} cannot be saved, so it is not trained: {e}") from None
+  check.require(
+    same, f"{data['type']} cannot be saved, so it is not trained: what JSON holds of its fields makes another"
+  )
+  return data
 
 
 def side_by_side(

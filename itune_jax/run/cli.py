@@ -14,6 +14,7 @@ from typing import Any
 from itune_jax.run import command
 from itune_jax.run import exits
 from itune_jax.run import memory
+from itune_jax.run import quiet
 
 # The module of `run/commands` that holds each command's COMMAND.
 COMMANDS = {
@@ -27,6 +28,11 @@ COMMANDS = {
   "plan": "plan_flags",
   "inspect": "inspect_flags",
   "report": "report_flags",
+  "demo": "demo_flags",
+  "recipes": "recipes_flags",
+  "init": "init_flags",
+  "config": "explain_flags",
+  "doctor": "doctor_flags",
 }
 
 _HOSTS = "itune_jax.parallel.hosts"
@@ -72,7 +78,8 @@ def _run(given: list[str] | None) -> int:
     if "--debug" in argv:
       raise
     code, line = exits.explained(e)
-    print(f"itune: {line}", file=sys.stderr, flush=True)
+    line = json.dumps({"event": "error", "text": line, "code": code}) if "--log_json" in argv else f"itune: {line}"
+    print(line, file=sys.stderr, flush=True)
     return code
 
 
@@ -87,6 +94,9 @@ def _dispatch(argv: list[str], own: bool) -> int:
   args = chosen.parse(argv[1:])
   if own and chosen.large_pages:
     memory.in_huge_pages()
+  quiet.settle(own and not args.debug)
+  if args.log_json:
+    _function("itune_jax.core.log:in_json")()
   _drive(chosen, args)
   return 0
 
@@ -97,7 +107,13 @@ def _drive(chosen: command.Command, args: command.Args) -> None:
   if chosen.starts != "none":
     _function("itune_jax.run.process:start")(args.cluster)
   if chosen.gin:
-    _function("itune_jax.run.gin_setup:parse")(chosen.gin, args.gin_file, args.overrides)
+    how = {
+      "imports": args.imports,
+      "light": chosen.light,
+      "without": chosen.without,
+      "placeholders": chosen.placeholders,
+    }
+    _function("itune_jax.run.gin_setup:parse")(chosen.gin, args.gin_file, args.overrides, **how)
   result = work(args)
   if result is not None and (not args.cluster or _function("itune_jax.core.log:is_lead")()):
     print(json.dumps(result), flush=True)
@@ -113,7 +129,8 @@ def _overview() -> argparse.ArgumentParser:
   parser = argparse.ArgumentParser(
     prog="itune",
     description="Instruction tuning of language models in JAX: prepare, train, evaluate, export.",
-    epilog="Recipes are in gin_configs/recipes; --gin.NAME=VALUE changes any value. `itune COMMAND --help` tells more.",
+    epilog="`itune recipes` lists recipes, `itune init` copies them; --gin.NAME=VALUE changes any value, and "
+    "`itune config` explains it. `itune COMMAND --help` tells more.",
   )
   commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
   for name in COMMANDS:

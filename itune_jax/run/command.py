@@ -3,9 +3,12 @@
 import argparse
 from collections.abc import Callable, Sequence
 import dataclasses
+import itertools
 from typing import Literal
 
 from itune_jax.core import errors
+from itune_jax.run import macros
+from itune_jax.run import recipes
 
 Parser = argparse.ArgumentParser
 Args = argparse.Namespace
@@ -19,8 +22,11 @@ class Command:
   ones. check: raises InputError for flags that do not go together, before anything heavy is imported. work:
   "module:function"; it takes the parsed arguments and returns the result, which is printed as the last line of stdout,
   or None. gin: the file of gin_configs/runs that binds the work, "" for none; recipe: whether the user must give a
-  file too. starts: whether the process needs nothing, JAX, or may join a cluster (`--cluster`). large_pages: whether
-  the process asks for pages of 2 MB, which pays where steps take seconds (`memory.in_huge_pages`).
+  file too. light: whether only what the work itself reaches is imported; without: values that are left out then
+  ("module.Class.field"). placeholders: whether it does without files that nothing names. starts: whether the process
+  needs nothing, JAX, or may join a cluster (`--cluster`). large_pages: whether the process asks for pages of 2 MB,
+  which pays where steps take seconds (`memory.in_huge_pages`). passes_gin: whether values of gin are handed on to the
+  commands that it calls.
   """
 
   name: str
@@ -30,19 +36,28 @@ class Command:
   check: Callable[[Args], None] = lambda args: None
   gin: str = ""
   recipe: bool = True
+  light: bool = False
+  without: tuple[str, ...] = ()
+  placeholders: bool = False
   starts: Literal["none", "jax", "cluster"] = "none"
   large_pages: bool = False
+  passes_gin: bool = False
 
   def parser(self) -> Parser:
     """All flags of the command."""
     ends = "" if self.help.endswith("?") else "."
-    parser = Parser(prog=f"itune {self.name}", description=self.help[0].upper() + self.help[1:] + ends)
-    parser.set_defaults(command=self.name, gin_file=[], cluster="")
+    about = self.help[0].upper() + self.help[1:] + ends
+    # No abbreviations: --step would else be --steps where a command has no such flag.
+    how = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog=f"itune {self.name}", description=about, allow_abbrev=False, formatter_class=how)
+    parser.epilog = _recipes() if self.gin and self.recipe else None
+    parser.set_defaults(command=self.name, gin_file=[], cluster="", imports=[], peft="")
     if self.gin:
       gin_flags(parser, self.recipe)
     if self.starts == "cluster":
       cluster_flag(parser)
     self.flags(parser)
+    parser.add_argument("--log_json", action="store_true", help="each line of stderr as a JSON object, for programs")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
@@ -54,16 +69,36 @@ class Command:
     """
     values = [arg for arg in argv if arg.startswith("--gin.")]
     overrides = [_override(value) for value in values]
-    if values and not self.gin:
+    if values and not self.gin and not self.passes_gin:
       raise errors.InputError(f"{values[0]}: itune {self.name} reads no gin values")
+    _check_empty([arg for arg in argv if not arg.startswith("--gin.")])
     args = self.parser().parse_args([arg for arg in argv if not arg.startswith("--gin.")])
-    args.argv, args.overrides = [self.name, *argv], overrides
+    args.gin_values = values
+    args.argv, args.overrides = [self.name, *argv], [*_short(args), *overrides]
+    if args.peft:
+      args.gin_file.append(recipes.part("peft", args.peft))
     self.check(args)
     return args
 
 
+def _recipes() -> str:
+  """The recipes, and what each needs, for a help text."""
+  lines = ["recipes (itune recipes says more), and what each needs:"]
+  for one in recipes.entries():
+    if one.name.startswith("recipes/"):
+      name = one.name.removeprefix("recipes/").removesuffix(".gin")
+      needs = " ".join(macros.how(need) for need in recipes.needs(one.name))
+      lines.append(f"  --gin_file={name:24} {needs}".rstrip())
+  return "\n".join(lines).replace("%", "%%")
+
+
+# Short forms: the macro, and what stands behind the flag in a help text. Those of a recipe, and those of any model.
+_SHORT = {"DATA": "FILE", "STEPS": "N", "EPOCHS": "X", "EVAL_LIMIT": "N", "VAL_DATA": "FILE", "VAL_FRACTION": "X"}
+_SHORT_OF_MODEL = {"BASE": "MODEL"}
+
+
 def gin_flags(parser: Parser, required: bool) -> None:
-  """--gin_file and --gin.NAME."""
+  """--gin_file, the short forms of macros, --import and --gin.NAME."""
   parser.add_argument(
     "--gin_file",
     action="append",
@@ -72,7 +107,25 @@ def gin_flags(parser: Parser, required: bool) -> None:
     metavar="FILE",
     help="a recipe or overlay; repeat to append (gin_configs/ may be left out)",
   )
-  parser.add_argument("--gin.NAME", dest="_", metavar="VALUE", help="override one value, e.g. --gin.STEPS=100")
+  for name, metavar in {**(_SHORT if required else {}), **_SHORT_OF_MODEL}.items():
+    macro = macros.MACROS[name]
+    parser.add_argument(
+      f"--{macro.flag}", dest=f"macro_{name}", metavar=metavar, help=f"{macro.purpose} (sets {name})".replace("%", "%%")
+    )
+  if required:
+    parser.add_argument(
+      "--peft", default="", metavar="METHOD", help="what trains: a part of gin_configs/peft (sets PEFT)"
+    )
+  parser.add_argument(
+    "--import",
+    dest="imports",
+    action="append",
+    default=[],
+    metavar="MODULE",
+    help="a module of your own, found in the current folder too; its classes are then @MODULE.Name; repeat for more",
+  )
+  text = "override one value, e.g. --gin.STEPS=100; what is no gin is text where text is wanted (--gin.DATA=mine.jsonl)"
+  parser.add_argument("--gin.NAME", dest="_", metavar="VALUE", help=text)
 
 
 def cluster_flag(parser: Parser) -> None:
@@ -121,8 +174,32 @@ def out_flag(parser: Parser) -> None:
   parser.add_argument("--out", required=True, help="the folder to write")
 
 
+def _short(args: Args) -> list[str]:
+  """The short forms as lines of gin: a file or a model is text, whatever its name looks like; gin reads the others."""
+  flags = {name.removeprefix("macro_"): value for name, value in vars(args).items() if name.startswith("macro_")}
+  lines = []
+  for name, value in ((name, value) for name, value in flags.items() if value is not None):
+    macro = macros.MACROS[name]
+    if not value.strip():
+      raise errors.InputError(f"--{macro.flag} is empty: it is {macro.purpose}")
+    lines.append(f"{name} = {value!r}" if macro.text else f"{name} = {value}")
+  return lines
+
+
+def _check_empty(argv: Sequence[str]) -> None:
+  """Raises InputError for a flag with an empty value, as of a shell's variable that is not set: `--run_dir=""` would be
+  the current folder, and `--adapter=""` the base model. An empty prompt is one."""
+  for flag, value in itertools.zip_longest(argv, argv[1:]):
+    name, equals, text = flag.partition("=")
+    empty = not text.strip() if equals else value is not None and not value.strip()
+    if name.startswith("--") and empty and name not in ("--prompt", "--stop"):
+      raise errors.InputError(f"{name} is empty: give it a value, or leave it out")
+
+
 def _override(value: str) -> str:
   name, equals, text = value.removeprefix("--gin.").partition("=")
   if not equals or not name:
     raise errors.InputError(f"{value}: write it as --gin.NAME=VALUE")
+  if "\n" in value:
+    raise errors.InputError(f"{value.splitlines()[0]} …: one value stands on one line")
   return f"{name} = {text}"

@@ -1,5 +1,8 @@
-"""What a person sees at the terminal while a command works: bars of one look, and tables. Stderr, lead process only."""
+"""What a person sees while a command works: bars of one look or lines, and tables. Stderr, lead process only."""
 
+import os
+import sys
+import time
 from typing import Any
 
 from rich import progress as rich_progress
@@ -10,34 +13,56 @@ import rich.text
 from itune_jax.core import log
 
 
+PLAIN_SECONDS = 30  # between two lines of a piece of work, where there is no terminal
+
+
+def on_terminal() -> bool:
+  """Whether somebody looks at bars: stderr is a terminal, and lines are not asked for as JSON."""
+  return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not log.as_json()
+
+
+def in_colour(stream: Any) -> bool:
+  """Whether a stream takes colours: a terminal, without NO_COLOR in the environment (no-color.org)."""
+  return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 class Bars:
   """Progress of one or more pieces of work, shown from `start` to `stop`, or inside a `with`.
 
+  On a terminal they are bars; elsewhere a line every 30 seconds, and one at the end of what took longer than that.
   unit: what is counted ("rows"). transient: nothing of it stays on the screen.
   """
 
   def __init__(self, unit: str = "", transient: bool = False):
-    columns = (
-      rich_progress.TextColumn("{task.description}", markup=False),
-      rich_progress.BarColumn(),
-      _Count(unit),
-      rich_progress.TimeElapsedColumn(),
-      _Left(),
-      rich_progress.TextColumn("{task.fields[note]}", markup=False),
-    )
-    self._bars = rich_progress.Progress(*columns, console=_stderr(), transient=transient, disable=not log.is_lead())
+    self._unit, self._bars, self._plain, self._transient = unit, None, [], transient
+    if log.is_lead() and on_terminal():
+      columns = (
+        rich_progress.TextColumn("{task.description}", markup=False),
+        rich_progress.BarColumn(),
+        _Count(unit),
+        rich_progress.TimeElapsedColumn(),
+        _Left(),
+        rich_progress.TextColumn("{task.fields[note]}", markup=False),
+      )
+      self._bars = rich_progress.Progress(*columns, console=_stderr(), transient=transient)
 
   def add(self, what: str, total: float | None = None, done: int = 0) -> "Bar":
     """A bar for one piece of work; without a total it only counts."""
-    return Bar(self._bars, self._bars.add_task(what, total=total, completed=done, note=""))
+    task = self._bars.add_task(what, total=total, completed=done, note="") if self._bars is not None else None
+    self._plain.append(Bar(self._bars, task, _Lines(what, self._unit, total, done)))
+    return self._plain[-1]
 
   def start(self) -> None:
     """Shows the bars from now on."""
-    self._bars.start()
+    if self._bars is not None:
+      self._bars.start()
 
   def stop(self) -> None:
     """Leaves the last state standing."""
-    self._bars.stop()
+    for bar in self._plain if self._bars is not None or not self._transient else ():
+      bar.finish()
+    if self._bars is not None:
+      self._bars.stop()
 
   def __enter__(self) -> "Bars":
     self.start()
@@ -50,18 +75,76 @@ class Bars:
 class Bar:
   """The bar of one piece of work."""
 
-  def __init__(self, bars: rich_progress.Progress, task: rich_progress.TaskID):
-    self._bars, self._task = bars, task
+  def __init__(self, bars: rich_progress.Progress | None, task: rich_progress.TaskID | None, lines: "_Lines"):
+    self._bars, self._task, self._lines = bars, task, lines
 
   def advance(self, count: float = 1) -> None:
     """So much more is done."""
-    self._bars.advance(self._task, count)
+    self.reach(self._lines.done + count)
 
   def reach(self, done: float, total: float | None = None, note: str | None = None) -> None:
     """So much is done, of a total that may be known only now; the note stands behind the bar."""
+    self._lines.reach(done, total, note)
+    if self._bars is None or self._task is None:
+      self._lines.say_if_due()
+      return
     self._bars.update(self._task, completed=done, total=total)
     if note is not None:
       self._bars.update(self._task, note=note)
+
+  def finish(self) -> None:
+    """Nothing more comes: its clock stands still."""
+    if self._bars is None or self._task is None:
+      self._lines.finish()
+    else:
+      self._bars.stop_task(self._task)
+
+
+class _Lines:
+  """A piece of work as lines now and then."""
+
+  def __init__(self, what: str, unit: str, total: float | None, done: float):
+    self._what, self._unit, self._total, self._note = what, unit, total, ""
+    self.done, self._from = done, done
+    self._started = self._said = time.monotonic()
+    self._shown, self._ended = done, False
+
+  def reach(self, done: float, total: float | None, note: str | None) -> None:
+    """Takes note of how far it is."""
+    self.done = done
+    self._total = self._total if total is None else total
+    self._note = self._note if note is None else note
+
+  def say_if_due(self) -> None:
+    """A line, if the last one is long ago."""
+    if time.monotonic() - self._said >= PLAIN_SECONDS:
+      self._say()
+
+  def finish(self) -> None:
+    """The last line, of what had one before."""
+    if not self._ended and self._shown != self._from and self._shown != self.done:
+      self._say()
+    self._ended = True
+
+  def _say(self) -> None:
+    self._said, self._shown = time.monotonic(), self.done
+    seconds, made = self._said - self._started, self.done - self._from
+    parts = [self._amount(), *([self._note] if self._note else [])]
+    left = None
+    if self._total and made > 0:
+      left = max(0.0, (self._total - self.done) * seconds / made)
+      parts.append(f"{_clock(left)} left")
+    fields = {"what": self._what, "done": self.done, "total": self._total, "note": self._note, "left_s": left}
+    log.info(f"{self._what}: {', '.join(parts)}", event="progress", **fields)
+
+  def _amount(self) -> str:
+    if not self._unit:
+      return f"{100 * self.done / self._total:.0f} %" if self._total else "…"
+    return f"{self.done:,.0f}{f'/{self._total:,.0f}' if self._total else ''} {self._unit}"
+
+
+def _clock(seconds: float) -> str:
+  return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02}:{int(seconds) % 60:02}"
 
 
 def show(*parts: Any) -> None:
@@ -106,4 +189,4 @@ class _Console(rich.console.Console):
 
 
 def _stderr() -> rich.console.Console:
-  return _Console(stderr=True)
+  return _Console(stderr=True, no_color=True if os.environ.get("NO_COLOR") else None)

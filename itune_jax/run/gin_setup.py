@@ -10,50 +10,68 @@ from typing import Any
 
 import gin
 from gin import config as gin_config
+from gin import config_parser
 from gin import utils as gin_utils
 
 from itune_jax.core import errors
-
-_PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from itune_jax.run import gin_files
+from itune_jax.run import gin_reach
+from itune_jax.run import gin_values
+from itune_jax.run import macros
+from itune_jax.run import recipes
+from itune_jax.run import user_code
 
 
 def config_root() -> str:
-  """The folder gin_configs of this checkout, or of the current directory."""
-  for root in (_PACKAGE_ROOT, os.getcwd()):
-    if os.path.isdir(os.path.join(root, "gin_configs")):
-      return os.path.join(root, "gin_configs")
-  raise errors.InputError("no folder gin_configs beside the package or in the current directory")
+  """The folder gin_configs of this checkout, or of the installed package."""
+  return recipes.root()
 
 
-def parse(run: str, gin_files: Sequence[str], overrides: Sequence[str]) -> None:
-  """Loads `runs/<run>.gin`, then the user's files, then overrides `NAME=VALUE`.
+def parse(
+  run: str,
+  gin_files_: Sequence[str],
+  overrides: Sequence[str],
+  *,
+  imports: Sequence[str] = (),
+  light: bool = False,
+  without: Sequence[str] = (),
+  placeholders: bool = False,
+) -> None:
+  """Loads `runs/<run>.gin`, then the user's files, then overrides `NAME = VALUE`.
+
+  Args:
+    imports: modules of the user's own, whose classes overrides may name.
+    light: imports and binds only what the run's own bindings reach; what stands in `without` ("module.Class.field") is
+      left out too. So a command that needs two parts of a recipe does not import the others.
+    placeholders: gives files and models that nothing names a name, for a command that does not open them.
 
   Raises InputError with file and line for anything gin refuses, and for a macro that nothing refers to.
   """
   root = config_root()
   gin.clear_config()
-  gin_config._LOCATION_PREFIXES[:] = [root]  # gin logs an error for every folder it looks into in vain
-  run_file = os.path.join(root, "runs", f"{run}.gin")
-  paths = [run_file, *(_find(file, root) for file in gin_files)]
+  user_code.forget()
+  paths = [os.path.join(root, "runs", f"{run}.gin"), *map(recipes.find, gin_files_)]
   try:
+    read = [gin_files.read(path) for path in paths]
+    for file in read:
+      gin_files.check_order(file)
+    given = _lengths(gin_values.bindings(overrides))
+    read += _model_of_base(read, given, root)
+    files = [*read, gin_files.File(gin_values.COMMAND_LINE, list(given))]
+    if placeholders:
+      files.append(gin_files.File(gin_values.COMMAND_LINE, _placeholders(files, root)))
+    _check_macros(files, root)
+    keep = gin_reach.reachable(files, set(without)) if light else None
     with gin.unlock_config():
-      for file in paths:
-        gin.parse_config_file(file, skip_unknown=False)
-      if overrides:
-        gin.parse_config("\n".join(overrides))
-  except errors.InputError:
-    raise
+      for name in imports:
+        _register(user_code.load(name, [os.getcwd()]), name)
+      for file in files:
+        _bind(file, keep)
+      gin_values.resolve([one for one in given if keep is None or id(one) in keep])
+  except errors.InputError as e:
+    raise errors.InputError(" ".join(str(e).split())) from None  # gin's proxies tell file and line below
   except Exception as e:  # gin raises whatever the failing import or constructor raised
     raise errors.InputError(_one_line(e)) from e
-  _check_macros(root)
-
-
-def _find(file: str, root: str) -> str:
-  for path in (file, os.path.join(root, file)):
-    if os.path.exists(path):
-      return os.path.abspath(path)
-  known = sorted(os.listdir(os.path.join(root, "recipes")))
-  raise errors.InputError(f"--gin_file={file}: no such file; recipes are {', '.join(known)}")
 
 
 def call(function: Callable, **given) -> Any:
@@ -85,29 +103,93 @@ def given() -> str:
   return gin.config_str()
 
 
-def _check_macros(root: str) -> None:
-  defined = {scope for scope, name in gin_config._CONFIG if name == "gin.macro"}
-  used: set[str] = set()
-  for bindings in gin_config._CONFIG.values():
-    for value in bindings.values():
-      used |= _macros(value)
+def _bind(file: gin_files.File, keep: set[int] | None) -> None:
+  """Does with a file's statements what gin does: imports, then bindings, names meaning what this file imports.
+
+  keep: of which statements, by their identity; all without.
+  """
+  folders = [os.path.dirname(file.path), os.getcwd()] if file.own else []
+  with gin_config._parse_scope() as context:
+    for one in file.statements:
+      if isinstance(one, gin_files.File):
+        _bind(one, keep)
+      elif keep is not None and id(one) not in keep:
+        continue
+      elif isinstance(one, config_parser.ImportStatement):
+        with gin_utils.try_with_location(one.location):
+          if not one.module.startswith(("__gin__.", "itune_jax")):
+            user_code.load(one.module, folders)
+          context.process_import(one)
+      elif isinstance(one, gin_files.Binding) and not isinstance(one.value, gin_values.Text):
+        with gin_utils.try_with_location(one.location):
+          gin_values.bind(one)
+    gin_config._IMPORTS.update(context.imports)
+
+
+def _register(module: Any, name: str) -> None:
+  """Makes the classes and functions of a module known to overrides, which import nothing themselves."""
+  with gin_config._parse_scope() as context:
+    where = config_parser.Location(None, 0, None, "")
+    for feature in (
+      config_parser.ImportStatement("__gin__.dynamic_registration", True, None, where),
+      config_parser.ImportStatement(name, False, None, where),
+    ):
+      context.process_import(feature)
+    for each, value in vars(module).items():
+      if (inspect.isclass(value) or inspect.isfunction(value)) and value.__module__ == module.__name__:
+        context.get_configurable(f"{name}.{each}")
+    gin_config._IMPORTS.update(context.imports)
+
+
+def _lengths(given: list[gin_files.Binding]) -> list[gin_files.Binding]:
+  """STEPS and EPOCHS say the same thing: what the command line gives takes the other's place in the recipe."""
+  names = {one.selector for one in given if not one.parameter}
+  for name, other in (("STEPS", "EPOCHS"), ("EPOCHS", "STEPS")):
+    if name in names and other not in names:
+      given = [*given, gin_values.binding(f"{other} = 0")]
+      break
+  return given
+
+
+def _model_of_base(read: list[gin_files.File], given: Sequence[gin_files.Binding], root: str) -> list[gin_files.File]:
+  """A base given for a recipe that names another one by itself: the model is then that of models/path.gin."""
+  if not any(one.selector == "BASE" and not one.parameter for one in given) or "BASE" in _used(read):
+    return []
+  model = gin_files.read(os.path.join(root, "models", "path.gin"))
+  line = gin_files.value("None")
+  where = config_parser.Location(model.path, 0, None, "")
+  model.statements.append(gin_files.Binding("", "specs.Model", "config", line, where))
+  return [model]
+
+
+def _placeholders(files: Sequence[gin_files.File], root: str) -> list[gin_files.Binding]:
+  names = {name for name, macro in macros.MACROS.items() if macro.text} - {"BASE"}
+  unset = (names & _used(files)) - _defined(files)
+  return [gin_values.binding(f"{name} = 'none given'") for name in sorted(unset)]
+
+
+def _check_macros(files: Sequence[gin_files.File], root: str) -> None:
+  used = _used(files)
   for file in os.listdir(os.path.join(root, "runs")):
     with open(os.path.join(root, "runs", file), encoding="utf-8") as f:
       used |= set(re.findall(r"%([A-Z][A-Z0-9_]*)", f.read()))
-  for name in sorted(defined - used):
+  for name in sorted(_defined(files) - used):
     near = difflib.get_close_matches(name, used, 1)
     hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(used))}"
-    raise errors.InputError(f"{name} is set, but nothing refers to it: it would have no effect{hint}")
+    own = "; this recipe brings its own data: add --gin_file=overlays/own_data.gin" if name == "DATA" else hint
+    raise errors.InputError(f"{name} is set, but nothing refers to it: it would have no effect{own}")
 
 
-def _macros(value: Any) -> set[str]:
-  if isinstance(value, gin_config.ConfigurableReference):
-    return set(re.findall(r"%([A-Z][A-Z0-9_]*)", repr(value)))
-  if isinstance(value, dict):
-    return set().union(*(_macros(v) for pair in value.items() for v in pair))
-  if isinstance(value, (list, tuple)):
-    return set().union(*(_macros(v) for v in value))
-  return set()
+def _defined(files: Sequence[gin_files.File]) -> set[str]:
+  return {one.selector for _, one in gin_files.flat(files) if isinstance(one, gin_files.Binding) and not one.parameter}
+
+
+def _used(files: Sequence[gin_files.File]) -> set[str]:
+  found = set()
+  for _, one in gin_files.flat(files):
+    if isinstance(one, gin_files.Binding):
+      found |= {each.name for each in gin_files.within(one.value) if isinstance(each, gin_files.Use)}
+  return found
 
 
 def _behind(error: BaseException) -> BaseException:
@@ -130,9 +212,11 @@ def _raised_by_gin(error: BaseException) -> bool:
 def _one_line(error: BaseException) -> str:
   """What gin said, without the trail of its own calls."""
   if unset := re.search(r"In call to configurable 'macro' .* in scope '(?:.*/)?(\w+)'", str(error)):
-    return f"{unset[1]} is needed, but nothing sets it: include a part that does, or give --gin.{unset[1]}=…"
+    name = unset[1]
+    what, how = macros.purpose(name), macros.how(name)
+    return f"{name} is needed, but nothing sets it{what}: include a part that does, or give {how}"
   lines = [line.strip() for line in str(error).splitlines() if line.strip()]
   where = [line for line in lines if line.startswith(("In file", "In bindings", "In call"))]
   text = " ".join(line for line in lines if line not in where) or type(error).__name__
   text = re.sub(r"In call to configurable '\S+' \(.*?\)", "", text).strip()
-  return f"{text[:400]}{' (' + where[0].lower() + ')' if where else ''}"
+  return f"{text[:800]}{' (' + where[0].lower() + ')' if where else ''}"

@@ -20,21 +20,35 @@ from itune_jax.train import hooks
 
 
 class Bar(contracts.Hook):
-  """A progress bar: steps, loss, trained tokens a second, time left."""
+  """Steps, loss, trained tokens a second and time left, for the person; a line of each evaluation and checkpoint."""
 
   def __init__(self, steps: int, done: int):
-    self._bars = console.Bars("steps")
+    self._bars, self._step = console.Bars("steps"), done
     self._bar = self._bars.add("train", total=steps, done=done)
     self._bars.start()
 
   def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
-    if "loss" in metrics:
-      speed = metrics.get("trained_tokens_per_s", 0.0)
-      self._bar.reach(step, note=f"loss {metrics['loss']:.3f}  {speed:.0f} trained tokens/s")
+    self._step = step
+    if "loss" not in metrics:
+      log.info(f"step {step}: {_figures(metrics)}", event="evaluation", step=step, figures=dict(metrics))
+      return
+    speed = metrics.get("trained_tokens_per_s", 0.0)
+    self._bar.reach(step, note=f"loss {metrics['loss']:.3f}  {speed:,.0f} trained tokens/s")
+
+  def flush(self) -> None:
+    """A checkpoint of the last step is saved now."""
+    log.info(f"step {self._step}: checkpoint", event="checkpoint", step=self._step)
 
   def close(self) -> None:
     """Leaves the last line standing."""
     self._bars.stop()
+
+
+def _figures(metrics: Mapping[str, float]) -> str:
+  """The figures over all of each evaluator, or, of one that has none such, the first few."""
+  overall = {name: value for name, value in metrics.items() if name.count("/") == 1} or dict(metrics)
+  shown = [f"{name} {value:.4g}" for name, value in list(overall.items())[:6]]
+  return ", ".join(shown) + (", …" if len(overall) > 6 else "")
 
 
 class FirstStep:

@@ -36,7 +36,6 @@ def check_same(run_dir: str, run: Any) -> dict[str, tuple[str, str]]:
 
   Raises InputError for a change that makes it another run, and for checkpoints without a record of what they are of.
   """
-  check.require(run_dir, "--run_dir is empty; name a folder for the run")
   path = os.path.join(run_dir, "run.json")
   if not files.exists(path):
     if checkpoints(run_dir):

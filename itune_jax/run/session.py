@@ -94,8 +94,8 @@ class Session:
 
   def renderer(self, rendering: chat.Rendering) -> chat.Renderer:
     """Renders conversations for this model."""
-    one_answer = _one_answer(self.base.cfg)
-    return chat.Renderer(self.tokenizer, rendering, self.images, ends=self.base.ends, one_answer=one_answer)
+    alone = one_answer(self.base.cfg)
+    return chat.Renderer(self.tokenizer, rendering, self.images, ends=self.base.ends, one_answer=alone)
 
   def engine(self, progress: Callable[[int], None] = lambda n: None) -> engine_lib.Engine:
     """Generation and scoring of ids."""
@@ -165,16 +165,14 @@ def beside(session: Session, remat: stack.Remat) -> views.Policy:
   return views.Policy(session.base, session.binder, attached.params, attached.trainable, tokenizer, opened)
 
 
-def open_tokenizer(model: specs.Model) -> Any:
-  """The tokenizer of a model, and its template. Raises InputError when the model cannot be had."""
-  return tokenizer_lib.load(specs.resolve(model.base), model.chat_template or None, model.special_tokens)
+def images_of(path: str) -> images_lib.Images | None:
+  """How the model of a Hugging Face folder takes images, if it does."""
+  return _images(path, load_lib.open_source(path).config())
 
 
-def open_renderer(model: specs.Model, rendering: chat.Rendering) -> chat.Renderer:
-  """Renders conversations for a model that is not loaded. Raises InputError when the model cannot be had."""
-  path = specs.resolve(model.base)
-  cfg = model.config or (load_lib.open_source(path).config() if os.path.isdir(path) else None)
-  return chat.Renderer(open_tokenizer(model), rendering, _images(path, cfg), one_answer=_one_answer(cfg))
+def one_answer_of(path: str) -> bool:
+  """Whether the model of a Hugging Face folder wants one answer a row (`one_answer`)."""
+  return one_answer(load_lib.open_source(path).config())
 
 
 def open_feed(
@@ -217,7 +215,7 @@ def _check_vocabulary(model: specs.Model, base: load_lib.Base, tokenizer: Any, m
     raise errors.InputError(f"the tokenizer of {model.base} has {len(tokenizer)} tokens, the model {base.cfg.vocab}")
 
 
-def _one_answer(cfg: Any) -> bool:
+def one_answer(cfg: Any) -> bool:
   """Whether a model reads all that stands in front of an answer both ways, so that a row holds one answer."""
   return isinstance(cfg, encdec.EncDecConfig) or (isinstance(cfg, decoder.DecoderConfig) and cfg.prefix_lm)
 

@@ -1,7 +1,7 @@
 """Runs one itune command on a Cloud TPU slice: a queued resource, the project installed on it, every host started.
 
     python scripts/launch/tpu_vm.py --name=tune --zone=us-west4-a --type=v5litepod-16 --repo=https://…/itune_jax.git \
-        --dry_run -- train --gin_file=recipes/llama3_8b_lora_qv.gin --gin.DATA="'/data/train.jsonl'" --run_dir=/data/run
+        --dry_run -- train --gin_file=recipes/llama3_8b_lora_qv.gin --data=/data/train.jsonl --run_dir=/data/run
 
 With --dry_run the gcloud commands are printed; without it they are run, one after the other. /data is a disk that all
 hosts see. Several slices: --slices=2 and a mesh part with `slices`. The last command that is printed gives the slice

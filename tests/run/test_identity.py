@@ -125,11 +125,6 @@ def test_a_record_that_says_nothing_is_one_line(tmp_path, text):
     run_dir_lib.check_same(str(tmp_path), Run())
 
 
-def test_an_empty_name_is_no_folder():
-  with pytest.raises(errors.InputError, match="--run_dir is empty"):
-    run_dir_lib.check_same("", Run())
-
-
 def _holds(folder, taken, leave):
   with owner.owned(folder):
     taken.set()

@@ -7,7 +7,6 @@ import os
 import re
 from typing import Any
 
-import gguf
 import tokenizers
 from tokenizers import decoders
 from tokenizers import models
@@ -15,8 +14,8 @@ from tokenizers import pre_tokenizers
 import transformers
 
 from itune_jax.core import errors
+from itune_jax.core import gguf_fields
 from itune_jax.core import jsontext
-from itune_jax.data.render import gguf_bounds
 
 _TEMPLATES = os.path.join(os.path.dirname(__file__), "templates")
 TEMPLATES = tuple(sorted(file.removesuffix(".jinja") for file in os.listdir(_TEMPLATES)))
@@ -100,13 +99,7 @@ def from_gguf(path: str) -> transformers.PreTrainedTokenizerFast:
 
   Raises InputError for a file that is damaged, or of another kind.
   """
-  try:
-    gguf_bounds.require(path)
-    fields = gguf.GGUFReader(path).fields
-    contents = {name: field.contents() for name, field in fields.items() if name.startswith(("tokenizer.", "llama."))}
-  except Exception as e:  # the reader trusts the file: a truncated one fails wherever its numbers lead
-    why = jsontext.said(e)
-    raise errors.InputError(f"{path}: cannot be read as GGUF ({why}); it may be cut short: fetch it again") from None
+  contents = gguf_fields.read(path)
   try:
     return _byte_level(path, contents)
   except (TypeError, KeyError, IndexError, ValueError) as e:

@@ -55,6 +55,7 @@ def evaluate(
     for evaluator in bound:
       bar = bars.add(f"eval {evaluator.name}")
       result = evaluator.run(engine.with_progress(bar.advance))
+      bar.finish()
       figures |= result.figures
       if run_dir:
         results.write(run_dir, name, evaluator.name, result)

@@ -1,6 +1,7 @@
 """`itune inspect`: what the model will really see, tokens coloured by loss weight."""
 
 import itertools
+import sys
 from typing import Any
 
 from itune_jax.core import errors
@@ -9,9 +10,12 @@ from itune_jax.core import log
 from itune_jax.data import example as example_lib
 from itune_jax.data import feed as feed_lib
 from itune_jax.data import mixture as mixture_lib
+from itune_jax.data import validation as validation_lib
 from itune_jax.data.render import chat
 from itune_jax.run import command
+from itune_jax.run import console
 from itune_jax.run import gin_setup
+from itune_jax.run import rendering as rendering_lib
 from itune_jax.run import session as session_lib
 from itune_jax.run import specs
 from itune_jax.run.report import token_page
@@ -24,6 +28,7 @@ def inspect(
   rendering: chat.Rendering,
   packing: feed_lib.Packing,
   seed: int,
+  validation: validation_lib.Validation = validation_lib.Validation(),
   what: str = "data",
   step: int = 0,
   examples: int = 3,
@@ -32,7 +37,8 @@ def inspect(
 
   Raises InputError for a negative step, and where the data is not there or, for "batch", not prepared.
   """
-  renderer = session_lib.open_renderer(model, rendering)
+  renderer = rendering_lib.open_renderer(model, rendering)
+  mixture = validation.trained(mixture)
   piece = lambda ids, weights: list(_pieces(renderer, ids, weights))
   if what == "batch":
     return _batch(renderer, mixture, packing, seed, step, piece)
@@ -92,5 +98,5 @@ def from_flags(args: command.Args) -> dict[str, Any]:
     files.write_text(args.html, token_page.page(f"itune inspect {args.what}", shown))
     log.info(f"wrote {args.html}")
   else:
-    print(token_page.coloured(shown), end="")
+    print((token_page.coloured if console.in_colour(sys.stdout) else token_page.plain)(shown), end="")
   return counts

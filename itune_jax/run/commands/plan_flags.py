@@ -43,4 +43,5 @@ COMMAND = command.Command(
   flags=flags,
   check=together,
   gin="train",
+  placeholders=True,
 )

@@ -1,52 +1,88 @@
 """`itune prepare`: the training data of a recipe, rendered, tokenised and cached by content."""
 
 import collections
+from collections.abc import Iterator
 import os
 from typing import Any
 
 from itune_jax.core import files
 from itune_jax.core import log
 from itune_jax.data import mixture as mixture_lib
-from itune_jax.data import tasks
 from itune_jax.data import tokenised
+from itune_jax.data import validation as validation_lib
+from itune_jax.data.readers import readers
 from itune_jax.data.render import chat
 from itune_jax.run import command
 from itune_jax.run import console
 from itune_jax.run import gin_setup
-from itune_jax.run import session as session_lib
+from itune_jax.run import rendering as rendering_lib
 from itune_jax.run import specs
 
 
 def prepare(
-  model: specs.Model, mixture: mixture_lib.Mixture, rendering: chat.Rendering, dry_run: bool = False
+  model: specs.Model,
+  mixture: mixture_lib.Mixture,
+  rendering: chat.Rendering,
+  validation: validation_lib.Validation = validation_lib.Validation(),
+  dry_run: bool = False,
 ) -> dict[str, Any]:
   """Writes the cache of every source and the mixture's manifest; returns the manifest.
 
   What is already there is not made again. With dry_run only rows and rates are found.
   """
-  renderer = session_lib.open_renderer(model, rendering)
+  mixture = validation.trained(mixture)
+  if dry_run:
+    counted = {source.name: [row.example is not None for row in source.rows()] for source in mixture.sources}
+    rates = mixture.shares({name: sum(each) for name, each in counted.items()})
+    sources = [{"name": name, "rows": len(each)} for name, each in counted.items()]
+    return {"name": mixture.name, "rates": rates, "sources": sources}
+  renderer = rendering_lib.open_renderer(model, rendering)
   root = specs.cache_dir()
   path = tokenised.mixture_file(root, tokenised.mixture_key(mixture, renderer))
-  if os.path.exists(path) and not dry_run:
+  if (known := _prepared(root, path)) is not None:
     log.info(f"mixture {mixture.name} is already prepared: {path}")
-    return files.read_json(path)
-  registered = tasks.register(mixture)
-  rates = tasks.rates(mixture, registered)
-  if dry_run:
-    return {
-      "name": mixture.name,
-      "rates": rates,
-      "sources": [{"name": s.name, "rows": sum(1 for _ in s.rows())} for s in mixture.sources],
-    }
-  sources = []
+    return known
+  sources, examples = [], {}
   with console.Bars("rows") as bars:
     for source in mixture.sources:
-      bar, rows = bars.add(f"prepare {source.name}"), tasks.rows(mixture, source)
-      sources.append(tokenised.write_source(root, mixture, source, renderer, rows, bar.advance))
-  manifest = {"name": mixture.name, "rates": rates, "sources": sources}
+      bar, counted = bars.add(f"prepare {source.name}"), _Counted(source)
+      sources.append(tokenised.write_source(root, mixture, source, renderer, counted.rows(), bar.advance))
+      bar.finish()
+      examples[source.name] = counted
+  counts = (
+    {name: counted.count() for name, counted in examples.items()} if len(examples) > 1 else dict.fromkeys(examples, 1)
+  )
+  manifest = {"name": mixture.name, "rates": mixture.shares(counts), "sources": sources}
   files.write_json(path, manifest)
   log.info(f"wrote {path}")
   return manifest
+
+
+class _Counted:
+  """The rows of a source, and how many of them are examples: what mixing goes by."""
+
+  def __init__(self, source: mixture_lib.Source):
+    self._source, self._count, self._ended = source, 0, False
+
+  def rows(self) -> Iterator[readers.Row]:
+    """The rows, counted as they pass."""
+    for row in self._source.rows():
+      self._count += row.example is not None
+      yield row
+    self._ended = True
+
+  def count(self) -> int:
+    """The number of examples; the rows are read for it where nobody has read them."""
+    return self._count if self._ended else sum(row.example is not None for row in self._source.rows())
+
+
+def _prepared(root: str, path: str) -> dict[str, Any] | None:
+  """The manifest of a mixture, if it and the sources that it names are there."""
+  if not os.path.exists(path):
+    return None
+  manifest = files.read_json(path)
+  folders = [tokenised.source_folder(root, source["key"]) for source in manifest["sources"]]
+  return manifest if all(os.path.exists(os.path.join(folder, "manifest.json")) for folder in folders) else None
 
 
 def from_flags(args: command.Args) -> dict[str, Any]:

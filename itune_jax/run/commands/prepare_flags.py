@@ -14,4 +14,7 @@ COMMAND = command.Command(
   work="itune_jax.run.commands.prepare:from_flags",
   flags=flags,
   gin="prepare",
+  light=True,
+  # A tokenizer is all that it takes of a model.
+  without=("itune_jax.run.specs.Model.config", "itune_jax.run.specs.Model.quant"),
 )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import dataclasses
+import math
 import os
 import time
 from typing import Any, NamedTuple
@@ -16,7 +17,9 @@ from itune_jax.core import log
 from itune_jax.core import numerics
 from itune_jax.data import feed as feed_lib
 from itune_jax.data import mixture as mixture_lib
+from itune_jax.data import validation as validation_lib
 from itune_jax.data.render import chat
+from itune_jax.evals import heldout
 from itune_jax.nn import skeleton
 from itune_jax.nn import stack
 from itune_jax.parallel import hosts
@@ -52,7 +55,10 @@ class Run:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Train:
-  """A training run as one value; calling it trains, or goes on with the run that is in `run_dir`."""
+  """A training run as one value; calling it trains, or goes on with the run that is in `run_dir`.
+
+  Its length is `steps`, or as many as `epochs` passes over the data take: exactly one of them is set.
+  """
 
   model: specs.Model
   peft: Sequence[Any]
@@ -70,6 +76,8 @@ class Train:
   steps: int
   micro_batches: int
   seed: int
+  epochs: float = 0
+  validation: validation_lib.Validation = validation_lib.Validation()
   views: Mapping[str, views_lib.View] = dataclasses.field(default_factory=dict)
   warm_start: str = ""
   wandb_project: str = ""
@@ -77,7 +85,14 @@ class Train:
   profile: bool = False
 
   def __post_init__(self):
-    check.require(isinstance(self.steps, int) and self.steps > 0, f"STEPS = {self.steps!r}; it is a positive integer")
+    whole = check.fits(self.steps, int) and self.steps >= 0
+    check.require(whole, f"STEPS = {self.steps!r}; it is a positive integer")
+    some = check.fits(self.epochs, float) and 0 <= self.epochs < math.inf
+    check.require(some, f"EPOCHS = {self.epochs!r}; it is a positive number")
+    check.require(
+      bool(self.steps) != bool(self.epochs),
+      f"STEPS = {self.steps} and EPOCHS = {self.epochs:g}: set one of them, and the other to 0",
+    )
     check.require(isinstance(self.seed, int), f"SEED = {self.seed!r}; it is an integer")
     check.require(
       isinstance(self.micro_batches, int) and self.micro_batches > 0 and not self.packing.rows % self.micro_batches,
@@ -90,6 +105,7 @@ class Train:
     Raises InputError when a part cannot be had or does not fit the others, and where `run_dir` holds another run;
     RunError when the run fails or is stopped.
     """
+    check.require(run_dir.strip(), "run_dir is empty: name a folder for the run")
     changes = {} if dry_run else run_dir_lib.check_same(run_dir, self)
     with contextlib.nullcontext() if dry_run else owner.owned(run_dir):
       return self._run(run_dir, dry_run, argv, changes)
@@ -101,16 +117,17 @@ class Train:
     )
     renderer = session.renderer(self.rendering)
     data = self._data(session, renderer)
+    lasting = self._lasting(data.feed)
     session = self._begun(session, data, run_dir, dry_run)
-    bound = evaluators.bound(self.evals, renderer, self.seed)
+    bound = evaluators.bound([*self.evals, *lasting._validations()], renderer, self.seed)
     keep = evaluators.with_mode(self.keep, bound, "checkpoint.Keep.metric")
     early_stop = evaluators.with_mode(self.early_stop, bound, "loop.EarlyStop.metric")
     others, arrays = views_lib.make(
       self.objective, self.views, session_lib.beside(session, self.remat), bool(self.warm_start)
     )
-    state, step_fn = self._step(session, others)
+    state, step_fn = lasting._step(session, others)
     facts = run_dir_lib.facts_of(
-      session, positions=self._positions, steps=self.steps, feed=data.feed, manifest=data.manifest
+      session, positions=self._positions, steps=lasting.steps, feed=data.feed, manifest=data.manifest
     )
     if dry_run:
       jax.eval_shape(step_fn, state, {**session.frozen, **arrays}, data.batch(0))
@@ -126,18 +143,32 @@ class Train:
       data.feed.restore(checkpointer.source_state(latest))
       log.info(f"resuming from {latest}")
     ready = _Ready(session, {**session.frozen, **arrays}, state, step_fn, data, bound, checkpointer, early_stop)
-    return self._loop(run_dir, ready)
+    return lasting._loop(run_dir, ready)
 
   @property
   def _positions(self) -> int:
     """Of one optimizer step."""
     return self.packing.rows * self.packing.row_length
 
+  def _lasting(self, feed: feed_lib.Feed) -> "Train":
+    """The run with its number of steps, which hangs on the data where it is given in epochs."""
+    if not self.epochs:
+      return self
+    steps = max(1, math.ceil(self.epochs * feed.steps_per_epoch()))
+    return dataclasses.replace(self, steps=steps, epochs=0)
+
+  def _validations(self) -> list[heldout.HeldOut]:
+    """The loss on what validates the run, if anything does."""
+    if not self.validation:
+      return []
+    every, sources = self.validation.every or max(1, self.steps // 10), self.validation.sources(self.mixture)
+    return [heldout.HeldOut(name="validation", sources=sources, every=every, row_length=self.packing.row_length)]
+
   def _data(self, session: session_lib.Session, renderer: chat.Renderer) -> "_Data":
     mesh, rules, each = session.mesh, session.rules, self.packing.rows // self.micro_batches
     rows = hosts.rows(mesh, rules, self.packing.rows, self.micro_batches)
     feed, manifest = session_lib.open_feed(
-      self.mixture, renderer, self.packing, self.seed, rows, self.objective.columns
+      self.validation.trained(self.mixture), renderer, self.packing, self.seed, rows, self.objective.columns
     )
     _warn_of_idle_shards(mesh, each)
 

@@ -15,9 +15,14 @@ _CHARTS = (
 )
 
 
-def charts(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-  """A picture of each figure over the steps; none of a single step."""
-  return [_chart(steps, *chart) for chart in _CHARTS if len(steps) > 1]
+def charts(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+  """A picture of each figure over the steps, none of a single step; and of each evaluator's loss over all its data."""
+  steps = [line for line in metrics if "loss" in line]
+  found = [_chart(steps, *chart) for chart in _CHARTS if len(steps) > 1]
+  names = dict.fromkeys(name for line in metrics for name in line if name.endswith("/loss") and name.count("/") == 1)
+  curves = {name: [line for line in metrics if name in line] for name in names}
+  unit = "nats a trained token"
+  return found + [_chart(lines, name, name, unit) for name, lines in curves.items() if len(lines) > 1]
 
 
 def _chart(steps: Sequence[Mapping[str, Any]], title: str, key: str, unit: str) -> dict[str, str]:

@@ -30,7 +30,7 @@ def write(run_dir: str) -> tuple[str, dict[str, float]]:
     train=_json(run_dir, "train.json"),
     data=_json(run_dir, "data.json"),
     operative=_text(run_dir, "operative.gin"),
-    charts=charts.charts([line for line in metrics if "loss" in line]),
+    charts=charts.charts(metrics),
     evals=evaluations.rows(run_dir),
     gains=gains,
     samples=gains_lib.samples(run_dir, gains),

@@ -1,7 +1,8 @@
 """Tokens coloured by loss weight, in the terminal and as a page."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 import html
+import itertools
 
 Titled = Sequence[tuple[str, Sequence[tuple[str, float]]]]  # titles, each with the texts and weights of its tokens
 
@@ -27,6 +28,17 @@ def coloured(shown: Titled) -> str:
   return "".join(
     f"\n\033[1m{title}\033[0m\n{''.join(_colour(text, weight) for text, weight in tokens)}\n" for title, tokens in shown
   )
+
+
+def plain(shown: Titled) -> str:
+  """Text without colours, for a pipe or a file: stretches of trained tokens stand between ⟦ and ⟧."""
+  return "".join(f"\n{title}\n{''.join(_stretches(tokens))}\n" for title, tokens in shown)
+
+
+def _stretches(tokens: Sequence[tuple[str, float]]) -> Iterator[str]:
+  for trained, stretch in itertools.groupby(tokens, lambda token: bool(token[1])):
+    text = "".join(text for text, _ in stretch)
+    yield f"⟦{text}⟧" if trained else text
 
 
 def _colour(text: str, weight: float) -> str:

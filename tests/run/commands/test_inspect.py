@@ -5,10 +5,14 @@ import json
 from itune_jax.run import cli
 
 
-def test_inspect_data_and_batch(capsys, tmp_path):
+def test_inspect_data_and_batch(capsys, tmp_path, monkeypatch):
   recipe = ["--gin_file=recipes/llama_tiny.gin"]
   assert cli.main(["prepare", *recipe]) == 0
   capsys.readouterr()
+  assert cli.main(["inspect", "data", *recipe, "--examples=2"]) == 0
+  out = capsys.readouterr().out
+  assert "\033" not in out and "⟦" in out and json.loads(out.strip().splitlines()[-1])["examples"] == 2
+  monkeypatch.setattr("itune_jax.run.console.in_colour", lambda stream: True)
   assert cli.main(["inspect", "data", *recipe, "--examples=2"]) == 0
   out = capsys.readouterr().out
   assert (

@@ -1,0 +1,22 @@
+"""Modules that are imported when something of them is first used: a command that does not come to it does without."""
+
+import importlib
+import types
+from typing import Any
+
+
+def module(name: str) -> Any:
+  """A module by its full name, imported at the first look at one of its attributes.
+
+  `tests/test_floors.py` reads these names as it reads import statements: what is below stays below.
+  """
+  return _Lazy(name)
+
+
+class _Lazy(types.ModuleType):
+  """Stands for a module until it is asked for something."""
+
+  def __getattr__(self, name: str) -> Any:
+    if name.startswith("__"):  # what Python itself asks of every module, such as `__path__`
+      raise AttributeError(name)
+    return getattr(importlib.import_module(self.__name__), name)

@@ -1,0 +1,110 @@
+"""Modules of the user's own: found beside a gin file or in the current folder, and remembered by checkpoints."""
+
+from collections.abc import Mapping, Sequence
+import importlib
+import importlib.machinery
+import importlib.util
+import os
+import sys
+import types
+from typing import Any
+
+from itune_jax.core import errors
+
+# What was imported at a user's word: module name -> module. It holds for the process.
+_loaded: dict[str, types.ModuleType] = {}
+
+
+def forget() -> None:
+  """Starts anew: what was imported stays imported, and no checkpoint names it."""
+  _loaded.clear()
+
+
+def load(name: str, folders: Sequence[str] = ()) -> types.ModuleType:
+  """Imports a module that the user names; these folders are looked through behind the installed packages.
+
+  Raises InputError in one line when it is not there, another module hides it, or it raises as it is imported.
+  """
+  if name.startswith(("itune_jax.", "itune_jax:")) or name == "itune_jax":
+    return importlib.import_module(name)
+  for folder in folders:
+    _add(folder, name.split(".")[0])
+  try:
+    module = importlib.import_module(name)
+  except errors.InputError:
+    raise
+  except ModuleNotFoundError as e:
+    if e.name and (name == e.name or name.startswith(f"{e.name}.")):
+      raise errors.InputError(
+        f"import {name}: no such module in {', '.join(folders) or 'the path'}, nor installed"
+      ) from None
+    raise errors.InputError(f"import {name}: {_origin(name)} needs {e.name}, which is not installed") from e
+  except Exception as e:  # whatever the user's module raises
+    raise errors.InputError(f"import {name}: {type(e).__name__}: {e}") from e
+  _loaded[name] = module
+  return module
+
+
+def remembered(of_methods: Sequence[str]) -> list[dict[str, str]]:
+  """What a checkpoint says of the user's modules: name, file, and role.
+
+  of_methods: the modules of the methods that it holds, and of those in the table. A module of the user's among them is
+  of the role "model": whoever loads the checkpoint needs it. The others are "data" (readers, checks, losses): only
+  what reads data and judges answers needs those.
+  """
+  mine = {name for name in of_methods if not name.startswith("itune_jax.") and name != "__main__"}
+  found = {name: sys.modules[name] for name in (*mine, *_loaded) if name in sys.modules}
+  files = {name: module.__dict__.get("__file__") or "" for name, module in found.items()}
+  return [
+    {"module": name, "path": path and os.path.abspath(path), "role": "model" if name in mine else "data"}
+    for name, path in sorted(files.items())
+  ]
+
+
+def restore(rows: Sequence[Mapping[str, Any]], roles: Sequence[str] = ("model",)) -> None:
+  """Imports what a checkpoint remembers, of these roles.
+
+  Raises InputError, with the file's path, when a module is not there any more.
+  """
+  for row in rows:
+    name, path = str(row.get("module", "")), str(row.get("path", ""))
+    if row.get("role") not in roles or name in sys.modules:
+      continue
+    levels = name.count(".") + 1 + (os.path.basename(path) == "__init__.py")
+    folder = path
+    for _ in range(levels):
+      folder = os.path.dirname(folder)
+    if not os.path.exists(path) and importlib.util.find_spec(name.split(".")[0]) is None:
+      raise errors.InputError(
+        f"this checkpoint needs the module {name}, which was at {path or 'no file'} and is not there: "
+        f"bring it back, or name its folder in PYTHONPATH"
+      )
+    load(name, [folder] if os.path.exists(path) else [])
+
+
+def _add(folder: str, top: str) -> None:
+  """Puts a folder behind the others, where modules are looked for, if it holds this one.
+
+  Raises InputError where another module of this name comes first: it would be imported in silence.
+  """
+  folder = os.path.abspath(folder)
+  here = [os.path.join(folder, top + ending) for ending in (".py", f"{os.sep}__init__.py")]
+  mine = next((path for path in here if os.path.isfile(path)), None)
+  if mine is None:
+    return
+  if folder not in map(os.path.abspath, sys.path):
+    sys.path.append(folder)
+    importlib.invalidate_caches()
+  origin = _origin(top)
+  if origin and not (os.path.exists(origin) and os.path.samefile(origin, mine)):
+    raise errors.InputError(f"import {top}: {mine} is hidden by {origin}: give it another name")
+
+
+def _origin(name: str) -> str:
+  if name in sys.modules:
+    return sys.modules[name].__dict__.get("__file__") or "a module that is part of Python"
+  try:
+    spec = importlib.util.find_spec(name)
+  except (ImportError, ValueError):
+    return ""
+  return (spec.origin or "") if spec else ""

@@ -1,0 +1,119 @@
+"""Flags: short forms are the macros that they say, and nothing is empty by accident."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from itune_jax.core import errors
+from itune_jax.run import cli
+from itune_jax.run import macros
+from itune_jax.run import quiet
+from itune_jax.run import recipes
+from itune_jax.run.commands import explain
+
+
+def parse(name, *argv):
+  return cli.find(name).parse(list(argv))
+
+
+def test_short_forms_are_lines_of_gin():
+  args = parse(
+    "train",
+    "--gin_file=demo",
+    "--run_dir=r",
+    "--data=a 'b'.jsonl",
+    "--base=org/model",
+    "--steps=1e3",
+    "--peft=dora",
+    "--gin.SEED=3",
+  )
+  lines = ["BASE = 'org/model'", "DATA = \"a 'b'.jsonl\"", "STEPS = 1e3"]
+  assert sorted(args.overrides[:-1]) == lines and args.overrides[-1] == "SEED = 3"
+  assert args.gin_file[0] == "demo" and args.gin_file[1].endswith("gin_configs/peft/dora.gin")
+
+
+@pytest.mark.parametrize("name,macro", [(n, m) for n, m in macros.MACROS.items() if m.flag])
+def test_help_says_which_macro_a_short_form_sets(name, macro):
+  shown = " ".join(cli.find("train").parser().format_help().split())
+  assert f"--{macro.flag}" in shown and f"(sets {name})" in shown
+
+
+@pytest.mark.parametrize(
+  "name,flags",
+  [
+    ("train", ["--gin_file=demo", "--run_dir="]),
+    ("train", ["--gin_file=demo", "--run_dir", " "]),
+    ("train", ["--gin_file=demo", "--run_dir=r", "--data="]),
+    ("eval", ["--gin_file=demo", "--adapter="]),
+    ("export", ["--out", ""]),
+    ("generate", ["--prompt=hi", "--adapter", ""]),
+  ],
+)
+def test_an_empty_value_is_refused(name, flags):
+  with pytest.raises(errors.InputError, match="is empty"):
+    parse(name, *flags)
+
+
+def test_a_prompt_may_be_empty_and_a_name_is_not_cut():
+  assert parse("generate", "--prompt=").prompt == [""]
+  with pytest.raises(SystemExit):
+    parse("train", "--gin_file=demo", "--run=r")
+
+
+def test_unknown_parts_are_said_with_those_there_are():
+  with pytest.raises(errors.InputError, match=r"--peft=lora_plus: no such part; there are adalora, bitfit"):
+    parse("train", "--gin_file=demo", "--run_dir=r", "--peft=lora_plus")
+
+
+def test_recipes_say_what_they_need():
+  assert recipes.needs("recipes/any_lora.gin") == ["BASE", "DATA"] and recipes.needs("recipes/demo.gin") == []
+  assert set(macros.MACROS) >= {name for one in recipes.entries() for name in recipes.needs(one.name)}
+
+
+@pytest.mark.parametrize(
+  "name,words",
+  [
+    ("STEPS", ["optimizer steps", "--steps=", "train.Train.steps", "set to 60 by gin_configs/recipes/demo.gin"]),
+    ("schedule.Schedule.rate", ["float = 0.0001", "Peak rate", "set to 1e-3 by gin_configs/peft/lora.gin"]),
+    ("lora.Lora", ["lora.Lora.rank: int = 8", "lora.Lora.init: one of 'uniform'"]),
+    ("Packing.row_length", ["feed.Packing.row_length: int = 2048"]),
+    ("train/mixture.Source.stride", ["mixture.Source.stride: int = 1", "every so many-th"]),
+  ],
+)
+def test_values_are_explained(name, words):
+  shown = "\n".join(explain.explained(name))
+  assert all(word in shown for word in words), shown
+
+
+@pytest.mark.parametrize("name", ["STEP", "schedule.Schedule.lr", "nothing.Nothing", "lora"])
+def test_what_is_not_there_is_not_explained(name):
+  with pytest.raises(errors.InputError):
+    explain.explained(name)
+
+
+def test_a_machine_without_devices_asks_for_none(monkeypatch):
+  monkeypatch.setattr(quiet.os.path, "exists", lambda path: False)
+  monkeypatch.setattr(quiet, "_makers", lambda: iter(["0x8086"]))
+  for name in ("TPU_NAME", "TPU_WORKER_ID", "TPU_ACCELERATOR_TYPE"):
+    monkeypatch.delenv(name, raising=False)
+  assert quiet.platforms_here() == "cpu"
+  monkeypatch.setattr(quiet, "_makers", lambda: iter(["0x8086", "0x1ae0"]))
+  assert quiet.platforms_here() == ""
+
+
+@pytest.mark.heavy
+def test_other_libraries_say_nothing(tmp_path):
+  """A bare environment, as a new user's: libtpu is installed here, and is not asked."""
+  environment = {name: os.environ[name] for name in ("HOME", "PATH", "PYTHONPATH") if name in os.environ}
+  run = [sys.executable, "-m", "itune_jax.run.cli"]
+  for argv in (
+    ["prepare", "--gin_file=llama_tiny"],
+    ["train", "--gin_file=llama_tiny", "--steps=1", f"--run_dir={tmp_path}/run"],
+    ["generate", f"--adapter={tmp_path}/run", "--prompt=hi", "--max_new_tokens=1"],
+  ):
+    done = subprocess.run([*run, *argv], env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
+    ours = ("mixture ", "wrote ", "training ", "step 1: ", "train: ", "prepare ", "loaded ")
+    assert done.returncode == 0, done.stderr
+    assert all(line.startswith(ours) for line in done.stderr.splitlines() if line.strip()), done.stderr
