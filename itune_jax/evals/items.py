@@ -13,7 +13,10 @@ from itune_jax.grading import checkers
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Items:
-  """The items of an evaluation: a source (file or `starter:heldout`), and a check for rows without one."""
+  """The items of an evaluation: a source (file or `starter:heldout`), and a check for rows without one.
+
+  source: the rows. default_check: name of the checker of rows that name none.
+  """
 
   source: mixture.Source
   default_check: str = "exact"

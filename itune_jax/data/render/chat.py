@@ -44,6 +44,8 @@ class Rendering:
   date: what templates that print today's date see, so that a cache does not age. truncation: what happens to a
   row longer than max_length; both cuts are counted. dropped_turn: a turn whose text the template drops (old
   thinking) is trained in a row of its own with the history cut there ("split"), or the row is refused.
+
+  max_length: tokens of an example at most. template_kwargs: more names that the chat template sees.
   """
 
   max_length: int = 2048

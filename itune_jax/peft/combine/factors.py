@@ -25,6 +25,8 @@ class Combine:
   """How factors become one: "linear", "ties" (trimmed tensor by tensor) or "magnitude_prune"; density: what is kept.
 
   A and B are each weighted by √|w s|, and the sign goes to A.
+
+  weights: one of each adapter; () is one for all.
   """
 
   how: str = "linear"

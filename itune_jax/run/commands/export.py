@@ -53,6 +53,10 @@ def export(
 
   An adapter that was trained on a quantised base is merged into the full one only if `dequantise` says so: the
   result is not quite the model that was trained.
+
+  model: the base; an adapter names its own. rendering: goes into the exported tokenizer's template. adapter: what is
+  merged or written, "" for the base alone. format: "hf" (merged) or "peft". dtype: of the weights written. out: the
+  folder. dequantise: allows merging into the full weights of a quantised base.
   """
   model = adapters_lib.model_behind(model, adapter)
   if model.quant is not None and format == "hf":
