@@ -41,11 +41,15 @@ from itune_jax.sampling.decode import watch
 from itune_jax.train import checkpoint
 
 Message = Mapping[str, Any]
+"""A message of a conversation: `{"role": "user", "content": "…"}`, as chat templates take it."""
 
 
 @dataclasses.dataclass
 class Model:
-  """A loaded model. `session` has its parts: mesh, base, attached methods, tokenizer."""
+  """A loaded model.
+
+  session: its parts: mesh, base, attached methods, tokenizer.
+  """
 
   session: session_lib.Session
 
@@ -153,7 +157,10 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """A finished run."""
+  """A finished run.
+
+  run_dir: where it lies. metrics: figures of the last step and of the evaluations. report_path: the report, a page.
+  """
 
   run_dir: str
   metrics: dict[str, float]

@@ -10,6 +10,7 @@ import re
 import typing
 from typing import Any
 
+from itune_jax.core import conversation
 from itune_jax.peft import registry
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -17,6 +18,8 @@ GIN = ROOT / "gin_configs"
 _IMPORT = re.compile(r"^(?:from (?P<package>[\w.]+) )?import (?P<module>[\w.]+)", re.MULTILINE)
 _NAMED = re.compile(r"(?:^|@)(?:\w+/)?(?P<module>[a-z]\w*)\.(?P<name>\w+)(?=\.\w+ =|\(\))", re.MULTILINE)
 _NONE = dataclasses.MISSING
+# Types of values that commands take from files and flags, not from recipes.
+_NOT_OF_RECIPES = {conversation.Conversation}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +116,7 @@ def _kinds(hint: Any) -> list[type]:
     return []
   if inspect.isabstract(hint):
     return [kind for derived in hint.__subclasses__() for kind in _kinds(derived)]
-  return [hint] if dataclasses.is_dataclass(hint) and not hint.__name__.startswith("_") else []
+  return [hint] if dataclasses.is_dataclass(hint) and hint not in _NOT_OF_RECIPES else []
 
 
 def _flat(hint: Any) -> Iterator[Any]:
@@ -135,7 +138,7 @@ _HEAD = re.compile(r"(\0|(?:^|(?<=[.;] )|(?<=\0 ))(?:`?\w+`?(?:, | and ))*`?\w+`
 
 
 def clause(doc: str, name: str) -> str:
-  """What a docstring says of a name: the text behind `name: ` up to the next such head or an empty line; "" if nothing."""
+  """What a docstring says of a name: what is behind `name: ` up to the next such head or an empty line, or ""."""
   pieces = _HEAD.split(" ".join(doc.replace("\n\n", " \0 ").split()))
   for head, text in itertools.pairwise(pieces):
     if head.endswith(": ") and name in re.findall(r"\w+", head.replace(" and ", " ")):
