@@ -47,11 +47,15 @@ from itune_jax.sampling.decode import watch  # noqa: E402
 from itune_jax.train import checkpoint  # noqa: E402
 
 Message = Mapping[str, Any]
+"""A message of a conversation: `{"role": "user", "content": "…"}`, as chat templates take it."""
 
 
 @dataclasses.dataclass(repr=False)
 class Model:
-  """A loaded model. `session` has its parts: mesh, base, attached methods, tokenizer."""
+  """A loaded model.
+
+  session: its parts: mesh, base, attached methods, tokenizer.
+  """
 
   session: session_lib.Session
 
@@ -180,7 +184,10 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """A finished run."""
+  """A finished run.
+
+  run_dir: where it lies. metrics: figures of the last step and of the evaluations. report_path: the report, a page.
+  """
 
   run_dir: str
   metrics: dict[str, float]

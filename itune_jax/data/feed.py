@@ -27,6 +27,9 @@ class Packing:
 
   window: examples that are packed together; the more, the less padding (below 1 % from 4,096 on). repeat_prompts: puts
   the prompt that the members of a group share in front of each of them, in place of once.
+
+  row_length: positions of a packed row. rows: packed rows of a step, over all devices and micro-batches. shuffle:
+  whether examples come in an order drawn from the seed; if not, in that of the file.
   """
 
   row_length: int = 2048

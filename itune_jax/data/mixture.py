@@ -22,8 +22,13 @@ class Source:
   """A file, folder, glob, or `starter:train` / `starter:heldout`. `rate` weighs it when the mixture says "given".
 
   skip leaves the first rows out, stride then takes every so many-th, limit stops after so many: one file can be
-  split, and a sample spread over it. held_out is a share of those rows, chosen by the hash of their text; take: all
-  rows, the held-out ones, or the rest.
+  split, and a sample spread over it.
+
+  name: of the source, in logs and figures. path: of the data. format: "auto" (told by the keys of each row) or the
+  name of one. rate: its weight when the mixture says "given". kind: who wrote the answers; it is kept as provenance.
+  licence: of the data, kept as provenance. skip: rows left out at the beginning. stride: of the rest, every so
+  many-th is taken. limit: rows taken at most, 0 for all. held_out: a share of those rows, chosen by the hash of their
+  text. take: all rows, the held-out ones, or the rest.
   """
 
   name: str
@@ -95,6 +100,9 @@ class Mixture:
 
   rates: "given" uses each source's rate; "proportional" is examples-proportional, each counted up to `cap`
   (T5, Raffel et al. 2020), raised to 1/temperature. bad_rows: "drop" counts and lists them, "refuse" stops.
+
+  name: of the mixture, in logs and caches. sources: what is mixed. cap: examples that "proportional" counts of a
+  source at most, 0 for no limit. temperature: above 1 it evens the rates out.
   """
 
   name: str

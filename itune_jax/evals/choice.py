@@ -20,7 +20,11 @@ from itune_jax.sampling.responders import on_mesh
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Choice:
-  """Items whose check lists `choices`; others of the source are passed over."""
+  """Items whose check lists `choices`; others of the source are passed over.
+
+  items: what is asked. every: steps between two evaluations in training, 0 for none: then only `itune eval` runs it.
+  name: under which its figures stand.
+  """
 
   items: items_lib.Items
   every: int = 0

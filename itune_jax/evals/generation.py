@@ -20,7 +20,11 @@ from itune_jax.sampling.responders import on_mesh
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Generation:
-  """The evaluator as a value; `bind` gives it the renderer of the run."""
+  """The evaluator as a value; `bind` gives it the renderer of the run.
+
+  items: what is asked. decode: how answers are generated. every: steps between two evaluations in training, 0 for
+  none: then only `itune eval` runs it. name: under which its figures stand.
+  """
 
   items: items_lib.Items
   decode: decode_lib.Decode = decode_lib.Decode()

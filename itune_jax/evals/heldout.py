@@ -15,7 +15,12 @@ from itune_jax.data import mixture
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HeldOut:
-  """Loss on sources that are not trained on; the same rendering and masks as in training."""
+  """Loss on sources that are not trained on; the same rendering and masks as in training.
+
+  sources: what the loss is taken over. row_length: positions of a packed row. rows: packed rows that run together.
+  every: steps between two evaluations in training, 0 for none: then only `itune eval` runs it. name: under which its
+  figures stand.
+  """
 
   sources: tuple[mixture.Source, ...]
   row_length: int = 1024

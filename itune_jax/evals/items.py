@@ -16,8 +16,8 @@ from itune_jax.grading import checkers
 class Items:
   """The items of an evaluation: a source (file or `starter:heldout`), and a check for rows without one.
 
-  default_check: the name of a checker. checkers: import paths of own ones (`my_module:my_checker`), which default_check
-  and the checks of rows may name; nothing else is imported for a row.
+  source: the rows. default_check: name of the checker of rows that name none. checkers: import paths of own ones
+  (`my_module:my_checker`), which default_check and the checks of rows may name; nothing else is imported for a row.
   """
 
   source: mixture.Source

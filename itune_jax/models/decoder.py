@@ -35,6 +35,18 @@ class DecoderConfig:
   positions: "rope", or "learned" (a table of max_length rows).
   Scales are factors: of the embeddings, of what a block adds to the residual stream, of the logits; attention_scale
   0 is 1/√H. Softcaps are c·tanh(x/c); 0 is none.
+
+  vocab: rows of the table of tokens. width: of the residual stream. depth: number of layers. heads: query heads.
+  kv_heads: heads of keys and values. head_dim: width of a head. mlp: width of the feed-forward block. max_length:
+  positions that the model was made for. norm_eps: added to the variance in norms. rope: the rotary table. tied:
+  whether the output projection is the table of tokens. attention_bias: whether queries, keys and values have biases.
+  output_bias: whether attention's output projection has one. mlp_bias: whether the feed-forward projections have
+  them. norm: its kind, "rms_offset" scales by 1 + w, "layer" has a mean and a bias. qkv: how queries, keys and values
+  are stored, one projection each or fused in one. qk_norm: a norm over each query and key head, or over all of them.
+  mlp_layout: gate and up apart, gate and up fused, or no gate. activation: of the feed-forward block. moe: the
+  mixture of experts in place of that block. embed_scale: factor of the embeddings. residual_scale: factor of what a
+  block adds. logit_scale: factor of the logits. attention_scale: factor of the scores, 0 for 1/√H. attention_softcap:
+  c of the scores' softcap, 0 for none. logit_softcap: c of the logits' softcap, 0 for none.
   """
 
   family: str = "llama"

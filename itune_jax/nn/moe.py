@@ -31,6 +31,8 @@ class MoeSpec:
   kernels. "auto" is ragged on accelerators where it can be, and sorted otherwise: on CPU ragged_dot is slow.
   capacity: on a mesh with an expert axis, how many even shares of tokens a device takes from another; 0 for all that
   may come, so that none is dropped (nn/exchange.py).
+
+  experts: how many, E. top_k: how many of them a token sees. renormalise: whether the weights of these sum to one.
   """
 
   experts: int

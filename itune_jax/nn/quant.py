@@ -26,7 +26,10 @@ BLOCK = 64  # values that share a scale under nf4, along the contracted axes
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Quant:
   """Which projections of a frozen base are quantised, and how. `sites` is matched against stacked names
-  (`blocks/attn/q`); routers, embeddings and heads stay whole unless named."""
+  (`blocks/attn/q`); routers, embeddings and heads stay whole unless named.
+
+  kind: "nf4" (4-bit NormalFloat, Dettmers et al. 2023) or "int8" (by output). sites: the regex.
+  """
 
   kind: Literal["int8", "nf4"] = "nf4"
   sites: str = r"(blocks|encoder|decoder)/(.*/)?(q|k|v|o|qkv|gate|up|down|gate_up)"

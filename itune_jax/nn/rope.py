@@ -22,6 +22,13 @@ class Rope:
   longrope: a divisor per frequency, `short_factor` up to original_length and `long_factor` beyond (Ding et al. 2024).
   llama3: like yarn, with a ramp over wavelengths (as Llama 3.1 was trained). `partial` is the share of every head
   that turns. `attention_factor` scales cos and sin; 0 means what the scaling's paper prescribes.
+
+  base: of the frequencies. scaling: its kind, as above. factor: what frequencies are divided by. low_freq_factor,
+  high_freq_factor: llama3's ramp goes over the wavelengths of original_length divided by them. original_length:
+  positions that the model was first trained on. partial: the share of every head that turns. beta_fast, beta_slow:
+  yarn's ramp goes over frequencies that turn so often in original_length. truncate: whether yarn's ramp begins and
+  ends at whole dimensions. attention_factor: factor of cos and sin, 0 for what the scaling's paper says.
+  short_factor, long_factor: longrope's divisors, one a frequency, up to original_length and beyond.
   """
 
   base: float = 10_000.0

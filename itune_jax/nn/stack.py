@@ -19,7 +19,10 @@ TAPS = ("attn_q", "attn_k", "attn_v", "attn_out", "attn_lse", "mlp_gate", "mlp_u
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Remat:
-  """What the backward pass finds saved: everything ("none"), named taps ("taps"), layer inputs only ("full")."""
+  """What the backward pass finds saved: everything ("none"), named taps ("taps"), layer inputs only ("full").
+
+  policy: one of the three. names: the taps that "taps" saves.
+  """
 
   policy: Literal["none", "taps", "full"] = "none"
   names: tuple[str, ...] = TAPS

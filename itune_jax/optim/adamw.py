@@ -15,7 +15,11 @@ from itune_jax.optim import schedule as schedule_lib
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Group:
-  """Parameters whose path matches: their rate is `rate_scale` times the schedule, their decay their own."""
+  """Parameters whose path matches: their rate is `rate_scale` times the schedule, their decay their own.
+
+  pattern: a regex over the paths of parameters. rate_scale: what the schedule's rate is multiplied by. weight_decay:
+  of these parameters.
+  """
 
   pattern: str
   rate_scale: float = 1.0
@@ -28,7 +32,12 @@ class Group:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AdamW:
-  """The optimizer. `weight_decay` skips norms and biases; the first group that matches a path takes it."""
+  """The optimizer. `weight_decay` skips norms and biases; the first group that matches a path takes it.
+
+  schedule: the learning rate by step. b1, b2: decay rates of the two moments. eps: added to the square root of the
+  second moment. weight_decay: decoupled, of matrices and tables; norms and biases have none. clip: the norm to which
+  a larger gradient is scaled down. groups: parameters with a rate or a decay of their own.
+  """
 
   schedule: schedule_lib.Schedule = schedule_lib.Schedule()
   b1: float = 0.9

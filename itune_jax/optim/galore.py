@@ -21,6 +21,9 @@ class GaLore(adamw.AdamW):
 
   Directions are taken anew every so many steps, the moments staying as they are (as in the authors' code); `scale` is
   of what comes back. Of a matrix [in, out] it keeps (in + 2 out) r numbers in place of 2 in · out, where in <= out.
+
+  rank: of the moments. every: steps between two choices of directions. scale: factor of the update that comes back
+  from rank r. pattern: a regex over the paths of the matrices.
   """
 
   rank: int = 128

@@ -21,6 +21,8 @@ class Lisa(adamw.AdamW):
 
   Moments are kept for as many layers as are active, and start anew with every draw. Which layers is a function of
   seed and step, so nothing recompiles and a resumed run draws the same.
+
+  layers: how many of each stack train at a time. every: steps between two draws of layers. seed: of the draws.
   """
 
   layers: int = 2

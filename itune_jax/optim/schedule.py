@@ -10,7 +10,11 @@ from itune_jax.core import check
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Schedule:
-  """Peak rate after `warmup` (a share of all steps below 1, else steps), decaying to `final` of the peak."""
+  """Peak rate after `warmup` (a share of all steps below 1, else steps), decaying to `final` of the peak.
+
+  rate: the peak of the learning rate. kind: how it goes on behind the warm-up. warmup: steps of linear rise, a share
+  of all steps below 1, else their number. final: the share of the peak at which the last step ends.
+  """
 
   rate: float = 1e-4
   kind: Literal["constant", "linear", "cosine"] = "cosine"

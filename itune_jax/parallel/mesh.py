@@ -18,6 +18,10 @@ class MeshSpec:
 
   slices: how many slices, joined by the data-centre network, the data axis spans: copies of the model are as far apart
   as that, all other axes stay inside a slice. rules: changes to the default table.
+
+  data: copies of the model, each with its rows. fsdp: rows are shared out over it, and parameters too. tensor: wide
+  dimensions are cut over it. sequence: every row is cut along its length. expert: experts are shared out. stage:
+  layers are shared out.
   """
 
   data: int = 1

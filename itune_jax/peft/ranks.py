@@ -22,6 +22,9 @@ class Ranks(method_lib.SiteMethod):
 
   Layers of one stack differ in rank by a mask: arrays are as wide as the largest, and what is masked gives nothing,
   gets no gradient and is not written to files.
+
+  rank: of the factors, r. rank_pattern: ranks by regex over expanded site names, the first match; 0 leaves a layer
+  out.
   """
 
   rank: int = 8
@@ -69,7 +72,11 @@ class Ranks(method_lib.SiteMethod):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scaled(Ranks):
-  """Ranks, and a scale s = α/r. `alpha_pattern` maps regexes over expanded site names to α (first match)."""
+  """Ranks, and a scale s = α/r. `alpha_pattern` maps regexes over expanded site names to α (first match).
+
+  alpha: what is added is scaled by alpha / rank. alpha_pattern: alphas by regex over expanded site names, the first
+  match.
+  """
 
   alpha: float = 16.0
   alpha_pattern: dict[str, float] = dataclasses.field(default_factory=dict)

@@ -32,6 +32,10 @@ class Model:
   tokenizer. chat_template replaces the model's own: a file or Jinja text. With `quant` (an `nn.quant.Quant`) the frozen
   kernels are packed (QLoRA); both are also taken as the dictionaries that checkpoints hold.
   special_tokens are added to the tokenizer and get rows that train, in free rows of the table first, then behind it.
+
+  base: the name, path or hub id. config: the shape of a model with random weights. chat_template: in place of the
+  model's own. seed: of random weights. quant: how frozen kernels are packed. special_tokens: tokens that are added
+  and train.
   """
 
   base: str = "smollm2-135m-instruct"

@@ -80,6 +80,8 @@ class Model(View):
   """Another model (or the same with another adapter), laid out and computed in its own way on the policy's devices.
 
   rules: changes to the mesh's table of rules.
+
+  model: what is opened. adapter: what is put on it, "" for nothing. precision: which dtype holds what.
   """
 
   model: specs.Model

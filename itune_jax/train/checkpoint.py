@@ -34,6 +34,9 @@ class Keep:
   """Which checkpoints stay: the last so many, and the best by a metric of the evaluators.
 
   mode: which of its values are best; what the metric itself says unless given.
+
+  every: steps between two checkpoints, 0 for one at the end alone. last: how many of the newest stay. best: how many
+  of the best by `metric` stay beside them. metric: a figure of the evaluators, "" for none.
   """
 
   every: int = 100

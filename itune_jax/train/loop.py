@@ -23,6 +23,8 @@ class EarlyStop:
   """Stop when a metric has not improved for `patience` evaluations in a row; off while `metric` is empty.
 
   mode: which way it improves; what the metric itself says unless given.
+
+  metric: a figure of the evaluators. patience: how many evaluations it may go without improving.
   """
 
   metric: str = ""

@@ -42,6 +42,8 @@ class Rendering:
   row longer than max_length; both cuts are counted. dropped_turn: a turn whose text the template drops (old
   thinking), or shows behind another prompt than it would be generated behind, is trained in a row of its own with the
   history cut there ("split"), or the row is refused.
+
+  max_length: tokens of an example at most. template_kwargs: more names that the chat template sees.
   """
 
   max_length: int = 2048

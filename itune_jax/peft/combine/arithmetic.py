@@ -32,6 +32,8 @@ class Combine:
   how: "linear" (task arithmetic, Ilharco et al. 2023: Σ w τ), "soup" (their weighted mean, Wortsman et al. 2022),
   "ties" (Yadav et al. 2023), "dare" and "dare_ties" (Yu et al. 2024), "slerp" (two updates, by the second's share of
   the weights). density: the share of values that ties keeps, or that dare does not drop. scale: λ of the result.
+
+  weights: one of each update; () is one for all. seed: of what dare drops.
   """
 
   how: str = "linear"

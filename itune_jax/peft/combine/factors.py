@@ -22,9 +22,12 @@ from itune_jax.peft.methods import lora
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Combine:
-  """How factors become one: "linear", "ties" (trimmed tensor by tensor) or "magnitude_prune"; density: what is kept.
+  """How factors of LoRAs become one, as peft does it.
 
   A and B are each weighted by √|w s|, and the sign goes to A.
+
+  how: "linear", "ties" (trimmed tensor by tensor) or "magnitude_prune". weights: one of each adapter; () is one for
+  all. density: the share of values that the last two keep.
   """
 
   how: str = "linear"

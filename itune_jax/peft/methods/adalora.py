@@ -60,6 +60,9 @@ class AdaLora(method_lib.SiteMethod, method_lib.Penalised, codec.ModuleCodec):
 
   warmup, final: steps with the whole and with the final budget. every: steps between two allocations. orthogonal:
   weight of the mean ‖P Pᵀ - I‖ of all factors, which the loss that is reported does not contain.
+
+  rank: of every site at first. target: the rank that is left on average. alpha: what is added is scaled by alpha /
+  rank. beta1, beta2: decay of the averages of a value's sensitivity and of its uncertainty.
   """
 
   rank: int = 12

@@ -54,7 +54,10 @@ class BoftAdapter(weight.WeightAdapter):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Boft(method_lib.SiteMethod, codec.ModuleCodec):
-  """The method: `factors` rotations of blocks of `block_size`."""
+  """The method: `factors` rotations of blocks of `block_size`.
+
+  block_size: width of a rotated block. factors: how many butterfly factors follow each other.
+  """
 
   block_size: int = 4
   factors: int = 1

@@ -44,7 +44,10 @@ class BottleneckAdapter(site.Adapter):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bottleneck(method_lib.SiteMethod):
-  """The method. placement: "sequential" reads a block's output, "parallel" its input. peft has no such method."""
+  """The method. placement: "sequential" reads a block's output, "parallel" its input. peft has no such method.
+
+  width: of the layer between the two matrices. activation: between them. scale: factor of what is added.
+  """
 
   width: int = 64
   placement: Literal["sequential", "parallel"] = "sequential"

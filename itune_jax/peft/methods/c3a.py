@@ -33,7 +33,10 @@ class C3aAdapter(weight.WeightAdapter):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class C3a(method_lib.SiteMethod, codec.ModuleCodec):
-  """The method, with rows that start at zero (peft's default starts them at random: another model)."""
+  """The method, with rows that start at zero (peft's default starts them at random: another model).
+
+  block: width of a circulant block; it divides the inputs and outputs of every site.
+  """
 
   block: int = 256
   sites: str = ranks.PROJECTIONS

@@ -60,6 +60,8 @@ class FourierFT(method_lib.SiteMethod, codec.ModuleCodec):
   """The method, with coefficients that start at zero (peft's default starts them at random: another model).
 
   seed: of the places, which are peft's for the same seed; all sites of one shape share them.
+
+  coefficients: how many places of the spectrum train. scale: factor of ΔW.
   """
 
   coefficients: int = 1000

@@ -9,7 +9,10 @@ from itune_jax.peft.folders import codec
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Full(codec.PeftMethod):
-  """Opens base parameters by a regex over their paths (`blocks/attn/q/kernel`; a stack is one parameter)."""
+  """Opens base parameters by a regex over their paths (`blocks/attn/q/kernel`; a stack is one parameter).
+
+  params: the regex.
+  """
 
   params: str = ".*"
   name: str = "full"

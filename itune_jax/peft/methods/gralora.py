@@ -51,7 +51,11 @@ class GraloraAdapter(site.Adapter):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Gralora(method_lib.SiteMethod, codec.ModuleCodec):
-  """The method: k blocks a side, rank r in all of a row of blocks, and a plain LoRA of rank `hybrid`."""
+  """The method: k blocks a side, rank r in all of a row of blocks, and a plain LoRA of rank `hybrid`.
+
+  rank: of each row of blocks together. blocks: a side, k. hybrid: rank of the plain LoRA beside them, 0 for none.
+  alpha: what is added is scaled by alpha / (rank + hybrid).
+  """
 
   rank: int = 32
   blocks: int = 2

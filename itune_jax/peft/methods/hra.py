@@ -49,7 +49,10 @@ class HraAdapter(site.Adapter):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hra(method_lib.SiteMethod, codec.ModuleCodec):
   """The method. orthogonal: directions are made so by Gram-Schmidt (peft's apply_GS); the model is then another at
-  first, since orthogonal reflections never undo each other."""
+  first, since orthogonal reflections never undo each other.
+
+  rank: number of reflections.
+  """
 
   rank: int = 8
   orthogonal: bool = False

@@ -56,7 +56,10 @@ class LokrAdapter(weight.WeightAdapter):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lokr(method_lib.SiteMethod, codec.ModuleCodec):
-  """The method. factor: of both sides (-1: balanced). both: whether W₁ is of two factors too."""
+  """The method. factor: of both sides (-1: balanced). both: whether W₁ is of two factors too.
+
+  rank: of the side that is of two factors. alpha: what is added is scaled by alpha / rank.
+  """
 
   rank: int = 8
   alpha: float = 8.0

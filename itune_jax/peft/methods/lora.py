@@ -161,6 +161,9 @@ class Lora(ranks.Scaled, codec.ModuleCodec):
 
   lora_bias: a bias beside B. init: see `inits`; biases and whole modules beside it are `Full`'s. batches: of the
   training data that "eva" and "lora_ga" start from. rho: up to how many times its rank EVA may give a layer.
+
+  rslora: scales by alpha / √rank. dora: gives every output a trained length (DoRA). dropout: probability with which
+  an adapter's input is dropped in training.
   """
 
   rslora: bool = False

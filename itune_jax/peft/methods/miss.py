@@ -62,6 +62,8 @@ class Miss(method_lib.SiteMethod, codec.ModuleCodec):
   """The method. mini: how many outputs have rows of their own, repeated over the others; 0 for all.
 
   bat: multiply blocks of W too (Bone's "Bat"); the rank must then divide inputs and outputs.
+
+  rank: how many rows of trained values an output has.
   """
 
   rank: int = 64

@@ -65,7 +65,11 @@ class MixLoraAdapter(site.Adapter):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MixLora(method_lib.SiteMethod):
   """The method: `experts` of rank `rank`, of which a token takes `top` (0 for all). The paper puts a plain `Lora` on
-  attention beside it, and weighs the balance of experts with 0.01 (`Sft.router_balance`). peft has no such method."""
+  attention beside it, and weighs the balance of experts with 0.01 (`Sft.router_balance`). peft has no such method.
+
+  experts: how many. rank: of the LoRA on each of an expert's projections. alpha: what it adds is scaled by alpha /
+  rank. top: experts that a token takes, 0 for all.
+  """
 
   experts: int = 8
   rank: int = 8

@@ -40,7 +40,10 @@ class ModeAdapter(site.Adapter):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mode(method_lib.SiteMethod):
-  """The method. peft has no such method."""
+  """The method. peft has no such method.
+
+  rank: of the shared factors and the core.
+  """
 
   rank: int = 64
   sites: str = r"(blocks|encoder|decoder)/\d+/(attn|cross)/(q|k|v|qkv)"

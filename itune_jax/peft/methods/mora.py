@@ -55,7 +55,10 @@ class MoraAdapter(site.Adapter):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mora(method_lib.SiteMethod):
-  """The method, with as many values as a LoRA of this rank. peft has no such method."""
+  """The method, with as many values as a LoRA of this rank. peft has no such method.
+
+  rank: of the LoRA that has as many values.
+  """
 
   rank: int = 8
   sites: str = ranks.PROJECTIONS

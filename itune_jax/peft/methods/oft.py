@@ -146,7 +146,10 @@ class OftAdapter(site.Adapter):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Oft(method_lib.SiteMethod, codec.ModuleCodec):
-  """The method. share: one block for all. terms: of the Neumann series, 0 for the exact transform."""
+  """The method. share: one block for all. terms: of the Neumann series, 0 for the exact transform.
+
+  block_size: width of a rotated block.
+  """
 
   block_size: int = 32
   share: bool = False

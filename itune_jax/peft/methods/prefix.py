@@ -66,7 +66,10 @@ class PrefixAdapter(site.Adapter):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prefix(method_lib.SiteMethod, codec.ModelCodec):
   """The method: `count` learned tokens. hidden: of the MLP that makes them of vectors of this width (0: none, which is
-  P-tuning v2). scale: of the random start; the model is another at first."""
+  P-tuning v2). scale: of the random start; the model is another at first.
+
+  count: learned tokens in front of every layer.
+  """
 
   count: int = 20
   hidden: int = 0

@@ -55,7 +55,10 @@ class LeadAdapter(site.Adapter):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prompt(method_lib.SiteMethod, codec.ModelCodec):
   """The method: `count` learned tokens. hidden: width of P-tuning's encoder, 0 for none. scale: of the random start;
-  the model is another at first."""
+  the model is another at first.
+
+  count: learned embeddings in front.
+  """
 
   count: int = 20
   hidden: int = 0

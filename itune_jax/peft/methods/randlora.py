@@ -47,7 +47,10 @@ class RandLoraAdapter(weight.WeightAdapter):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RandLora(method_lib.SiteMethod, codec.BankCodec):
-  """The method. The bases are drawn from the run's key and always saved."""
+  """The method. The bases are drawn from the run's key and always saved.
+
+  rank: of each random base. alpha: what is added is scaled by alpha / rank.
+  """
 
   rank: int = 32
   alpha: float = 640.0

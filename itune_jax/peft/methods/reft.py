@@ -55,8 +55,11 @@ class ReftAdapter(site.Adapter):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reft(method_lib.SiteMethod):
-  """The method. direct: DiReFT. first, last: how many positions of a prompt are moved; all of everything when both are
-  0. A prompt is what stands before the first trained token."""
+  """The method. direct: whether it is DiReFT. first, last: how many positions of a prompt are moved; all of everything
+  when both are 0. A prompt is what stands before the first trained token.
+
+  rank: of the subspace in which hidden states are moved.
+  """
 
   rank: int = 8
   direct: bool = False

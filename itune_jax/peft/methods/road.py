@@ -59,7 +59,11 @@ class RoadAdapter(site.Adapter):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Road(method_lib.SiteMethod, codec.ModuleCodec):
-  """The method."""
+  """The method.
+
+  variant: angles and lengths of every two outputs: one of each, two or four. group: outputs half a group apart are a
+  pair.
+  """
 
   variant: Literal["road_1", "road_2", "road_4"] = "road_1"
   group: int = 64

@@ -72,7 +72,10 @@ def check_experts(method) -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Routed(method_lib.SiteMethod):
-  """The method: `experts` LoRAs of rank `rank`; top: how many of them a token takes, 0 for all."""
+  """The method: `experts` LoRAs of rank `rank`; top: how many of them a token takes, 0 for all.
+
+  experts: LoRAs of every site. rank: of each. alpha: what is added is scaled by alpha / rank.
+  """
 
   experts: int = 4
   rank: int = 8

@@ -33,7 +33,10 @@ class ShiraAdapter(weight.WeightAdapter):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shira(method_lib.SiteMethod, codec.ModuleCodec):
-  """The method; as many values as a LoRA of this rank would have. Places are drawn once and always saved."""
+  """The method; as many values as a LoRA of this rank would have. Places are drawn once and always saved.
+
+  rank: of the LoRA that has as many values.
+  """
 
   rank: int = 32
   sites: str = ranks.PROJECTIONS

@@ -61,7 +61,10 @@ class TokenRows(site.Adapter):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tokens(method_lib.SiteMethod, codec.ModuleWriter):
-  """Trains the rows of some token ids, in the embedding and in the output projection."""
+  """Trains the rows of some token ids, in the embedding and in the output projection.
+
+  ids: of the tokens.
+  """
 
   ids: tuple[int, ...]
   name: str = "tokens"

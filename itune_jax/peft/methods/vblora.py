@@ -51,7 +51,11 @@ class VbLoraAdapter(site.Adapter):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VbLora(method_lib.SiteMethod, codec.BankCodec):
-  """The method. The bank and the logits train. The model is another at first: mixtures of random vectors are not 0."""
+  """The method. The bank and the logits train. The model is another at first: mixtures of random vectors are not 0.
+
+  rank: of the factors. vectors: in the bank. length: of each; it divides the inputs and outputs of every site. top:
+  how many a piece mixes.
+  """
 
   rank: int = 4
   vectors: int = 256

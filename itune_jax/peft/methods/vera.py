@@ -44,7 +44,10 @@ class VeraAdapter(site.Adapter):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Vera(method_lib.SiteMethod, codec.BankCodec):
-  """The method. The pair is drawn from the run's key and always saved: a seed alone would not survive a library."""
+  """The method. The pair is drawn from the run's key and always saved: a seed alone would not survive a library.
+
+  rank: of the random pair. d_initial: what the trained vector d starts at.
+  """
 
   rank: int = 256
   d_initial: float = 0.1

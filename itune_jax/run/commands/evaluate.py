@@ -39,6 +39,11 @@ def evaluate(
   as_asked: uses model and rendering as given, where the adapter was trained with others.
 
   Raises InputError without evaluators, and where the model, the adapter or the data cannot be had.
+
+  model: the base. rendering: how conversations become tokens. evals: the evaluators. mesh: how devices are laid out.
+  precision: which dtype holds what. seed: of what is drawn. adapter: a run directory, checkpoint or PEFT folder, ""
+  for none. run_dir: where figures and rows are written, "" for nowhere. name: of this evaluation in the run
+  directory. dry_run: builds everything and evaluates nothing.
   """
   if not evals:
     raise errors.InputError("this recipe has no evaluators: set EVALS, or include a file of gin_configs/evals")

@@ -90,7 +90,12 @@ def export(
   """Writes the folder; returns its manifest. Raises RunError when the logits of the export differ.
 
   An adapter that was trained on a quantised base is merged into the full one only if `dequantise` says so: the
-  result is not quite the model that was trained. base: where the adapter's base is, when it is not where it was.
+  result is not quite the model that was trained.
+
+  model: the base; an adapter names its own. rendering: goes into the exported tokenizer's template. adapter: what is
+  merged or written, "" for the base alone. format: "hf" (merged) or "peft". dtype: of the weights written. out: the
+  folder. base: where the adapter's base is, when
+  it is not where it was. dequantise: allows merging into the full weights of a quantised base.
   """
   model = adapters_lib.model_behind(model, adapter, base)
   if model.quant is not None and format == "hf":

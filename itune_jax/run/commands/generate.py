@@ -67,7 +67,12 @@ def generate(
   changes: Mapping[str, Any] | None = None,
   as_asked: bool = False,
 ) -> list[str] | tuple[Chat, decode_lib.Decode]:
-  """Answers, or without conversations the loaded model and its settings, for a dialogue. changes: of `decode`."""
+  """Answers, or without conversations the loaded model and its settings, for a dialogue. changes: of `decode`.
+
+  model: the base; an adapter names its own. rendering: how conversations become tokens. decode: how tokens are drawn.
+  mesh: how devices are laid out. precision: which dtype holds what. adapter: what is put on the base, "" for nothing.
+  conversations: what is answered. as_asked: uses the rendering given, where the adapter was trained with another.
+  """
   decode = dataclasses.replace(decode, **(changes or {}))
   talker = Chat(model, rendering, mesh, precision, adapter, as_asked)
   if conversations is None:

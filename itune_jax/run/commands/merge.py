@@ -39,6 +39,11 @@ def merge(
   """Writes a folder; returns its manifest, with `residual` where a LoRA was made.
 
   Raises InputError when adapters belong to different bases, or are not linear in their input.
+
+  model: the base; adapters name their own. rendering: goes into the exported tokenizer's template. adapters: run
+  directories, checkpoints or PEFT folders. combine: how several become one. format: "hf" (merged into the base) or
+  "lora". rank: of that LoRA. dtype: of the weights written. out: the folder. dequantise: allows merging into the full
+  weights of a quantised base.
   """
   if len(adapters) == 1 and format == "hf" and combine == arithmetic.Combine():
     given: dict[str, Any] = dict(

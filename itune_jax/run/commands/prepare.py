@@ -29,6 +29,9 @@ def prepare(
   """Writes the cache of every source and the mixture's manifest; returns the manifest.
 
   What is already there is not made again. With dry_run only rows and rates are found.
+
+  model: whose tokenizer and template are used. mixture: the data. rendering: how conversations become tokens.
+  dry_run: writes nothing.
   """
   mixture = validation.trained(mixture)
   if dry_run:

@@ -28,6 +28,9 @@ class Decode(controls.Sampling):
   n: samples of each prompt. stop: strings that end a text, which is cut before the first of them; one string is one.
   top_logprobs: so many of the likeliest tokens of each place are told with their log-probabilities. `batch` rows ride
   together.
+
+  max_new_tokens: tokens of a text at most. seed: of what is drawn at a temperature above 0. batch: rows that run
+  together.
   """
 
   max_new_tokens: int = 64

@@ -1,0 +1,137 @@
+"""Every block of code in the documentation is checked: commands parse, values build, rows are read, programs run."""
+
+import argparse
+import ast
+import json
+import runpy
+import sys
+
+import gin
+from gin import config as gin_config
+import pytest
+
+from itune_jax.data.readers import readers
+from itune_jax.run import cli
+from itune_jax.run import gin_setup
+from itune_jax.run.commands import train
+from tests.docs import blocks
+
+# What is not run, and why.
+SHOWN = {
+  "export": "sets variables of the shell",
+  "pip": "installs packages: a test that does would change the environment it runs in",
+  "D=$ITUNE_DATA": "sets variables of the shell",
+}
+# Where the programs of a page run; test_examples.py and test_cli_table.py run theirs as contracts ask.
+RUN_ELSEWHERE = ("docs/extend.md", "docs/methods.md")
+# A program of the documentation takes minutes; here it runs on the tiny model.
+SMALL = {"recipes/demo.gin": "recipes/llama_tiny.gin", '"STEPS": 30': '"STEPS": 2', "runs/mine": "runs/notebook"}
+
+
+class Parsed(Exception):
+  """Raised where a script would begin its work."""
+
+
+@pytest.fixture(autouse=True)
+def at_home(monkeypatch):
+  monkeypatch.chdir(blocks.ROOT)
+
+
+@pytest.mark.parametrize("block", blocks.BLOCKS, ids=str)
+def test_a_block_is_of_a_language_that_is_checked(block):
+  """A block without a language is a drawing, a formula or the output of a program."""
+  assert block.language in ("", "bash", "python", "gin", "jsonl")
+  assert block.language or not any(line.startswith(("itune ", "pip ", "import ")) for line in block.text.splitlines())
+
+
+@pytest.mark.parametrize("block", blocks.in_language("bash"), ids=str)
+def test_commands_parse_and_their_values_build(block, monkeypatch):
+  for words in blocks.commands(block):
+    checked(words, monkeypatch)
+
+
+def checked(words, monkeypatch):
+  """Raises for a command that would be refused before its work begins."""
+  program, *rest = words
+  if program in SHOWN:
+    return
+  if program == "itune":
+    itune(rest)
+  elif program == "bash":
+    assert (blocks.ROOT / rest[0]).exists() and all(weight in ("parity", "full", "heavy", "gpu") for weight in rest[1:])
+  elif program == "python":
+    script(rest, monkeypatch)
+  else:
+    raise AssertionError(f"{program} is neither checked nor an exception: {' '.join(words)}")
+
+
+def itune(words):
+  """Flags and values of a command; a run is made, and not started."""
+  found = cli.find(words[0])
+  args = found.parse(words[1:])
+  if not found.gin:
+    return
+  gin_setup.parse(found.gin, args.gin_file, args.overrides)
+  defined = {scope for scope, name in gin_config._CONFIG if name == "gin.macro"}
+  used = set().union(*(gin_setup._macros(v) for bindings in gin_config._CONFIG.values() for v in bindings.values()))
+  assert used <= defined, f"nothing sets {used - defined}"
+  if found.gin == "train":
+    gin_setup.call(train.Train)
+
+
+def script(words, monkeypatch):
+  """A script up to where it has read its flags; the itune command behind them is checked as one."""
+  path = blocks.ROOT / words[0]
+  if path.name == "local.py":
+    return itune(words[2:])
+  if "--" in words:
+    itune(words[words.index("--") + 1 :])
+  parse = argparse.ArgumentParser.parse_args
+
+  def stop(self, *args, **more):
+    parse(self, *args, **more)
+    raise Parsed
+
+  with monkeypatch.context() as patch:
+    patch.syspath_prepend(str(path.parent))
+    patch.setattr(sys, "argv", words)
+    patch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    with pytest.raises(Parsed):
+      runpy.run_path(str(path), run_name="__main__")
+  return None
+
+
+@pytest.mark.parametrize("block", blocks.in_language("gin"), ids=str)
+def test_a_part_of_the_documentation_builds(block, tmp_path):
+  (tmp_path / "part.gin").write_text(block.text)
+  gin_setup.parse("train", ["recipes/smollm2_lora.gin", str(tmp_path / "part.gin")], ["DATA = 'x.jsonl'"])
+  assert gin_setup.call(train.Train)
+  gin.clear_config()
+
+
+@pytest.mark.parametrize("block", blocks.in_language("jsonl"), ids=str)
+def test_rows_of_the_documentation_are_read(block, tmp_path):
+  (tmp_path / "rows.jsonl").write_text(block.text)
+  found = readers.examples(str(tmp_path / "rows.jsonl"))
+  assert len(found) == len(block.text.splitlines())
+  assert all(json.loads(line) for line in block.text.splitlines())
+
+
+@pytest.mark.parametrize("block", blocks.in_language("python"), ids=str)
+def test_a_program_of_the_documentation_is_python(block):
+  ast.parse(block.text)
+
+
+@pytest.mark.heavy
+def test_programs_of_the_documentation_run(tmp_path, monkeypatch):
+  """One after the other, in one folder: some read what others wrote."""
+  monkeypatch.chdir(tmp_path)
+  programs = [block for block in blocks.in_language("python") if block.page not in RUN_ELSEWHERE]
+  assert len(programs) >= 4
+  for block in sorted(programs, key=lambda block: "api.train" not in block.text):
+    text = block.text
+    for large, small in SMALL.items():
+      text = text.replace(large, small)
+    if block.page == "README.md":  # the same as on the first page, in a folder that is there by now
+      text = text.replace("my_adapter", "readme_adapter")
+    exec(compile(text, str(block), "exec"), {})
