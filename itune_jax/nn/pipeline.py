@@ -43,8 +43,8 @@ def run(layers: Any, x_BTD, ctx, make_args: Callable[[Any], tuple], *, per_layer
 
   def stage(state, given, x_bTD, rows, s):
     own = dataclasses.replace(ctx, noise_BT=None, images=None, aux=None, **rows)
-    at = dict(per_layer=given, remat=remat, first=s * (depth // S))
-    y_bTD, _, aux = stack.run(nnx.merge(graph, state), x_bTD, own, *make_args(own), **at)
+    stage, first = nnx.merge(graph, state), s * (depth // S)
+    y_bTD, _, aux = stack.run(stage, x_bTD, own, *make_args(own), per_layer=given, remat=remat, first=first)
     if jax.tree.leaves(aux):
       raise errors.InputError("MeshSpec.stage: mixtures of experts do not run in stages; use MeshSpec.expert")
     return y_bTD

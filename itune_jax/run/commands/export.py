@@ -94,8 +94,8 @@ def export(
 
   model: the base; an adapter names its own. rendering: goes into the exported tokenizer's template. adapter: what is
   merged or written, "" for the base alone. format: "hf" (merged) or "peft". dtype: of the weights written. out: the
-  folder. base: where the adapter's base is, when
-  it is not where it was. dequantise: allows merging into the full weights of a quantised base.
+  folder. base: where the adapter's base is, when it is not where it was. dequantise: allows merging into the full
+  weights of a quantised base.
   """
   model = adapters_lib.model_behind(model, adapter, base)
   if model.quant is not None and format == "hf":
