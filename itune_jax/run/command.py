@@ -26,7 +26,8 @@ class Command:
   ("module.Class.field"). placeholders: whether it does without files that nothing names. starts: whether the process
   needs nothing, JAX, or may join a cluster (`--cluster`). large_pages: whether the process asks for pages of 2 MB,
   which pays where steps take seconds (`memory.in_huge_pages`). passes_gin: whether values of gin are handed on to the
-  commands that it calls.
+  commands that it calls. own_base: whether its own flags hold --base (`base_flags`): the model keeps what else an
+  adapter says of it.
   """
 
   name: str
@@ -42,6 +43,7 @@ class Command:
   starts: Literal["none", "jax", "cluster"] = "none"
   large_pages: bool = False
   passes_gin: bool = False
+  own_base: bool = False
 
   def parser(self) -> Parser:
     """All flags of the command."""
@@ -53,7 +55,7 @@ class Command:
     parser.epilog = _recipes() if self.gin and self.recipe else None
     parser.set_defaults(command=self.name, gin_file=[], cluster="", imports=[], peft="")
     if self.gin:
-      gin_flags(parser, self.recipe)
+      gin_flags(parser, self.recipe, self.own_base)
     if self.starts == "cluster":
       cluster_flag(parser)
     self.flags(parser)
@@ -97,7 +99,7 @@ _SHORT = {"DATA": "FILE", "STEPS": "N", "EPOCHS": "X", "EVAL_LIMIT": "N", "VAL_D
 _SHORT_OF_MODEL = {"BASE": "MODEL"}
 
 
-def gin_flags(parser: Parser, required: bool) -> None:
+def gin_flags(parser: Parser, required: bool, own_base: bool = False) -> None:
   """--gin_file, the short forms of macros, --import and --gin.NAME."""
   parser.add_argument(
     "--gin_file",
@@ -107,7 +109,7 @@ def gin_flags(parser: Parser, required: bool) -> None:
     metavar="FILE",
     help="a recipe or overlay; repeat to append (gin_configs/ may be left out)",
   )
-  for name, metavar in {**(_SHORT if required else {}), **_SHORT_OF_MODEL}.items():
+  for name, metavar in {**(_SHORT if required else {}), **({} if own_base else _SHORT_OF_MODEL)}.items():
     macro = macros.MACROS[name]
     parser.add_argument(
       f"--{macro.flag}", dest=f"macro_{name}", metavar=metavar, help=f"{macro.purpose} (sets {name})".replace("%", "%%")
@@ -162,7 +164,7 @@ def dequantise_flag(parser: Parser) -> None:
 
 def base_flags(parser: Parser) -> None:
   """--base, --base_name, --without_base."""
-  parser.add_argument("--base", default="", metavar="PATH", help="where the adapter's base is now, if it was moved")
+  parser.add_argument("--base", default="", metavar="PATH", help="the model; beside --adapter, where its base is now")
   name = "what a PEFT folder calls its base, such as a name on the hub (default: where the base was loaded from)"
   parser.add_argument("--base_name", default="", metavar="NAME", help=name)
   without = "write a PEFT folder without the float32 folder of a base that peft could not load (a .gguf file)"

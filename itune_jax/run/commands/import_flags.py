@@ -19,5 +19,6 @@ COMMAND = command.Command(
   flags=flags,
   gin="export",
   recipe=False,
+  own_base=True,
   starts="jax",
 )

@@ -4,6 +4,7 @@ Several are combined by what they do to the weights (`peft.arithmetic`); as a Lo
 lost, or as a whole model.
 """
 
+from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
@@ -43,7 +44,8 @@ def merge(
   model: the base; adapters name their own. rendering: goes into the exported tokenizer's template. adapters: run
   directories, checkpoints or PEFT folders. combine: how several become one. format: "hf" (merged into the base) or
   "lora". rank: of that LoRA. dtype: of the weights written. out: the folder. dequantise: allows merging into the full
-  weights of a quantised base.
+  weights of a quantised base. base: where their base is, when it is not where it was. naming: what a PEFT folder
+  says of its base.
   """
   if len(adapters) == 1 and format == "hf" and combine == arithmetic.Combine():
     given: dict[str, Any] = dict(
@@ -52,19 +54,8 @@ def merge(
     return export.export(model=model, rendering=rendering, **given)
   by_factors = isinstance(combine, factors.Combine)
   check.require(format == "hf" or rank > 0 or by_factors, "a LoRA of which rank? give --rank")
-  models = {adapter: adapters_lib.model_behind(model, adapter, base) for adapter in adapters}
-  packed = [adapter for adapter, one in models.items() if one.quant is not None]
-  check.require(
-    not packed or dequantise, f"the base of {', '.join(packed)} was quantised in training: give --dequantise"
-  )
-  updates, digests, session = [], set(), None
-  for adapter in adapters:
-    session = session_lib.open_session(dataclasses.replace(models[adapter], quant=None), adapter=adapter)
-    with log.timed(f"what {adapter} does to the weights"):
-      updates.append(session.attached if by_factors else arithmetic.update_of(session.attached, session.base.params))
-    digests.add(session.base.digest)
-  if session is None or len(digests) > 1:
-    raise errors.InputError(f"adapters of {len(digests)} different bases cannot be combined: {', '.join(adapters)}")
+  models = [(adapter, adapters_lib.model_behind(model, adapter, base)) for adapter in adapters]
+  session, updates = _opened(models, by_factors, dequantise)
   update = combine(updates)
   facts = {"adapters": list(adapters), "combine": dataclasses.asdict(combine), "factors": by_factors}
   if isinstance(update, attach.Attached):
@@ -84,6 +75,27 @@ def merge(
   log.info(f"LoRA of rank {rank}: {residual:.2%} of the update's length is lost")
   manifest = export.write(session.with_attached(lora), rendering, format="peft", dtype=dtype, out=out, naming=naming)
   return export.amend(out, manifest, {**facts, "residual": residual, "rank": rank})
+
+
+def _opened(
+  models: Sequence[tuple[str, specs.Model]], by_factors: bool, dequantise: bool
+) -> tuple[session_lib.Session, list[Any]]:
+  """The model with the last of the adapters, and what each adapter adds: factors, or a change of every weight."""
+  packed = [adapter for adapter, one in models if one.quant is not None]
+  check.require(
+    not packed or dequantise, f"the base of {', '.join(packed)} was quantised in training: give --dequantise"
+  )
+  updates, digests, session = [], set(), None
+  for adapter, model in models:
+    session = session_lib.open_session(dataclasses.replace(model, quant=None), adapter=adapter)
+    with log.timed(f"what {adapter} does to the weights"):
+      updates.append(session.attached if by_factors else arithmetic.update_of(session.attached, session.base.params))
+    digests.add(session.base.digest)
+  if session is None or len(digests) > 1:
+    raise errors.InputError(
+      f"adapters of {len(digests)} different bases cannot be combined: {', '.join(a for a, _ in models)}"
+    )
+  return session, updates
 
 
 def from_flags(args: command.Args) -> dict[str, Any]:

@@ -49,5 +49,6 @@ COMMAND = command.Command(
   flags=flags,
   gin="merge",
   recipe=False,
+  own_base=True,
   starts="jax",
 )
