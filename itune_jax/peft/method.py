@@ -23,7 +23,7 @@ Statistic = Literal["", "moments", "gradient", "residual"]
 class Method(abc.ABC):
   """A parameter-efficient method as a value. Its fields are what recipes set and what checkpoints hold.
 
-  regexes: those of its fields that are regular expressions, or tables whose keys are some: all compile, or are refused.
+  regexes: those of its fields that hold regular expressions, or tables whose keys do: what does not compile is refused.
   name: under which its arrays stand in the model (`blocks/attn/q/adapters/NAME/a`); no two methods of a model share it.
   """
 

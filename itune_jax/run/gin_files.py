@@ -82,8 +82,9 @@ def value(text: str) -> Any:
   """A value as gin reads it. Raises ValueError when the text is not exactly one value."""
   try:
     # A name in front makes it a statement: then what stands behind the value is an error, and not left out.
-    (statement,) = list[Any](config_parser.ConfigParser(f"value = {text}", _Names()))
-    return Binding(*statement).value
+    statements: list[Any] = list(config_parser.ConfigParser(f"value = {text}", _Names()))
+    (statement,) = statements
+    return statement.value
   except Exception as e:  # gin's parser raises whatever the tokenizer, ast, and its own checks raise
     raise ValueError(f"{text} is no value of gin") from e
 
