@@ -46,7 +46,7 @@ def shown(value: Any, most: int = 60) -> str:
 
 
 def said(error: BaseException, most: int = 200) -> str:
-  """What an error of another library says, as a message shows it: short, on one line, printable; its kind if empty."""
+  """What an error of another library says, as a message shows it: short, on one line, printable."""
   text = " ".join(str(error).encode("utf-8", "backslashreplace").decode().split()) or type(error).__name__
   return text if len(text) <= most else text[:most] + "…"
 

@@ -196,6 +196,11 @@ def test_tokenizer_equals_transformers_own_reading_of_the_file(ours, smollm2_pat
 
 # Ends its turns with nothing: the model would have to be stopped by the next role's token. Refused by design.
 NO_TERMINATOR = {"glm4moe"}
+# Have answers generated behind an open <think>, and strip the thinking of every answer that they are given: what they
+# would generate cannot be trained. Refused by design.
+STRIPS_THINKING = {"deepseek_r1_distill", "deepseekv3"}
+# The same prompt, but thinking that is given is shown: answers without any are refused one by one.
+THINKS = "nemotron"
 
 
 def test_every_template_of_trl(ours):
@@ -203,16 +208,9 @@ def test_every_template_of_trl(ours):
   files = sorted(glob.glob(os.path.join(os.path.dirname(trl.__file__), "chat_templates", "*.jinja")))
   files = [f for f in files if not f.endswith("_training.jinja")]
   tokenizer, original = ours.session.tokenizer, ours.session.tokenizer.chat_template
-  plain = example_lib.Example(
-    messages=tuple(
-      {"role": r, "content": c}
-      for r, c in (
-        ("user", "Hi there"),
-        ("assistant", "Hello, friend."),
-        ("user", "Bye"),
-        ("assistant", "See you\nsoon"),
-      )
-    )
+  turns = (("user", "Hi there"), ("assistant", "Hello, friend."), ("user", "Bye"), ("assistant", "See you\nsoon"))
+  made = lambda think: example_lib.Example(
+    messages=tuple({"role": r, "content": c} | (think if r == "assistant" else {}) for r, c in turns)
   )
   exact, refused = 0, []
   try:
@@ -225,6 +223,7 @@ def test_every_template_of_trl(ours):
       except ValueError as e:
         refused.append((name, str(e)))
         continue
+      plain = made({})
       text, spans, _ = renderer.spans(plain, plain.messages)
       assert text == renderer.text(plain.messages), name
       for (start, end, _), answer in zip(spans, ("Hello, friend.", "See you\nsoon"), strict=True):
@@ -235,13 +234,21 @@ def test_every_template_of_trl(ours):
       how = dict(chat_template=ours_is.source, continue_final_message=True, tokenize=True, return_dict=False)
       theirs = tokenizer.apply_chat_template(ours_is._plain(begun), **how)
       assert renderer.prompt_ids(begun) == theirs, name
-      rows = renderer.render(plain)
-      assert rows[0].ids.tolist() == tokenizer(renderer.text(plain.messages), add_special_tokens=False)["input_ids"]
+      trained, plain = set(), made({"reasoning_content": "So."} if name.startswith(THINKS) else {})
+      for row in renderer.render(plain):  # each answer behind the ids of its prompt, as it would be generated
+        edges = np.flatnonzero(np.diff(np.r_[0, row.weights != 0, 0])).reshape(-1, 2)
+        for first, last in edges:
+          before = next(t for t in (1, 3) if renderer.prompt_ids(plain.messages[:t]) == row.ids[:first].tolist())
+          said = tokenizer.decode(row.ids[first:last])
+          assert plain.messages[before]["content"] in said and said.rstrip().endswith(renderer.terminator), name
+          trained.add(before)
+      assert trained == {1, 3}, name
       exact += 1
   finally:
     tokenizer.chat_template = original
   print(f"\ntrl's templates: {exact} of {len(files)} rendered and masked, refused: {[n for n, _ in refused]}")
-  assert {n for n, _ in refused} == NO_TERMINATOR and exact >= 39, refused
+  assert {n for n, _ in refused} == NO_TERMINATOR | STRIPS_THINKING, refused
+  assert exact + len(refused) == len(files) >= 41
 
 
 def test_loglikelihood_equals_lm_eval(ours, base_folder):

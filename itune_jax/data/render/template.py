@@ -29,9 +29,10 @@ def of(tokenizer: Any, kwargs: Mapping[str, Any], date: datetime.date) -> "dict[
   given = tokenizer.chat_template
   if isinstance(given, Mapping):
     if "default" not in given:
+      names = ", ".join(map(jsontext.shown, given)) or "(none)"
       raise errors.InputError(
-        f"this tokenizer has the chat templates {', '.join(map(jsontext.shown, given)) or '(none)'} and none named "
-        "default; name a file of one: --gin.specs.Model.chat_template=FILE.jinja"
+        f"this tokenizer has the chat templates {names} and none named default; name a file of one: "
+        "--gin.specs.Model.chat_template=FILE.jinja"
       )
     return {name: Template(tokenizer, given[name], kwargs, date) for name in given if name in ("default", "tool_use")}
   return {"default": Template(tokenizer, given, kwargs, date)}

@@ -173,3 +173,39 @@ def test_packed_with_images_equals_unpacked(case, tmp_path, renderer, pictures):
     np.testing.assert_allclose(together[at : at + length], apart[n, :length], atol=2e-5)
     at += length
   assert np.abs(apart[0, 2:18] - apart[1, 2:18]).max() > 0.1  # other pixels, other logits
+
+
+def test_grey_of_16_bits_is_scaled_by_its_range(renderer, tmp_path):
+  grey = np.linspace(0, 65535, 32 * 32).reshape(32, 32).astype(np.uint16)
+  read = {}
+  for name, values in (("16.png", grey), ("16.tif", grey), ("8.png", np.rint(grey / 257).astype(np.uint8))):
+    PIL.Image.fromarray(values).save(tmp_path / name)
+    read[name] = renderer.images.read({"image": str(tmp_path / name)}).astype(int)
+  for name in ("16.png", "16.tif"):
+    assert np.abs(read[name] - read["8.png"]).max() <= 1 and read[name].min() < 10 and read[name].max() > 245
+  for name, kind in (("f.tif", np.float32), ("i.tif", np.int32)):
+    PIL.Image.fromarray(grey.astype(kind)).save(tmp_path / name)
+    with pytest.raises(example_lib.BadRow, match="of unknown range; save it with 8 or 16 bits"):
+      renderer.images.read({"image": str(tmp_path / name)})
+
+
+def test_a_damaged_chunk_is_a_bad_row(renderer, pictures, tmp_path):
+  data = pathlib.Path(pictures[0]).read_bytes()
+  for name in (b"I\xffAT", b"IDA ", b"\x00\x00\x00\x00"):
+    (tmp_path / "x.png").write_bytes(data.replace(b"IDAT", name))
+    with pytest.raises(example_lib.BadRow, match=r"x\.png: not readable as an image"):
+      renderer.images.read({"image": str(tmp_path / "x.png")})
+
+
+def test_markers_in_parts_are_places_too(tmp_path):
+  what = lambda content: {"messages": [{"role": "user", "content": content}, {"role": "assistant", "content": "a"}]}
+  rows = [
+    {**what("<image>\nWhat is it?"), "images": ["0.png"]},
+    {**what([{"type": "text", "text": "<image>\nWhat is it?"}]), "images": ["0.png"]},
+    {**what([{"type": "image"}, {"type": "text", "text": "What is it?"}]), "image": "0.png", "images": None},
+  ]
+  one, *others = (readers.parse(row, str(tmp_path)).messages for row in rows)
+  assert all(other == one for other in others) and [part["type"] for part in one[0]["content"]] == ["image", "text"]
+  for row in ({**rows[0], "image": "1.png"}, {**what("no place"), "images": ["0.png"]}, {**rows[0], "images": [5]}):
+    with pytest.raises(example_lib.BadRow):
+      readers.parse(row, str(tmp_path))

@@ -194,7 +194,7 @@ def test_a_template_for_tools_is_taken_where_there_are_tools():
   ours, user = with_template("bytes", named), [{"role": "user", "content": "q"}]
   assert ours.text(user) == "<|user|>q</s>"
   assert ours.text(user, tools=({"name": "look"},)) == '[{"name": "look"}]<|user|>q</s>'
-  with pytest.raises(errors.InputError, match="chat templates rag and none named default"):
+  with pytest.raises(errors.InputError, match="chat templates 'rag' and none named default"):
     with_template("bytes", {"rag": plain})
 
 

@@ -22,7 +22,7 @@ def test_generate_answers_from_a_file(capsys, tmp_path):
   assert code == 0 and len((tmp_path / "o.jsonl").read_text().splitlines()) == 2
   (tmp_path / "p.jsonl").write_text('{"prompt": "Hi"}\n{"question": 1}\n')
   assert cli.main(["generate", f"--prompts={tmp_path}/p.jsonl"]) == 2
-  assert "p.jsonl:2: no text under question" in capsys.readouterr().err
+  assert "p.jsonl:2: `question` is a number (1); it must be text" in capsys.readouterr().err
 
 
 def test_flags_say_how_and_a_dialogue_is_printed_as_it_comes(capsys, monkeypatch, tmp_path):
