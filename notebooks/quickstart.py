@@ -26,8 +26,8 @@ if importlib.util.find_spec("itune_jax") is None:
 # %% [markdown]
 # ## Settings
 #
-# SmolLM2-135M-Instruct and 60 steps take some minutes on a CPU. `recipes/llama_tiny.gin` and 3 steps show the same in
-# seconds, with a model that knows nothing.
+# SmolLM2-135M-Instruct and 60 steps take some minutes on a CPU. Fewer steps show the same, with less to see in the
+# answers.
 
 # %%
 RECIPE, STEPS = os.environ.get("ITUNE_RECIPE", "recipes/demo.gin"), int(os.environ.get("ITUNE_STEPS", "60"))

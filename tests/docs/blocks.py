@@ -13,6 +13,8 @@ PAGES = [
   ROOT / "experiments" / "peft_comparison" / "README.md",
   *sorted((ROOT / "docs").rglob("*.md")),
 ]
+# A recipe with an adapter that trains in seconds.
+TINY_LORA = 'include "recipes/llama_tiny.gin"\ninclude "peft/lora.gin"\n'
 _ASSIGNED = re.compile(r"[A-Z_]+=")
 
 

@@ -147,6 +147,7 @@ def test_programs_of_the_documentation_run(tmp_path):
     (tmp_path / f"{n} {block.page.replace('/', ' ')}").write_text(text)
   driver = "import sys\nfor path in sys.argv[1:]:\n  exec(compile(open(path).read(), path, 'exec'), {})"
   command = [sys.executable, "-c", driver, *map(str, sorted(tmp_path.iterdir()))]
+  (tmp_path / "tiny_lora.gin").write_text(blocks.TINY_LORA)
   env = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
   env["PYTHONPATH"] = str(blocks.ROOT)
   done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=env)

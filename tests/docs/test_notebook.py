@@ -33,7 +33,8 @@ def test_the_quickstart_runs_from_its_notebook(tmp_path):
   """Its cells one after the other in a fresh process, on the tiny model."""
   cells = json.loads((docs_notebook.FOLDER / "quickstart.ipynb").read_text(encoding="utf-8"))["cells"]
   code = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-  small = {"ITUNE_RECIPE": "recipes/llama_tiny.gin", "ITUNE_STEPS": "3", "ITUNE_FOLDER": str(tmp_path / "quickstart")}
+  (tmp_path / "tiny_lora.gin").write_text(blocks.TINY_LORA)
+  small = {"ITUNE_RECIPE": "tiny_lora.gin", "ITUNE_STEPS": "3", "ITUNE_FOLDER": str(tmp_path / "quickstart")}
   env = {**os.environ, **small, "PYTHONPATH": str(blocks.ROOT)}
   env.pop("XLA_FLAGS", None)
   done = subprocess.run(
