@@ -11,7 +11,7 @@ install_env() {
   .venv/bin/python -m pip install -qq --disable-pip-version-check -r requirements.lock
   .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
   case "$extra" in
-    test) .venv/bin/python -m pip install -qq --disable-pip-version-check pytest==8.4.2 pytest-xdist==3.8.0 hypothesis==6.170.17 kubernetes-validate==1.37.0 libtpu==0.0.42.1 ruff==0.14.4 "pyright[nodejs]==1.1.414" ;;
+    test) .venv/bin/python -m pip install -qq --disable-pip-version-check pytest==8.4.2 pytest-xdist==3.8.0 hypothesis==6.170.17 kubernetes-validate==1.37.0 libtpu==0.0.42.1 ruff==0.14.4 mkdocs==1.6.1 mkdocs-material==9.8.2 "pyright[nodejs]==1.1.414" ;;
     gpu) .venv/bin/python -m pip install -qq --disable-pip-version-check -c requirements.lock "jax[cuda12]" ;;
     parity)
       .venv/bin/python -m pip install -qq --disable-pip-version-check torch==2.13.0

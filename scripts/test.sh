@@ -14,7 +14,7 @@ export JAX_PLATFORMS=cpu TF_CPP_MIN_LOG_LEVEL=3 TOKENIZERS_PARALLELISM=false HF_
 case "$weight" in
   default) 
     install_env test
-    .venv/bin/ruff check itune_jax tests scripts experiments
+    .venv/bin/ruff check itune_jax tests scripts experiments notebooks
     .venv/bin/pyright
     .venv/bin/python -m pytest -rs -n 2 --dist loadfile --durations=10 "$@" ;;
   heavy)

@@ -13,6 +13,8 @@ PAGES = [
   ROOT / "experiments" / "peft_comparison" / "README.md",
   *sorted((ROOT / "docs").rglob("*.md")),
 ]
+# A recipe with an adapter that trains in seconds.
+TINY_LORA = 'include "recipes/llama_tiny.gin"\ninclude "peft/lora.gin"\n'
 _ASSIGNED = re.compile(r"[A-Z_]+=")
 
 
@@ -53,3 +55,10 @@ def commands(block: Block) -> Iterator[list[str]]:
       words = words[1:]
     if words:
       yield words
+
+
+def inline(page: pathlib.Path) -> list[list[str]]:
+  """The commands between backticks in the text and tables of a page, word by word; "…" leaves something out of one."""
+  text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+  found = re.findall(r"`((?:itune [a-z]|python [a-z]|bash [a-z])[^`]*)`", text)
+  return [shlex.split(command) for command in found]

@@ -3,7 +3,9 @@
 import argparse
 import ast
 import json
+import os
 import runpy
+import subprocess
 import sys
 
 import gin
@@ -101,6 +103,17 @@ def script(words, monkeypatch):
   return None
 
 
+@pytest.mark.parametrize("page", blocks.PAGES, ids=lambda page: str(page.relative_to(blocks.ROOT)))
+def test_commands_in_the_text_have_the_flags_that_it_gives_them(page, monkeypatch):
+  for words in blocks.inline(page):
+    if words[0] == "itune":
+      known = cli.find(words[1]).parser()._option_string_actions
+      given = {word.split("=")[0] for word in words[2:] if word.startswith("--") and not word.startswith("--gin.")}
+      assert given <= set(known), f"{' '.join(words)}: {given - set(known)}"
+    elif "…" not in words:
+      checked(words, monkeypatch)
+
+
 @pytest.mark.parametrize("block", blocks.in_language("gin"), ids=str)
 def test_a_part_of_the_documentation_builds(block, tmp_path):
   (tmp_path / "part.gin").write_text(block.text)
@@ -123,15 +136,19 @@ def test_a_program_of_the_documentation_is_python(block):
 
 
 @pytest.mark.heavy
-def test_programs_of_the_documentation_run(tmp_path, monkeypatch):
-  """One after the other, in one folder: some read what others wrote."""
-  monkeypatch.chdir(tmp_path)
+def test_programs_of_the_documentation_run(tmp_path):
+  """One after the other, in one folder and one process of their own: some read what others wrote."""
   programs = [block for block in blocks.in_language("python") if block.page not in RUN_ELSEWHERE]
   assert len(programs) >= 4
-  for block in sorted(programs, key=lambda block: "api.train" not in block.text):
+  for n, block in enumerate(sorted(programs, key=lambda block: "api.train" not in block.text)):
     text = block.text
     for large, small in SMALL.items():
       text = text.replace(large, small)
-    if block.page == "README.md":  # the same as on the first page, in a folder that is there by now
-      text = text.replace("my_adapter", "readme_adapter")
-    exec(compile(text, str(block), "exec"), {})
+    (tmp_path / f"{n} {block.page.replace('/', ' ')}").write_text(text)
+  driver = "import sys\nfor path in sys.argv[1:]:\n  exec(compile(open(path).read(), path, 'exec'), {})"
+  command = [sys.executable, "-c", driver, *map(str, sorted(tmp_path.iterdir()))]
+  (tmp_path / "tiny_lora.gin").write_text(blocks.TINY_LORA)
+  env = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+  env["PYTHONPATH"] = str(blocks.ROOT)
+  done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=env)
+  assert done.returncode == 0, done.stderr[-2000:]

@@ -18,6 +18,7 @@ from itune_jax.peft import registry
 from itune_jax.sampling import requests
 from itune_jax.synth import runner
 from tests import tiny
+from tests.docs import blocks
 from tests.objectives import table
 from tests.objectives import test_contract
 from tests.parts import generator
@@ -136,12 +137,10 @@ def test_the_method_of_the_example_trains_merges_and_comes_back_from_a_checkpoin
   assert registry.from_json(data) == method
 
 
-@pytest.mark.parametrize("document", ["architecture.md", "methods.md", "models.md", "pods.md"])
-def test_files_that_a_page_names_are_there(document):
-  named = set(
-    re.findall(r"`([a-z_0-9]+/[a-z_0-9/]+\.(?:py|cc|gin|sh|md))`", (DOCS / document).read_text(encoding="utf-8"))
-  )
-  root = DOCS.parent
-  folders = (root, root / "itune_jax", root / "gin_configs")
+@pytest.mark.parametrize("page", blocks.PAGES, ids=lambda page: str(page.relative_to(blocks.ROOT)))
+def test_files_that_a_page_names_are_there(page):
+  text = page.read_text(encoding="utf-8")
+  named = set(re.findall(r"`([a-z_0-9]+/[a-z_0-9/]+\.(?:py|cc|gin|sh|md|ipynb))`", text))
+  folders = (blocks.ROOT, blocks.ROOT / "itune_jax", blocks.ROOT / "gin_configs")
   missing = [name for name in named if not any((folder / name).exists() for folder in folders)]
   assert not missing

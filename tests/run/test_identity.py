@@ -148,7 +148,7 @@ def test_a_run_directory_has_one_owner_and_a_dead_one_leaves_it(tmp_path):
 
 def test_a_bucket_has_the_owner_who_lives(tmp_path, monkeypatch):
   monkeypatch.setattr(owner.files, "is_remote", lambda path: True)
-  monkeypatch.setattr(owner, "BEAT_S", 0.05)
+  monkeypatch.setattr(owner, "BEAT_S", 5.0)
   folder = str(tmp_path)
   with owner.owned(folder), pytest.raises(errors.InputError, match="is being trained by process"), owner.owned(folder):
     pass
