@@ -136,7 +136,7 @@ def test_the_method_of_the_example_trains_merges_and_comes_back_from_a_checkpoin
   assert registry.from_json(data) == method
 
 
-@pytest.mark.parametrize("document", ["architecture.md", "methods.md", "models.md", "pods.md"])
+@pytest.mark.parametrize("document", ["architecture.md", "command_line.md", "methods.md", "models.md", "pods.md"])
 def test_files_that_a_page_names_are_there(document):
   named = set(
     re.findall(r"`([a-z_0-9]+/[a-z_0-9/]+\.(?:py|cc|gin|sh|md))`", (DOCS / document).read_text(encoding="utf-8"))
