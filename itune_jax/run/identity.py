@@ -15,7 +15,7 @@ from itune_jax.core import errors
 # alone: results stay equal to rounding. What a mixture is, the prepared data says itself (`data_of`), wherever it lies.
 FREE = frozenset(
   ("evals", "keep", "early_stop", "steps", "wandb_project", "debug_nans", "profile")
-  + ("mesh", "remat", "micro_batches", "mixture")
+  + ("epochs", "mesh", "remat", "micro_batches", "mixture", "validation")
 )
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 

@@ -67,13 +67,14 @@ def _beating(run_dir: str, me: Mapping[str, Any]) -> Iterator[None]:
     if isinstance(owner, dict) and time.time() - float(owner.get("beat", 0)) < 3 * BEAT_S:
       raise _refused(run_dir, owner)
 
-  def beat():
-    while True:
-      files.write_json(path, {**me, "beat": time.time()})
-      if ended.wait(BEAT_S):
-        return
+  beat = lambda: files.write_json(path, {**me, "beat": time.time()})
+  beat()
 
-  thread = threading.Thread(target=beat, name="owner", daemon=True)
+  def beats():
+    while not ended.wait(BEAT_S):
+      beat()
+
+  thread = threading.Thread(target=beats, name="owner", daemon=True)
   thread.start()
   try:
     yield

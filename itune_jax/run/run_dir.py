@@ -59,9 +59,10 @@ def claim(
   argv: Sequence[str],
   facts: Mapping[str, Any],
   manifest: Mapping[str, Any],
+  steps: int,
   done: int,
 ) -> None:
-  """Writes down what the run is (the lead does), or what is new of one that goes on from step `done`.
+  """Writes down what the run is (the lead does), or what is new of one that goes on from step `done` to `steps`.
 
   Raises InputError when the run is of other data, or has gone further than it now shall.
   """
@@ -70,15 +71,13 @@ def claim(
     _begin(run_dir, run, argv, facts, manifest)
     return
   identity.check_data(files.read_json(os.path.join(run_dir, "data.json")), manifest, run_dir)
-  check.require(run.steps >= done, f"STEPS = {run.steps}, but {run_dir} has taken {done} steps already")
+  check.require(steps >= done, f"the run has {steps} steps, but {run_dir} has taken {done} already")
   if not changes:
     return
   for name, (before, now) in changes.items():
     log.info(f"goes on with {name} = {now or '(none)'}, which was {before or '(none)'}")
-  if "steps" in changes:
-    log.info(
-      f"what follows the number of steps (a decaying learning rate) now follows {run.steps}, from step {done} on"
-    )
+  if {"steps", "epochs"} & set(changes):
+    log.info(f"what follows the number of steps (a decaying learning rate) now follows {steps}, from step {done} on")
   if log.is_lead():
     recorded = files.read_json(path)
     was = {name: list(pair) for name, pair in changes.items()}

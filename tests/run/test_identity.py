@@ -93,7 +93,7 @@ def manifest(key="a", rate=1.0):
 
 
 def begin(folder, run=Run()):
-  run_dir_lib.claim(folder, run, {}, argv=["train"], facts={}, manifest=manifest(), done=0)
+  run_dir_lib.claim(folder, run, {}, argv=["train"], facts={}, manifest=manifest(), steps=10, done=0)
 
 
 def test_a_run_that_goes_on_says_and_records_what_changed(tmp_path, capsys):
@@ -101,13 +101,13 @@ def test_a_run_that_goes_on_says_and_records_what_changed(tmp_path, capsys):
   begin(folder)
   given = dict(argv=["train", "again"], facts={}, manifest=manifest())
   changes = run_dir_lib.check_same(folder, longer)
-  run_dir_lib.claim(folder, longer, changes, done=10, **given)
+  run_dir_lib.claim(folder, longer, changes, steps=20, done=10, **given)
   assert "goes on with steps = 20, which was 10" in capsys.readouterr().err
   recorded = json.loads((tmp_path / "run" / "run.json").read_text())
   assert recorded["values"]["steps"] == "20" and recorded["changes"][0]["changes"] == {"steps": ["10", "20"]}
   assert not run_dir_lib.check_same(folder, longer)
-  with pytest.raises(errors.InputError, match="STEPS = 5, but .* has taken 10 steps"):
-    run_dir_lib.claim(folder, Run(steps=5), {"steps": ("20", "5")}, done=10, **given)
+  with pytest.raises(errors.InputError, match="the run has 5 steps, but .* has taken 10 already"):
+    run_dir_lib.claim(folder, Run(steps=5), {"steps": ("20", "5")}, steps=5, done=10, **given)
 
 
 @pytest.mark.parametrize("other,says", [(manifest(key="b"), "keys.*'a'.*'b'"), (manifest(rate=0.5), "rates.*1.0.*0.5")])
@@ -115,7 +115,7 @@ def test_other_data_are_another_run(tmp_path, other, says):
   folder = str(tmp_path / "run")
   begin(folder)
   with pytest.raises(errors.InputError, match=f"was trained on other data: {says}"):
-    run_dir_lib.claim(folder, Run(), {}, argv=[], facts={}, manifest=other, done=3)
+    run_dir_lib.claim(folder, Run(), {}, argv=[], facts={}, manifest=other, steps=10, done=3)
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"values": 3}', "not JSON"])

@@ -145,7 +145,9 @@ class Train:
     checkpointer = checkpoint.Checkpointer(run_dir, keep, session.identity(self.rendering), session.constants)
     latest = checkpointer.latest()
     done = int(os.path.basename(latest)) if latest else 0
-    run_dir_lib.claim(run_dir, self, changes, argv=argv, facts=facts, manifest=data.manifest, done=done)
+    run_dir_lib.claim(
+      run_dir, self, changes, argv=argv, facts=facts, manifest=data.manifest, steps=lasting.steps, done=done
+    )
     run_dir_lib.check_room(run_dir, state, self.keep.last + (self.keep.best if self.keep.metric else 0))
     if latest:
       state, constants = checkpointer.restore(latest, state)
