@@ -61,7 +61,9 @@ class SafetensorsSource:
     """The shape of the model, from config.json."""
     cfg = self._config
     if max(cfg.stacks.values()) > len(self._where):
-      raise errors.InputError(f"{self.path}: missing tensors: {max(cfg.stacks.values())} layers or experts, and {len(self._where)} tensors")
+      raise errors.InputError(
+        f"{self.path}: missing tensors: {max(cfg.stacks.values())} layers or experts, and {len(self._where)} tensors"
+      )
     if zoo.FAMILIES[cfg.family].untied_if_stored:
       cfg = dataclasses.replace(cfg, tied="lm_head.weight" not in self._where)
     return cfg
