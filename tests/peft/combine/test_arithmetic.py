@@ -104,3 +104,9 @@ def test_what_cannot_be_combined_is_refused():
     arithmetic.Combine(how="slerp")([one])
   with pytest.raises(errors.InputError, match="it is one of linear"):
     arithmetic.Combine(how="mean")
+
+
+def test_weights_that_sum_to_zero_are_no_share_of_the_way():
+  update = {"blocks/attn/q/kernel": np.ones((2, 2), np.float32)}
+  with pytest.raises(errors.InputError, match="which sum to zero"):
+    arithmetic.Combine(how="slerp", weights=(1.0, -1.0))([update, update])
