@@ -187,7 +187,10 @@ def check_base(folder: str, base: load_lib.Base) -> None:
   """Raises InputError when a checkpoint was trained on another base."""
   meta = _meta(folder)
   if meta["base_digest"] != base.digest:
-    raise errors.InputError(f"{folder} was trained on another base model ({meta['base']}), not on {base.uri}")
+    old = (
+      "" if str(meta["base_digest"]).startswith("2-") else "; or it was saved by an earlier version, which knew less"
+    )
+    raise errors.InputError(f"{folder} was trained on another base model ({meta['base']}), not on {base.uri}{old}")
 
 
 def check_manifest(folder: str, base: load_lib.Base) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from itune_jax.core import contracts
 from itune_jax.core import conversation
 from itune_jax.core import errors
+from itune_jax.core import log
 
 
 def bound(evals: Sequence[Any], renderer: conversation.Renderer, seed: int) -> list[contracts.Evaluator]:
@@ -16,6 +17,12 @@ def bound(evals: Sequence[Any], renderer: conversation.Renderer, seed: int) -> l
   if len(set(names)) < len(names):
     raise errors.InputError(f"evaluators need different names, these are {', '.join(names)}: set `name` of each")
   return found
+
+
+def say_idle(evals: Sequence[contracts.Evaluator]) -> None:
+  """Says which evaluators do not run in training: a cadence of 0 may come from a macro that is not set."""
+  if idle := [one.name for one in evals if not one.every]:
+    log.info(f"not evaluated in training (every = 0), only by `itune eval`: {', '.join(idle)}")
 
 
 def with_mode(value: Any, evaluators: Sequence[contracts.Evaluator], asked_by: str) -> Any:

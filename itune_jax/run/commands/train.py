@@ -130,6 +130,7 @@ class Train:
     lasting = self._lasting(data.feed)
     session = self._begun(session, data, run_dir, dry_run)
     bound = evaluators.bound([*self.evals, *lasting._validations()], renderer, self.seed)
+    evaluators.say_idle(bound)
     keep = evaluators.with_mode(self.keep, bound, "checkpoint.Keep.metric")
     early_stop = evaluators.with_mode(self.early_stop, bound, "loop.EarlyStop.metric")
     others, arrays = views_lib.make(
