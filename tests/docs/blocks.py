@@ -15,7 +15,7 @@ PAGES = [
 ]
 # A recipe with an adapter that trains in seconds.
 TINY_LORA = 'include "recipes/llama_tiny.gin"\ninclude "peft/lora.gin"\n'
-_ASSIGNED = re.compile(r"[A-Z_]+=")
+_ASSIGNED = re.compile(r"[A-Z_][A-Z_0-9]*=")
 
 
 @dataclasses.dataclass(frozen=True)
