@@ -11,7 +11,8 @@ class Validation:
   """A file `data`, or a share `fraction` of the rows of every source of the training data, or both; off by default.
 
   Which rows are held out hangs on their text alone: the same ones whatever the order of the file, what else is in it,
-  and how often a row stands there. every: steps between two validations; 0 makes ten in a run.
+  and how often a row stands there. data: a file to validate on, "" for none. fraction: share of the rows of every
+  source that is held out, 0 for none. every: steps between two validations; 0 makes ten in a run.
   """
 
   data: str = ""

@@ -4,6 +4,7 @@ import argparse
 import ast
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -75,9 +76,9 @@ def itune(words):
   args = found.parse(words[1:])
   if not found.gin:
     return
-  gin_setup.parse(found.gin, args.gin_file, args.overrides)
+  gin_setup.parse(found.gin, args.gin_file, args.overrides, imports=args.imports, placeholders=found.placeholders)
   defined = {scope for scope, name in gin_config._CONFIG if name == "gin.macro"}
-  used = set().union(*(gin_setup._macros(v) for bindings in gin_config._CONFIG.values() for v in bindings.values()))
+  used = set(re.findall(r"%([A-Z][A-Z0-9_]*)", gin.config_str()))
   assert used <= defined, f"nothing sets {used - defined}"
   if found.gin == "train":
     gin_setup.call(train.Train)

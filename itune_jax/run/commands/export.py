@@ -45,7 +45,11 @@ _PROBE = "Parity is measured, not assumed: 1, 2, 3; ein zwei drei."
 
 @dataclasses.dataclass(frozen=True)
 class Naming:
-  """What a PEFT folder calls its base. without_base: whether no folder of the base goes along where peft has none."""
+  """What a PEFT folder says of its base.
+
+  name: what it calls it, such as a name on the hub; "" for where it was loaded from. without_base: whether no folder
+  of the base goes along where peft has none.
+  """
 
   name: str = ""
   without_base: bool = False
@@ -95,7 +99,7 @@ def export(
   model: the base; an adapter names its own. rendering: goes into the exported tokenizer's template. adapter: what is
   merged or written, "" for the base alone. format: "hf" (merged) or "peft". dtype: of the weights written. out: the
   folder. base: where the adapter's base is, when it is not where it was. dequantise: allows merging into the full
-  weights of a quantised base.
+  weights of a quantised base. naming: what a PEFT folder says of its base.
   """
   model = adapters_lib.model_behind(model, adapter, base)
   if model.quant is not None and format == "hf":

@@ -38,8 +38,8 @@ def inspect(
   Raises InputError for a negative step, and where the data is not there or, for "batch", not prepared.
 
   model: whose tokenizer and template are used. mixture: the data. rendering: how conversations become tokens.
-  packing: how rows are packed. seed: of the order of examples. what: "data" or "batch". step: whose batch is shown.
-  examples: how many of each source are shown.
+  validation: what is held out of it. packing: how rows are packed. seed: of the order of examples. what: "data" or
+  "batch". step: whose batch is shown. examples: how many of each source are shown.
   """
   renderer = rendering_lib.open_renderer(model, rendering)
   mixture = validation.trained(mixture)

@@ -31,7 +31,7 @@ def prepare(
   What is already there is not made again. With dry_run only rows and rates are found.
 
   model: whose tokenizer and template are used. mixture: the data. rendering: how conversations become tokens.
-  dry_run: writes nothing.
+  validation: what is held out of it. dry_run: writes nothing.
   """
   mixture = validation.trained(mixture)
   if dry_run:

@@ -59,11 +59,12 @@ class Train:
 
   Its length is `steps`, or as many as `epochs` passes over the data take: exactly one of them is set.
 
-  model: the base. peft: the methods, or the parameters that are opened. mixture: the data. rendering: how
-  conversations become tokens. packing: the geometry of a step's batch. objective: the loss. optimizer: what makes
-  updates of gradients. mesh: how devices are laid out. precision: which dtype holds what. remat: what the backward
-  pass finds saved. evals: evaluators that run in training. keep: which checkpoints stay. early_stop: when training
-  ends before its last step. steps, epochs: see above. micro_batches: pieces that a batch is cut into, one behind the
+  model: the base. peft: the methods, or the parameters that are opened. mixture: the data. validation: what of it, or
+  beside it, the loss is measured on. rendering: how conversations become tokens. packing: the geometry of a step's
+  batch. objective: the loss. optimizer: what makes updates of gradients. mesh: how devices are laid out. precision:
+  which dtype holds what. remat: what the backward pass finds saved. evals: evaluators that run in training. keep:
+  which checkpoints stay. early_stop: when training ends before its last step. steps: optimizer steps, 0 beside
+  epochs. epochs: passes over the data, 0 beside steps. micro_batches: pieces that a batch is cut into, one behind the
   other, to save memory. seed: of everything that is drawn. views: other models that the objective asks for, by name.
   warm_start: a run or adapter whose trained arrays the run starts from. wandb_project: where Weights & Biases gets
   the figures, "" for nowhere. debug_nans: stops at the first value that is not a number. profile: writes a profiler's

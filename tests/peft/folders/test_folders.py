@@ -78,7 +78,7 @@ def test_a_key_that_is_missing(tmp_path):
     ({"lora_B.weight": np.zeros((0,), np.float32)}, r"q_proj.lora_B.weight is empty \(shape \[0\]\)"),
     ({"lora_B.weight": np.full((16, 2), np.inf, np.float32)}, "q_proj.lora_B.weight holds a value that is not finite"),
     ({"lora_A.weight": np.ones((16, 2), np.float32)}, "its rank is 16 in the file"),
-    ({"lora_B.weight": np.ones((2, 16), np.float32)}, r"a tensor of \(2, 16\), expected \[16, 'any'\]"),
+    ({"lora_B.weight": np.ones((2, 16), np.float32)}, "A has rank 2, B has 16"),
     ({"lora_A.weight": np.ones((2, 16), np.int32)}, "is of type int32, and a weight has a fraction"),
     ({"lora_A.weight": np.array(3, np.float32)}, "is a single number"),
     ({"lora_C.weight": np.ones(3, np.float32)}, "lora_C.weight is no Lora tensor of a module of this model"),
