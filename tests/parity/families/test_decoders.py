@@ -16,6 +16,7 @@ from itune_jax.models import load  # noqa: E402
 from itune_jax.peft import attach  # noqa: E402
 from itune_jax.peft.folders import exchange  # noqa: E402
 from itune_jax.peft.methods import lora  # noqa: E402
+from itune_jax.nn import skeleton  # noqa: E402
 from tests import tiny  # noqa: E402
 from tests.models import families  # noqa: E402
 from tests.parity.families import common  # noqa: E402
@@ -93,7 +94,7 @@ def test_gradients(pair):
   """Of the mean next-token loss with respect to an embedding, a matrix inside the stack, and the last norm."""
   case, theirs, ours, _ = pair
   tokens = tokens_of(theirs.config.vocab_size)
-  rows = {row.ours: row for row in layout_lib.parameters(ours.params, ours.cfg, attach.nn_tree.sites(ours.module))}
+  rows = {row.ours: row for row in layout_lib.parameters(ours.params, ours.cfg, skeleton.sites(ours.module))}
   down = next(n for n in rows if "/mlp/" in n and n.endswith("down/kernel"))
   chosen = ["embed/table", down, "norm/scale"]
   bind, batch = tiny.binder(ours.module), common.rows_of(tokens)

@@ -18,6 +18,7 @@ from itune_jax.models import load  # noqa: E402
 from itune_jax.peft import attach  # noqa: E402
 from itune_jax.peft.folders import exchange  # noqa: E402
 from itune_jax.peft.methods import lora  # noqa: E402
+from itune_jax.nn import skeleton  # noqa: E402
 from tests import tiny  # noqa: E402
 from tests.models import families  # noqa: E402
 from tests.parity.families import common  # noqa: E402
@@ -123,7 +124,7 @@ def test_export(pair, tmp_path):
 def test_gradients(pair):
   """Of the mean loss, with respect to the table, a matrix of each stack, and the relative bias."""
   case, theirs, ours, _ = pair
-  rows = {row.ours: row for row in layout_lib.parameters(ours.params, ours.cfg, attach.nn_tree.sites(ours.module))}
+  rows = {row.ours: row for row in layout_lib.parameters(ours.params, ours.cfg, skeleton.sites(ours.module))}
   chosen = ["embed/table", "encoder/mlp/down/kernel", "decoder/cross/q/kernel", "decoder_bias/table/table"]
   bind, batch = tiny.binder(ours.module), packed()
 

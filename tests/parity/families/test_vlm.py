@@ -19,6 +19,7 @@ from itune_jax.models import load  # noqa: E402
 from itune_jax.peft import attach  # noqa: E402
 from itune_jax.peft.folders import exchange  # noqa: E402
 from itune_jax.peft.methods import lora  # noqa: E402
+from itune_jax.nn import skeleton  # noqa: E402
 from tests import tiny  # noqa: E402
 from tests.models import families  # noqa: E402
 from tests.parity.families import common  # noqa: E402
@@ -119,7 +120,7 @@ def test_export(pair, tmp_path):
 def test_gradients(pair):
   """Of the loss behind the prefix, with respect to a matrix of the text, of the image encoder, and the projector."""
   case, theirs, ours, _ = pair
-  rows_by = {row.ours: row for row in layout_lib.parameters(ours.params, ours.cfg, attach.nn_tree.sites(ours.module))}
+  rows_by = {row.ours: row for row in layout_lib.parameters(ours.params, ours.cfg, skeleton.sites(ours.module))}
   chosen = ["blocks/mlp/down/kernel", "vision/blocks/mlp/up/kernel", "projector/first/kernel"]
   bind = tiny.binder(ours.module)
   tokens, images = rows()
