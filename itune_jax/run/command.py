@@ -127,7 +127,7 @@ def gin_flags(parser: Parser, required: bool, own_base: bool = False) -> None:
     help="a module of your own, found in the current folder too; its classes are then @MODULE.Name; repeat for more",
   )
   text = "override one value, e.g. --gin.STEPS=100; what is no gin is text where text is wanted (--gin.DATA=mine.jsonl)"
-  parser.add_argument("--gin.NAME", dest="_", metavar="VALUE", help=text)
+  parser.add_argument("--gin.NAME=VALUE", dest="_", action="store_true", help=text)
 
 
 def cluster_flag(parser: Parser) -> None:

@@ -176,7 +176,7 @@ def _check_macros(files: Sequence[gin_files.File], root: str) -> None:
   for name in sorted(_defined(files) - used):
     near = difflib.get_close_matches(name, used, 1)
     hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(used))}"
-    own = "; this recipe brings its own data: add --gin_file=overlays/own_data.gin" if name == "DATA" else hint
+    own = "; this recipe brings its own data: add --gin_file=data/jsonl.gin" if name == "DATA" else hint
     raise errors.InputError(f"{name} is set, but nothing refers to it: it would have no effect{own}")
 
 

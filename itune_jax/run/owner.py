@@ -29,10 +29,15 @@ def owned(run_dir: str) -> Iterator[None]:
   if not log.is_lead():
     yield
     return
+  is_new = not files.exists(run_dir)
   files.make_folder(run_dir)
   me = {"host": socket.gethostname(), "process": os.getpid()}
-  with _beating(run_dir, me) if files.is_remote(run_dir) else _locked(run_dir, me):
-    yield
+  try:
+    with _beating(run_dir, me) if files.is_remote(run_dir) else _locked(run_dir, me):
+      yield
+  finally:
+    if is_new and not files.is_remote(run_dir) and not files.names(run_dir):
+      os.rmdir(run_dir)
 
 
 def _refused(run_dir: str, owner: Any) -> errors.InputError:
@@ -56,6 +61,8 @@ def _locked(run_dir: str, me: Mapping[str, Any]) -> Iterator[None]:
   finally:
     with contextlib.suppress(OSError):
       os.remove(path)
+    if files.names(run_dir) == [os.path.basename(lock.lock_file)]:  # a run that was refused leaves nothing behind
+      os.remove(lock.lock_file)
     lock.release()
 
 

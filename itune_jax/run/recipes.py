@@ -53,7 +53,7 @@ def part(folder: str, name: str) -> str:
   """
   if name.endswith(".gin") and os.path.isfile(name):
     return os.path.abspath(name)
-  path = os.path.join(root(), folder, name.removesuffix(".gin") + ".gin")
+  path = os.path.join(root(), folder, name.removeprefix(f"{folder}/").removesuffix(".gin") + ".gin")
   if not os.path.isfile(path):
     known = ", ".join(one.removesuffix(".gin") for one in _names(folder))
     raise errors.InputError(f"--{folder}={name}: no such part; there are {known} (or give a .gin file)")

@@ -191,7 +191,8 @@ def open_feed(
   path = tokenised.mixture_file(root, tokenised.mixture_key(mixture, renderer))
   if not os.path.exists(path):
     raise errors.InputError(
-      f"the mixture {mixture.name} is not prepared for this tokenizer and rendering: `itune prepare` it first"
+      f"the mixture {mixture.name} is not prepared for this tokenizer, rendering and validation: run `itune prepare` "
+      "with the same recipe and values first"
     )
   manifest = files.read_json(path)
   sources = {s["name"]: tokenised.CachedSource(tokenised.source_folder(root, s["key"])) for s in manifest["sources"]}

@@ -28,7 +28,7 @@ SHOWN = {
 # Where the programs of a page run; test_examples.py and test_cli_table.py run theirs as contracts ask.
 RUN_ELSEWHERE = ("docs/extend.md", "docs/methods.md")
 # A program of the documentation takes minutes; here it runs on the tiny model.
-SMALL = {"recipes/demo.gin": "recipes/llama_tiny.gin", '"STEPS": 30': '"STEPS": 2', "runs/mine": "runs/notebook"}
+SMALL = {"recipes/demo.gin": "tiny_lora.gin", '"STEPS": 30': '"STEPS": 2', "runs/mine": "runs/notebook"}
 
 
 class Parsed(Exception):

@@ -28,6 +28,18 @@ def run(capsys, *argv):
       ["train", "--gin_file=recipes/demo.gin", "--gin.lora.Lora.rank='3'", "--run_dir=x"],
       "Lora.rank = '3' (str); it takes int",
     ),
+    *(
+      (["train", "--gin_file=recipes/llama_tiny.gin", f"--gin.{name}", "--run_dir=x"], words)
+      for name, words in (
+        ("PEFT=lora", "it is a tuple of one method or more"),
+        ("PEFT=()", "it is a tuple of one method or more"),
+        ("PEFT=@full.Full()", "it is a tuple of one method or more"),
+        ("OBJECTIVE=3", "OBJECTIVE = 3; it takes a Objective"),
+        ("MESH='cpu1'", "MESH = 'cpu1'; it takes a MeshSpec or Auto"),
+        ("EVALS=3", "EVALS = 3; it takes a tuple or list"),
+        ("PACKING=3", "PACKING = 3; it takes a Packing"),
+      )
+    ),
     (["train", "--gin_file=recipes/demo.gin", "--gin.STEPS", "--run_dir=x"], "write it as --gin.NAME=VALUE"),
     (
       ["train", "--gin_file=recipes/llama_tiny.gin", "--gin.full.Full.params='wq'", "--run_dir=x"],

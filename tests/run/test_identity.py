@@ -146,6 +146,12 @@ def test_a_run_directory_has_one_owner_and_a_dead_one_leaves_it(tmp_path):
   assert not (tmp_path / "run" / "owner.json").exists()
 
 
+def test_a_run_that_is_refused_leaves_nothing_behind(tmp_path):
+  with pytest.raises(errors.InputError), owner.owned(str(tmp_path / "run")):
+    raise errors.InputError("not prepared")
+  assert not list(tmp_path.iterdir())
+
+
 def test_a_bucket_has_the_owner_who_lives(tmp_path, monkeypatch):
   monkeypatch.setattr(owner.files, "is_remote", lambda path: True)
   monkeypatch.setattr(owner, "BEAT_S", 5.0)

@@ -26,6 +26,7 @@ from itune_jax.parallel import hosts
 from itune_jax.parallel import mesh as mesh_lib
 from itune_jax.parallel import shard
 from itune_jax.peft import attach
+from itune_jax.peft import method as method_lib
 from itune_jax.run import adapters as adapters_lib
 from itune_jax.run import calibrate
 from itune_jax.run import command
@@ -96,6 +97,7 @@ class Train:
   profile: bool = False
 
   def __post_init__(self):
+    self._check_parts()
     whole = check.fits(self.steps, int) and self.steps >= 0
     check.require(whole, f"STEPS = {self.steps!r}; it is a positive integer")
     some = check.fits(self.epochs, float) and 0 <= self.epochs < math.inf
@@ -108,6 +110,32 @@ class Train:
     check.require(
       isinstance(self.micro_batches, int) and self.micro_batches > 0 and not self.packing.rows % self.micro_batches,
       f"PACKING rows = {self.packing.rows} do not divide into MICRO_BATCHES = {self.micro_batches!r}",
+    )
+
+  def _check_parts(self) -> None:
+    """Raises InputError for a part of another kind, such as a name in place of a value (`PEFT=lora`)."""
+    kinds: dict[str, tuple[type, ...]] = {
+      "MODEL": (specs.Model,),
+      "MIXTURE": (mixture_lib.Mixture,),
+      "RENDERING": (chat.Rendering,),
+      "PACKING": (feed_lib.Packing,),
+      "OBJECTIVE": (contracts.Objective,),
+      "MESH": (mesh_lib.MeshSpec, mesh_lib.Auto),
+      "PRECISION": (numerics.Precision,),
+      "REMAT": (stack.Remat,),
+      "EVALS": (tuple, list),
+      "VIEWS": (Mapping,),
+    }
+    for name, kind in kinds.items():
+      value = getattr(self, name.lower())
+      what = " or ".join(one.__name__ for one in kind)
+      check.require(
+        isinstance(value, kind), f"{name} = {value!r}; it takes a {what}, such as a part of gin_configs sets"
+      )
+    methods = self.peft if isinstance(self.peft, (tuple, list)) else ()
+    check.require(
+      methods and all(isinstance(one, method_lib.Method) for one in methods),
+      f"PEFT = {self.peft!r}; it is a tuple of one method or more, such as (@lora.Lora(),); --peft=NAME takes a part",
     )
 
   def __call__(self, *, run_dir: str, dry_run: bool = False, argv: Sequence[str] = ()) -> Run:
