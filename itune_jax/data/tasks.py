@@ -3,6 +3,7 @@
 Importing this module imports TensorFlow, which the extra `prep` installs.
 """
 
+import collections
 from collections.abc import Mapping
 import functools
 import json
@@ -12,11 +13,25 @@ import seqio
 import tensorflow as tf
 
 from itune_jax.data import mixture as mixture_lib
+from itune_jax.data.readers import readers
 
 
 def register(mixture: mixture_lib.Mixture) -> seqio.Mixture:
-  """Registers a task for every source, and the mixture, anew; returns the mixture."""
-  return _registered(mixture, {s.name: sum(row.example is not None for row in s.rows()) for s in mixture.sources})
+  """Registers a task for every source, and the mixture, anew; returns the mixture.
+
+  Raises InputError for a source of which no row is an example, with the reasons.
+  """
+  return _registered(mixture, {source.name: _count(source) for source in mixture.sources})
+
+
+def _count(source: mixture_lib.Source) -> int:
+  count, reasons = 0, collections.Counter()
+  for row in source.rows():
+    count += row.example is not None
+    reasons[row.problem] += row.example is None
+  if not count:
+    raise readers.no_row(source.name, source.path, +reasons)
+  return count
 
 
 def raw_rates(mixture: mixture_lib.Mixture, counts: Mapping[str, int]) -> dict[str, float]:

@@ -23,7 +23,8 @@ ROWS = [("Hi", "Hello there, how are you?"), ("Count to three.", "One, two, thre
 def test_packed_loss_and_lora_gradient_equal_peft_unpacked(ours, base_folder):
   """Three conversations packed here, one by one there; loss is summed over answers and divided once."""
   peft = pytest.importorskip("peft")
-  from itune_jax.data import chat, example as example_lib
+  from itune_jax.data import example as example_lib
+  from itune_jax.data.render import chat
 
   renderer = chat.Renderer(ours.session.tokenizer)
   items = [
