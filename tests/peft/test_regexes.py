@@ -12,12 +12,12 @@ from itune_jax.peft.methods import lora
 @pytest.mark.parametrize(
   "make,words",
   [
-    (lambda: full.Full(params="("), r"Full.params: '\(' is no regular expression"),
-    (lambda: lora.Lora(sites="*"), r"Lora.sites: '\*' is no regular expression"),
-    (lambda: lora.Lora(rank_pattern={"[": 2}), r"Lora.rank_pattern: '\[' is no regular expression"),
-    (lambda: lora.Lora(alpha_pattern={"[": 2.0}), r"Lora.alpha_pattern: '\['"),
-    (lambda: ia3.Ia3(inputs="("), r"Ia3.inputs: '\('"),
-    (lambda: quant.Quant(sites="("), r"Quant.sites: '\('"),
+    (lambda: full.Full(params="("), r"Full.params = '\(' is no regular expression"),
+    (lambda: lora.Lora(sites="*"), r"Lora.sites = '\*' is no regular expression"),
+    (lambda: lora.Lora(rank_pattern={"[": 2}), r"Lora.rank_pattern = '\[' is no regular expression"),
+    (lambda: lora.Lora(alpha_pattern={"[": 2.0}), r"Lora.alpha_pattern = '\['"),
+    (lambda: ia3.Ia3(inputs="("), r"Ia3.inputs = '\('"),
+    (lambda: quant.Quant(sites="("), r"Quant.sites = '\('"),
   ],
 )
 def test_patterns(make, words):

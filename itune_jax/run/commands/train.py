@@ -97,7 +97,6 @@ class Train:
   profile: bool = False
 
   def __post_init__(self):
-    self._check_parts()
     whole = check.fits(self.steps, int) and self.steps >= 0
     check.require(whole, f"STEPS = {self.steps!r}; it is a positive integer")
     some = check.fits(self.epochs, float) and 0 <= self.epochs < math.inf
@@ -106,6 +105,7 @@ class Train:
       bool(self.steps) != bool(self.epochs),
       f"STEPS = {self.steps} and EPOCHS = {self.epochs:g}: set one of them, and the other to 0",
     )
+    self._check_parts()
     check.require(isinstance(self.seed, int), f"SEED = {self.seed!r}; it is an integer")
     check.require(
       isinstance(self.micro_batches, int) and self.micro_batches > 0 and not self.packing.rows % self.micro_batches,
