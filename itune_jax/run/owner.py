@@ -71,7 +71,8 @@ def _beating(run_dir: str, me: Mapping[str, Any]) -> Iterator[None]:
   path, ended = os.path.join(run_dir, "owner.json"), threading.Event()
   if files.exists(path):
     owner = files.read_json(path)
-    if isinstance(owner, dict) and time.time() - float(owner.get("beat", 0)) < 3 * BEAT_S:
+    last = owner.get("beat") if isinstance(owner, dict) else None
+    if isinstance(last, (int, float)) and time.time() - last < 3 * BEAT_S:
       raise _refused(run_dir, owner)
 
   beat = lambda: files.write_json(path, {**me, "beat": time.time()})

@@ -158,9 +158,10 @@ def test_a_bucket_has_the_owner_who_lives(tmp_path, monkeypatch):
   folder = str(tmp_path)
   with owner.owned(folder), pytest.raises(errors.InputError, match="is being trained by process"), owner.owned(folder):
     pass
-  (tmp_path / "owner.json").write_text('{"host": "gone", "process": 1, "beat": 0}')
-  with owner.owned(folder):
-    pass
+  for text in ('{"host": "gone", "process": 1, "beat": 0}', '{"beat": "x"}', "[]"):
+    (tmp_path / "owner.json").write_text(text)
+    with owner.owned(folder):
+      pass
 
 
 def test_a_disk_without_room_is_said_before_the_first_step(tmp_path, monkeypatch):
