@@ -41,18 +41,18 @@ KINDS: dict[str, type[instruction.Instruction]] = {
 }
 
 
-def build(kind: Any, arguments: Any) -> instruction.Instruction:
-  """The instruction of a kind and its arguments, as a row gives them.
+def build(kind: Any, kwargs: Any) -> instruction.Instruction:
+  """The instruction of a kind and its kwargs, as a row gives them.
 
   Arguments that are null are left out: tables hold every argument of every kind. Raises InputError, naming the kind and
   the argument, for an unknown kind, and for arguments that are missing, unknown, or of a type or value that is none.
   """
   if not isinstance(kind, str) or kind not in KINDS:
     raise errors.InputError(f"unknown instruction {jsontext.shown(kind)}{_near(str(kind), KINDS)}")
-  if not isinstance(arguments, Mapping):
-    raise errors.InputError(f"{kind}: its kwargs are {jsontext.name(arguments)}; they must be an object")
+  if not isinstance(kwargs, Mapping):
+    raise errors.InputError(f"{kind}: its kwargs are {jsontext.name(kwargs)}; they must be an object")
   known = {field.name for one in KINDS.values() for field in _fields(one)}
-  given = {name: value for name, value in arguments.items() if value is not None or name not in known}
+  given = {name: value for name, value in kwargs.items() if value is not None or name not in known}
   takes = [field.name for field in _fields(KINDS[kind])]
   said = f"it takes {', '.join(takes) or 'none'}"
   for name in given:
