@@ -25,7 +25,7 @@ import numpy as np  # noqa: E402
 from rich import progress  # noqa: E402
 
 from itune_jax.core import files  # noqa: E402
-from itune_jax.grading import stats  # noqa: E402
+from itune_jax.grading.statistics import bootstrap  # noqa: E402
 from itune_jax.run import results  # noqa: E402
 
 PARTS = pathlib.Path(__file__).parents[2] / "gin_configs" / "peft"
@@ -160,7 +160,7 @@ def table(args, found: dict[str, list[dict]], before: dict[str, float]) -> list[
   for method, cells in found.items():
     mean = lambda key, cells=cells: float(np.mean([cell[key] for cell in cells]))
     mine, _ = per_item(args, cells_of(method))
-    gain, low, high = stats.paired_interval(reference, mine, clusters)
+    gain, low, high = bootstrap.paired_interval(reference, mine, clusters)
     rows.append(
       {
         "method": method,

@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from itune_jax.core import files
-from itune_jax.grading import stats
+from itune_jax.grading.statistics import bootstrap
 from itune_jax.run import results
 
 SAMPLES = 12  # items of an evaluation whose answers are shown
@@ -39,8 +39,10 @@ def _pair(run_dir: str, name: str) -> tuple[Rows, Rows]:
 
 def _gain(name: str, before: Rows, after: Rows) -> dict[str, Any]:
   score = lambda rows: {row["id"]: float(row["correct"]) for row in rows}
-  mean, low, high = stats.paired_interval(score(before), score(after), {row["id"]: row["cluster"] for row in before})
-  each = lambda rows: stats.interval([float(r["correct"]) for r in rows], [r["cluster"] for r in rows])
+  mean, low, high = bootstrap.paired_interval(
+    score(before), score(after), {row["id"]: row["cluster"] for row in before}
+  )
+  each = lambda rows: bootstrap.interval([float(r["correct"]) for r in rows], [r["cluster"] for r in rows])
   b, a = each(before), each(after)
   return {
     "name": name,

@@ -1,49 +1,10 @@
-"""Intervals that respect how items were made: percentile bootstrap over clusters, paired where runs share items."""
+"""Percentile bootstrap over clusters of items, paired where runs share items."""
 
-import abc
 from collections.abc import Sequence
-import dataclasses
-from typing import NamedTuple
 
 import numpy as np
 
-from itune_jax.core import contracts
-
 RESAMPLES = 10_000
-
-
-class Figure(NamedTuple):
-  """A figure with its interval, where it has one, and of how many values it was made."""
-
-  value: float
-  low: float | None
-  high: float | None
-  n: int
-
-
-class Metric(abc.ABC):
-  """How the values of items become one figure: a frozen value. None stands for an item to which the metric does not
-  apply: it is left out, and shows in the number of items."""
-
-  better: contracts.Better
-
-  @abc.abstractmethod
-  def __call__(self, values: Sequence[float | None], clusters: Sequence[str]) -> Figure:
-    """The figure of one value and cluster an item."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Mean(Metric):
-  """The mean, with a bootstrap interval over clusters; not a number where no item has a value."""
-
-  better: contracts.Better = "higher"
-
-  def __call__(self, values: Sequence[float | None], clusters: Sequence[str]) -> Figure:
-    """The figure of one value and cluster an item."""
-    known = [(float(value), cluster) for value, cluster in zip(values, clusters, strict=True) if value is not None]
-    if not known:
-      return Figure(float("nan"), None, None, 0)
-    return Figure(*interval(*zip(*known, strict=True)), len(known))
 
 
 def interval(
