@@ -6,7 +6,7 @@ BENCHMARK = protocol.Benchmark(
   items=read,                                   # () -> items, streamed from the official files
   ask=ask.Generate(limit=16),                   # or Choose(), Score(), Rolling()
   grade=protocol.each(lambda item, answer: {"exact": answer.text.strip() == item.answer}),
-  metrics={"exact": stats.Mean()},
+  metrics={"exact": metrics_lib.Mean()},
   tags=("continent",),
 )
 """
@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from itune_jax.core import check
 from itune_jax.core import conversation as conversation_lib
-from itune_jax.grading import stats
+from itune_jax.grading.statistics import metrics as metrics_lib
 from itune_jax.sampling import requests as requests_lib
 
 # How a prompt is put: plain text that is continued, all of it in one user's turn, or shots as turns of their own.
@@ -192,7 +192,7 @@ class Benchmark:
   items: Callable[[], Iterable[Item]]
   ask: Ask
   grade: Grade
-  metrics: Mapping[str, stats.Metric]
+  metrics: Mapping[str, metrics_lib.Metric]
   axis: Axis = "own"
   tags: tuple[str, ...] = ()
   source: str = ""

@@ -10,7 +10,7 @@ from itune_jax.core import errors
 from itune_jax.evals import choice
 from itune_jax.evals import protocol
 from itune_jax.evals import suite
-from itune_jax.grading import stats
+from itune_jax.grading.statistics import metrics as metrics_lib
 from itune_jax.sampling import requests
 from itune_jax.sampling.score import rolling
 from tests.parts import benchmark
@@ -80,7 +80,7 @@ def test_what_is_wrong_with_a_benchmark_is_one_line():
     suite.measure(double, Oracle({}))
   with pytest.raises(errors.InputError, match="benchmark generate has no items"):
     suite.measure(dataclasses.replace(benchmark.GENERATE, items=list), Oracle({}))
-  lacking = dataclasses.replace(benchmark.GENERATE, metrics={"other": stats.Mean()})
+  lacking = dataclasses.replace(benchmark.GENERATE, metrics={"other": metrics_lib.Mean()})
   with pytest.raises(errors.InputError, match="the grade of item France lacks other"):
     suite.measure(lacking, Oracle({}))
   alone = lambda: [protocol.Item(id="x", question="q", choices=("a",), answer="a")]
@@ -94,7 +94,9 @@ def test_a_judge_is_asked_for_a_whole_block_and_leaves_out_what_it_is_not_sure_o
   said = {"France": "A", "France/swapped": "B", "Peru": "A.", "Peru/swapped": "A", "Chad": "B", "Chad/swapped": "A!"}
   verdicts = Oracle(said)
   verdicts._sample = lambda request, i: requests.Sample(said[request.id], "stop")
-  graded = dataclasses.replace(benchmark.GENERATE, grade=judge.Judge(verdicts), metrics={"wins": stats.Mean()}, tags=())
+  graded = dataclasses.replace(
+    benchmark.GENERATE, grade=judge.Judge(verdicts), metrics={"wins": metrics_lib.Mean()}, tags=()
+  )
   found = suite.measure(graded, Oracle({}))
   assert verdicts.asked == [6], "all of a block at once"
   result = found.results[0]
