@@ -25,14 +25,14 @@ from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import folders
 from itune_jax.evals import own_table
 from itune_jax.evals import protocol
-from itune_jax.evals import published
+from itune_jax.evals import official
 
 FILE = "benchmark.toml"
 _PYTHON = ".py"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Own(published.Published):
+class Own(official.Published):
   """A benchmark of the user's. path: the folder that all its files are in. most: items of it, 0 for all."""
 
   path: str
@@ -43,7 +43,7 @@ class Own(published.Published):
     del roots
     return folders.Folder(self.path)
 
-  def benchmark(self, roots: Any, settings: published.Settings = published.Settings()) -> protocol.Benchmark:
+  def benchmark(self, roots: Any, settings: official.Settings = official.Settings()) -> protocol.Benchmark:
     """The benchmark, asked as the settings say, with as many items as it says itself where they do not."""
     if self.most and not settings.limit and not settings.limit_each:
       settings = dataclasses.replace(settings, limit=self.most)
@@ -55,7 +55,7 @@ def is_path(name: str) -> bool:
   return name.endswith(_PYTHON) or "/" in name or os.path.isfile(os.path.join(name, FILE))
 
 
-def find(path: str) -> published.Published:
+def find(path: str) -> official.Published:
   """The benchmark behind a path. Raises InputError where there is none, or it is wrong."""
   if path.endswith(_PYTHON):
     return _of_python(path)
@@ -105,14 +105,14 @@ def _of_table(folder: str, spec: own_table.Spec) -> Own:
   )
 
 
-def _of_python(path: str) -> published.Published:
+def _of_python(path: str) -> official.Published:
   check.require(os.path.isfile(path), f"{path}: there is no such file")
   found = vars(_imported(path)).get("BENCHMARK")
-  if isinstance(found, published.Published):
+  if isinstance(found, official.Published):
     return found
   if not isinstance(found, protocol.Benchmark):
     kind = "none" if found is None else f"a {type(found).__name__}"
-    raise errors.InputError(f"{path}: BENCHMARK must be a protocol.Benchmark or a published.Published; it holds {kind}")
+    raise errors.InputError(f"{path}: BENCHMARK must be a protocol.Benchmark or a official.Published; it holds {kind}")
   return Own(
     name=found.name,
     axis=found.axis,
@@ -127,14 +127,14 @@ def _of_python(path: str) -> published.Published:
   )
 
 
-def _asked(benchmark: protocol.Benchmark, settings: published.Settings) -> protocol.Benchmark:
+def _asked(benchmark: protocol.Benchmark, settings: official.Settings) -> protocol.Benchmark:
   """A finished benchmark, asked as the settings say."""
   own = benchmark.ask
   if isinstance(own, ask_lib.Generate):
     settings = dataclasses.replace(settings, thinks=settings.thinks or own.thinks)
-    return dataclasses.replace(benchmark, ask=published.generate(settings, **vars(own)))
+    return dataclasses.replace(benchmark, ask=official.generate(settings, **vars(own)))
   if isinstance(own, ask_lib.Choose):
-    return dataclasses.replace(benchmark, ask=published.choose(settings, **vars(own)))
+    return dataclasses.replace(benchmark, ask=official.choose(settings, **vars(own)))
   return benchmark
 
 

@@ -11,7 +11,7 @@ from itune_jax.core import jsontext
 from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import own_grades
 from itune_jax.evals import protocol
-from itune_jax.evals import published
+from itune_jax.evals import official
 from itune_jax.evals import tables
 from itune_jax.grading import checkers
 from itune_jax.grading.statistics import metrics as metrics_lib
@@ -90,7 +90,7 @@ class Table:
   folder: str
   spec: Spec
 
-  def benchmark(self, settings: published.Settings) -> protocol.Benchmark:
+  def benchmark(self, settings: official.Settings) -> protocol.Benchmark:
     """The benchmark."""
     spec = self.spec
     return protocol.Benchmark(
@@ -103,13 +103,13 @@ class Table:
       percent=spec.ask in ("generate", "choose"),
     )
 
-  def _ask(self, settings: published.Settings) -> protocol.Ask:
+  def _ask(self, settings: official.Settings) -> protocol.Ask:
     spec = self.spec
     form = {"form": spec.form} if spec.form else {}
     if spec.ask == "generate":
-      return published.generate(settings, limit=spec.max_new_tokens, stop=spec.stop, **form)
+      return official.generate(settings, limit=spec.max_new_tokens, stop=spec.stop, **form)
     if spec.ask == "choose":
-      return published.choose(settings, **form)
+      return official.choose(settings, **form)
     if spec.ask == "score":
       return ask_lib.Score(form=settings.form or spec.form or "plain")  # pyright: ignore[reportArgumentType]
     return ask_lib.Rolling()

@@ -27,14 +27,14 @@ from itune_jax.core import errors
 from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import folders
 from itune_jax.evals import protocol
-from itune_jax.evals import published
+from itune_jax.evals import official
 from itune_jax.evals import suite
 from itune_jax.evals.benchmarks import registry
 from itune_jax.sampling import requests as requests_lib
 
 PREFIX = "itune_"
 _TEXT = tf.TensorSpec((), tf.string)
-_PLAIN = published.Settings(form="plain")
+_PLAIN = official.Settings(form="plain")
 
 
 def register(
@@ -43,7 +43,7 @@ def register(
   vocabulary: seqio.Vocabulary | None = None,
   data: Sequence[str] = (),
   prefix: str = PREFIX,
-  settings: published.Settings = _PLAIN,
+  settings: official.Settings = _PLAIN,
 ) -> list[str]:
   """Registers benchmarks as tasks, anew where they are there; returns the tasks' names.
 
@@ -63,7 +63,7 @@ def register(
 
 
 def _add(task: "_Task", ask: protocol.Pooled, vocabulary: seqio.Vocabulary, prefix: str) -> str:
-  name = f"{prefix}{task.published.name}"
+  name = f"{prefix}{task.official.name}"
   seqio.TaskRegistry.remove(name)
   source: Any = seqio.FunctionDataSource(task.dataset, splits=["test"])
   feature = functools.partial(seqio.Feature, vocabulary=vocabulary, required=False)
@@ -89,12 +89,12 @@ def _postprocess(text: Any, *, example: Any, is_target: bool = False) -> Any:
 class _Task:
   """A benchmark as SeqIO wants it: examples, and figures of what was predicted or scored."""
 
-  def __init__(self, one: published.Published, settings: published.Settings, data: tuple[str, ...]):
-    self.published, self._settings, self._data = one, settings, data
+  def __init__(self, one: official.Published, settings: official.Settings, data: tuple[str, ...]):
+    self.official, self._settings, self._data = one, settings, data
 
   def _benchmark(self) -> protocol.Benchmark:
-    roots = published.roots(*(self._data or (os.environ.get("ITUNE_DATA", ""),)))
-    return self.published.benchmark(roots, self._settings)
+    roots = official.roots(*(self._data or (os.environ.get("ITUNE_DATA", ""),)))
+    return self.official.benchmark(roots, self._settings)
 
   def dataset(self, split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
     """The examples: `inputs`, `targets`, `item` (its id) and `choice` (a number, 0 without choices)."""

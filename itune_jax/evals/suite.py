@@ -16,7 +16,7 @@ from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import protocol
 from itune_jax.evals import official
 from itune_jax.evals.benchmarks import registry
-from itune_jax.grading import stats
+from itune_jax.grading.statistics import metrics as metrics_lib
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.sampling.responders import on_mesh
@@ -135,8 +135,11 @@ def figures(benchmark: protocol.Benchmark, rows: Sequence[Mapping[str, Any]]) ->
   of those that were cut off and that are empty stand beside them."""
   parts: list[tuple[str, Sequence[Mapping[str, Any]]]] = [("", rows)]
   for tag in benchmark.tags:
-    values = dict.fromkeys(row["tags"].get(tag) for row in rows)
-    parts += [(f"{tag}={v}", [r for r in rows if r["tags"].get(tag) == v]) for v in values if v is not None]
+    by_value: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+      for value in protocol.tagged(row["tags"].get(tag)):
+        by_value.setdefault(value, []).append(row)
+    parts += [(f"{tag}={value}", chosen) for value, chosen in by_value.items()]
   found = []
   for tag, chosen in parts:
     clusters = [row["cluster"] for row in chosen]
@@ -153,7 +156,7 @@ def _verdicts(benchmark, rows, clusters, of) -> list[contracts.Result]:
   found = []
   for name in ("cut_off", "empty"):
     if all("verdict" in row for row in rows) and name not in benchmark.metrics:
-      value, low, high, n = stats.Mean("lower")([float(row["verdict"] == name) for row in rows], clusters)
+      value, low, high, n = metrics_lib.Mean("lower")([float(row["verdict"] == name) for row in rows], clusters)
       found.append(contracts.Result(benchmark.name, name, value, "", low, high, n, of))
   return found
 

@@ -9,7 +9,7 @@ import pytest
 
 from itune_jax.core import errors
 from itune_jax.evals import own
-from itune_jax.evals import published
+from itune_jax.evals import official
 from itune_jax.evals import suite
 from itune_jax.evals import tables
 from itune_jax.sampling import requests as requests_lib
@@ -93,7 +93,7 @@ def write(path, rows):
 def measured(path, **settings):
   """(figures by name and tag, rows, what was asked)."""
   responder = Known()
-  result = suite.measure(own.find(path).benchmark((), published.Settings(**settings)), responder)
+  result = suite.measure(own.find(path).benchmark((), official.Settings(**settings)), responder)
   return {(one.metric, one.tag): one for one in result.results}, result.rows, responder.asked
 
 
@@ -223,7 +223,7 @@ def test_what_is_no_benchmark(tmp_path):
   for name, message in {
     "": "no benchmark is there: it must hold benchmark.toml",
     "none.py": "none.py: there is no such file",
-    "wrong.py": "BENCHMARK must be a protocol.Benchmark or a published.Published; it holds a int",
+    "wrong.py": "BENCHMARK must be a protocol.Benchmark or a official.Published; it holds a int",
     "raises.py": "raises.py: ZeroDivisionError: division by zero",
   }.items():
     with pytest.raises(errors.InputError, match=re.escape(message)):

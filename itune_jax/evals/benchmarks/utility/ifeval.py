@@ -11,7 +11,7 @@ from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.evals import folders
 from itune_jax.evals import protocol
-from itune_jax.evals import published
+from itune_jax.evals import official
 from itune_jax.grading.ifeval import kinds as kinds_lib
 from itune_jax.grading.ifeval import verdicts
 from itune_jax.grading.statistics import metrics
@@ -63,12 +63,12 @@ def grade(one: protocol.Item, response: requests_lib.Response) -> protocol.Grade
   return protocol.Graded(values, {"followed": shown[0] if len(shown) == 1 else shown})
 
 
-def make(folder: folders.Folder, settings: published.Settings) -> protocol.Benchmark:
+def make(folder: folders.Folder, settings: official.Settings) -> protocol.Benchmark:
   """The benchmark of a folder."""
   return protocol.Benchmark(
     name="ifeval",
     items=lambda: items(folder),
-    ask=published.generate(settings, limit=NEW_TOKENS, temperature=0.0),
+    ask=official.generate(settings, limit=NEW_TOKENS, temperature=0.0),
     grade=protocol.each(grade),
     metrics={
       "prompt_level_strict_acc": metrics.Mean(),
@@ -80,7 +80,7 @@ def make(folder: folders.Folder, settings: published.Settings) -> protocol.Bench
   )
 
 
-BENCHMARK = published.Published(
+BENCHMARK = official.Published(
   name="ifeval",
   axis="utility",
   files=(FILE,),
