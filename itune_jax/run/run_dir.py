@@ -31,6 +31,26 @@ def checkpoints(run_dir: str) -> list[str]:
   return checkpoint.committed(os.path.join(run_dir, "checkpoints"))
 
 
+# What commands write into a run directory before it has its run.json: evaluations of the base, and the owner's mark.
+_BEGUN = frozenset(
+  ("evals", "checkpoints", "profile", "wandb", "owner.json", ".owner.lock", "config.gin", "operative.gin")
+)
+_LATER = frozenset(("data.json", "metrics.jsonl", "train.json", "report.html"))
+
+
+def check_place(run_dir: str) -> None:
+  """Raises InputError where nothing can be written as a run's: a file, or a folder that holds what is no run's."""
+  check.require(run_dir.strip(), "run_dir is empty: name a folder for the run")
+  names = files.names(run_dir)
+  check.require(names or not files.is_file(run_dir), f"--run_dir={run_dir} is a file: name a folder for the run")
+  others = [name for name in names if name not in _BEGUN | _LATER]
+  if others and "run.json" not in names:
+    raise errors.InputError(
+      f"--run_dir={run_dir} holds {', '.join(others[:3])}{' and more' if len(others) > 3 else ''}, and is no run "
+      "directory: name a new folder"
+    )
+
+
 def check_same(run_dir: str, run: Any) -> dict[str, tuple[str, str]]:
   """What changed of a run since it was begun, (there, here) by the name of the value; nothing where none was.
 

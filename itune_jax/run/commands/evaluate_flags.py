@@ -19,4 +19,5 @@ COMMAND = command.Command(
   flags=flags,
   gin="eval",
   starts="cluster",
+  says_idle="an adapter brings its own method, and without one the base model is evaluated",
 )
