@@ -110,8 +110,11 @@ _PART_OF = {"DATA": "MIXTURE", "BASE": "MODEL", "EVAL_LIMIT": "EVALS"}
 
 
 def gin_flags(parser: Parser, run: str, required: bool, own_base: bool = False) -> None:
-  """--gin_file, the short forms of macros, --import and --gin.NAME. Help leaves out short forms of what the run does not
-  read; where the recipe has such a value they are taken, since all commands of a recipe may get the same flags."""
+  """--gin_file, the short forms of macros, --import and --gin.NAME.
+
+  Help leaves out short forms of what the run does not read. Where the recipe has such a value they are taken, since all
+  commands of a recipe may get the same flags.
+  """
   reads = recipes.used(f"runs/{run}.gin")
   parser.add_argument(
     "--gin_file",

@@ -105,7 +105,7 @@ class Effect:
     if not fields and not runs:
       hint = names.meant(name, known | set(self._runs_of()))
       return f"{name} is set, but nothing refers to it: it would have no effect{hint or f'; known are {_join(known)}'}"
-    text = f"{name} is set, but itune {self._command} reads none of this recipe: it would have no effect"
+    text = f"{name} is set, but itune {self._command} does not read it here: it would have no effect"
     if name == "DATA":
       return f"{text}; this recipe brings its own data: add --gin_file=data/jsonl.gin"
     reached = [field for _, field in fields if "/" not in field and self._is_reached(field.rpartition(".")[0])]
@@ -119,12 +119,18 @@ class Effect:
     return any(name.endswith(f".{selector}") for name in self._reached)
 
   def _runs_of(self) -> dict[str, list[str]]:
-    """The runs that refer to each macro."""
-    found: dict[str, list[str]] = {}
+    """The runs that refer to each macro, by themselves or in a file that they include."""
+    texts: dict[str, str] = {}
     for file in sorted(os.listdir(os.path.join(self._root, "runs"))):
       with open(os.path.join(self._root, "runs", file), encoding="utf-8") as f:
-        for name in set(re.findall(r"%([A-Z][A-Z0-9_]*)", f.read())):
-          found.setdefault(name, []).append(file.removesuffix(".gin"))
+        texts[file.removesuffix(".gin")] = f.read()
+    includes = {run: re.findall(r'^include "runs/(\w+)\.gin"', text, re.M) for run, text in texts.items()}
+    inner = {name for names_ in includes.values() for name in names_}
+    found: dict[str, list[str]] = {}
+    for run in sorted(texts.keys() - inner):
+      whole = "\n".join(texts[each] for each in (run, *includes[run]) if each in texts)
+      for name in set(re.findall(r"%([A-Z][A-Z0-9_]*)", whole)):
+        found.setdefault(name, []).append(run)
     return found
 
   def _fields(self, name: str) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What docstrings say of values: the clause `name: …` of a class, of which the reference and `itune config` are made."""
+"""What docstrings say of values: the clause `name: …`, of which the reference and `itune config` are made."""
 
 from collections.abc import Callable
 import inspect

@@ -16,14 +16,14 @@ def parse(command, *argv):
 @pytest.mark.parametrize(
   "command,given,words",
   [
-    ("train", "DECODE=3", "itune train reads none of this recipe: it would have no effect; what reads it is itune gen"),
+    ("train", "DECODE=3", "itune train does not read it here: it would have no effect; what reads it is itune generate or the"),
     ("train", "EVAL_LIMIT=3", "evals/jsonl.gin"),
     ("train", "TEMPLATE=chatml", "here its value is --gin.specs.Model.chat_template=…"),
     ("train", "DATA=x.jsonl", "this recipe brings its own data: add --gin_file=data/jsonl.gin"),
     ("train", "STEP=3", "STEP is set, but nothing refers to it: it would have no effect; did you mean STEPS?"),
     ("train", "QUANTUM=3", "nothing refers to it: it would have no effect; known are"),
     ("train", "lora.Lora.rank=3", "nothing that is used here is a lora.Lora"),
-    ("eval", "DECODE=3", "itune eval reads none of this recipe"),
+    ("eval", "DECODE=3", "itune eval does not read it here"),
   ],
 )  # fmt: skip
 def test_what_a_command_never_reads_is_refused_on_its_line(command, given, words):
@@ -36,7 +36,7 @@ def test_what_a_command_never_reads_is_refused_on_its_line(command, given, words
 
 @pytest.mark.parametrize("given", ["STEPS=3", "TEMPLATE=chatml"])
 def test_a_command_without_a_recipe_takes_its_own_values_alone(given):
-  with pytest.raises(errors.InputError, match="itune generate reads none of this"):
+  with pytest.raises(errors.InputError, match="itune generate does not read it here"):
     parse("generate", "--prompt=x", f"--gin.{given}")
   parse("generate", "--prompt=x", "--gin.DECODE=@decode.Decode()")
 

@@ -136,7 +136,7 @@ class Train:
     methods = self.peft if isinstance(self.peft, (tuple, list)) else ()
     check.require(
       methods and all(isinstance(one, method_lib.Method) for one in methods),
-      f"PEFT must be a tuple of one method or more, such as (@lora.Lora(),), not {self.peft!r}; --peft=NAME takes a part",
+      f"PEFT must be a tuple of one method or more, such as (@lora.Lora(),), not {self.peft!r}; --peft=NAME is a part",
     )
 
   def __call__(self, *, run_dir: str, dry_run: bool = False, argv: Sequence[str] = ()) -> Run:
