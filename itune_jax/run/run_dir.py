@@ -19,6 +19,7 @@ from itune_jax.core import tree
 from itune_jax.data import feed as feed_lib
 from itune_jax.run import gin_setup
 from itune_jax.run import identity
+from itune_jax.run import loading
 from itune_jax.run import session as session_lib
 from itune_jax.train import checkpoint
 from itune_jax.train import state as state_lib
@@ -33,7 +34,17 @@ def checkpoints(run_dir: str) -> list[str]:
 
 # What commands write into a run directory before it has its run.json: evaluations of the base, and the owner's mark.
 _BEGUN = frozenset(
-  ("evals", "checkpoints", "profile", "wandb", "owner.json", ".owner.lock", "config.gin", "operative.gin")
+  (
+    "evals",
+    "checkpoints",
+    "profile",
+    "tensorboard",
+    "wandb",
+    "owner.json",
+    ".owner.lock",
+    "config.gin",
+    "operative.gin",
+  )
 )
 _LATER = frozenset(("data.json", "metrics.jsonl", "train.json", "report.html"))
 
@@ -149,7 +160,7 @@ def facts_of(
 ) -> dict[str, Any]:
   """What a run is, in figures, which it also says."""
   facts = {
-    "parameters": tree.size(session.attached.params),
+    "parameters": loading.count(session.attached.params, session.base),
     "trainable_parameters": tree.size(session.trainable),
     "positions_per_step": positions,
     "steps": steps,

@@ -31,7 +31,7 @@ def from_flags(args: command.Args) -> dict[str, Any]:
     "eval_before": ["eval", *recipe, f"--run_dir={run}", "--name=before"],
     "training": ["train", *recipe, f"--run_dir={run}"],
     "eval_after": ["eval", *recipe, f"--run_dir={run}", f"--adapter={run}", "--name=after"],
-    "export": ["export", f"--adapter={run}", "--format=peft", f"--out={os.path.join(run, 'peft')}"],
+    "export": ["export", f"--adapter={run}", "--format=peft", f"--out={os.path.join(run, 'peft')}", "--overwrite"],
     "report": ["report", f"--run_dir={run}"],
   }
   figures: dict[str, Any] = {}

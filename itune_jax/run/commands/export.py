@@ -312,5 +312,7 @@ def from_flags(args: command.Args) -> dict[str, Any]:
 
 def wrote(manifest: dict[str, Any], **facts: Any) -> dict[str, Any]:
   """Says where an export is; returns these facts and its parity. `out` is one of them."""
-  log.info(f"wrote {facts['out']}; logits equal to {manifest['logit_parity']:.1e} of their range")
+  near, rounded = manifest["logit_parity"], manifest["dtype"] != "float32"
+  why = f" (weights were rounded to {manifest['dtype']})" if rounded else ""
+  log.info(f"wrote {facts['out']}; read again, its logits differ by {near:.1e} of their range at most{why}")
   return {**facts, "logit_parity": manifest["logit_parity"]}

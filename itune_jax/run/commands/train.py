@@ -227,6 +227,7 @@ class Train:
     session = self._calibrated(session, data, run_dir, dry_run)
     if not self.warm_start:
       return session
+    adapters_lib.say_packing(self.warm_start, self.model)
     return session.with_arrays(adapters_lib.arrays_for(session.attached, self.warm_start, session.base))
 
   def _calibrated(self, session: session_lib.Session, data: "_Data", run_dir: str, dry_run: bool):
