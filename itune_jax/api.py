@@ -62,7 +62,8 @@ class Model:
   def __repr__(self) -> str:
     s = self.session
     methods = ", ".join(type(method).__name__ for method in s.attached.methods) or "none"
-    return f"<Model {s.model.base}: {s.base.cfg.family}, {loading.count(s.base.params, s.base):,} parameters; methods: {methods}>"
+    count = loading.count(s.base.params, s.base)
+    return f"<Model {s.model.base}: {s.base.cfg.family}, {count:,} parameters; methods: {methods}>"
 
   def logits(self, tokens_BT, prefix: int | None = None) -> np.ndarray:
     """Logits [B, T, V], float32, of rows of token ids; the first `prefix` are the source of an encoder-decoder.

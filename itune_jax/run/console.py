@@ -65,7 +65,7 @@ class Bars:
 
 
 def progress(unit: str, console: rich.console.Console, transient: bool = False) -> rich_progress.Progress:
-  """Bars of one look, one line each at any width: a narrow terminal has shorter bars, then no clocks, then cut notes."""
+  """Bars of one look, one line each at any width: a narrow terminal has no bars, then no clocks, and cut notes."""
   width = console.width
   line = lambda most=None: rich.table.Column(no_wrap=True, overflow="ellipsis", max_width=most)
   columns: list[rich_progress.ProgressColumn] = [

@@ -16,7 +16,7 @@ def parse(command, *argv):
 @pytest.mark.parametrize(
   "command,given,words",
   [
-    ("train", "DECODE=3", "itune train does not read it here: it would have no effect; what reads it is itune generate or the"),
+    ("train", "DECODE=3", "train does not read it here: it would have no effect; what reads it is itune generate"),
     ("train", "EVAL_LIMIT=3", "evals/jsonl.gin"),
     ("train", "TEMPLATE=chatml", "here its value is --gin.specs.Model.chat_template=…"),
     ("train", "DATA=x.jsonl", "this recipe brings its own data: add --gin_file=data/jsonl.gin"),

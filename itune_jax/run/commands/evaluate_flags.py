@@ -9,6 +9,7 @@ def flags(parser: command.Parser) -> None:
   command.as_asked_flag(parser)
   parser.add_argument("--run_dir", default="", help="write results to this run's evals/NAME (default: print only)")
   parser.add_argument("--name", default="eval", help="name of this evaluation in the run directory, e.g. before")
+  command.overwrite_flag(parser, "an earlier evaluation of this --name in the run directory")
   parser.add_argument("--dry_run", action="store_true", help="load model and items, evaluate nothing")
 
 
