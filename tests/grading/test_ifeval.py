@@ -130,8 +130,8 @@ def test_bullets_are_those_of_the_official_expressions(text, count):
 
 
 WRONG = {
-  ("x:y", "{}"): "unknown instruction 'x:y'; there are keywords:existence",
-  ("punctuation:no_commas", "{}"): "the nearest is 'punctuation:no_comma'",
+  ("x:y", "{}"): "unknown instruction 'x:y'; they are keywords:existence",
+  ("punctuation:no_commas", "{}"): "did you mean punctuation:no_comma?",
   ("punctuation:no_comma", "[]"): "punctuation:no_comma: its kwargs are a list; they must be an object",
   ("punctuation:no_comma", '{"num_words": 3}'): "punctuation:no_comma: unknown argument 'num_words'; it takes none",
   ("length_constraints:number_words", '{"relation": "at least"}'): "argument `num_words` is missing",

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 import dataclasses
-import difflib
 from typing import Any
 
 from itune_jax.core import errors
 from itune_jax.core import jsontext
+from itune_jax.core import names
 from itune_jax.grading.ifeval import content
 from itune_jax.grading.ifeval import form
 from itune_jax.grading.ifeval import instruction
@@ -48,7 +48,8 @@ def build(kind: Any, kwargs: Any) -> instruction.Instruction:
   the argument, for an unknown kind, and for arguments that are missing, unknown, or of a type or value that is none.
   """
   if not isinstance(kind, str) or kind not in KINDS:
-    raise errors.InputError(f"unknown instruction {jsontext.shown(kind)}{_near(str(kind), KINDS)}")
+    meant = names.meant(str(kind)[:80], KINDS) or f"; they are {', '.join(KINDS)}"
+    raise errors.InputError(f"unknown instruction {jsontext.shown(kind)}{meant}")
   if not isinstance(kwargs, Mapping):
     raise errors.InputError(f"{kind}: its kwargs are {jsontext.name(kwargs)}; they must be an object")
   known = {field.name for one in KINDS.values() for field in _fields(one)}
@@ -57,7 +58,7 @@ def build(kind: Any, kwargs: Any) -> instruction.Instruction:
   said = f"it takes {', '.join(takes) or 'none'}"
   for name in given:
     if name not in takes:
-      raise errors.InputError(f"{kind}: unknown argument {jsontext.shown(name)}; {said}")
+      raise errors.InputError(f"{kind}: unknown argument {jsontext.shown(name)}{names.meant(str(name), takes)}; {said}")
   for name in takes:
     if name not in given:
       raise errors.InputError(f"{kind}: argument `{name}` is missing; {said}")
@@ -76,8 +77,3 @@ def _plain(value: Any) -> Any:
 
 def _fields(kind: type[instruction.Instruction]) -> tuple[dataclasses.Field[Any], ...]:
   return dataclasses.fields(kind)  # pyright: ignore[reportArgumentType]
-
-
-def _near(name: str, names: Mapping[str, Any]) -> str:
-  near = difflib.get_close_matches(name[:80], names, 1)
-  return f"; the nearest is {near[0]!r}" if near else f"; there are {', '.join(names)}"
