@@ -89,7 +89,7 @@ def _of_table(folder: str, spec: own_table.Spec) -> Own:
   return Own(
     name=spec.name,
     axis="own",
-    files=(spec.file,),
+    files=tuple(name for name in (FILE, spec.file, spec.shots) if name),
     source=spec.source or folder,
     licence=spec.licence,
     size="",
@@ -114,7 +114,7 @@ def _of_python(path: str) -> official.Published:
   return Own(
     name=found.name,
     axis=found.axis,
-    files=(),
+    files=(os.path.basename(path),),
     source=found.source or path,
     licence=found.licence,
     size="",
