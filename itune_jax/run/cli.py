@@ -108,7 +108,7 @@ def _drive(chosen: command.Command, args: command.Args) -> None:
   work = _function(chosen.work)
   if chosen.starts != "none":
     _function("itune_jax.run.process:start")(args.cluster)
-  if chosen.gin:
+  if args.gin:
     how = {
       "imports": args.imports,
       "light": chosen.light,
@@ -116,7 +116,7 @@ def _drive(chosen: command.Command, args: command.Args) -> None:
       "placeholders": chosen.placeholders,
       "command": chosen.name,
     }
-    idle = _function("itune_jax.run.gin_setup:parse")(chosen.gin, args.gin_file, args.overrides, **how)
+    idle = _function("itune_jax.run.gin_setup:parse")(args.gin, args.gin_file, args.overrides, **how)
     for file in idle if chosen.says_idle else ():
       text = f"--gin_file={file}: itune {chosen.name} reads nothing of it; {chosen.says_idle}"
       _function("itune_jax.core.log:info")(text)

@@ -38,6 +38,7 @@ class Command:
   check: Callable[[Args], None] = lambda args: None
   gin: str = ""
   recipe: bool = True
+  optional: bool = False
   light: bool = False
   without: tuple[str, ...] = ()
   placeholders: bool = False
@@ -55,9 +56,9 @@ class Command:
     how = argparse.RawDescriptionHelpFormatter
     parser = Parser(prog=f"itune {self.name}", description=about, allow_abbrev=False, formatter_class=how)
     parser.epilog = _recipes() if self.gin and self.recipe else None
-    parser.set_defaults(command=self.name, gin_file=[], cluster="", imports=[], peft="")
+    parser.set_defaults(command=self.name, gin_file=[], cluster="", imports=[], peft="", gin=self.gin)
     if self.gin:
-      gin_flags(parser, self.gin, self.recipe, self.own_base)
+      gin_flags(parser, self.gin, self.recipe, self.own_base, self.optional)
     if self.starts == "cluster":
       cluster_flag(parser)
     self.flags(parser)
@@ -82,10 +83,10 @@ class Command:
     args = parser.parse_args(rest)
     flags_lib.check_once([*_named(args), *((value.partition("=")[0], _name(value)) for value in values)])
     args.gin_values = values
-    args.argv, args.overrides = [self.name, *argv], [*_short(args), *overrides]
     if args.peft:
       args.gin_file.append(recipes.part("peft", args.peft))
     self.check(args)
+    args.argv, args.overrides = [self.name, *argv], [*_short(args), *overrides]
     return args
 
 
@@ -109,7 +110,7 @@ _SHORT_OF_MODEL = {"BASE": "MODEL"}
 _PART_OF = {"DATA": "MIXTURE", "BASE": "MODEL", "EVAL_LIMIT": "EVALS"}
 
 
-def gin_flags(parser: Parser, run: str, required: bool, own_base: bool = False) -> None:
+def gin_flags(parser: Parser, run: str, required: bool, own_base: bool = False, optional: bool = False) -> None:
   """--gin_file, the short forms of macros, --import and --gin.NAME.
 
   Help leaves out short forms of what the run does not read. Where the recipe has such a value they are taken, since all
@@ -120,7 +121,7 @@ def gin_flags(parser: Parser, run: str, required: bool, own_base: bool = False) 
     "--gin_file",
     action="append",
     default=[],
-    required=required,
+    required=required and not optional,
     metavar="FILE",
     help="a recipe or overlay; repeat to append (gin_configs/ may be left out)",
   )
