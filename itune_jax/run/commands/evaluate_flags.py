@@ -73,7 +73,7 @@ def _limit(args: command.Args) -> int:
   text, args.macro_EVAL_LIMIT = args.macro_EVAL_LIMIT, None
   if text is None:
     return 0
-  check.require(text.isdecimal(), f"--limit = {text}; it is a number of items")
+  check.require(text.isdecimal(), f"--limit must be a number of items, not {text}")
   return int(text)
 
 
