@@ -112,7 +112,7 @@ class Published:
 
   def benchmark(self, roots: Sequence[str], settings: Settings = Settings()) -> protocol.Benchmark:
     """The benchmark, asked as the settings say. Raises InputError for settings that it does not have."""
-    settings = self._checked(settings)
+    settings = self.checked(settings)
     made = self.make(self.folder(roots), settings)
     own = dict(name=self.name, axis=self.axis, source=self.source, licence=self.licence, version=self.version)
     made = dataclasses.replace(made, **own)  # pyright: ignore[reportArgumentType]
@@ -122,8 +122,9 @@ class Published:
       made = dataclasses.replace(made, items=chosen, total=total)
     return made
 
-  def _checked(self, settings: Settings) -> Settings:
-    """The settings with the benchmark's own variant and number of shots filled in."""
+  def checked(self, settings: Settings) -> Settings:
+    """The settings with the benchmark's own variant and number of shots filled in. Raises InputError for those that it
+    does not have."""
     name = self.name
     check.require(
       not settings.version or settings.version == self.version,

@@ -1,19 +1,26 @@
-"""The published benchmarks by name. A row is the module that holds `BENCHMARK`; it is imported when it is asked for."""
+"""The published benchmarks by name. A row is the module that holds `BENCHMARK`; it is imported when it is asked for.
+
+A path in place of a name is a benchmark of the user's own (`evals/own.py`).
+"""
 
 import difflib
 import importlib
 
 from itune_jax.core import errors
 from itune_jax.evals import official
+from itune_jax.evals import own
 
 _HERE = "itune_jax.evals.benchmarks"
 
 # Name: module below this package.
-ROWS: dict[str, str] = {}
+ROWS: dict[str, str] = {"ifeval": "utility.ifeval"}
 
 
 def find(name: str) -> official.Published:
-  """The benchmark of a name. Raises InputError with the nearest names where there is none."""
+  """The benchmark of a name, or of the path of a user's own. Raises InputError with the nearest names where there is
+  none."""
+  if name not in ROWS and own.is_path(name):
+    return own.find(name)
   if name not in ROWS:
     near = difflib.get_close_matches(name, ROWS, 2)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(ROWS))}"
