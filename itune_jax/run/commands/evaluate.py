@@ -115,7 +115,9 @@ def from_flags(args: command.Args) -> dict[str, Any] | None:
     return None
   suite = _asked(args) if args.suite else None
   if args.responses:
-    return gin_setup.call(stored, responses=args.responses, **({} if suite is None else {"evals": (suite,)}))
+    if suite is not None:
+      return stored(evals=(suite,), responses=args.responses)
+    return gin_setup.call(stored, responses=args.responses)
   if args.responder and suite is not None:
     key = os.environ.get("OPENAI_API_KEY", "")
     asked = http.HttpResponder(url=args.responder, model=args.responder_model, key=key)
