@@ -53,7 +53,7 @@ def exact_match(
   """
   left, right = prediction, reference
   for pattern in ignored:
-    left, right = re.sub(pattern, "", left), re.sub(pattern, "", right)
+    left, right = re.sub(pattern, "", left).rstrip("\0"), re.sub(pattern, "", right).rstrip("\0")
   left, right = left.rstrip("\0"), right.rstrip("\0")
   if ignore_case:
     left, right = _lower(left), _lower(right)

@@ -4,21 +4,20 @@ A line of JSON comes in, `[gold, answer, seconds]`, and one goes out: true or fa
 """
 
 import json
+import logging
 import math
 import os
 import resource
 import signal
 import sys
 
+import math_verify
+
 MEMORY = 4 << 30  # bytes; an answer such as 9^{9^{9^9}} would take all there is
 
 
 def main() -> None:
   """Answers until its input ends. What libraries print goes nowhere."""
-  import logging
-
-  import math_verify
-
   logging.disable(logging.CRITICAL)  # it warns that time limits are the caller's: they are
   out = os.fdopen(os.dup(1), "w")
   os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
