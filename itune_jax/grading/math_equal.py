@@ -92,7 +92,7 @@ class Comparer:
 
 def _line(process: subprocess.Popen[bytes], seconds: float) -> bytes | None:
   """A line that the process says, None when it says nothing in time, b"" when it has ended."""
-  readable, _, _ = select.select([process.stdout], [], [], seconds)
+  readable, _, _ = select.select([_pipe(process.stdout)], [], [], seconds)
   return _pipe(process.stdout).readline() if readable else None
 
 

@@ -26,8 +26,8 @@ def main() -> None:
   for line in sys.stdin:
     gold, answer, seconds = json.loads(line)
     signal.alarm(math.ceil(seconds) + 5)  # ends this process by itself where nobody is left to end it
-    parsed = [math_verify.parse(text, parsing_timeout=None) for text in (gold, answer)]
-    verdict = math_verify.verify(*parsed, timeout_seconds=None)
+    wanted, said = (math_verify.parse(text, parsing_timeout=0) for text in (gold, answer))  # 0: without signals
+    verdict = math_verify.verify(wanted, said, timeout_seconds=0)
     signal.alarm(0)
     print(json.dumps(bool(verdict)), file=out, flush=True)
 

@@ -9,7 +9,15 @@ from itune_jax.evals import official
 _HERE = "itune_jax.evals.benchmarks"
 
 # Name: module below this package.
-ROWS: dict[str, str] = {}
+ROWS: dict[str, str] = {
+  "bbh": "utility.bbh",
+  "gsm8k": "utility.gsm8k",
+  "math": "utility.math_problems",
+  "mmlu": "utility.mmlu",
+  "mmlu_style": "utility.mmlu_style",
+  "perplexity": "utility.perplexity",
+  "super_ni": "utility.super_ni",
+}
 
 
 def find(name: str) -> official.Published:
