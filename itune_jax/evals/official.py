@@ -18,7 +18,7 @@ BENCHMARK = official.Published(
 `make` reads nothing: its benchmark's `items` read the files when they are asked for, as a stream.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import itertools
 import os
@@ -72,13 +72,14 @@ class Settings:
 class Published:
   """A published benchmark as a value.
 
-  files: names or patterns below its folder, all of which it needs. source: where they are had; licence and size are
-  theirs. hub: the data set's name on the hub, whose cache is looked into. count: how many items it has officially, 0
-  where that is open. metric: the figure that it is known by. make: the benchmark of a folder and settings. variants:
-  ways of asking by name, the default first. shots: its own number of examples, and most_shots how many there are at
-  most (None: shots cannot be chosen). subtask: the tag that names subtasks, over which a limit is spread. needs_data:
-  False for one that brings its own items. format_only: no official file was had when it was written; it is held to the
-  official scorer on perturbed answers, and no figure is claimed. version: as of `protocol.Benchmark`.
+  files: names or patterns below its folder, all of which it needs; `a|b` is either. source: where they are had;
+  licence and size are theirs. hub: the data set's name on the hub, whose cache is looked into. count: how many items it
+  has officially, 0 where that is open. metric: the figure that it is known by. make: the benchmark of a folder and
+  settings. variants: ways of asking by name, the default first. shots: its own number of examples, and most_shots how
+  many there are at most (None: shots cannot be chosen); variant_shots is the number of variants that have one of their
+  own. subtask: the tag that names subtasks, over which a limit is spread. needs_data: False for one that brings its own
+  items. format_only: no official file was had when it was written; it is held to the official scorer on perturbed
+  answers, and no figure is claimed. version: as of `protocol.Benchmark`.
   """
 
   name: str
@@ -94,6 +95,7 @@ class Published:
   title: str = ""
   variants: tuple[str, ...] = ()
   shots: int = 0
+  variant_shots: Mapping[str, int] = dataclasses.field(default_factory=dict)
   most_shots: int | None = None
   subtask: str = ""
   format_only: bool = False
@@ -133,14 +135,15 @@ class Published:
     if settings.variant and settings.variant not in self.variants:
       known = ", ".join(self.variants) or "none"
       raise errors.InputError(f"{name} has no variant {settings.variant!r}; its variants: {known}")
-    shots = self.shots if settings.shots is None else settings.shots
-    most = self.shots if self.most_shots is None else self.most_shots
+    variant = settings.variant or (self.variants[0] if self.variants else "")
+    own = self.variant_shots.get(variant, self.shots)
+    shots = own if settings.shots is None else settings.shots
+    most = own if self.most_shots is None else self.most_shots
     check.require(shots <= most, f"{name} has {most} examples at most, {shots} are asked for (shots)")
     check.require(
-      settings.shots is None or self.most_shots is not None or shots == self.shots,
-      f"{name} is asked with {self.shots} examples; their number cannot be chosen (shots)",
+      settings.shots is None or self.most_shots is not None or shots == own,
+      f"{name} is asked with {own} examples; their number cannot be chosen (shots)",
     )
-    variant = settings.variant or (self.variants[0] if self.variants else "")
     return dataclasses.replace(settings, shots=shots, variant=variant)
 
 

@@ -13,7 +13,16 @@ from itune_jax.evals import own
 _HERE = "itune_jax.evals.benchmarks"
 
 # Name: module below this package.
-ROWS: dict[str, str] = {"ifeval": "utility.ifeval"}
+ROWS: dict[str, str] = {
+  "bbh": "utility.bbh",
+  "gsm8k": "utility.gsm8k",
+  "ifeval": "utility.ifeval",
+  "math": "utility.math_problems",
+  "mmlu": "utility.mmlu",
+  "mmlu_style": "utility.mmlu_style",
+  "perplexity": "utility.perplexity",
+  "super_ni": "utility.super_ni",
+}
 
 
 def find(name: str) -> official.Published:
