@@ -12,7 +12,7 @@ from itune_jax.evals import generation
 from itune_jax.evals import items as items_lib
 from itune_jax.evals import protocol
 from itune_jax.evals import suite
-from itune_jax.grading import stats
+from itune_jax.grading.statistics import metrics as metrics_lib
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.sampling.responders import on_mesh
@@ -22,8 +22,8 @@ from itune_jax.sampling.responders import on_mesh
 class Choice:
   """Items whose check lists `choices`; others of the source are passed over.
 
-  items: what is asked. every: steps between two evaluations in training, 0 for none: then only `itune eval` runs it.
-  name: under which its figures stand.
+  items: what is asked. every: steps between two evaluations in training; 0 for none (then only `itune eval` runs it),
+  -1 for one at its end. name: under which its figures stand.
   """
 
   items: items_lib.Items
@@ -32,6 +32,7 @@ class Choice:
 
   def __post_init__(self):
     check.check_types(self)
+    check.require(self.every >= -1, f"{self.name}: every must be a number of steps, 0 or -1, not {self.every}")
 
   @property
   def benchmark(self) -> protocol.Benchmark:
@@ -41,7 +42,7 @@ class Choice:
       items=functools.partial(self.items.items, choices=True),
       ask=ask.Choose(),
       grade=protocol.each(graded),
-      metrics={"acc": stats.Mean(), "acc_norm": stats.Mean()},
+      metrics={"acc": metrics_lib.Mean(), "acc_norm": metrics_lib.Mean()},
     )
 
   def bind(self, renderer: conversation.Renderer, seed: int) -> suite.Bound:

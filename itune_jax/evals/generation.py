@@ -12,7 +12,7 @@ from itune_jax.evals import items as items_lib
 from itune_jax.evals import protocol
 from itune_jax.evals import suite
 from itune_jax.grading import checkers
-from itune_jax.grading import stats
+from itune_jax.grading.statistics import metrics as metrics_lib
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.sampling.responders import on_mesh
@@ -22,8 +22,8 @@ from itune_jax.sampling.responders import on_mesh
 class Generation:
   """The evaluator as a value; `bind` gives it the renderer of the run.
 
-  items: what is asked. decode: how answers are generated. every: steps between two evaluations in training, 0 for
-  none: then only `itune eval` runs it. name: under which its figures stand.
+  items: what is asked. decode: how answers are generated. every: steps between two evaluations in training; 0 for none
+  (then only `itune eval` runs it), -1 for one at its end. name: under which its figures stand.
   """
 
   items: items_lib.Items
@@ -33,6 +33,7 @@ class Generation:
 
   def __post_init__(self):
     check.check_types(self)
+    check.require(self.every >= -1, f"{self.name}: every must be a number of steps, 0 or -1, not {self.every}")
 
   @property
   def benchmark(self) -> protocol.Benchmark:
@@ -42,7 +43,7 @@ class Generation:
       items=self.items.items,
       ask=ask.Generate(),
       grade=protocol.each(functools.partial(judged, own=self.items.checkers)),
-      metrics={"exact_match": stats.Mean(), "stopped": stats.Mean()},
+      metrics={"exact_match": metrics_lib.Mean(), "stopped": metrics_lib.Mean()},
     )
 
   def bind(self, renderer: conversation.Renderer, seed: int) -> suite.Bound:

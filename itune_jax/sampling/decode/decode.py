@@ -43,7 +43,7 @@ class Decode(controls.Sampling):
   def __post_init__(self):
     super().__post_init__()
     check.require(self.max_new_tokens > 0 and self.batch > 0, "Decode.max_new_tokens and Decode.batch must be positive")
-    check.require(self.n > 0, f"Decode.n = {self.n}; it is how many samples of each prompt, 1 or more")
+    check.require(self.n > 0, f"Decode.n must be how many samples of each prompt, 1 or more, not {self.n}")
     check.require(self.top_logprobs >= 0, f"Decode.top_logprobs = {self.top_logprobs}; it counts tokens, 0 is none")
     check.require(
       self.min_new_tokens <= self.max_new_tokens,
@@ -103,12 +103,14 @@ def generate(
   limits: Sequence[int] | None = None,
   text: watch.Text | None = None,
   on_text: Callable[[watch.Piece], None] | None = None,
+  on_end: Callable[[int, call_lib.Generation], None] = lambda i, generation: None,
 ) -> list[call_lib.Generation]:
   """Continues prompts: every sample of every request, in the order given, samples of a request together.
 
   asks: requests, or prompts of ids alone; of those, images (pixels [I, H, W, 3] of each prompt or None), adapters and
   limits may be given beside them. one_token: what `one_token.prepare` gave for these parameters, where it is kept from
   call to call. text: of ids, which stop strings need. on_text: gets what is new of each text, between rounds.
+  on_end: gets each sample by its number as soon as it has ended.
 
   Raises InputError when a prompt leaves no room for a new token in `max_length` positions, or is empty.
   """
@@ -123,7 +125,7 @@ def generate(
   most = max(s.limit for s in samples)
   new = min(decode.max_new_tokens, row_state.slots_for(most))  # what can be said, in few sizes
   one_token = one_token or one_token_lib.prepare(bind, params)
-  return call_lib.Call(given, one_token, stop_ids, new, max_length, text, on_text).run(progress)
+  return call_lib.Call(given, one_token, stop_ids, new, max_length, text, on_text).run(progress, on_end)
 
 
 def with_own(asks: Sequence[Ask | Sequence[int]], images, adapters, limits) -> list[Ask]:
