@@ -1,6 +1,7 @@
-"""Answers that are programs: what of an answer is code, whether it passes its tests, and `pass@k`.
+"""Answers that are programs: what of an answer is code, and whether it passes its tests.
 
-A verdict is that of the sandbox (passed, wrong, timeout, memory, refused), or `no code`.
+Shares of them are `statistics.metrics.PassAtK`. A verdict is that of the sandbox (passed, wrong, timeout, memory,
+refused), or `no code`.
 """
 
 import ast
@@ -9,7 +10,6 @@ import dataclasses
 import re
 from typing import Literal
 
-from itune_jax.core import check
 from itune_jax.grading.sandbox import sandbox
 
 Verdict = Literal["passed", "wrong", "timeout", "memory", "refused", "no code"]
@@ -50,27 +50,6 @@ class Judged:
   def passed(self) -> bool:
     """Whether it passed."""
     return self.verdict == "passed"
-
-
-def pass_at_k(n: int, right: int, k: int) -> float:
-  """The share of draws of k from n answers, `right` of which pass, that hold one that passes: 1 - C(n-c, k) / C(n, k).
-
-  Unbiased for one draw of k (Chen et al. 2021, "Evaluating Large Language Models Trained on Code", eq. 1), in their
-  product form, which has no large numbers. Raises InputError for fewer answers than k.
-  """
-  check.require(0 < k <= n, f"pass@{k} needs {k} answers or more to each question, and there are {n}")
-  check.require(0 <= right <= n, f"{right} of {n} answers pass: no share")
-  if n - right < k:
-    return 1.0
-  fails = 1.0
-  for i in range(n - right + 1, n + 1):
-    fails *= 1.0 - k / i
-  return 1.0 - fails
-
-
-def at_each(passed: Sequence[bool], ks: Sequence[int]) -> dict[str, float]:
-  """`pass@k` by its name, of the answers to one question. Raises InputError as `pass_at_k` does."""
-  return {f"pass@{k}": pass_at_k(len(passed), sum(passed), k) for k in ks}
 
 
 def judge(problems: Sequence[Problem], programs: Sequence[str], box: sandbox.Sandbox) -> list[Judged]:
@@ -125,7 +104,10 @@ def whole(answer: str, problem: Problem) -> str:
 
 
 def lm_eval_block(answer: str, problem: Problem) -> str:
-  """lm-eval's rule for `mbpp_instruct`, whose prompt opens a block: the text to its end; "" where none ends."""
+  """lm-eval's rule for `mbpp_instruct`, whose prompt opens a block: the text to its end, "" where none ends.
+
+  As lm-eval's: a word right at the beginning is taken for the block's language, and lost.
+  """
   del problem
   found = _LM_EVAL_BLOCK.findall("```" + answer) or _LM_EVAL_BLOCK.findall(answer.replace("```python", "```"))
   return found[0] if found else ""

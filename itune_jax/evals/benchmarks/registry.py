@@ -9,7 +9,11 @@ from itune_jax.evals import official
 _HERE = "itune_jax.evals.benchmarks"
 
 # Name: module below this package.
-ROWS: dict[str, str] = {}
+ROWS: dict[str, str] = {
+  "humaneval": "utility.humaneval",
+  "mbpp": "utility.mbpp",
+  "mbpp_sanitized": "utility.mbpp_sanitized",
+}
 
 
 def find(name: str) -> official.Published:
