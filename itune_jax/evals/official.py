@@ -32,6 +32,7 @@ from itune_jax.core import rng
 from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import folders
 from itune_jax.evals import protocol
+from itune_jax.grading.sandbox import sandbox as sandbox_lib
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class Settings:
   limit: so many items, spread over its subtasks; 0 for all. limit_each: the first so many items of each subtask, 0 for
   all. max_new_tokens: of an answer, 0 for the benchmark's own. temperature: how answers are drawn, None for the
   benchmark's own. thinks: whether the model thinks before it answers (see `ask.Generate`). seed: of which items are
-  chosen. version: the benchmark version that is meant, 0 for any.
+  chosen. version: the benchmark version that is meant, 0 for any. sandbox: where programs that the model wrote run.
   """
 
   shots: int | None = None
@@ -58,6 +59,7 @@ class Settings:
   thinks: bool = False
   seed: int = 0
   version: int = 0
+  sandbox: sandbox_lib.Sandbox = sandbox_lib.Sandbox()
 
   def __post_init__(self):
     check.check_types(self)

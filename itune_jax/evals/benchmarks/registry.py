@@ -16,8 +16,11 @@ _HERE = "itune_jax.evals.benchmarks"
 ROWS: dict[str, str] = {
   "bbh": "utility.bbh",
   "gsm8k": "utility.gsm8k",
+  "humaneval": "utility.humaneval",
   "ifeval": "utility.ifeval",
   "math": "utility.math_problems",
+  "mbpp": "utility.mbpp",
+  "mbpp_sanitized": "utility.mbpp_sanitized",
   "mmlu": "utility.mmlu",
   "mmlu_style": "utility.mmlu_style",
   "perplexity": "utility.perplexity",
