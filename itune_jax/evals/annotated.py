@@ -1,7 +1,7 @@
 """Preferences that a judge gave elsewhere: AlpacaEval's `annotations.json`, as raw and length-controlled win rates.
 
-An annotation is {instruction, output_1, output_2, generator_1, generator_2, preference, annotator}; 1 is the baseline, 2
-the model. Releases leave some of it out: the outputs, which then come from files of `model_outputs.json`'s form
+An annotation is {instruction, output_1, output_2, generator_1, generator_2, preference, annotator}; 1 is the baseline,
+2 the model. Releases leave some of it out: the outputs, which then come from files of `model_outputs.json`'s form
 ({instruction, output, generator}), or the generators. What does not fit together is left out, counted and named.
 """
 

@@ -24,7 +24,10 @@ _RATE = (
   "Be as objective as possible. After providing your explanation, you must rate the response on a scale of 1 to 10 by "
   'strictly following this format: "[[rating]]", for example: "Rating: [[5]]".\n\n'
 )
-_TWO = "Please act as an impartial judge and evaluate the quality of the responses provided by two AI assistants to the user "
+_TWO = (
+  "Please act as an impartial judge and evaluate the quality of the responses provided by two AI assistants to the "
+  "user "
+)
 _ONE = (
   "Please act as an impartial judge and evaluate the quality of the response provided by an AI assistant to the user "
 )
@@ -91,8 +94,8 @@ PROMPTS: Mapping[str, prompt_lib.Prompt] = {
     _pair(
       "pair-v2",
       _TWO
-      + "question displayed below. You should choose the assistant that follows the user's instructions and answers the "
-      + "user's question better. "
+      + "question displayed below. You should choose the assistant that follows the user's instructions and answers "
+      + "the user's question better. "
       + _TWO_FACTORS
       + "Begin your evaluation by comparing the two responses and provide a short explanation. "
       + _FAIR

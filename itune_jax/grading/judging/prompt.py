@@ -19,7 +19,8 @@ class Prompt:
   name: under which figures bear it. kind: one answer is rated, or two are compared. template: the user's turn. fields:
   what it is filled with. system: the system's turn, "" for none. reads: the parser (`parsers.PARSERS`). tokens: answers
   of one token and what each is worth, where the rubric asks for such (a pair's are worth 1 for the first answer, 0 for
-  the second). exact: whether space in front of such a token makes it another answer. scale: least and most of a rating. limit: new tokens that an answer needs. source: where it is from.
+  the second). exact: whether space in front of such a token makes it another answer. scale: least and most of a rating.
+  limit: new tokens that an answer needs. source: where it is from.
   """
 
   name: str

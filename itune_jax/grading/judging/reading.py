@@ -20,8 +20,8 @@ _REFUSAL = re.compile(
 
 
 class Reading(NamedTuple):
-  """value: a rating, or what the first answer of a pair is worth; None unless `kind` is "read". said: the judge's words,
-  or what became of its answer. mass: probability of all answers that the rubric knows, where it was weighed."""
+  """value: a rating, or what the first answer of a pair is worth; None unless `kind` is "read". said: the judge's
+  words, or what became of its answer. mass: probability of all answers that the rubric knows, where it was weighed."""
 
   value: float | None
   kind: Kind

@@ -11,8 +11,8 @@ ALPACA_EVAL = prompt_lib.Prompt(
   kind="pair",
   system=(
     "You are a highly efficient assistant, who evaluates and selects the best large language model (LLMs) based on the "
-    "quality of their responses to a given instruction. This process will be used to create a leaderboard reflecting the "
-    "most accurate and human-preferred answers."
+    "quality of their responses to a given instruction. This process will be used to create a leaderboard reflecting "
+    "the most accurate and human-preferred answers."
   ),
   template='''I require a leaderboard for various large language models. I'll provide you with prompts given to these \
 models and their corresponding outputs. Your task is to assess these responses, and select the model that produces the \
@@ -26,8 +26,8 @@ best output from a human perspective.
 
 ## Model Outputs
 
-Here are the unordered outputs from the models. Each output is associated with a specific model, identified by a unique \
-model identifier.
+Here are the unordered outputs from the models. Each output is associated with a specific model, identified by a \
+unique model identifier.
 
 {
     {
@@ -57,9 +57,9 @@ spaces, no new lines, ...): m or M.
 )
 
 _ARENA_START = (
-  "Please act as an impartial judge and evaluate the quality of the responses provided by two AI assistants to the user "
-  "prompt displayed below. You will be given assistant A's answer and assistant B's answer. Your job is to evaluate which "
-  "assistant's answer is better.\n\n"
+  "Please act as an impartial judge and evaluate the quality of the responses provided by two AI assistants to the "
+  "user prompt displayed below. You will be given assistant A's answer and assistant B's answer. Your job is to "
+  "evaluate which assistant's answer is better.\n\n"
 )
 _ARENA_OWN = (
   "Begin your evaluation by generating your own answer to the prompt. You must provide your answers before judging any "
@@ -71,8 +71,8 @@ _ARENA_REST = (
   "Then consider if the assistant's answers are helpful, relevant, and concise. Helpful means the answer correctly "
   "responds to the prompt or follows the instructions. Note when user prompt has any ambiguity or more than one "
   "interpretation, it is more helpful and appropriate to ask for clarifications or more information from the user than "
-  "providing an answer based on assumptions. Relevant means all parts of the response closely connect or are appropriate "
-  "to what is being asked. Concise means the response is clear and not verbose or excessive.\n\n"
+  "providing an answer based on assumptions. Relevant means all parts of the response closely connect or are "
+  "appropriate to what is being asked. Concise means the response is clear and not verbose or excessive.\n\n"
   "Then consider the creativity and novelty of the assistant's answers when needed. Finally, identify any missing "
   "important information in the assistants' answers that would be beneficial to include when responding to the user "
   "prompt.\n\n"
@@ -113,9 +113,9 @@ Here are some rules of the evaluation:
 consider its helpfulness, accuracy, level of detail, harmlessness, etc.
 (2) Outputs should NOT contain more/less than what the instruction asks for, as such outputs do NOT precisely execute \
 the instruction.
-(3) You should avoid any potential bias and your judgment should be as objective as possible. For example, the order in \
-which the outputs were presented should NOT affect your judgment, as Output (a) and Output (b) are **equally likely** \
-to be the better.
+(3) You should avoid any potential bias and your judgment should be as objective as possible. For example, the order \
+in which the outputs were presented should NOT affect your judgment, as Output (a) and Output (b) are **equally \
+likely** to be the better.
 
 """
 _LLMBAR_PAIR = "# Instruction:\n{question}\n\n# Output (a):\n{answer_a}\n\n# Output (b):\n{answer_b}\n\n"
@@ -156,8 +156,8 @@ LLMBAR_COT = _llmbar(
   + "You should first provide a brief explanation of your evaluation, and then always end your response with either "
   + '"Therefore, Output (a) is better." or "Therefore, Output (b) is better." verbatim.\n'
   + "Do NOT say both / neither are good.\nDo NOT output any other words.\n"
-  + 'Do NOT say "Output (a) is better" or "Output (b) is better" at the beginning. You should do reasoning and thinking '
-  + "**before** claiming which is better.\n\n"
+  + 'Do NOT say "Output (a) is better" or "Output (b) is better" at the beginning. You should do reasoning and '
+  + "thinking **before** claiming which is better.\n\n"
   + _LLMBAR_PAIR
   + '# Decision (Give a brief explanation of your evaluation followed by either "Therefore, Output (a) is better." or '
   + '"Therefore, Output (b) is better." verbatim. Always claim which is better at the end. In your explanation, you '
@@ -170,7 +170,7 @@ RATE_5 = prompt_lib.Prompt(
   name="rate_5",
   kind="single",
   template=(
-    "How well does the answer do what the question asks: is it right, complete, clear and no longer than it has to be?\n"
+    "How well does the answer do what the question asks: is it right, complete, clear, and no longer than need be?\n"
     "1 is useless, 2 has grave faults, 3 is passable, 4 is good, 5 could not be better.\n\n"
     "# Question\n{question}\n\n# Answer\n{answer}\n\n# Your rating: say one digit from 1 to 5 and nothing else"
   ),
