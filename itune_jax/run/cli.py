@@ -106,14 +106,14 @@ def _drive(chosen: command.Command, args: command.Args) -> None:
   work = _function(chosen.work)
   if chosen.starts != "none":
     _function("itune_jax.run.process:start")(args.cluster)
-  if chosen.gin:
+  if args.gin:
     how = {
       "imports": args.imports,
       "light": chosen.light,
       "without": chosen.without,
       "placeholders": chosen.placeholders,
     }
-    _function("itune_jax.run.gin_setup:parse")(chosen.gin, args.gin_file, args.overrides, **how)
+    _function("itune_jax.run.gin_setup:parse")(args.gin, args.gin_file, args.overrides, **how)
   result = work(args)
   if result is not None and (not args.cluster or _function("itune_jax.core.log:is_lead")()):
     print(json.dumps(result), flush=True)

@@ -37,6 +37,7 @@ class Command:
   check: Callable[[Args], None] = lambda args: None
   gin: str = ""
   recipe: bool = True
+  optional: bool = False
   light: bool = False
   without: tuple[str, ...] = ()
   placeholders: bool = False
@@ -53,9 +54,9 @@ class Command:
     how = argparse.RawDescriptionHelpFormatter
     parser = Parser(prog=f"itune {self.name}", description=about, allow_abbrev=False, formatter_class=how)
     parser.epilog = _recipes() if self.gin and self.recipe else None
-    parser.set_defaults(command=self.name, gin_file=[], cluster="", imports=[], peft="")
+    parser.set_defaults(command=self.name, gin_file=[], cluster="", imports=[], peft="", gin=self.gin)
     if self.gin:
-      gin_flags(parser, self.recipe, self.own_base)
+      gin_flags(parser, self.recipe, self.own_base, self.optional)
     if self.starts == "cluster":
       cluster_flag(parser)
     self.flags(parser)
@@ -76,10 +77,10 @@ class Command:
     _check_empty([arg for arg in argv if not arg.startswith("--gin.")])
     args = self.parser().parse_args([arg for arg in argv if not arg.startswith("--gin.")])
     args.gin_values = values
-    args.argv, args.overrides = [self.name, *argv], [*_short(args), *overrides]
     if args.peft:
       args.gin_file.append(recipes.part("peft", args.peft))
     self.check(args)
+    args.argv, args.overrides = [self.name, *argv], [*_short(args), *overrides]
     return args
 
 
@@ -99,13 +100,13 @@ _SHORT = {"DATA": "FILE", "STEPS": "N", "EPOCHS": "X", "EVAL_LIMIT": "N", "VAL_D
 _SHORT_OF_MODEL = {"BASE": "MODEL"}
 
 
-def gin_flags(parser: Parser, required: bool, own_base: bool = False) -> None:
+def gin_flags(parser: Parser, required: bool, own_base: bool = False, optional: bool = False) -> None:
   """--gin_file, the short forms of macros, --import and --gin.NAME."""
   parser.add_argument(
     "--gin_file",
     action="append",
     default=[],
-    required=required,
+    required=required and not optional,
     metavar="FILE",
     help="a recipe or overlay; repeat to append (gin_configs/ may be left out)",
   )
