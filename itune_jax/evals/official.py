@@ -31,6 +31,7 @@ from itune_jax.core import errors
 from itune_jax.core import rng
 from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import folders
+from itune_jax.evals import judged
 from itune_jax.evals import protocol
 
 
@@ -44,7 +45,8 @@ class Settings:
   limit: so many items, spread over its subtasks; 0 for all. limit_each: the first so many items of each subtask, 0 for
   all. max_new_tokens: of an answer, 0 for the benchmark's own. temperature: how answers are drawn, None for the
   benchmark's own. thinks: whether the model thinks before it answers (see `ask.Generate`). seed: of which items are
-  chosen. version: the benchmark version that is meant, 0 for any.
+  chosen. version: the benchmark version that is meant, 0 for any. judge: who judges the answers, where a benchmark is
+  judged. baseline: a file of the answers that they are compared with, "" for the benchmark's own.
   """
 
   shots: int | None = None
@@ -58,6 +60,8 @@ class Settings:
   thinks: bool = False
   seed: int = 0
   version: int = 0
+  judge: judged.Judge | None = None
+  baseline: str = ""
 
   def __post_init__(self):
     check.check_types(self)
@@ -193,6 +197,13 @@ def generate(settings: Settings, **own: Any) -> ask_lib.Generate:
 def choose(settings: Settings, **own: Any) -> ask_lib.Choose:
   """`ask.Choose` as a benchmark has it, with what the settings change."""
   return ask_lib.Choose(**own | ({"form": settings.form} if settings.form else {}))
+
+
+def judge(name: str, settings: Settings) -> judged.Judge:
+  """The judge of the settings. Raises InputError where there is none."""
+  if settings.judge is None:
+    raise errors.InputError(f"{name} is judged: say by whom (--judge URL, or --judge self for the model itself)")
+  return settings.judge
 
 
 def roots(*given: str) -> tuple[str, ...]:

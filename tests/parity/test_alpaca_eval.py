@@ -113,3 +113,35 @@ def test_length_control_is_alpaca_evals(official, name, kind, count, record_prop
   np.testing.assert_allclose(ours.predicted, frame["glm_preference"], atol=1e-8)
   extreme = official.glm.get_is_extreme_changes(theirs["win_rate"], theirs["length_controlled_winrate"])
   assert win_rate.is_extreme(theirs["win_rate"], ours.value) == extreme
+
+
+def leaderboards():
+  """(name, row) of the released leaderboards, as the package holds them."""
+  found = importlib.util.find_spec("alpaca_eval")
+  folder = pathlib.Path(found.submodule_search_locations[0]) / "leaderboards" if found else pathlib.Path()
+  for path in sorted(folder.glob("data_*/*_leaderboard.csv")):
+    for name, row in pd.read_csv(path, index_col=0).iterrows():
+      yield f"{path.stem}/{name}", row
+
+
+def test_released_figures_follow_from_released_counts():
+  """Wins, losses and draws give the discrete win rate of a row; where judges gave nothing between, all its figures."""
+  rows, whole, others = 0, 0, []
+  for name, row in leaderboards():
+    counts = [int(row[column]) for column in ("n_wins", "n_wins_base", "n_draws")]
+    values = np.repeat([2.0, 1.0, 1.5], counts)
+    if len(values) != int(row["n_total"]):
+      continue
+    ours = win_rate.of_preferences(list(values))
+    assert [ours.n_wins, ours.n_wins_base, ours.n_draws, ours.n_total] == [*counts, len(values)]
+    rows += 1
+    if abs(row["win_rate"] - 100 * (values - 1).mean()) < 1e-9:
+      whole += 1
+      assert ours.win_rate == pytest.approx(row["win_rate"], abs=1e-9), name
+      assert ours.standard_error == pytest.approx(row["standard_error"], abs=1e-9), name
+    if abs(row.get("discrete_win_rate", np.nan) - ours.discrete_win_rate) > 1e-9:
+      others.append(name)
+  if not rows:
+    pytest.skip("alpaca_eval is not installed")
+  print(f"{rows} rows of released leaderboards, {whole} wholly from their counts; other counts: {', '.join(others)}")
+  assert whole > 20 and len(others) < 0.05 * rows

@@ -1,13 +1,9 @@
-"""How far a judge can be trusted: its consistency between orders, its liking for places and lengths, its agreement.
+"""How far a judge can be trusted: whether both orders of a pair say the same, and its liking for the first place.
 
 Games of a pair are told by what they say of the first answer shown: 1 is better, 0.5 a tie, 0 worse, None unread.
 """
 
-from collections.abc import Sequence
-import math
 from typing import NamedTuple
-
-import numpy as np
 
 
 class Orders(NamedTuple):
@@ -43,24 +39,3 @@ def settled(straight: float | None, swapped: float | None) -> float | None:
   if straight is None or swapped is None:
     return None
   return straight if straight == 1 - swapped else 0.5
-
-
-def correlation(values: Sequence[float | None], lengths: Sequence[float]) -> float:
-  """Pearson's r of what answers are worth with how long they are; not a number where either does not vary."""
-  pairs = np.asarray([(v, n) for v, n in zip(values, lengths, strict=True) if v is not None], np.float64).reshape(-1, 2)
-  if len(pairs) < 2 or pairs.std(axis=0).min() == 0:
-    return math.nan
-  return float(np.corrcoef(pairs.T)[0, 1])
-
-
-def kappa(ours: Sequence[str], theirs: Sequence[str]) -> float:
-  """Cohen's κ: agreement beyond what chance would give (Cohen 1960); not a number where chance alone agrees always."""
-  labels = sorted({*ours, *theirs})
-  table = np.zeros((len(labels), len(labels)))
-  for a, b in zip(ours, theirs, strict=True):
-    table[labels.index(a), labels.index(b)] += 1
-  if not table.sum():
-    return math.nan
-  table /= table.sum()
-  by_chance = float(table.sum(0) @ table.sum(1))
-  return math.nan if by_chance == 1 else float((np.trace(table) - by_chance) / (1 - by_chance))
