@@ -23,6 +23,7 @@ def flags(parser: command.Parser) -> None:
   command.as_asked_flag(parser)
   parser.add_argument("--run_dir", default="", help="write results to this run's evals/NAME (default: print only)")
   parser.add_argument("--name", default="eval", help="name of this evaluation in the run directory, e.g. before")
+  command.overwrite_flag(parser, "an earlier evaluation of this --name in the run directory")
   parser.add_argument("--dry_run", action="store_true", help="load model and items, evaluate nothing")
   suite = parser.add_argument_group("published benchmarks (without --gin_file: --base, --adapter or --responses)")
   suite.add_argument("--suite", default="", metavar="A,B", help="benchmarks by name, asked together; --list has them")
@@ -82,4 +83,5 @@ COMMAND = command.Command(
   gin="eval",
   optional=True,
   starts="cluster",
+  says_idle="an adapter brings its own method, and without one the base model is evaluated",
 )
