@@ -12,7 +12,7 @@ from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import protocol
-from itune_jax.grading.judging import prompt as prompt_lib
+from itune_jax.grading.judging import judge_prompt as prompt_lib
 from itune_jax.grading.judging import reading as reading_lib
 from itune_jax.grading.judging import reliability
 from itune_jax.grading.judging import rubrics
@@ -58,6 +58,14 @@ class Judge:
     if self.prompt:
       rubrics.named(self.prompt)
 
+  @property
+  def identity(self) -> dict[str, Any]:
+    """What makes its verdicts what they are beside the prompts, as JSON: no key of an endpoint is in it."""
+    names = ("name", "prompt", "by", "temperature", "limit", "adapter")
+    settings = {} if self.responder is None else dict(self.responder.settings)
+    own = {name: vars(self)[name] for name in names} | {"top": self.top if self.by == "tokens" else 0}
+    return own | {"responder": settings}
+
   def rubric(self, own: prompt_lib.Prompt) -> prompt_lib.Prompt:
     """The prompt that is chosen, or else the benchmark's own. Raises InputError for one of another kind."""
     found = rubrics.named(self.prompt) if self.prompt else own
@@ -66,9 +74,7 @@ class Judge:
 
   def key(self, prompts: Sequence[prompt_lib.Prompt]) -> str:
     """16 digits of everything that makes the verdicts what they are."""
-    settings = {} if self.responder is None else dict(self.responder.settings)
-    own = [self.name, self.by, self.top if self.by == "tokens" else 0, self.temperature, self.limit, self.adapter]
-    return prompt_lib.digest([[prompt.digest for prompt in prompts], settings, *own])
+    return prompt_lib.digest([[prompt.digest for prompt in prompts], self.identity])
 
   def ask(self, games: Sequence[Game], key: str) -> list[reading_lib.Reading]:
     """A verdict for each, all asked together. Raises InputError where the rubric has no answers of one token and is to

@@ -71,6 +71,12 @@ class Settings:
     check.require(self.form in ("", "plain", "chat", "turns"), f"Settings.form = {self.form!r}: plain, chat or turns")
     check.require(not (self.limit and self.limit_each), "Settings.limit and Settings.limit_each exclude each other")
 
+  @property
+  def identity(self) -> dict[str, Any]:
+    """The settings as JSON, a judge by what makes its verdicts what they are."""
+    plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+    return plain | {"judge": None if self.judge is None else self.judge.identity}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Published:

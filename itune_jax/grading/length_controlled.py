@@ -98,9 +98,9 @@ def control(
   there_N = ~np.isnan(y_N)
   model = _fitted(x_NF[there_N], y_N[there_N], None if weight_N is None else weight_N[there_N])
   predicted_N = model.predict_proba(asked_NF)[:, 1]
-  names = ("length", "difficulty", "model") if formula.difficulty else ("length", "model")
+  names: list[str] = ["length", "difficulty", "model"] if formula.difficulty else ["length", "model"]
   error = win_rate.standard_error(predicted_N) * 100
-  weights = dict(zip(names, map(float, model.coef_[0]), strict=True))
+  weights: dict[str, float] = dict(zip(names, map(float, model.coef_[0]), strict=True))
   return Controlled(float(predicted_N.mean()) * 100, error, predicted_N, weights)
 
 

@@ -10,7 +10,7 @@ import pytest
 from itune_jax.core import conversation as conversation_lib
 from itune_jax.evals import judged
 from itune_jax.evals import suite
-from itune_jax.grading.judging import prompt as prompt_lib
+from itune_jax.grading.judging import judge_prompt as prompt_lib
 from itune_jax.peft.methods import lora
 from itune_jax.sampling import engine as engine_lib
 from itune_jax.sampling import requests

@@ -9,7 +9,12 @@ from itune_jax.evals import official
 _HERE = "itune_jax.evals.benchmarks"
 
 # Name: module below this package.
-ROWS: dict[str, str] = {}
+ROWS: dict[str, str] = {
+  "alpaca_eval": "utility.alpaca_eval",
+  "arena": "utility.arena",
+  "llmbar": "utility.llmbar",
+  "mt_bench": "utility.mt_bench",
+}
 
 
 def find(name: str) -> official.Published:

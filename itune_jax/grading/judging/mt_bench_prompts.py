@@ -5,7 +5,7 @@ They are put together from the sentences that they share; a test compares the di
 
 from collections.abc import Mapping
 
-from itune_jax.grading.judging import prompt as prompt_lib
+from itune_jax.grading.judging import judge_prompt as prompt_lib
 
 _SOURCE = "FastChat llm_judge/data/judge_prompts.jsonl"
 _FACTORS = (

@@ -6,7 +6,7 @@ import re
 from typing import Literal, NamedTuple
 
 from itune_jax.grading.judging import parsers
-from itune_jax.grading.judging import prompt as prompt_lib
+from itune_jax.grading.judging import judge_prompt as prompt_lib
 
 Kind = Literal["read", "unparsed", "off_scale", "refused", "cut_off", "empty", "no_logprobs", "failed"]
 KINDS: tuple[Kind, ...] = ("read", "unparsed", "off_scale", "refused", "cut_off", "empty", "no_logprobs", "failed")

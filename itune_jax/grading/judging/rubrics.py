@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from itune_jax.core import errors
 from itune_jax.grading.judging import mt_bench_prompts
-from itune_jax.grading.judging import prompt as prompt_lib
+from itune_jax.grading.judging import judge_prompt as prompt_lib
 
 ALPACA_EVAL = prompt_lib.Prompt(
   name="alpaca_eval",

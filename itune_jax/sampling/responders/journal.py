@@ -152,7 +152,7 @@ def _kept(sample: requests_lib.Sample) -> dict[str, Any]:
 
 
 def _response(id: str, samples: Sequence[dict[str, Any]]) -> requests_lib.Response:
-  pick = lambda value: tuple(map(pick, value)) if isinstance(value, list) else value
+  pick: Callable[[Any], Any] = lambda value: tuple(map(pick, value)) if isinstance(value, list) else value
   return requests_lib.Response(
     id, tuple(requests_lib.Sample(**{name: pick(value) for name, value in one.items()}) for one in samples)
   )

@@ -8,7 +8,7 @@ import pytest
 
 from itune_jax.core import errors
 from itune_jax.grading.judging import mt_bench_prompts
-from itune_jax.grading.judging import prompt as prompt_lib
+from itune_jax.grading.judging import judge_prompt as prompt_lib
 from itune_jax.grading.judging import rubrics
 
 # SHA-256 of the official files' system text, a zero byte, and template (fields under the names that they have here).

@@ -8,7 +8,7 @@ import pytest
 from scipy import special
 from sklearn import metrics as sklearn_metrics
 
-from itune_jax.grading.judging import metrics
+from itune_jax.grading.judging import judged_metrics
 from itune_jax.grading.judging import reading
 from itune_jax.grading.judging import reliability
 from itune_jax.grading.judging import rubrics
@@ -23,14 +23,16 @@ def test_kappa_is_scikit_learns(seed):
   half = len(ours) // 2
   pairs = [[str(b), str(a)] for a, b in zip(ours, gold, strict=True)]
   values = [*([one, other] for one, other in zip(pairs[:half], pairs[half:], strict=True)), None]
-  figure = metrics.Kappa()(values, list(map(str, range(half + 1))))
+  figure = judged_metrics.Kappa()(values, list(map(str, range(half + 1))))
   assert figure.value == pytest.approx(sklearn_metrics.cohen_kappa_score(ours, gold)) and figure.n == half
   assert figure.low < figure.value < figure.high
 
 
 def test_what_cannot_be_told_is_not_a_number():
-  assert math.isnan(metrics.Kappa()([[["a", "a"]]], ["x"]).value) and math.isnan(metrics.Kappa()([None], ["x"]).value)
-  assert math.isnan(metrics.LengthControlled()([[0.5, 1]] * 9, ["a"] * 9).value)
+  assert math.isnan(judged_metrics.Kappa()([[["a", "a"]]], ["x"]).value) and math.isnan(
+    judged_metrics.Kappa()([None], ["x"]).value
+  )
+  assert math.isnan(judged_metrics.LengthControlled()([[0.5, 1]] * 9, ["a"] * 9).value)
 
 
 @pytest.mark.parametrize(("straight", "swapped"), itertools.product((0, 0.2, 0.5, 0.9, 1, None), repeat=2))

@@ -15,8 +15,8 @@ from itune_jax.evals import folders
 from itune_jax.evals import judged
 from itune_jax.evals import protocol
 from itune_jax.evals import official
-from itune_jax.grading.judging import metrics as metrics_lib
-from itune_jax.grading.judging import prompt as prompt_lib
+from itune_jax.grading.judging import judged_metrics
+from itune_jax.grading.judging import judge_prompt as prompt_lib
 from itune_jax.grading.judging import rubrics
 from itune_jax.sampling import requests as requests_lib
 
@@ -87,7 +87,7 @@ def make(folder: folders.Folder, settings: official.Settings) -> protocol.Benchm
     items=Items(folder, settings.baseline),
     ask=official.generate(settings, limit=2048),
     grade=judged.Pairwise(judge, (prompt,), Compared(prompt), controlled),
-    metrics={**judged.PAIR_METRICS, "length_controlled_minimal": metrics_lib.LengthControlled()},
+    metrics={**judged.PAIR_METRICS, "length_controlled_minimal": judged_metrics.LengthControlled()},
     tags=("dataset",),
   )
 

@@ -13,8 +13,8 @@ from itune_jax.evals import folders
 from itune_jax.evals import judged
 from itune_jax.evals import protocol
 from itune_jax.evals import official
-from itune_jax.grading.judging import metrics as metrics_lib
-from itune_jax.grading.judging import prompt as prompt_lib
+from itune_jax.grading.judging import judged_metrics
+from itune_jax.grading.judging import judge_prompt as prompt_lib
 from itune_jax.grading.judging import reading as reading_lib
 from itune_jax.grading.judging import rubrics
 from itune_jax.grading.statistics import metrics as statistics
@@ -154,7 +154,7 @@ METRICS = {
   "first_position_rate": statistics.Mean("lower"),
   "ties": statistics.Mean("lower"),
   "unread": statistics.Mean("lower"),
-  "kappa": metrics_lib.Kappa(),
+  "kappa": judged_metrics.Kappa(),
   "length_correlation": pair_metrics.Pearson("lower"),
 }
 

@@ -16,7 +16,7 @@ from itune_jax.evals import folders
 from itune_jax.evals import judged
 from itune_jax.evals import protocol
 from itune_jax.evals import official
-from itune_jax.evals import turns
+from itune_jax.evals import multi_turn
 from itune_jax.grading.judging import mt_bench_prompts
 from itune_jax.grading.judging import reliability
 from itune_jax.grading.statistics import metrics as statistics
@@ -53,7 +53,7 @@ class Items:
       if self.baseline and name not in others:
         raise errors.InputError(f"{self.baseline}: it has no answer to question {name}")
       warm = TEMPERATURES[category] if self.temperature is None else self.temperature
-      more = {"baseline": list(others[name])} if self.baseline else {}
+      more = {"baseline": [*others[name]]} if self.baseline else {}
       yield protocol.Item(
         id=name,
         question=asked[0],
@@ -70,7 +70,7 @@ def answers(path: str) -> dict[str, tuple[str, str]]:
   for where, row in folders.objects(path):
     name = str(folders.field(row, "question_id", int, where))
     choices = folders.field(row, "choices", list, where)
-    said = choices[0].get("turns") if choices and isinstance(choices[0], dict) else None
+    said: Any = choices[0].get("turns") if choices and isinstance(choices[0], dict) else None
     is_pair = isinstance(said, list) and len(said) == 2 and all(isinstance(one, str) for one in said)
     check.require(is_pair, f"{where}: `choices` must hold one with `turns` of two texts")
     check.require(name not in found, f"{where}: question {name} is answered twice")
@@ -131,9 +131,9 @@ def make(folder: folders.Folder, settings: official.Settings) -> protocol.Benchm
   """The benchmark. Raises InputError without a judge, and for comparison without a baseline's answers."""
   judge = official.judge("mt_bench", settings)
   check.require(not judge.prompt and judge.by == "text", "mt_bench has judge's prompts of its own, read in their text")
-  ask = turns.Turns(how=official.generate(dataclasses.replace(settings, temperature=None), limit=1024))
+  ask = multi_turn.Turns(how=official.generate(dataclasses.replace(settings, temperature=None), limit=1024))
   prompts = tuple(prompt for name, prompt in _PROMPTS.items() if name.startswith(settings.variant))
-  common = dict(name="mt_bench", ask=ask, tags=("category",))
+  common: dict[str, Any] = dict(name="mt_bench", ask=ask, tags=("category",))
   if settings.variant == "single":
     check.require(not settings.baseline, "mt_bench: a baseline is compared with: add the variant (mt_bench:pair)")
     rated = judged.Ratings(judge, prompts, _parts, ("turn_1", "turn_2"))
