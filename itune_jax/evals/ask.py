@@ -83,6 +83,8 @@ def verdict(answer: requests_lib.Response) -> Verdict:
 
 
 def _verdict(sample: requests_lib.Sample) -> Verdict:
+  if sample.finish == "failed":  # nothing was said: an endpoint gave no answer
+    return "missing"
   if sample.finish == "missing" or sample.finish == "too_long":
     return sample.finish
   if sample.finish == "length":

@@ -31,6 +31,7 @@ from itune_jax.core import errors
 from itune_jax.core import rng
 from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import folders
+from itune_jax.evals import judged
 from itune_jax.evals import protocol
 from itune_jax.grading.sandbox import sandbox as sandbox_lib
 
@@ -46,6 +47,8 @@ class Settings:
   all. max_new_tokens: of an answer, 0 for the benchmark's own. temperature: how answers are drawn, None for the
   benchmark's own. thinks: whether the model thinks before it answers (see `ask.Generate`). seed: of which items are
   chosen. version: the benchmark version that is meant, 0 for any. sandbox: where programs that the model wrote run.
+  judge: who judges the answers, where a benchmark is judged. baseline: a file of the answers that they are compared
+  with, "" for the benchmark's own.
   """
 
   shots: int | None = None
@@ -60,6 +63,8 @@ class Settings:
   seed: int = 0
   version: int = 0
   sandbox: sandbox_lib.Sandbox = sandbox_lib.Sandbox()
+  judge: judged.Judge | None = None
+  baseline: str = ""
 
   def __post_init__(self):
     check.check_types(self)
@@ -68,6 +73,12 @@ class Settings:
     check.require(self.shots is None or self.shots >= 0, f"Settings.shots = {self.shots}; it counts examples")
     check.require(self.form in ("", "plain", "chat", "turns"), f"Settings.form = {self.form!r}: plain, chat or turns")
     check.require(not (self.limit and self.limit_each), "Settings.limit and Settings.limit_each exclude each other")
+
+  @property
+  def identity(self) -> dict[str, Any]:
+    """The settings as JSON, a judge by what makes its verdicts what they are."""
+    plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+    return plain | {"judge": None if self.judge is None else self.judge.identity}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -199,6 +210,13 @@ def generate(settings: Settings, **own: Any) -> ask_lib.Generate:
 def choose(settings: Settings, **own: Any) -> ask_lib.Choose:
   """`ask.Choose` as a benchmark has it, with what the settings change."""
   return ask_lib.Choose(**own | ({"form": settings.form} if settings.form else {}))
+
+
+def judge(name: str, settings: Settings) -> judged.Judge:
+  """The judge of the settings. Raises InputError where there is none."""
+  if settings.judge is None:
+    raise errors.InputError(f"{name} is judged: say by whom (--judge URL, or --judge self for the model itself)")
+  return settings.judge
 
 
 def roots(*given: str) -> tuple[str, ...]:
