@@ -47,7 +47,7 @@ class Paired(NamedTuple):
 
   figure: Figure
   error: float
-  p: float
+  p: float | None
   test: str
 
 
