@@ -64,11 +64,9 @@ def test_differences_are_paired_by_id(capsys):
   assert [exact[f"difference_{end}"] for end in ("low", "high")] == pytest.approx(truth.figure[1:3])
   assert exact["p"] == truth.p and exact["test"] == "sign flip" and exact["shared"] == 40
   assert "1 of the items is only in b: new" in err and "5 of the items are only in a: q0, q1, q2, q3, q4" in err
-  f1 = [pair_metrics.MacroF1()([row["values"]["f1"] for row in run], clusters).value for run in (first, second[5:])]
   assert rows["f1", "c"]["aggregate"] == "macro_f1" and rows["f1", "c"]["test"] == "permutation"
-  assert [rows["f1", "c"]["first_value"], rows["f1", "c"]["second_value"]] == pytest.approx(
-    [f1[0], pair_metrics.MacroF1()([row["values"]["f1"] for row in second[5:]], clusters[5:]).value]
-  )
+  f1 = pair_metrics.MacroF1()([row["values"]["f1"] for row in second[5:]], clusters[5:])
+  assert [rows["f1", "c"][f"second_{part}"] for part in ("value", "low", "high")] == pytest.approx(f1[:3])
   assert rows["f1", "c"]["shared"] == 35 and rows["f1", "c"]["of"] == 40
 
 
@@ -109,7 +107,7 @@ def test_other_settings_are_said(capsys, key):
   made.folder("a", made.rows(1), **{key: "one"})
   made.folder("b", made.rows(2), **{key: "two"})
   made.folder("c", [{**row, "prompt": "Else?", "messages": None} for row in made.rows(3)])
-  found, err = compare(capsys, "a", "b", "c")
+  found, err = compare(capsys, "a", "b", "c", "--metric=exact")
   assert f"note: apples, a and b: {key} differs: one (a), two (b)" in err
   assert f"{key} differs: one (a), not told (c)" in err and "prompts differ in 40 of 40 shared items" in err
   assert all(f"{key} differs" in row["notes"] for row in found["rows"])
