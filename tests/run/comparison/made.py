@@ -50,7 +50,7 @@ def folder(path, given, name="apples", of=0, ways=WAYS, **told):
       contracts.Result(name, metric, figure.value, "", figure.low, figure.high, figure.n, of or len(given))
     )
   stored = [one._asdict() for one in figures]
-  (path / f"{name}.jsonl").write_text(results.lines(given))
+  (path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given))
   (path / f"{name}.json").write_text(json.dumps({"results": stored, **told} if told else stored))
   return str(path)
 
