@@ -10,6 +10,7 @@ from itune_jax.run.comparison import comparing
 from itune_jax.run.comparison import outcomes
 
 lm_eval = pytest.importorskip("lm_eval")
+tasks_lib = pytest.importorskip("lm_eval.tasks")
 evaluation_tracker = pytest.importorskip("lm_eval.loggers.evaluation_tracker")
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
 
@@ -47,7 +48,7 @@ metadata: {version: 2.0}
 
 def evaluated(folder, tasks, seed):
   """Two tasks with lm-eval's own model of random answers, written by its own tracker."""
-  manager = lm_eval.tasks.TaskManager(include_path=str(tasks), include_defaults=False)
+  manager = tasks_lib.TaskManager(include_path=str(tasks), include_defaults=False)
   seeds = dict(random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed)
   found = lm_eval.simple_evaluate("dummy", tasks=["colours", "numbers"], task_manager=manager, limit=20, **seeds)
   samples = found.pop("samples")
