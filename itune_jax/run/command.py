@@ -191,8 +191,14 @@ def base_flags(parser: Parser) -> None:
 
 
 def out_flag(parser: Parser) -> None:
-  """--out, a folder."""
+  """--out, a folder, and --overwrite."""
   parser.add_argument("--out", required=True, help="the folder to write")
+  overwrite_flag(parser, "an earlier export in --out")
+
+
+def overwrite_flag(parser: Parser, what: str) -> None:
+  """--overwrite, of commands that refuse to replace what is there."""
+  parser.add_argument("--overwrite", action="store_true", help=f"replace {what}")
 
 
 def _short(args: Args) -> list[str]:

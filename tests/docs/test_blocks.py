@@ -18,6 +18,7 @@ from itune_jax.run import cli
 from itune_jax.run import gin_setup
 from itune_jax.run.commands import train
 from tests.docs import blocks
+from tests.peft import table
 
 # What is not run, and why.
 SHOWN = {
@@ -60,6 +61,8 @@ def checked(words, monkeypatch):
     return
   if program == "itune":
     itune(rest)
+  elif words[1:3] == ["-m", "pytest"]:
+    assert (blocks.ROOT / words[4]).exists() and words[6].strip("[]") in table.TABLE, "a file, and a row of its table"
   elif program == "bash":
     assert (blocks.ROOT / rest[0]).exists() and all(weight in ("parity", "full", "heavy", "gpu") for weight in rest[1:])
   elif program == "python":
