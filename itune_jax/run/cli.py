@@ -23,6 +23,7 @@ COMMANDS = {
   "prepare": "prepare_flags",
   "train": "train_flags",
   "eval": "evaluate_flags",
+  "compare": "compare_flags",
   "generate": "generate_flags",
   "export": "export_flags",
   "import": "import_flags",
