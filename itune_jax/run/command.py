@@ -27,7 +27,7 @@ class Command:
   needs nothing, JAX, or may join a cluster (`--cluster`). large_pages: whether the process asks for pages of 2 MB,
   which pays where steps take seconds (`memory.in_huge_pages`). passes_gin: whether values of gin are handed on to the
   commands that it calls. own_base: whether its own flags hold --base (`base_flags`): the model keeps what else an
-  adapter says of it.
+  adapter says of it. hands_on: whether flags that it does not know are another program's, as `rest` of the arguments.
   """
 
   name: str
@@ -44,6 +44,7 @@ class Command:
   large_pages: bool = False
   passes_gin: bool = False
   own_base: bool = False
+  hands_on: bool = False
 
   def parser(self) -> Parser:
     """All flags of the command."""
@@ -74,7 +75,10 @@ class Command:
     if values and not self.gin and not self.passes_gin:
       raise errors.InputError(f"{values[0]}: itune {self.name} reads no gin values")
     _check_empty([arg for arg in argv if not arg.startswith("--gin.")])
-    args = self.parser().parse_args([arg for arg in argv if not arg.startswith("--gin.")])
+    own = [arg for arg in argv if not arg.startswith("--gin.")]
+    args, args.rest = self.parser().parse_known_args(own)
+    if args.rest and not self.hands_on:
+      self.parser().parse_args(own)  # which ends the process and names them
     args.gin_values = values
     args.argv, args.overrides = [self.name, *argv], [*_short(args), *overrides]
     if args.peft:
