@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any
 
-from lm_eval.models import utils as lm_eval_utils
+from lm_eval.models import utils as lm_eval_utils  # pyright: ignore[reportMissingImports]  # optional
 
 from itune_jax.core import check
 from itune_jax.core import errors

@@ -16,8 +16,8 @@ import json
 from typing import Any
 
 import jinja2
-from lm_eval.api import instance
-from lm_eval.api import model as lm_eval_model
+from lm_eval.api import instance  # pyright: ignore[reportMissingImports]  # optional
+from lm_eval.api import model as lm_eval_model  # pyright: ignore[reportMissingImports]
 import tqdm
 
 from itune_jax.core import check

@@ -74,8 +74,9 @@ class Command:
     overrides = [_override(value) for value in values]
     if values and not self.gin and not self.passes_gin:
       raise errors.InputError(f"{values[0]}: itune {self.name} reads no gin values")
-    _check_empty([arg for arg in argv if not arg.startswith("--gin.")])
     own = [arg for arg in argv if not arg.startswith("--gin.")]
+    if not self.hands_on:
+      _check_empty(own)
     args, args.rest = self.parser().parse_known_args(own)
     if args.rest and not self.hands_on:
       self.parser().parse_args(own)  # which ends the process and names them

@@ -9,7 +9,7 @@ import hashlib
 from typing import Any
 
 import jax
-from lm_eval.api import registry
+from lm_eval.api import registry  # pyright: ignore[reportMissingImports]  # optional
 
 from itune_jax.core import check
 from itune_jax.core import errors
