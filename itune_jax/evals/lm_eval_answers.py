@@ -38,7 +38,7 @@ class Plan:
 def plan(gen_kwargs: Mapping[str, Any]) -> Plan:
   """What a task's `generation_kwargs` ask for. Raises InputError, by name, for what is not known here."""
   check.require(isinstance(gen_kwargs, Mapping), f"generation_kwargs are {gen_kwargs!r}: a table of names and values")
-  given = dict(lm_eval_utils.normalize_gen_kwargs(dict(gen_kwargs), MAX_GEN_TOKS))
+  given: dict[str, Any] = dict(lm_eval_utils.normalize_gen_kwargs(dict(gen_kwargs), MAX_GEN_TOKS))
   for name, neutral in _NEUTRAL.items():
     check.require(given.pop(name, neutral) == neutral, f"generation_kwargs: {name} other than {neutral} is not known")
   unknown = sorted(set(given) - {*_OWN, *_SAMPLING})

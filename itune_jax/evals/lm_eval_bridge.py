@@ -186,7 +186,7 @@ class BridgeLM(lm_eval_model.TemplateLM):
     Raises InputError for a continuation without a token, and with `enable_thinking`, which scores cannot wait for.
     """
     check.require(not self.settings.enable_thinking, "enable_thinking=True: tasks that score given texts cannot think")
-    pairs: list[tuple[str, str]] = [request.args for request in requests]
+    pairs: list[tuple[str, str]] = list(map(_arguments, requests))
     self._learn(list({text for pair in pairs if pair[0] for text in _whole(*pair)}))
     cut: list[Pair] = [(pair, *self._cut(*pair)) for pair in pairs]
     self._known.clear()
@@ -225,7 +225,7 @@ class BridgeLM(lm_eval_model.TemplateLM):
       texts[pair] += [one[0]] if one[0] is not None else []
     found: dict[Any, tuple[float, bool]] = {}
     with tqdm.tqdm(total=len(texts), disable=disable_tqdm, desc="Running loglikelihood requests") as bar:
-      engine = self._asked.engine.with_progress(bar.update)
+      engine = self._asked.engine.with_progress(_advance(bar))
       for block in self._blocks(sorted(texts, key=lambda pair: (len(pair[0]), pair))):
         scores = engine.score(block)
         found |= {pair: (one.logprob, one.is_greedy) for pair, one in zip(block, scores, strict=True)}
@@ -247,7 +247,7 @@ class BridgeLM(lm_eval_model.TemplateLM):
 
   def loglikelihood_rolling(self, requests: list[instance.Instance], disable_tqdm: bool = False) -> list[float]:
     """Log-probabilities of whole texts, window by window, each token once."""
-    texts: list[str] = [request.args[0] for request in requests]
+    texts: list[str] = [_arguments(request)[0] for request in requests]
     self._learn(list(set(texts)))
     parts = [rolling.windows(self.tok_encode(t), self.prefix_token_id, self.max_length + 1) for t in texts]
     self._known.clear()
@@ -263,8 +263,9 @@ class BridgeLM(lm_eval_model.TemplateLM):
 
     Raises InputError, by name, for generation arguments that are not known here.
     """
-    keys = [(str(r.args[0]), json.dumps(r.args[1], sort_keys=True, default=str)) for r in requests]
-    given = {key: request.args[1] for key, request in zip(keys, requests, strict=True)}
+    asked = list(map(_arguments, requests))
+    keys = [(context, json.dumps(how, sort_keys=True, default=str)) for context, how in asked]
+    given = {key: how for key, (_, how) in zip(keys, asked, strict=True)}
     plans = {key[1]: lm_eval_answers.plan(own) for key, own in given.items()}
     self._learn(list({context for context, _ in given}))
     counts = {key: n if plans[key[1]].draws else 1 for key, n in collections.Counter(keys).items()}
@@ -272,7 +273,7 @@ class BridgeLM(lm_eval_model.TemplateLM):
     found: dict[tuple[str, str], list[str]] = {}
     with tqdm.tqdm(total=sum(counts.values()), disable=disable_tqdm, desc="Running generate_until requests") as bar:
       for block in self._blocks(order):
-        found |= self._decoded(block, plans, counts, bar.update)
+        found |= self._decoded(block, plans, counts, _advance(bar))
         for key in block:
           self.cache_hook.add_partial("generate_until", (key[0], given[key]), found[key][0])
     self._known.clear()
@@ -286,7 +287,7 @@ class BridgeLM(lm_eval_model.TemplateLM):
     keys: Sequence[tuple[str, str]],
     plans: Mapping[str, lm_eval_answers.Plan],
     counts: Mapping[tuple[str, str], int],
-    progress: Callable[[int], Any],
+    progress: Callable[[int], None],
   ) -> dict[tuple[str, str], list[str]]:
     """The texts of these requests."""
     texts = lm_eval_answers.Texts(self.tokenizer, [s for one in plans.values() for s in one.stops], self._think_end)
@@ -309,6 +310,15 @@ class BridgeLM(lm_eval_model.TemplateLM):
     self._shortened += len(ids) > room
     own = {"limit": wanted.limit, "stop": texts.stops(wanted), "sampling": wanted.sampling}
     return decode_lib.Ask(prompt=ids[-room:], id="\0".join(key), n=count, **own)
+
+
+def _arguments(request: instance.Instance) -> Any:
+  """Context and continuation, or context and generation arguments, or a whole text."""
+  return request.args
+
+
+def _advance(bar: Any) -> Callable[[int], None]:
+  return lambda n: bar.update(n)
 
 
 def _whole(context: str, continuation: str) -> tuple[str, str]:

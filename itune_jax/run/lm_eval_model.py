@@ -71,7 +71,9 @@ class ItuneLM(lm_eval_bridge.BridgeLM):
       log.info(f"--device {device} is not used: the model is on {jax.default_backend()}, as JAX_PLATFORMS says")
     rows = _rows(batch_size, max_batch_size)
     settings = lm_eval_bridge.Settings(batch_size=rows, **{k: v for k, v in more.items() if k in _SETTINGS})
-    model, rendering = _model(base, quant, chat_template), chat.Rendering(**({"date": date} if date else {}))
+    check.require(base or adapter, "--model_args: which model? base=MODEL, or adapter=FOLDER, which names its own")
+    model, rendering = _model(base, quant, chat_template), chat.Rendering()
+    rendering = dataclasses.replace(rendering, date=date) if date else rendering
     model, rendering = adapters_lib.as_trained(model, rendering, adapter, as_asked)
     session = session_lib.open_session(
       model,
@@ -110,8 +112,7 @@ def asked_of(session: session_lib.Session, rendering: chat.Rendering = chat.Rend
 
 def _model(base: str, quant: str, chat_template: str) -> specs.Model:
   packed = quant_lib.Quant(kind=quant) if quant else None  # pyright: ignore[reportArgumentType]  # checks itself
-  given = {"base": base} if base else {}
-  return specs.Model(**given, quant=packed, chat_template=chat_template)
+  return dataclasses.replace(specs.Model(quant=packed, chat_template=chat_template), **({"base": base} if base else {}))
 
 
 def _template(tokenizer: Any, rendering: chat.Rendering) -> str:
