@@ -274,7 +274,7 @@ class BridgeLM(lm_eval_model.TemplateLM):
     with tqdm.tqdm(total=sum(counts.values()), disable=disable_tqdm, desc="Running generate_until requests") as bar:
       for block in self._blocks(order):
         found |= self._decoded(block, plans, counts, _advance(bar))
-        for key in block:
+        for key in (key for key in block if not plans[key[1]].draws):  # what is drawn is drawn anew
           self.cache_hook.add_partial("generate_until", (key[0], given[key]), found[key][0])
     self._known.clear()
     if self._shortened:

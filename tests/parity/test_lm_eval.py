@@ -1,6 +1,9 @@
 """lm-evaluation-harness on a model here, beside its own Hugging Face backend. Figures are printed (run with -s)."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from lm_eval.tasks import TaskManager  # noqa: E402
 
 from itune_jax import api  # noqa: E402
 from itune_jax.core import errors  # noqa: E402
+from itune_jax.core import files  # noqa: E402
 from itune_jax.evals import lm_eval_answers  # noqa: E402
 from itune_jax.evals import lm_eval_bridge  # noqa: E402
 from itune_jax.run import lm_eval_model  # noqa: E402
@@ -184,6 +188,44 @@ def test_equal_draws_are_as_many_as_are_asked(here):
     first[1],
     first[3],
   ]
+
+
+# A process without torch and without a network.
+PROGRAM = """
+import socket, sys
+
+def refused(self, address):
+  raise SystemExit(f"connects to {address}")
+
+sys.modules["torch"], socket.socket.connect = None, refused
+from itune_jax.run import cli
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_its_own_command_line_runs_without_torch_and_network(base_folder, tmp_path):
+  folder = lm_eval_tasks.write(tmp_path, limit=2)
+  flags = ["--tasks", "it_last_word,it_letters,it_generate", "--include_path", folder, "--num_fewshot", "1"]
+  model = ["--model_args", f"base={base_folder},dtype=float32,max_length=512", "--apply_chat_template"]
+  out = ["--output_path", str(tmp_path / "out"), "--log_samples", "--use_cache", str(tmp_path / "kept")]
+  env = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+  command = [sys.executable, "-c", PROGRAM, "lm_eval", *model, *flags, *out]
+  for turn in range(2):  # the second time from the cache of answers
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "itune_jax ({'pretrained'" in done.stdout and "|it_letters" in done.stdout
+    assert ("Requests remaining: 0" in done.stderr) == bool(turn)
+  name = lm_eval_utils.sanitize_model_name(base_folder)
+  found = sorted(os.listdir(tmp_path / "out" / name))
+  assert len(found) == 8 and found[0].startswith("results_") and found[2].startswith("samples_it_generate_")
+  results = files.read_json(str(tmp_path / "out" / name / found[0]))
+  assert results["config"]["model_dtype"] == "float32" and "im_start" in results["chat_template"]
+  done = subprocess.run(
+    [*command, "--gen_kwargs", "num_beams=3"], capture_output=True, text=True, cwd=tmp_path, env=env
+  )
+  assert done.returncode == 2 and done.stderr.splitlines()[-1] == (
+    "itune: generation_kwargs: num_beams other than 1 is not known"
+  )
 
 
 @pytest.mark.parametrize(
