@@ -24,7 +24,8 @@ from itune_jax.evals import lm_eval_files
 SCHEMA = "0.4.13"  # of lm-eval, whose files these are like
 NOT_KNOWN = "N/A"  # lm-eval's word where a figure has no standard error
 Sample = dict[str, Any]
-_OF_ROWS = ("id", "cluster", "tags", "values", "output", "outputs", "logprobs", "logprob", "greedy", "stopped")
+# What of a row is the item's: documents of two models must be equal, whatever those said.
+_OF_ITEM = ("id", "tags", "prompt", "messages", "choices", "answer")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class Task:
   """What was measured, and how it was asked.
 
   name: the benchmark's. rows: one an item (`contracts.EvalResult`). figures: over all items and by tag. better: which
-  way each metric goes. generation: what a generated answer was asked with (lm-eval's `generation_kwargs`). shots:
+  way each metric goes. prompts: by id, what the model read, where a row shows less. generation: what a generated answer was asked with (lm-eval's `generation_kwargs`). shots:
   examples in front. version: of the benchmark. items: how many it has in all, 0 for as many as were asked.
   """
 
@@ -40,6 +41,7 @@ class Task:
   rows: Sequence[Mapping[str, Any]]
   figures: Sequence[contracts.Result]
   better: Mapping[str, contracts.Better] = dataclasses.field(default_factory=dict)
+  prompts: Mapping[str, str] = dataclasses.field(default_factory=dict)
   generation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   shots: int = 0
   version: str | float = 0.0
@@ -79,7 +81,7 @@ def samples(task: Task) -> list[Sample]:
 
 
 def _sample(task: Task, number: int, row: Mapping[str, Any]) -> Sample:
-  doc = row.get("doc") or {key: value for key, value in row.items() if key not in _OF_ROWS} | {"id": row["id"]}
+  doc = row.get("doc") or {key: row[key] for key in _OF_ITEM if key in row}
   target, (asked, said, filtered) = str(row.get("answer", "")), _asked(task, row)
   metrics = {name: value for name, value in row["values"].items() if value is not None}
   taken = sorted({"doc", "target", "resps", "filter", "metrics"} & set(metrics))
@@ -102,7 +104,7 @@ def _sample(task: Task, number: int, row: Mapping[str, Any]) -> Sample:
 
 def _asked(task: Task, row: Mapping[str, Any]) -> tuple[list[list[Any]], list[Any], list[Any]]:
   """Arguments of each request, what came back for each repeat, and the same behind the filter, as lm-eval spells it."""
-  prompt = row["prompt"]
+  prompt = task.prompts.get(row["id"], row["prompt"])
   if "choices" in row:
     greedy = row.get("greedy") or [None] * len(row["choices"])
     found = [[str(one), str(hit)] for one, hit in zip(row["logprobs"], greedy, strict=True)]

@@ -1,5 +1,6 @@
 """lm-eval's files, read and written. Beside lm-eval itself: tests/parity/test_lm_eval_files.py."""
 
+import dataclasses
 import datetime
 import gzip
 import json
@@ -113,6 +114,7 @@ def test_what_is_written_is_read_again(tmp_path):
   other = lm_eval_results.Task(name="answers", rows=answers, figures=[], generation={"until": ["\n"]}, shots=3)
   start = datetime.datetime(2025, 1, 2, 3, 4, 5)
   run = lm_eval_results.Run(model="org/m", start=start, seconds=1.5)
+  task = dataclasses.replace(task, prompts={"a/2": "shots and R"})
   path = lm_eval_results.write(str(tmp_path), [task, other], run)
   assert path == str(tmp_path / "org__m" / "results_2025-01-02T03-04-05.json")
   found = files.read_json(path)
@@ -122,13 +124,14 @@ def test_what_is_written_is_read_again(tmp_path):
   assert found["higher_is_better"]["own"] == {"acc": True, "odd": False} and found["configs"]["answers"]["repeats"] == 2
   rows = lm_eval_files.read(str(tmp_path / "org__m" / "samples_own_2025-01-02T03-04-05.jsonl"))
   assert [row.logprobs[0].logprob for row in rows] == [-0.5, -0.5] and rows[0].doc["id"] == "a/1"
+  assert [row.prompt for row in rows] == ["Q", "shots and R"] and rows[1].doc["prompt"] == "R"
   assert rows[0].metrics == {"acc": 1.0} and rows[1].metrics == {"acc": 0.0, "odd": 2.0}
   rows = lm_eval_files.read(str(tmp_path / "org__m" / "samples_answers_2025-01-02T03-04-05.jsonl"))
   assert rows[0].responses == ("o", "p") and rows[0].target == "4"
 
 
 def test_documents_do_not_hang_on_what_a_model_said():
-  said = [{**ROWS[0], "logprobs": [-9.0, -8.0], "values": {"acc": 0.0}}]
+  said = [{**ROWS[0], "logprobs": [-9.0, -8.0], "values": {"acc": 0.0}, "correct": False, "verdict": "empty"}]
   one, two = (lm_eval_results.samples(lm_eval_results.Task(name="own", rows=rows, figures=[])) for rows in (ROWS, said))
   assert one[0]["doc_hash"] == two[0]["doc_hash"] and one[0]["resps"] != two[0]["resps"]
 
