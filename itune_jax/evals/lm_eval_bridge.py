@@ -9,7 +9,6 @@ run once, everything is packed, and answers are decoded in one queue whatever th
 
 import collections
 from collections.abc import Callable, Iterator, Mapping, Sequence
-import copy
 import dataclasses
 import itertools
 import json
@@ -24,6 +23,7 @@ from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import log
 from itune_jax.evals import lm_eval_answers
+from itune_jax.evals import lm_eval_tokens
 from itune_jax.sampling import engine as engine_lib
 from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.sampling.score import rolling
@@ -87,14 +87,14 @@ class BridgeLM(lm_eval_model.TemplateLM):
   def __init__(self, asked: Asked, settings: Settings = Settings()):
     """Raises InputError for settings that this model cannot have."""
     super().__init__()
-    self.settings, self.tokenizer = settings, _own_start(asked.tokenizer, settings.add_bos_token)
-    self._asked, self._known = asked, {}
+    self.settings, self._asked = settings, asked
+    self.tokenizer = lm_eval_tokens.own_start(asked.tokenizer, settings.add_bos_token)
     self._template, self._straddled, self._shortened = asked.template, 0, 0
     check.require(self.tokenizer.eos_token_id is not None, f"{asked.name}: its tokenizer names no end token")
     most = asked.engine.max_length
     check.require(settings.max_length <= most, f"max_length = {settings.max_length}: the model knows {most} positions")
-    self._think_end = _think_end(self.tokenizer, settings.think_end_token)
-    self._start = self.tokenizer.decode([self.prefix_token_id])
+    self._think_end = lm_eval_tokens.think_end(self.tokenizer, settings.think_end_token)
+    self._texts = lm_eval_tokens.Texts(self.tokenizer, self.prefix_token_id, settings.add_bos_token)
 
   @property
   def eot_token_id(self) -> int:
@@ -167,18 +167,7 @@ class BridgeLM(lm_eval_model.TemplateLM):
   def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
     """Ids of a text. A text that spells the start token gets no second one."""
     del kwargs
-    if (string, add_special_tokens) not in self._known:
-      self._learn([string], add_special_tokens)
-    return list(self._known[string, add_special_tokens])
-
-  def _learn(self, texts: Sequence[str], add_special_tokens: bool | None = None) -> None:
-    """Tokenises many texts at once."""
-    for starts, group in _parted(texts, lambda text: text.startswith(self._start)):
-      special = False if starts and add_special_tokens is None else add_special_tokens
-      special = self.settings.add_bos_token if special is None else special
-      how = {} if special is None else {"add_special_tokens": special}
-      ids = self.tokenizer(group, **how)["input_ids"]
-      self._known |= {(text, add_special_tokens): own for text, own in zip(group, ids, strict=True)}
+    return self._texts.ids(string, add_special_tokens)
 
   def loglikelihood(self, requests: list[instance.Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
     """Log-probabilities, in nats, of continuations behind contexts, and whether greedy decoding would give them.
@@ -187,9 +176,9 @@ class BridgeLM(lm_eval_model.TemplateLM):
     """
     check.require(not self.settings.enable_thinking, "enable_thinking=True: tasks that score given texts cannot think")
     pairs: list[tuple[str, str]] = list(map(_arguments, requests))
-    self._learn(list({text for pair in pairs if pair[0] for text in _whole(*pair)}))
+    self._texts.learn({text for pair in pairs if pair[0] for text in lm_eval_tokens.wholes(*pair)})
     cut: list[Pair] = [(pair, *self._cut(*pair)) for pair in pairs]
-    self._known.clear()
+    self._texts.forget()
     if self._straddled:
       log.info(f"{self._straddled} continuations share a token with their context: each is tokenised by itself")
       self._straddled = 0
@@ -248,9 +237,9 @@ class BridgeLM(lm_eval_model.TemplateLM):
   def loglikelihood_rolling(self, requests: list[instance.Instance], disable_tqdm: bool = False) -> list[float]:
     """Log-probabilities of whole texts, window by window, each token once."""
     texts: list[str] = [_arguments(request)[0] for request in requests]
-    self._learn(list(set(texts)))
+    self._texts.learn(texts)
     parts = [rolling.windows(self.tok_encode(t), self.prefix_token_id, self.max_length + 1) for t in texts]
-    self._known.clear()
+    self._texts.forget()
     windows: list[Pair] = [(None, *window) for window in itertools.chain.from_iterable(parts)]
     scores = iter(self._loglikelihood_tokens(windows, disable_tqdm=disable_tqdm))
     found = [float(sum(next(scores)[0] for _ in own)) for own in parts]
@@ -267,7 +256,7 @@ class BridgeLM(lm_eval_model.TemplateLM):
     keys = [(context, json.dumps(how, sort_keys=True, default=str)) for context, how in asked]
     given = {key: how for key, (_, how) in zip(keys, asked, strict=True)}
     plans = {key[1]: lm_eval_answers.plan(own) for key, own in given.items()}
-    self._learn(list({context for context, _ in given}))
+    self._texts.learn(context for context, _ in given)
     counts = {key: n if plans[key[1]].draws else 1 for key, n in collections.Counter(keys).items()}
     order = sorted(given, key=lambda key: (len(self.tok_encode(key[0])), key))
     found: dict[tuple[str, str], list[str]] = {}
@@ -276,7 +265,7 @@ class BridgeLM(lm_eval_model.TemplateLM):
         found |= self._decoded(block, plans, counts, _advance(bar))
         for key in (key for key in block if not plans[key[1]].draws):  # what is drawn is drawn anew
           self.cache_hook.add_partial("generate_until", (key[0], given[key]), found[key][0])
-    self._known.clear()
+    self._texts.forget()
     if self._shortened:
       log.info(f"{self._shortened} prompts are cut at their beginning: answers have places in {self.max_length} too")
       self._shortened = 0
@@ -319,31 +308,3 @@ def _arguments(request: instance.Instance) -> Any:
 
 def _advance(bar: Any) -> Callable[[int], None]:
   return lambda n: bar.update(n)
-
-
-def _whole(context: str, continuation: str) -> tuple[str, str]:
-  """The texts that `_encode_pair` tokenises: the context without white space at its end, and both together."""
-  return context.rstrip(), context + continuation
-
-
-def _parted(texts: Sequence[str], test: Callable[[str], bool]) -> Iterator[tuple[bool, list[str]]]:
-  for outcome in (True, False):
-    if group := [text for text in texts if test(text) == outcome]:
-      yield outcome, group
-
-
-def _own_start(tokenizer: Any, add_bos_token: bool | None) -> Any:
-  """A copy that itself puts the start token first, or does not, as transformers makes one of `add_bos_token`."""
-  if add_bos_token is None:
-    return tokenizer
-  tokenizer = copy.deepcopy(tokenizer)
-  tokenizer.add_bos_token = add_bos_token
-  return tokenizer
-
-
-def _think_end(tokenizer: Any, given: str | int | None) -> str | int | None:
-  """An id where it is one, or the text of a special token, which answers would no more show."""
-  if isinstance(given, str) and given.isdigit():
-    return int(given)
-  special = {token.content: i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-  return special.get(given, given) if isinstance(given, str) else given

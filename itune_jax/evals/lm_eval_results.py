@@ -33,8 +33,9 @@ class Task:
   """What was measured, and how it was asked.
 
   name: the benchmark's. rows: one an item (`contracts.EvalResult`). figures: over all items and by tag. better: which
-  way each metric goes. prompts: by id, what the model read, where a row shows less. generation: what a generated answer was asked with (lm-eval's `generation_kwargs`). shots:
-  examples in front. version: of the benchmark. items: how many it has in all, 0 for as many as were asked.
+  way each metric goes. prompts: by id, what the model read, where a row shows less. generation: what a generated answer
+  was asked with (lm-eval's `generation_kwargs`). shots: examples in front. version: of the benchmark. items: how many
+  it has in all, 0 for as many as were asked.
   """
 
   name: str

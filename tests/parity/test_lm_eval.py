@@ -23,6 +23,7 @@ from itune_jax.core import errors  # noqa: E402
 from itune_jax.core import files  # noqa: E402
 from itune_jax.evals import lm_eval_answers  # noqa: E402
 from itune_jax.evals import lm_eval_bridge  # noqa: E402
+from itune_jax.evals import lm_eval_tokens  # noqa: E402
 from itune_jax.run import lm_eval_model  # noqa: E402
 from itune_jax.sampling.decode import call  # noqa: E402
 from itune_jax.sampling.score import rolling  # noqa: E402
@@ -155,7 +156,7 @@ def test_answers_are_cut_as_its_own_backend_cuts_them(smollm2_tokenizer, think_e
     "a<|im_end|>b<|im_start|> c\n\nd",
   ]
   wanted = lm_eval_answers.plan({"until": ["\n\n", "Bye"]})
-  end = lm_eval_bridge._think_end(smollm2_tokenizer, think_end)
+  end = lm_eval_tokens.think_end(smollm2_tokenizer, think_end)
   reader = lm_eval_answers.Texts(smollm2_tokenizer, wanted.stops, end)
   eos = smollm2_tokenizer.decode([smollm2_tokenizer.eos_token_id])
   for text in texts:
