@@ -48,6 +48,7 @@ MAY_IMPORT = (
   "run/cli.py",
   "peft/registry.py",
   "grading/checkers.py",
+  "evals/benchmarks/registry.py",
   "run/user_code.py",
   "core/lazy.py",
   "run/commands/explain.py",

@@ -25,7 +25,7 @@ import numpy as np  # noqa: E402
 from rich import progress  # noqa: E402
 
 from itune_jax.core import files  # noqa: E402
-from itune_jax.grading import stats  # noqa: E402
+from itune_jax.grading.statistics import metrics as metrics_lib  # noqa: E402
 from itune_jax.run import results  # noqa: E402
 
 PARTS = pathlib.Path(__file__).parents[2] / "gin_configs" / "peft"
@@ -160,14 +160,16 @@ def table(args, found: dict[str, list[dict]], before: dict[str, float]) -> list[
   for method, cells in found.items():
     mean = lambda key, cells=cells: float(np.mean([cell[key] for cell in cells]))
     mine, _ = per_item(args, cells_of(method))
-    gain, low, high = stats.paired_interval(reference, mine, clusters)
+    shared = [item for item in reference if item in mine]
+    lists = [[kind[item] for item in shared] for kind in (reference, mine, clusters)]
+    gain, low, high, _ = metrics_lib.Mean().paired(*lists).figure
     rows.append(
       {
         "method": method,
         "rate": cells[0]["rate"],
         "seeds": len(cells),
         "exact_match": mean("exact_match"),
-        "over_" + first: [gain, low, high],
+        "over_" + first: [gain, low, high] if method != first else [0.0, 0.0, 0.0],
         "heldout_loss": mean("heldout_loss"),
         "heldout_loss_by_seed": [cell["heldout_loss"] for cell in cells],
         "forgetting": mean("unrelated_loss") - before["unrelated_loss"],
@@ -196,9 +198,10 @@ def write(out: str, rows: list[dict], first: str, before: float) -> None:
   )
   lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
   for row in rows:
-    gain, low, high = (100 * value for value in row["over_" + first])
+    gain, *bounds = row["over_" + first]
+    shown = f"[{', '.join(f'{100 * bound:.1f}' for bound in bounds)}]" if None not in bounds else "no interval"
     lines.append(
-      f"| {row['method']} | {row['rate']:g} | {row['exact_match']:.1%} | {gain:+.1f} [{low:.1f}, {high:.1f}] | "
+      f"| {row['method']} | {row['rate']:g} | {row['exact_match']:.1%} | {100 * gain:+.1f} {shown} | "
       f"{row['heldout_loss']:.3f} | {row['forgetting']:+.3f} | {row['trainable_parameters']:,} | "
       f"{row['trained_tokens_per_s']:.0f} | {row['peak_gib']:.1f} |"
     )

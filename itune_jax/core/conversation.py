@@ -69,3 +69,7 @@ class Renderer(abc.ABC):
   @abc.abstractmethod
   def encode(self, text: str) -> list[int]:
     """Ids of plain text."""
+
+  def text_prompt(self, text: str) -> Prompt:
+    """What a model reads before it continues plain text, as it stands; the start token where there is none."""
+    return Prompt(self.encode(text) or self.continued("", " ")[0])

@@ -12,7 +12,7 @@ from itune_jax.evals import generation
 from itune_jax.evals import items as items_lib
 from itune_jax.evals import protocol
 from itune_jax.evals import suite
-from itune_jax.grading import stats
+from itune_jax.grading.statistics import metrics as metrics_lib
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.sampling.responders import on_mesh
@@ -41,7 +41,7 @@ class Choice:
       items=functools.partial(self.items.items, choices=True),
       ask=ask.Choose(),
       grade=protocol.each(graded),
-      metrics={"acc": stats.Mean(), "acc_norm": stats.Mean()},
+      metrics={"acc": metrics_lib.Mean(), "acc_norm": metrics_lib.Mean()},
     )
 
   def bind(self, renderer: conversation.Renderer, seed: int) -> suite.Bound:

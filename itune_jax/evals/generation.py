@@ -12,7 +12,7 @@ from itune_jax.evals import items as items_lib
 from itune_jax.evals import protocol
 from itune_jax.evals import suite
 from itune_jax.grading import checkers
-from itune_jax.grading import stats
+from itune_jax.grading.statistics import metrics as metrics_lib
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.sampling.responders import on_mesh
@@ -42,7 +42,7 @@ class Generation:
       items=self.items.items,
       ask=ask.Generate(),
       grade=protocol.each(functools.partial(judged, own=self.items.checkers)),
-      metrics={"exact_match": stats.Mean(), "stopped": stats.Mean()},
+      metrics={"exact_match": metrics_lib.Mean(), "stopped": metrics_lib.Mean()},
     )
 
   def bind(self, renderer: conversation.Renderer, seed: int) -> suite.Bound:

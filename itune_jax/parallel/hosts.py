@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
+import numpy as np
 
 from itune_jax.core import axes as axes_lib
 from itune_jax.core import errors
@@ -55,6 +56,15 @@ def barrier(name: str) -> None:
 def agreed(value: int) -> int:
   """The lead's value, in every process."""
   return value if jax.process_count() == 1 else int(multihost_utils.broadcast_one_to_all(value))
+
+
+def text_of_lead(text: str) -> str:
+  """The lead's text, in every process: what is read from a disk may be there in one of them only."""
+  if jax.process_count() == 1:
+    return text
+  size = agreed(len(text.encode()))
+  data = np.frombuffer(text.encode(), np.uint8) if jax.process_index() == 0 else np.zeros(size, np.uint8)
+  return bytes(multihost_utils.broadcast_one_to_all(data)).decode()
 
 
 def several() -> bool:

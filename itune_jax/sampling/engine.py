@@ -51,12 +51,15 @@ class Engine:
     adapters: Sequence[int] | None = None,
     limits: Sequence[int] | None = None,
     on_text: Callable[[watch.Piece], None] | None = None,
+    on_end: Callable[[int, call.Generation], None] = lambda i, generation: None,
   ) -> list[call.Generation]:
     """Continues requests (`decode.Ask`) or prompts of ids; samples of one together, in the order given.
 
     Of prompts of ids `images` holds the pixels of each, or None, where any has some; `adapters` the number of each
     one's adapter, where several ride on one base; `limits` how many new tokens each may have. on_text: gets what is new
-    of each text as it comes. Raises InputError as `decode.generate` does.
+    of each text as it comes; on_end: each sample by its number as soon as it has ended.
+
+    Raises InputError as `decode.generate` does.
     """
     return decode_lib.generate(
       self.bind,
@@ -72,6 +75,7 @@ class Engine:
       limits=limits,
       text=self.text,
       on_text=on_text,
+      on_end=on_end,
     )
 
   def score(self, pairs, images: Sequence[Any] = (), adapters: Sequence[int] | None = None) -> list[score.Score]:

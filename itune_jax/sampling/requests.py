@@ -13,23 +13,27 @@ from itune_jax.core import check
 from itune_jax.core import conversation as conversation_lib
 from itune_jax.core import errors
 
-Finish = Literal["stop", "stop_string", "length", "tool_calls", "content_filter"]
+# "missing": a stored answer that is not there. "too_long": the prompt leaves no room for an answer.
+Finish = Literal["stop", "stop_string", "length", "tool_calls", "content_filter", "missing", "too_long"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
-  """A conversation to be answered `n` times.
+  """A conversation to be answered, or plain text to be continued, `n` times.
 
   id: names it for ever: the same id gives the same answers of the same model and seed. limit: most new tokens, 0 for
   the responder's own. stop: strings that end an answer, and are no part of it. adapter: of those that ride on one base.
+  temperature, top_p: how tokens are drawn, None for the responder's own.
   """
 
-  conversation: conversation_lib.Conversation
+  conversation: conversation_lib.Conversation | str
   id: str
   n: int = 1
   limit: int = 0
   stop: tuple[str, ...] = ()
   adapter: str | None = None
+  temperature: float | None = None
+  top_p: float | None = None
 
   def __post_init__(self):
     check.check_types(self)
@@ -89,6 +93,20 @@ class Responder(abc.ABC):
   @abc.abstractmethod
   def answer(self, requests: Sequence[Request], progress: Progress = lambda n: None) -> list[Response]:
     """The answers to all requests. Raises InputError for one that cannot be asked, and for ids that are not unique."""
+
+  def answer_each(
+    self, requests: Sequence[Request], done: Callable[[Response], None], progress: Progress = lambda n: None
+  ) -> list[Response]:
+    """The same as `answer`, telling each response as soon as it is there, in any order."""
+    found = self.answer(requests, progress)
+    for response in found:
+      done(response)
+    return found
+
+  def fits(self, asked: conversation_lib.Conversation | str, new: int) -> bool:
+    """Whether a prompt leaves room for so many new tokens; a responder that knows no limit says yes."""
+    del asked, new
+    return True
 
   def score(self, pairs: Sequence[Pair], progress: Progress = lambda n: None) -> list[Score]:
     """Log-probabilities of continuations. Raises InputError where this responder knows none."""

@@ -10,7 +10,7 @@ from itune_jax.core import errors
 from itune_jax.evals import choice
 from itune_jax.evals import protocol
 from itune_jax.evals import suite
-from itune_jax.grading import stats
+from itune_jax.grading.statistics import metrics as metrics_lib
 from itune_jax.sampling import requests
 from itune_jax.sampling.score import rolling
 from tests.parts import benchmark
@@ -41,7 +41,7 @@ class Oracle(requests.Responder):
 def test_generated_answers_are_graded_by_tag():
   written = []
   found = suite.measure(benchmark.GENERATE, Oracle({"Peru": " Lima "}), write=written.extend)
-  by_tag = {r.tag: (r.value, r.n, r.of) for r in found.results}
+  by_tag = {r.tag: (r.value, r.n, r.of) for r in found.results if r.metric == "any"}
   assert by_tag["continent=America"] == (1.0, 1, 1) and by_tag["continent=Africa"] == (0.0, 1, 1)
   assert by_tag[""] == (pytest.approx(1 / 3), 3, 3)
   assert found.figures["generate/any"] == pytest.approx(1 / 3) and found.figures["generate/items"] == 3
@@ -80,7 +80,7 @@ def test_what_is_wrong_with_a_benchmark_is_one_line():
     suite.measure(double, Oracle({}))
   with pytest.raises(errors.InputError, match="benchmark generate has no items"):
     suite.measure(dataclasses.replace(benchmark.GENERATE, items=list), Oracle({}))
-  lacking = dataclasses.replace(benchmark.GENERATE, metrics={"other": stats.Mean()})
+  lacking = dataclasses.replace(benchmark.GENERATE, metrics={"other": metrics_lib.Mean()})
   with pytest.raises(errors.InputError, match="the grade of item France lacks other"):
     suite.measure(lacking, Oracle({}))
   alone = lambda: [protocol.Item(id="x", question="q", choices=("a",), answer="a")]
@@ -94,10 +94,12 @@ def test_a_judge_is_asked_for_a_whole_block_and_leaves_out_what_it_is_not_sure_o
   said = {"France": "A", "France/swapped": "B", "Peru": "A.", "Peru/swapped": "A", "Chad": "B", "Chad/swapped": "A!"}
   verdicts = Oracle(said)
   verdicts._sample = lambda request, i: requests.Sample(said[request.id], "stop")
-  graded = dataclasses.replace(benchmark.GENERATE, grade=judge.Judge(verdicts), metrics={"wins": stats.Mean()}, tags=())
+  graded = dataclasses.replace(
+    benchmark.GENERATE, grade=judge.Judge(verdicts), metrics={"wins": metrics_lib.Mean()}, tags=()
+  )
   found = suite.measure(graded, Oracle({}))
   assert verdicts.asked == [6], "all of a block at once"
-  (result,) = found.results
+  result = found.results[0]
   assert (result.value, result.n, result.of) == (0.5, 2, 3)
   assert found.rows[1]["values"] == {"wins": None} and found.rows[1]["verdicts"] == ["A.", "A"]
 

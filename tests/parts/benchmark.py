@@ -6,7 +6,7 @@ from itune_jax.core import conversation
 from itune_jax.evals import ask
 from itune_jax.evals import choice
 from itune_jax.evals import protocol
-from itune_jax.grading import stats
+from itune_jax.grading.statistics import metrics as metrics_lib
 
 CAPITALS = (("France", "Paris", "Europe"), ("Peru", "Lima", "America"), ("Chad", "N'Djamena", "Africa"))
 
@@ -41,7 +41,7 @@ def best_of(item, response):
   return {"any": any(sample.text.strip() == item.answer for sample in response.samples)}
 
 
-MEAN = stats.Mean()
+MEAN = metrics_lib.Mean()
 GENERATE = protocol.Benchmark(
   name="generate",
   items=capitals,
@@ -65,5 +65,5 @@ ROLLING = protocol.Benchmark(
   items=texts,
   ask=ask.Rolling(),
   grade=protocol.each(per_byte),
-  metrics={"bits": stats.Mean(better="lower")},
+  metrics={"bits": metrics_lib.Mean(better="lower")},
 )

@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from itune_jax.core import files
-from itune_jax.grading import stats
+from itune_jax.grading.statistics import metrics as metrics_lib
 from itune_jax.run import results
 
 SAMPLES = 12  # items of an evaluation whose answers are shown
@@ -39,9 +39,14 @@ def _pair(run_dir: str, name: str) -> tuple[Rows, Rows]:
 
 def _gain(name: str, before: Rows, after: Rows) -> dict[str, Any]:
   score = lambda rows: {row["id"]: float(row["correct"]) for row in rows}
-  mean, low, high = stats.paired_interval(score(before), score(after), {row["id"]: row["cluster"] for row in before})
-  each = lambda rows: stats.interval([float(r["correct"]) for r in rows], [r["cluster"] for r in rows])
-  b, a = each(before), each(after)
+  first, second, clusters = score(before), score(after), {row["id"]: row["cluster"] for row in before}
+  shared = [one for one in first if one in second]
+  lists = [[kind[one] for one in shared] for kind in (first, second, clusters)]
+  gain, low, high = _bounds(metrics_lib.Mean().paired(*lists).figure)
+  b, a = (
+    _bounds(metrics_lib.Mean()(list(score(rows).values()), [row["cluster"] for row in rows]))
+    for rows in (before, after)
+  )
   return {
     "name": name,
     "items": len(before),
@@ -51,11 +56,17 @@ def _gain(name: str, before: Rows, after: Rows) -> dict[str, Any]:
     "exact_match_after": a[0],
     "after_low": a[1],
     "after_high": a[2],
-    "gain": mean,
+    "gain": gain,
     "gain_ci_low": low,
     "gain_ci_high": high,
     "domains": _by_domain(before, after),
   }
+
+
+def _bounds(figure: metrics_lib.Figure) -> tuple[float, float, float]:
+  """(value, low, high); NaN for bounds where there is no interval."""
+  known = figure.low is not None and figure.high is not None
+  return (figure.value, figure.low, figure.high) if known else (figure.value, float("nan"), float("nan"))
 
 
 def _by_domain(before: Rows, after: Rows) -> list[dict[str, Any]]:

@@ -71,8 +71,10 @@ class Call:
     self._told: dict[int, int] = {}
     self._state: Any = None
 
-  def run(self, progress: Callable[[int], None]) -> list[Generation]:
-    """Goes on until every sample has its text."""
+  def run(
+    self, progress: Callable[[int], None], on_end: Callable[[int, Generation], None] = lambda i, generation: None
+  ) -> list[Generation]:
+    """Goes on until every sample has its text. on_end: gets each sample by its number as soon as it has ended."""
     found: dict[int, Generation] = {}
     while len(found) < len(self.given.samples):
       free = [row for row, holder in enumerate(self._holders) if holder is None]
@@ -86,6 +88,7 @@ class Call:
       for i, generation in self._look():
         found[i] = generation
         progress(1)
+        on_end(i, generation)
     return [found[i] for i in range(len(found))]
 
   @property

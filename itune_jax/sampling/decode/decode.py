@@ -103,12 +103,14 @@ def generate(
   limits: Sequence[int] | None = None,
   text: watch.Text | None = None,
   on_text: Callable[[watch.Piece], None] | None = None,
+  on_end: Callable[[int, call_lib.Generation], None] = lambda i, generation: None,
 ) -> list[call_lib.Generation]:
   """Continues prompts: every sample of every request, in the order given, samples of a request together.
 
   asks: requests, or prompts of ids alone; of those, images (pixels [I, H, W, 3] of each prompt or None), adapters and
   limits may be given beside them. one_token: what `one_token.prepare` gave for these parameters, where it is kept from
   call to call. text: of ids, which stop strings need. on_text: gets what is new of each text, between rounds.
+  on_end: gets each sample by its number as soon as it has ended.
 
   Raises InputError when a prompt leaves no room for a new token in `max_length` positions, or is empty.
   """
@@ -123,7 +125,7 @@ def generate(
   most = max(s.limit for s in samples)
   new = min(decode.max_new_tokens, row_state.slots_for(most))  # what can be said, in few sizes
   one_token = one_token or one_token_lib.prepare(bind, params)
-  return call_lib.Call(given, one_token, stop_ids, new, max_length, text, on_text).run(progress)
+  return call_lib.Call(given, one_token, stop_ids, new, max_length, text, on_text).run(progress, on_end)
 
 
 def with_own(asks: Sequence[Ask | Sequence[int]], images, adapters, limits) -> list[Ask]:

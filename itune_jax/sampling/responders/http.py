@@ -4,7 +4,7 @@ What an endpoint sends is read by one door: an answer of the expected form, a fa
 again, later and later, Retry-After obeyed), or one line that says what was wrong. Nothing is guessed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import concurrent.futures
 import dataclasses
 import json
@@ -30,7 +30,7 @@ _FINISH: Mapping[str, requests_lib.Finish] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HttpResponder(requests_lib.Responder):
-  """`POST url/chat/completions`, as OpenAI, vLLM, SGLang and llama.cpp serve it.
+  """`POST url/chat/completions`, or `url/completions` for plain text, as OpenAI, vLLM, SGLang and llama.cpp serve it.
 
   url: up to the version, such as http://localhost:8000/v1. key: sent as a bearer token. at_a_time: requests under way
   together. tries: of each request in all; between them waits grow from `wait_s` twofold, with jitter. more: further
@@ -61,12 +61,21 @@ class HttpResponder(requests_lib.Responder):
     self, requests: Sequence[requests_lib.Request], progress: requests_lib.Progress = lambda n: None
   ) -> list[requests_lib.Response]:
     """The answers. Raises RunError naming the request when the endpoint did not give one after all tries."""
+    return self.answer_each(requests, lambda response: None, progress)
+
+  def answer_each(
+    self,
+    requests: Sequence[requests_lib.Request],
+    done: Callable[[requests_lib.Response], None],
+    progress: requests_lib.Progress = lambda n: None,
+  ) -> list[requests_lib.Response]:
+    """The same, telling each response as it comes."""
     requests_lib.unique(requests)
     with concurrent.futures.ThreadPoolExecutor(self.at_a_time) as pool:
       waiting = [pool.submit(self._one, request) for request in requests]
       try:
-        for done in concurrent.futures.as_completed(waiting):
-          done.result()
+        for one in concurrent.futures.as_completed(waiting):
+          done(one.result())
           progress(1)
       except BaseException:
         for one in waiting:
@@ -90,7 +99,8 @@ class HttpResponder(requests_lib.Responder):
   def _post(self, request: requests_lib.Request) -> Any:
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
     body = json.dumps(self._body(request)).encode()
-    call = urllib.request.Request(f"{self.url.rstrip('/')}/chat/completions", body, headers)
+    path = "completions" if isinstance(request.conversation, str) else "chat/completions"
+    call = urllib.request.Request(f"{self.url.rstrip('/')}/{path}", body, headers)
     try:
       with urllib.request.urlopen(call, timeout=self.timeout_s) as reply:
         return json.loads(reply.read())
@@ -108,15 +118,17 @@ class HttpResponder(requests_lib.Responder):
     asked = request.conversation
     body: dict[str, Any] = {
       "model": self.model,
-      "messages": [{k: v for k, v in message.items() if k != "weight"} for message in asked.messages],
       "max_tokens": request.limit or self.max_new_tokens,
-      "temperature": self.temperature,
-      "top_p": self.top_p,
+      "temperature": self.temperature if request.temperature is None else request.temperature,
+      "top_p": self.top_p if request.top_p is None else request.top_p,
       "n": request.n,
       "seed": self.seed,
       **self.more,
     }
     body |= {"stop": list(request.stop)} if request.stop else {}
+    if isinstance(asked, str):
+      return body | {"prompt": asked}
+    body["messages"] = [{k: v for k, v in message.items() if k != "weight"} for message in asked.messages]
     body |= {"tools": list(asked.tools)} if asked.tools else {}
     return body | ({"chat_template_kwargs": dict(asked.template_kwargs)} if asked.template_kwargs else {})
 
@@ -142,7 +154,8 @@ def _samples(reply: Any, request: requests_lib.Request) -> tuple[requests_lib.Sa
 
 
 def _sample(choice: Mapping[str, Any]) -> requests_lib.Sample:
-  message, reason = choice["message"], choice["finish_reason"]
+  reason = choice["finish_reason"]
+  message = {"content": choice["text"]} if "text" in choice else choice["message"]
   calls = tuple(message.get("tool_calls") or ())
   text = message.get("content")
   text = "" if text is None and calls else text

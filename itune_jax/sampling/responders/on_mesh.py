@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
+from typing import Any
 
 from itune_jax.core import check
 from itune_jax.core import conversation as conversation_lib
 from itune_jax.core import errors
 from itune_jax.sampling import engine as engine_lib
 from itune_jax.sampling import requests as requests_lib
+from itune_jax.sampling.decode import controls
 from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.sampling.decode import watch
 from itune_jax.sampling.score import rolling
@@ -31,12 +33,35 @@ class MeshResponder(requests_lib.Responder):
     self, requests: Sequence[requests_lib.Request], progress: requests_lib.Progress = lambda n: None
   ) -> list[requests_lib.Response]:
     """The answers to all requests, decoded together. Raises InputError for a conversation that the template refuses."""
+    return self.answer_each(requests, lambda response: None, progress)
+
+  def answer_each(
+    self,
+    requests: Sequence[requests_lib.Request],
+    done: Callable[[requests_lib.Response], None],
+    progress: requests_lib.Progress = lambda n: None,
+  ) -> list[requests_lib.Response]:
+    """The same, telling each response when its last sample has ended."""
     requests_lib.unique(requests)
     ends, text = self.renderer.turn_end.ids, self.renderer.decode
     engine = dataclasses.replace(self.engine, progress=progress, stop_ids=ends, text=text)
-    asks = [self._ask(request) for request in requests]
-    found = iter(engine.generate(asks, self.decode, on_text=self.on_text))
-    return [requests_lib.Response(r.id, tuple(self._sample(next(found)) for _ in range(r.n))) for r in requests]
+    owners = [(k, i) for k, request in enumerate(requests) for i in range(request.n)]
+    samples: list[list[Any]] = [[None] * request.n for request in requests]
+    found: list[Any] = [None] * len(requests)
+
+    def ended(number: int, said: Any) -> None:
+      k, i = owners[number]
+      samples[k][i] = self._sample(said)
+      if all(sample is not None for sample in samples[k]):
+        found[k] = requests_lib.Response(requests[k].id, tuple(samples[k]))
+        done(found[k])
+
+    engine.generate([self._ask(request) for request in requests], self.decode, on_text=self.on_text, on_end=ended)
+    return found
+
+  def fits(self, asked: conversation_lib.Conversation | str, new: int) -> bool:
+    """Whether a prompt leaves room for so many new tokens in the positions that the model knows."""
+    return len(self._named("prompt", asked).ids) + new <= self.engine.max_length
 
   def _ask(self, request: requests_lib.Request) -> decode_lib.Ask:
     prompt = self._named(request.id, request.conversation)
@@ -48,11 +73,23 @@ class MeshResponder(requests_lib.Responder):
       n=request.n,
       limit=request.limit or None,
       stop=stops,
+      sampling=self._sampling(request),
       adapter=self._number(request.adapter),
       images=prompt.images,
     )
 
-  def _named(self, name: str, conversation: conversation_lib.Conversation) -> conversation_lib.Prompt:
+  def _sampling(self, request: requests_lib.Request) -> controls.Sampling | None:
+    """How the request's tokens are drawn, where it says so itself; else as Decode says."""
+    own = {"temperature": request.temperature, "top_p": request.top_p}
+    own = {name: value for name, value in own.items() if value is not None}
+    if not own:
+      return None
+    names = [field.name for field in dataclasses.fields(controls.Sampling)]
+    return controls.Sampling(**({name: vars(self.decode)[name] for name in names} | own))
+
+  def _named(self, name: str, conversation: conversation_lib.Conversation | str) -> conversation_lib.Prompt:
+    if isinstance(conversation, str):
+      return self.renderer.text_prompt(conversation)
     try:
       return self.renderer.prompt(conversation)
     except errors.InputError as e:

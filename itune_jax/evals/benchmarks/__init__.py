@@ -1,0 +1,1 @@
+"""Published benchmarks, one file each, by axis; `registry` is the table of them."""

@@ -1,0 +1,1 @@
+"""Benchmarks of utility: instructions followed, knowledge, reasoning, code."""

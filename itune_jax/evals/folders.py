@@ -1,0 +1,139 @@
+"""Where the official files of a benchmark are: folders that are looked through in order, or one line that says where to
+get them."""
+
+from collections.abc import Iterator, Sequence
+import dataclasses
+import glob
+import gzip
+import hashlib
+import os
+from typing import Any
+
+from itune_jax.core import errors
+from itune_jax.core import jsontext
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+  """The folder that holds a benchmark's files. Everything in it is read through here, so damage is told by file and
+  line."""
+
+  path: str
+
+  def file(self, name: str) -> str:
+    """The path of a file, which may lie there compressed (`.gz`). Raises InputError where it is not."""
+    for candidate in (name, f"{name}.gz"):
+      path = os.path.join(self.path, candidate)
+      if os.path.exists(path):
+        return path
+    raise errors.InputError(f"{os.path.join(self.path, name)}: there is no such file")
+
+  def files(self, pattern: str) -> list[str]:
+    """The paths that a pattern matches, sorted. Raises InputError where there is none."""
+    found = sorted(glob.glob(os.path.join(self.path, pattern)))
+    if not found:
+      raise errors.InputError(f"{os.path.join(self.path, pattern)}: no file is named so")
+    return found
+
+  def text(self, name: str) -> str:
+    """The text of a file, UTF-8."""
+    return text_of(self.file(name))
+
+  def lines(self, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(file:line, object) of JSON lines. Raises InputError with file and line for one that is no object."""
+    return objects(self.file(name))
+
+  def value(self, name: str) -> Any:
+    """The value of a JSON file."""
+    path = self.file(name)
+    try:
+      return jsontext.loads(text_of(path))
+    except ValueError as e:
+      raise errors.InputError(f"{path}: is no JSON ({jsontext.said(e)})") from None
+
+  def digest(self, patterns: Sequence[str]) -> str:
+    """SHA-256 of names and bytes of the files that the patterns match."""
+    sha = hashlib.sha256()
+    for pattern in patterns:
+      for path in self.files(pattern) if glob.has_magic(pattern) else [self.file(pattern)]:
+        sha.update(f"{os.path.relpath(path, self.path)}\n".encode())
+        with _binary(path) as f:
+          while block := f.read(1 << 22):
+            sha.update(block)
+    return sha.hexdigest()[:16]
+
+
+def objects(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+  """(file:line, object) of a file of JSON lines, `.gz` too; a file that is one JSON list gives its members.
+
+  Raises InputError with file and line for what is no object.
+  """
+  text = text_of(path)
+  if text.lstrip()[:1] == "[":
+    try:
+      members = jsontext.loads(text)
+    except ValueError as e:
+      raise errors.InputError(f"{path}: is no JSON ({jsontext.said(e)})") from None
+    for number, member in enumerate(members, 1):
+      yield f"{path}: row {number}", _object(member, f"{path}: row {number}")
+    return
+  for number, line in enumerate(text.split("\n"), 1):
+    if line.strip():
+      where = f"{path}:{number}"
+      try:
+        value = jsontext.loads(line)
+      except ValueError as e:
+        raise errors.InputError(f"{where}: is no JSON ({jsontext.said(e)})") from None
+      yield where, _object(value, where)
+
+
+def text_of(path: str) -> str:
+  """The text of a file, UTF-8, of one that ends in `.gz` unpacked. Raises InputError where it cannot be read."""
+  try:
+    with _binary(path) as f:
+      return f.read().decode("utf-8-sig")
+  except (OSError, EOFError) as e:
+    raise errors.InputError(f"{path}: cannot be read ({jsontext.said(e)})") from None
+  except UnicodeDecodeError as e:
+    raise errors.InputError(f"{path}: is no UTF-8 text ({jsontext.said(e)})") from None
+
+
+def field(row: dict[str, Any], name: str, kind: type | tuple[type, ...], where: str) -> Any:
+  """A field of a row. Raises InputError naming the place where it lacks or is of another type."""
+  if name not in row:
+    raise errors.InputError(f"{where}: has no {name!r}; it has {', '.join(map(repr, row)) or 'nothing'}")
+  value = row[name]
+  if not isinstance(value, kind) or (
+    isinstance(value, bool) and bool not in (kind if isinstance(kind, tuple) else (kind,))
+  ):
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    wanted = " or ".join(sorted({jsontext.name(one()) for one in kinds}))
+    raise errors.InputError(
+      f"{where}: {name!r} is {jsontext.name(value)} ({jsontext.shown(value)}); it must be {wanted}"
+    )
+  return value
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+  if not isinstance(value, dict):
+    raise errors.InputError(f"{where}: is {jsontext.name(value)}, a JSON object is expected")
+  return value
+
+
+def _binary(path: str):
+  return gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb")
+
+
+def find(name: str, wanted: Sequence[str], roots: Sequence[str], hub: str = "") -> Folder | None:
+  """The first folder that holds all wanted files: a root itself, its subfolder of the benchmark's name, or, for a hub
+  cache among the roots, a snapshot of the data set `hub`. None where there is none."""
+  for root in roots:
+    snapshots = os.path.join(root, f"datasets--{hub.replace('/', '--')}", "snapshots", "*") if hub else ""
+    for path in (os.path.join(root, name), root, *(sorted(glob.glob(snapshots)) if snapshots else ())):
+      if os.path.isdir(path) and all(_there(path, one) for one in wanted):
+        return Folder(path)
+  return None
+
+
+def _there(path: str, pattern: str) -> bool:
+  return bool(glob.glob(os.path.join(path, pattern)) or glob.glob(os.path.join(path, f"{pattern}.gz")))
