@@ -4,7 +4,7 @@
 hashes are those of lm-eval 0.4.13 (`evaluator.evaluate`, `loggers/evaluation_tracker.py`, `result_schema.py`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import datetime
 import hashlib
@@ -18,8 +18,11 @@ import numpy as np
 
 from itune_jax.core import check
 from itune_jax.core import contracts
+from itune_jax.core import conversation as conversation_lib
 from itune_jax.core import files
+from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import lm_eval_files
+from itune_jax.evals import protocol
 
 SCHEMA = "0.4.13"  # of lm-eval, whose files these are like
 NOT_KNOWN = "N/A"  # lm-eval's word where a figure has no standard error
@@ -33,9 +36,10 @@ class Task:
   """What was measured, and how it was asked.
 
   name: the benchmark's. rows: one an item (`contracts.EvalResult`). figures: over all items and by tag. better: which
-  way each metric goes. prompts: by id, what the model read, where a row shows less. generation: what a generated answer
-  was asked with (lm-eval's `generation_kwargs`). shots: examples in front. version: of the benchmark. items: how many
-  it has in all, 0 for as many as were asked.
+  way each metric goes. prompts: by id, what the model read, where a row shows less. chat: whether prompts are
+  conversations, behind which choices stand without the space in front of them. generation: what a generated answer was
+  asked with (lm-eval's `generation_kwargs`). shots: examples in front. version: of the benchmark. items: how many it
+  has in all, 0 for as many as were asked.
   """
 
   name: str
@@ -43,6 +47,7 @@ class Task:
   figures: Sequence[contracts.Result]
   better: Mapping[str, contracts.Better] = dataclasses.field(default_factory=dict)
   prompts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  chat: bool = False
   generation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   shots: int = 0
   version: str | float = 0.0
@@ -64,6 +69,40 @@ class Run:
   facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   start: datetime.datetime
   seconds: float
+
+
+Written = Callable[[conversation_lib.Conversation | str], str]
+
+
+def task_of(benchmark: protocol.Benchmark, result: contracts.EvalResult, written: Written) -> Task:
+  """A benchmark that was measured. written: what the model reads of a question, as text."""
+  rows = {row["id"]: row for row in result.rows}
+  prompts, chat = {}, False
+  form = benchmark.ask.form if isinstance(benchmark.ask, (ask_lib.Generate, ask_lib.Choose, ask_lib.Score)) else "plain"
+  for item in benchmark.items():
+    if item.id in rows:  # the shots that had room
+      asked = item.prompt(form, rows[item.id].get("shots", 0))
+      prompts[item.id], chat = written(asked), chat or not isinstance(asked, str)
+  return Task(
+    name=benchmark.name,
+    rows=result.rows,
+    figures=result.results,
+    better={name: metric.better for name, metric in benchmark.metrics.items()},
+    prompts=prompts,
+    chat=chat,
+    generation=_generation(benchmark.ask),
+    shots=max((row.get("shots", 0) for row in result.rows), default=0),
+    version=benchmark.version,
+    items=benchmark.total,
+  )
+
+
+def _generation(ask: protocol.Ask) -> dict[str, Any]:
+  """lm-eval's arguments of a generated answer; what the responder decides is left open."""
+  if not isinstance(ask, ask_lib.Generate):
+    return {}
+  found = {"max_gen_toks": ask.limit or None, "temperature": ask.temperature, "top_p": ask.top_p}
+  return {"until": list(ask.stop), **{name: value for name, value in found.items() if value is not None}}
 
 
 def digest(text: str) -> str:
@@ -106,10 +145,11 @@ def _sample(task: Task, number: int, row: Mapping[str, Any]) -> Sample:
 def _asked(task: Task, row: Mapping[str, Any]) -> tuple[list[list[Any]], list[Any], list[Any]]:
   """Arguments of each request, what came back for each repeat, and the same behind the filter, as lm-eval spells it."""
   prompt = task.prompts.get(row["id"], row["prompt"])
+  behind = lambda text: text.lstrip() if task.chat else text
   if "choices" in row:
     greedy = row.get("greedy") or [None] * len(row["choices"])
     found = [[str(one), str(hit)] for one, hit in zip(row["logprobs"], greedy, strict=True)]
-    return [[prompt, choice] for choice in row["choices"]], [[one] for one in found], found
+    return [[prompt, behind(choice)] for choice in row["choices"]], [[one] for one in found], found
   if "output" in row:
     texts = list(map(str, row.get("outputs") or [row["output"]]))
     return [[prompt, dict(task.generation)]], [texts], texts[:1]
@@ -117,7 +157,7 @@ def _asked(task: Task, row: Mapping[str, Any]) -> tuple[list[list[Any]], list[An
   if "words" in row:  # a whole text
     return [[prompt]], [[str(row["logprob"])]], [str(row["logprob"])]
   found = [str(row["logprob"]), str(row.get("greedy"))]
-  return [[prompt, str(row["answer"])]], [[found]], [found]
+  return [[prompt, behind(str(row["answer"]))]], [[found]], [found]
 
 
 def results(tasks: Sequence[Task], run: Run) -> dict[str, Any]:
@@ -160,10 +200,12 @@ def _figures(task: Task) -> dict[str, Any]:
   return found
 
 
-def _stderr(value: float, values: Sequence[float | None]) -> float | str:
+def _stderr(value: float, values: Sequence[Any]) -> float | str:
   """lm-eval's standard error of a mean (sample variance over n); none where the figure is no mean of the values."""
-  known = [one for one in values if one is not None]
-  if len(known) < 2 or not math.isclose(float(np.mean(known)), value, rel_tol=1e-9, abs_tol=1e-12):
+  known = [one for one in values if isinstance(one, (int, float))]
+  if len(known) < 2 or len(known) < len([one for one in values if one is not None]):
+    return NOT_KNOWN
+  if not math.isclose(float(np.mean(known)), value, rel_tol=1e-9, abs_tol=1e-12):
     return NOT_KNOWN
   return float(np.std(known, ddof=1) / math.sqrt(len(known)))
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 import datetime
 import importlib.metadata
+import json
 import platform
 import time
 from typing import Any
@@ -10,7 +11,11 @@ from typing import Any
 import jax
 
 import itune_jax
+from itune_jax.core import contracts
+from itune_jax.core import conversation
+from itune_jax.data.render import chat
 from itune_jax.evals import lm_eval_results
+from itune_jax.evals import protocol
 from itune_jax.run import session as session_lib
 
 _TOKENS = ("pad", "eos", "bos")
@@ -45,6 +50,21 @@ def write(
     seconds=time.time() - started,
   )
   return lm_eval_results.write(folder, tasks, run)
+
+
+def tasks(
+  measured: Sequence[tuple[protocol.Benchmark, contracts.EvalResult]], renderer: chat.Renderer | None = None
+) -> list[lm_eval_results.Task]:
+  """Benchmarks and their results as lm-eval's tasks. renderer: of the model, by which conversations became text."""
+
+  def written(asked: conversation.Conversation | str) -> str:
+    if isinstance(asked, str):
+      return asked
+    if renderer is None:  # an endpoint has a template of its own
+      return json.dumps([dict(message) for message in asked.messages], ensure_ascii=False)
+    return renderer.tokenizer.decode(renderer.prompt(asked).ids)
+
+  return [lm_eval_results.task_of(benchmark, result, written) for benchmark, result in measured]
 
 
 def _model(session: session_lib.Session) -> dict[str, Any]:

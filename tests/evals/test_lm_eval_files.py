@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import gzip
 import json
+import os
 
 import pytest
 
@@ -12,6 +13,10 @@ from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.evals import lm_eval_files
 from itune_jax.evals import lm_eval_results
+from itune_jax.evals import suite
+from itune_jax.run import lm_eval_out
+from tests.evals import test_suite
+from tests.parts import benchmark
 
 ANSWER = {
   "doc_id": 3,
@@ -145,3 +150,34 @@ def test_names_that_collide_are_refused():
     lm_eval_results.samples(lm_eval_results.Task(name="own", rows=[{**ROWS[0], "values": {"filter": 1.0}}], figures=[]))
   with pytest.raises(errors.InputError, match="nothing was measured"):
     lm_eval_results.write("nowhere", [], run)
+
+
+KINDS = {
+  "GENERATE": "generate_until",
+  "CHOOSE": "multiple_choice",
+  "SCORE": "loglikelihood",
+  "ROLLING": "loglikelihood_rolling",
+}
+
+
+@pytest.mark.parametrize("name, kind", KINDS.items())
+def test_every_way_of_asking_is_written(tmp_path, name, kind):
+  own = vars(benchmark)[name]
+  result = suite.measure(own, test_suite.Oracle({"Peru": " Lima "}))
+  path = lm_eval_out.write(str(tmp_path), lm_eval_out.tasks([(own, result)]), name="oracle", started=1e9, limit=3)
+  found = files.read_json(path)
+  assert found["configs"][own.name]["output_type"] == kind and found["config"]["limit"] == 3
+  for metric in own.metrics:
+    assert found["results"][own.name][f"{metric},none"] == pytest.approx(result.figures[f"{own.name}/{metric}"])
+  (samples,) = (
+    os.path.join(os.path.dirname(path), one) for one in os.listdir(os.path.dirname(path)) if "samples" in one
+  )
+  rows = lm_eval_files.read(samples)
+  assert [row.doc["id"] for row in rows] == [row["id"] for row in result.rows]
+  assert bool(rows[0].responses) == (name == "GENERATE")
+  for row, said, item in zip(rows, result.rows, own.items(), strict=True):
+    asked = item.prompt("chat" if name == "GENERATE" else "plain")
+    assert row.prompt == (asked if isinstance(asked, str) else json.dumps(list(asked.messages), ensure_ascii=False))
+    assert row.metrics == said["values"]
+    if name == "CHOOSE":
+      assert [one.logprob for one in row.logprobs] == said["logprobs"] and not row.logprobs[0].is_greedy
