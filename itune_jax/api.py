@@ -24,7 +24,6 @@ from itune_jax.core import errors  # noqa: E402
 from itune_jax.core import files  # noqa: E402
 from itune_jax.core import numerics  # noqa: E402
 from itune_jax.core import rng  # noqa: E402
-from itune_jax.core import tree  # noqa: E402
 from itune_jax.data.render import chat  # noqa: E402
 from itune_jax.data.render import text as text_lib  # noqa: E402
 from itune_jax.nn import quant as quant_lib  # noqa: E402
@@ -35,6 +34,7 @@ from itune_jax.peft.methods import tokens as tokens_lib  # noqa: E402
 from itune_jax.run import adapters as adapters_lib  # noqa: E402
 from itune_jax.run import arguments  # noqa: E402
 from itune_jax.run import gin_setup  # noqa: E402
+from itune_jax.run import loading  # noqa: E402
 from itune_jax.run import process  # noqa: E402
 from itune_jax.run import session as session_lib  # noqa: E402
 from itune_jax.run import specs  # noqa: E402
@@ -62,7 +62,8 @@ class Model:
   def __repr__(self) -> str:
     s = self.session
     methods = ", ".join(type(method).__name__ for method in s.attached.methods) or "none"
-    return f"<Model {s.model.base}: {s.base.cfg.family}, {tree.size(s.base.params):,} parameters; methods: {methods}>"
+    count = loading.count(s.base.params, s.base)
+    return f"<Model {s.model.base}: {s.base.cfg.family}, {count:,} parameters; methods: {methods}>"
 
   def logits(self, tokens_BT, prefix: int | None = None) -> np.ndarray:
     """Logits [B, T, V], float32, of rows of token ids; the first `prefix` are the source of an encoder-decoder.
@@ -264,12 +265,21 @@ def train(
   return Run(run_dir, done.metrics, path)
 
 
-def export_hf(model: Model, folder: str, merge: bool = True, dtype: numerics.Dtype = "float32") -> dict[str, Any]:
-  """Writes a Hugging Face model folder, adapters merged in or (merge=False) left out; returns the manifest."""
+def export_hf(
+  model: Model, folder: str, merge: bool = True, dtype: numerics.Dtype = "float32", overwrite: bool = False
+) -> dict[str, Any]:
+  """Writes a Hugging Face model folder, adapters merged in or (merge=False) left out; returns the manifest.
+
+  overwrite: replaces an earlier export. Raises InputError for a folder that is in use otherwise.
+  """
   session = model.session if merge else model.attach(()).session
-  return export_lib.write(session, chat.Rendering(), format="hf", dtype=dtype, out=folder)
+  return export_lib.write(session, chat.Rendering(), format="hf", dtype=dtype, out=folder, overwrite=overwrite)
 
 
-def export_peft(model: Model, folder: str) -> dict[str, Any]:
-  """Writes the LoRA as a Hugging Face PEFT folder; returns the manifest."""
-  return export_lib.write(model.session, chat.Rendering(), format="peft", dtype="float32", out=folder)
+def export_peft(model: Model, folder: str, overwrite: bool = False) -> dict[str, Any]:
+  """Writes the adapter as a Hugging Face PEFT folder; returns the manifest.
+
+  overwrite: replaces an earlier export. Raises InputError for a folder that is in use otherwise.
+  """
+  how: dict[str, Any] = dict(format="peft", dtype="float32", out=folder, overwrite=overwrite)
+  return export_lib.write(model.session, chat.Rendering(), **how)

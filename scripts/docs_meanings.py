@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 import dataclasses
 import importlib
 import inspect
-import itertools
 import pathlib
 import re
 import typing
@@ -12,6 +11,7 @@ from typing import Any
 
 from itune_jax.core import conversation
 from itune_jax.peft import registry
+from itune_jax.run import meanings
 
 ROOT = pathlib.Path(__file__).parent.parent
 GIN = ROOT / "gin_configs"
@@ -59,17 +59,17 @@ def where(one: Callable) -> str:
 
 def summary(one: Callable) -> str:
   """The first paragraph of what it says of itself."""
-  return " ".join(doc(one).split("\n\n")[0].split())
+  return " ".join(meanings.doc(one).split("\n\n")[0].split())
 
 
 def values(one: Callable) -> list[Value]:
   """The fields of a class, or the parameters of a function, in their order."""
   if dataclasses.is_dataclass(one):
     return [
-      Value(f.name, _type(f.type), _default(f), _of_field(one, f.name)) for f in dataclasses.fields(one) if f.init
+      Value(f.name, _type(f.type), _default(f), meanings.of(one, f.name)) for f in dataclasses.fields(one) if f.init
     ]
   parameters = inspect.signature(one).parameters.values()
-  return [Value(p.name, _type(p.annotation), _written(p.default), clause(doc(one), p.name)) for p in parameters]
+  return [Value(p.name, _type(p.annotation), _written(p.default), meanings.of(one, p.name)) for p in parameters]
 
 
 def macros() -> list[Macro]:
@@ -123,33 +123,6 @@ def _flat(hint: Any) -> Iterator[Any]:
   yield hint
   for inner in typing.get_args(hint):
     yield from _flat(inner)
-
-
-def _of_field(owner: type, name: str) -> str:
-  """What the class says of a field, or the class that it has it from."""
-  for base in owner.__mro__:
-    if base is not object and (meaning := clause(doc(base), name)):
-      return meaning
-  return ""
-
-
-# `name: `, `name, other: ` or `name and other: ` where a sentence begins; \0 stands for an empty line.
-_HEAD = re.compile(r"(\0|(?:^|(?<=[.;] )|(?<=\0 ))(?:`?\w+`?(?:, | and ))*`?\w+`?: )")
-
-
-def clause(doc: str, name: str) -> str:
-  """What a docstring says of a name: what is behind `name: ` up to the next such head or an empty line, or ""."""
-  pieces = _HEAD.split(" ".join(doc.replace("\n\n", " \0 ").split()))
-  for head, text in itertools.pairwise(pieces):
-    if head.endswith(": ") and name in re.findall(r"\w+", head.replace(" and ", " ")):
-      return text.strip().rstrip(";")
-  return ""
-
-
-def doc(one: Callable) -> str:
-  """Its docstring, and not the signature that dataclasses write in place of one."""
-  doc = inspect.cleandoc(vars(one).get("__doc__") or "") if isinstance(one, type) else inspect.getdoc(one) or ""
-  return "" if doc.startswith(f"{one.__name__}(") else doc
 
 
 def _default(field: dataclasses.Field) -> str:

@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 from itune_jax import api  # noqa: E402
 from itune_jax.run import cli  # noqa: E402
 from itune_jax.run import command  # noqa: E402
+from itune_jax.run import meanings as run_meanings  # noqa: E402
 from scripts import docs_meanings as meanings  # noqa: E402
 
 # What the rooms of the package are for those who set values.
@@ -79,13 +80,14 @@ def commands() -> str:
 
 def flags(found: command.Command) -> list[argparse.Action]:
   """The flags of a command, without `--help`."""
-  return [a for a in found.parser()._actions if not isinstance(a, argparse._HelpAction)]
+  shown = [a for a in found.parser()._actions if a.help != argparse.SUPPRESS]
+  return [a for a in shown if not isinstance(a, argparse._HelpAction)]
 
 
 def values() -> str:
   """Every value that a recipe or `--gin.NAME=VALUE` may set."""
   lines = ["# Values", "", "Any of these is set in a recipe, or on the command line: `--gin.lora.Lora.rank=8`."]
-  lines += ["Text is quoted twice there, for the shell and for gin: `--gin.DATA=\"'mine.jsonl'\"`.", ""]
+  lines += ["Text where text is wanted needs no quotes of gin: `--gin.DATA=mine.jsonl`.", ""]
   lines += [
     "## Names in capitals",
     "",
@@ -122,7 +124,7 @@ def api_page() -> str:
   for name, value, told in api_names():
     lines += _entry(name, value, told, 2)
     for method, function in _methods(value):
-      lines += _entry(f"{name}.{method}", function, meanings.doc(function), 3)
+      lines += _entry(f"{name}.{method}", function, run_meanings.doc(function), 3)
   return "\n".join(lines)
 
 

@@ -175,7 +175,10 @@ Better = Literal["higher", "lower"]
 
 
 class Evaluator(abc.ABC):
-  """Something measured on the live parameters, every so many steps."""
+  """Something measured on the live parameters, every so many steps.
+
+  every: steps between two measurements in training; 0 for none, -1 for one at its end, however long it is.
+  """
 
   name: str
   every: int

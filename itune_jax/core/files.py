@@ -42,6 +42,11 @@ def exists(path: str) -> bool:
   return epath.Path(path).exists()
 
 
+def is_file(path: str) -> bool:
+  """Whether there is a file, and no folder."""
+  return epath.Path(path).is_file()
+
+
 def names(folder: str) -> list[str]:
   """What a folder holds, sorted; nothing when it is not there."""
   path = epath.Path(folder)
@@ -155,7 +160,12 @@ def read_json(path: str) -> Any:
       return json.load(f)
   except (OSError, ValueError, RecursionError) as e:
     pointer = exists(path) and not isinstance(e, OSError) and is_pointer(path)
-    raise errors.InputError(f"{path}: {POINTER if pointer else f'not readable as JSON ({e})'}") from None
+    raise errors.InputError(f"{path}: {POINTER if pointer else f'not readable as JSON ({said(e)})'}") from None
+
+
+def said(error: BaseException) -> str:
+  """What an error says, without the path that the message names already."""
+  return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
 def read_object(path: str) -> dict[str, Any]:

@@ -16,6 +16,8 @@ def loads(text: str, *, finite: bool = False) -> Any:
     value = json.loads(text, object_pairs_hook=_object)
   except RecursionError:
     raise ValueError(f"nested more than {DEPTH} deep") from None
+  except json.JSONDecodeError as e:
+    raise ValueError(_where(e, text)) from None
   if _depth(value) > DEPTH:
     raise ValueError(f"nested more than {DEPTH} deep")
   if finite and not _is_finite(value):
@@ -49,6 +51,12 @@ def said(error: BaseException, most: int = 200) -> str:
   """What an error of another library says, as a message shows it: short, on one line, printable."""
   text = " ".join(str(error).encode("utf-8", "backslashreplace").decode().split()) or type(error).__name__
   return text if len(text) <= most else text[:most] + "…"
+
+
+def _where(error: json.JSONDecodeError, text: str) -> str:
+  """What is wrong and where; of a text of one line, whose line in its file the message says, the column alone."""
+  line = f"in line {error.lineno}, " if "\n" in text.strip() else "at "
+  return f"{error.msg} {line}column {error.colno}"
 
 
 def _object(pairs):

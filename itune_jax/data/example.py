@@ -44,7 +44,7 @@ class Example:
     if not any(m["role"] not in ("system", "developer") for m in self.messages):
       raise BadRow("only system messages")
     if self.source.get("kind", "annotated") not in KINDS:
-      raise BadRow(f"source.kind is {self.source['kind']!r}; it is one of {', '.join(KINDS)}")
+      raise BadRow(f"source.kind must be one of {', '.join(KINDS)}, not {self.source['kind']!r}")
     if not self.id:
       content = json.dumps([self.messages, self.tools], sort_keys=True, ensure_ascii=False)
       object.__setattr__(self, "id", hashlib.sha256(content.encode()).hexdigest()[:16])

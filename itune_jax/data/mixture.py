@@ -45,7 +45,7 @@ class Source:
 
   def __post_init__(self):
     check.check_types(self)
-    check.require(0 <= self.held_out < 1, f"Source {self.name}: held_out = {self.held_out}; it is a share below 1")
+    check.require(0 <= self.held_out < 1, f"Source {self.name}: held_out must be a share below 1, not {self.held_out}")
     check.require(self.rate > 0, f"Source {self.name}: rate = {self.rate}; it must be positive")
     check.require(
       self.stride > 0 and self.skip >= 0 and self.limit >= 0, f"Source {self.name}: stride >= 1, skip and limit >= 0"

@@ -22,9 +22,9 @@ class Validation:
   def __post_init__(self):
     check.check_types(self)
     check.require(
-      0 <= self.fraction < 1, f"VAL_FRACTION = {self.fraction}; it is a share of the rows: 0 or more, below 1"
+      0 <= self.fraction < 1, f"VAL_FRACTION must be a share of the rows (0 or more, below 1), not {self.fraction}"
     )
-    check.require(self.every >= 0, f"VAL_EVERY = {self.every}; it is a number of steps")
+    check.require(self.every >= 0, f"VAL_EVERY must be a number of steps, not {self.every}")
 
   def __bool__(self) -> bool:
     return bool(self.data or self.fraction)

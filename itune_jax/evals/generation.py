@@ -22,8 +22,8 @@ from itune_jax.sampling.responders import on_mesh
 class Generation:
   """The evaluator as a value; `bind` gives it the renderer of the run.
 
-  items: what is asked. decode: how answers are generated. every: steps between two evaluations in training, 0 for
-  none: then only `itune eval` runs it. name: under which its figures stand.
+  items: what is asked. decode: how answers are generated. every: steps between two evaluations in training; 0 for none
+  (then only `itune eval` runs it), -1 for one at its end. name: under which its figures stand.
   """
 
   items: items_lib.Items
@@ -33,6 +33,7 @@ class Generation:
 
   def __post_init__(self):
     check.check_types(self)
+    check.require(self.every >= -1, f"{self.name}: every must be a number of steps, 0 or -1, not {self.every}")
 
   @property
   def benchmark(self) -> protocol.Benchmark:

@@ -18,8 +18,8 @@ class HeldOut:
   """Loss on sources that are not trained on; the same rendering and masks as in training.
 
   sources: what the loss is taken over. row_length: positions of a packed row. rows: packed rows that run together.
-  every: steps between two evaluations in training, 0 for none: then only `itune eval` runs it. name: under which its
-  figures stand.
+  every: steps between two evaluations in training; 0 for none (then only `itune eval` runs it), -1 for one at its end.
+  name: under which its figures stand.
   """
 
   sources: tuple[mixture.Source, ...]
@@ -30,6 +30,7 @@ class HeldOut:
 
   def __post_init__(self):
     check.check_types(self)
+    check.require(self.every >= -1, f"{self.name}: every must be a number of steps, 0 or -1, not {self.every}")
 
   def bind(self, renderer: chat.Renderer, seed: int) -> "Bound":
     """The evaluator, with its rows rendered. Raises InputError when a source leaves none."""

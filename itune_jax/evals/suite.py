@@ -16,7 +16,7 @@ from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import protocol
 from itune_jax.evals import official
 from itune_jax.evals.benchmarks import registry
-from itune_jax.grading import stats
+from itune_jax.grading.statistics import metrics as metrics_lib
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.sampling.responders import on_mesh
@@ -153,7 +153,7 @@ def _verdicts(benchmark, rows, clusters, of) -> list[contracts.Result]:
   found = []
   for name in ("cut_off", "empty"):
     if all("verdict" in row for row in rows) and name not in benchmark.metrics:
-      value, low, high, n = stats.Mean("lower")([float(row["verdict"] == name) for row in rows], clusters)
+      value, low, high, n = metrics_lib.Mean("lower")([float(row["verdict"] == name) for row in rows], clusters)
       found.append(contracts.Result(benchmark.name, name, value, "", low, high, n, of))
   return found
 

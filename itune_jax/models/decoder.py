@@ -87,7 +87,7 @@ class DecoderConfig:
   def __post_init__(self):
     check.check_types(self)
     for name in ("vocab", "width", "depth", "heads", "kv_heads", "head_dim", "mlp", "max_length"):
-      check.require(getattr(self, name) > 0, f"DecoderConfig.{name} = {getattr(self, name)}; it must be positive")
+      check.require(getattr(self, name) > 0, f"DecoderConfig.{name} must be positive, not {getattr(self, name)}")
     check.require(
       self.heads % self.kv_heads == 0, f"heads = {self.heads} must be a multiple of kv_heads = {self.kv_heads}"
     )

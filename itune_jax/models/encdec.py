@@ -48,7 +48,7 @@ class EncDecConfig:
   def __post_init__(self):
     check.check_types(self)
     for name in ("vocab", "width", "depth", "decoder_depth", "heads", "head_dim", "mlp", "max_length"):
-      check.require(getattr(self, name) > 0, f"EncDecConfig.{name} = {getattr(self, name)}; it must be positive")
+      check.require(getattr(self, name) > 0, f"EncDecConfig.{name} must be positive, not {getattr(self, name)}")
 
   @property
   def stacks(self) -> dict[str, int]:

@@ -46,7 +46,7 @@ class MoeSpec:
     check.require(
       0 < self.top_k <= self.experts, f"MoeSpec(experts={self.experts}, top_k={self.top_k}): 0 < top_k <= experts"
     )
-    check.require(self.capacity >= 0, f"MoeSpec.capacity = {self.capacity}; it is 0 or positive")
+    check.require(self.capacity >= 0, f"MoeSpec.capacity must be 0 or more, not {self.capacity}")
 
 
 class Moe(nnx.Module):

@@ -47,7 +47,7 @@ class Rope:
 
   def __post_init__(self):
     check.check_types(self)
-    check.require(0 < self.partial <= 1, f"Rope.partial = {self.partial}; it is a share in (0, 1]")
+    check.require(0 < self.partial <= 1, f"Rope.partial must be a share in (0, 1], not {self.partial}")
     check.require(
       self.scaling != "longrope" or (self.short_factor and self.long_factor),
       "Rope(scaling='longrope') needs short_factor and long_factor",

@@ -39,7 +39,7 @@ class Sft(contracts.Objective):
 
   def __post_init__(self):
     check.check_types(self)
-    check.require(self.chunk >= 0, f"Sft.chunk = {self.chunk}; it is a number of positions, or 0 for the default")
+    check.require(self.chunk >= 0, f"Sft.chunk must be a number of positions, or 0 for the default, not {self.chunk}")
 
   def __call__(self, views: Mapping[str, contracts.View], batch: batch_lib.Batch, key) -> contracts.Sums:
     """Sums over one micro-batch."""

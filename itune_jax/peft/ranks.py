@@ -35,7 +35,7 @@ class Ranks(method_lib.SiteMethod):
   def __post_init__(self):
     super().__post_init__()
     kind = type(self).__name__
-    check.require(self.rank > 0, f"{kind}.rank = {self.rank}; it must be positive")
+    check.require(self.rank > 0, f"{kind}.rank must be positive, not {self.rank}")
     check.require(all(r >= 0 for r in self.rank_pattern.values()), f"{kind}.rank_pattern: ranks are 0 (none) or more")
 
   def rank_of(self, site_name: str) -> int:

@@ -75,7 +75,8 @@ def model_of(path: str) -> specs.Model:
 
 
 def model_behind(model: specs.Model, adapter: str, base: str = "") -> specs.Model:
-  """The model that an adapter says it belongs to, where the user named none.
+  """The model that an adapter says it belongs to, where the user named none, or no more than its base: how that is
+  packed, its template and its added tokens are then the adapter's.
 
   Args:
     base: where its base is, when it is not where the adapter says.
@@ -83,8 +84,11 @@ def model_behind(model: specs.Model, adapter: str, base: str = "") -> specs.Mode
   Raises:
     InputError without an adapter, and for one that names no base.
   """
-  if model != specs.Model() or not adapter:
+  named = "" if model == specs.Model() else model.base
+  if model != specs.Model(base=model.base) or not adapter:
     return dataclasses.replace(model, base=base) if base else model
+  if named and not base:
+    return model if is_peft(adapter) else dataclasses.replace(model_of(adapter), base=named, config=None)
   if is_peft(adapter):
     return specs.Model(base=base or base_of(adapter))
   found = model_of(adapter)
@@ -119,7 +123,7 @@ def as_trained(
   Raises:
     InputError naming what differs: the adapter would meet another base, or other prompts, than in training.
   """
-  theirs = model_behind(model, adapter)
+  theirs = model if as_asked and model != specs.Model() else model_behind(model, adapter)
   if not adapter or is_peft(adapter):
     return theirs, rendering
   folder = checkpoint_of(adapter)
@@ -170,6 +174,16 @@ def arrays_for(attached: attach.Attached, path: str, base: load_lib.Base) -> dic
     return _placed(attached, exchange.fill(attached, values))
   except KeyError as e:
     raise errors.InputError(f"{path}: this run's {type(ours).__name__} has no adapter at {e}") from None
+
+
+def say_packing(path: str, model: specs.Model) -> None:
+  """Says where a run starts from an adapter whose base was packed otherwise than its own."""
+  if is_peft(path) or (there := model_of(path).quant) == model.quant:
+    return
+  kinds = ["not packed" if quant is None else f"packed ({quant.kind})" for quant in (there, model.quant)]
+  log.info(
+    f"WARM_START: the base of {path} was {kinds[0]}, that of this run is {kinds[1]}: it starts a little beside it"
+  )
 
 
 def checkpointed(attached: attach.Attached) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import sys
 import traceback
 from typing import Any
 
+from itune_jax.core import errors
+from itune_jax.core import names
 from itune_jax.run import command
 from itune_jax.run import exits
 from itune_jax.run import memory
@@ -89,8 +91,8 @@ def _dispatch(argv: list[str], own: bool) -> int:
     _overview().print_help()
     return 0 if argv else 2
   if argv[0] not in COMMANDS:
-    print(f"itune: unknown command {argv[0]!r}; commands are {', '.join(COMMANDS)}", file=sys.stderr)
-    return 2
+    hint = names.meant(argv[0], COMMANDS)
+    raise errors.InputError(f"unknown command {argv[0]!r}{hint}; commands are {', '.join(COMMANDS)}")
   chosen = find(argv[0])
   args = chosen.parse(argv[1:])
   if own and chosen.large_pages:
@@ -107,14 +109,18 @@ def _drive(chosen: command.Command, args: command.Args) -> None:
   work = _function(chosen.work)
   if chosen.starts != "none":
     _function("itune_jax.run.process:start")(args.cluster)
-  if chosen.gin:
+  if args.gin:
     how = {
       "imports": args.imports,
       "light": chosen.light,
       "without": chosen.without,
       "placeholders": chosen.placeholders,
+      "command": chosen.name,
     }
-    _function("itune_jax.run.gin_setup:parse")(chosen.gin, args.gin_file, args.overrides, **how)
+    idle = _function("itune_jax.run.gin_setup:parse")(args.gin, args.gin_file, args.overrides, **how)
+    for file in idle if chosen.says_idle else ():
+      text = f"--gin_file={file}: itune {chosen.name} reads nothing of it; {chosen.says_idle}"
+      _function("itune_jax.core.log:info")(text)
   result = work(args)
   if result is not None and (not args.cluster or _function("itune_jax.core.log:is_lead")()):
     print(json.dumps(result), flush=True)

@@ -3,14 +3,14 @@
 import argparse
 from collections.abc import Callable, Sequence
 import dataclasses
-import itertools
 from typing import Literal
 
 from itune_jax.core import errors
+from itune_jax.run import flags as flags_lib
 from itune_jax.run import macros
 from itune_jax.run import recipes
 
-Parser = argparse.ArgumentParser
+Parser = flags_lib.Parser
 Args = argparse.Namespace
 
 
@@ -27,7 +27,9 @@ class Command:
   needs nothing, JAX, or may join a cluster (`--cluster`). large_pages: whether the process asks for pages of 2 MB,
   which pays where steps take seconds (`memory.in_huge_pages`). passes_gin: whether values of gin are handed on to the
   commands that it calls. own_base: whether its own flags hold --base (`base_flags`): the model keeps what else an
-  adapter says of it. hands_on: whether flags that it does not know are another program's, as `rest` of the arguments.
+  adapter says of it. says_idle: what is said of a user's file of which the command reads nothing; "" for no word, as
+  where the same files are given to several commands. hands_on: whether flags that it does not know are another
+  program's, as `rest` of the arguments.
   """
 
   name: str
@@ -37,6 +39,7 @@ class Command:
   check: Callable[[Args], None] = lambda args: None
   gin: str = ""
   recipe: bool = True
+  optional: bool = False
   light: bool = False
   without: tuple[str, ...] = ()
   placeholders: bool = False
@@ -44,6 +47,7 @@ class Command:
   large_pages: bool = False
   passes_gin: bool = False
   own_base: bool = False
+  says_idle: str = ""
   hands_on: bool = False
 
   def parser(self) -> Parser:
@@ -54,9 +58,9 @@ class Command:
     how = argparse.RawDescriptionHelpFormatter
     parser = Parser(prog=f"itune {self.name}", description=about, allow_abbrev=False, formatter_class=how)
     parser.epilog = _recipes() if self.gin and self.recipe else None
-    parser.set_defaults(command=self.name, gin_file=[], cluster="", imports=[], peft="")
+    parser.set_defaults(command=self.name, gin_file=[], cluster="", imports=[], peft="", gin=self.gin)
     if self.gin:
-      gin_flags(parser, self.recipe, self.own_base)
+      gin_flags(parser, self.gin, self.recipe, self.own_base, self.optional)
     if self.starts == "cluster":
       cluster_flag(parser)
     self.flags(parser)
@@ -67,24 +71,24 @@ class Command:
   def parse(self, argv: Sequence[str]) -> Args:
     """The arguments behind the command's name; `overrides` are the values of --gin.NAME=VALUE as lines of gin.
 
-    Raises InputError for values of gin that cannot be read, or where there are none, and what `check` raises; other bad
-    flags end the process as argparse does.
+    Raises InputError for values of gin that cannot be read, or where there are none, for flags that are not there, have
+    no value or two, and what `check` raises. `--help` ends the process, as argparse does.
     """
     values = [arg for arg in argv if arg.startswith("--gin.")]
     overrides = [_override(value) for value in values]
-    if values and not self.gin and not self.passes_gin:
+    takes_gin = bool(self.gin or self.passes_gin)
+    if values and not takes_gin:
       raise errors.InputError(f"{values[0]}: itune {self.name} reads no gin values")
-    own = [arg for arg in argv if not arg.startswith("--gin.")]
-    if not self.hands_on:
-      _check_empty(own)
-    args, args.rest = self.parser().parse_known_args(own)
-    if args.rest and not self.hands_on:
-      self.parser().parse_args(own)  # which ends the process and names them
+    parser, given = self.parser(), [arg for arg in argv if not arg.startswith("--gin.")]
+    if not self.hands_on and not {"-h", "--help"} & set(given):
+      flags_lib.check(parser, given, takes_gin)
+    args, args.rest = parser.parse_known_args(given) if self.hands_on else (parser.parse_args(given), [])
+    flags_lib.check_once([*_named(args), *((value.partition("=")[0], _name(value)) for value in values)])
     args.gin_values = values
-    args.argv, args.overrides = [self.name, *argv], [*_short(args), *overrides]
     if args.peft:
       args.gin_file.append(recipes.part("peft", args.peft))
     self.check(args)
+    args.argv, args.overrides = [self.name, *argv], [*_short(args), *overrides]
     return args
 
 
@@ -104,24 +108,36 @@ _SHORT = {"DATA": "FILE", "STEPS": "N", "EPOCHS": "X", "EVAL_LIMIT": "N", "VAL_D
 _SHORT_OF_MODEL = {"BASE": "MODEL"}
 
 
-def gin_flags(parser: Parser, required: bool, own_base: bool = False) -> None:
-  """--gin_file, the short forms of macros, --import and --gin.NAME."""
+# The part that a macro belongs to, by which a run reads it.
+_PART_OF = {"DATA": "MIXTURE", "BASE": "MODEL", "EVAL_LIMIT": "EVALS"}
+
+
+def gin_flags(parser: Parser, run: str, required: bool, own_base: bool = False, optional: bool = False) -> None:
+  """--gin_file, the short forms of macros, --import and --gin.NAME.
+
+  Help leaves out short forms of what the run does not read. Where the recipe has such a value they are taken, since all
+  commands of a recipe may get the same flags.
+  """
+  reads = recipes.used(f"runs/{run}.gin")
   parser.add_argument(
     "--gin_file",
     action="append",
     default=[],
-    required=required,
+    required=required and not optional,
     metavar="FILE",
     help="a recipe or overlay; repeat to append (gin_configs/ may be left out)",
   )
   for name, metavar in {**(_SHORT if required else {}), **({} if own_base else _SHORT_OF_MODEL)}.items():
     macro = macros.MACROS[name]
-    parser.add_argument(
-      f"--{macro.flag}", dest=f"macro_{name}", metavar=metavar, help=f"{macro.purpose} (sets {name})".replace("%", "%%")
-    )
+    text = f"{macro.purpose} (sets {name})".replace("%", "%%")
+    shown = text if _PART_OF.get(name, name) in reads else argparse.SUPPRESS
+    parser.add_argument(f"--{macro.flag}", dest=f"macro_{name}", metavar=metavar, help=shown)
   if required:
     parser.add_argument(
-      "--peft", default="", metavar="METHOD", help="what trains: a part of gin_configs/peft (sets PEFT)"
+      "--peft",
+      default="",
+      metavar="METHOD",
+      help="what trains: a part of gin_configs/peft (sets PEFT)" if "PEFT" in reads else argparse.SUPPRESS,
     )
   parser.add_argument(
     "--import",
@@ -193,14 +209,17 @@ def _short(args: Args) -> list[str]:
   return lines
 
 
-def _check_empty(argv: Sequence[str]) -> None:
-  """Raises InputError for a flag with an empty value, as of a shell's variable that is not set: `--run_dir=""` would be
-  the current folder, and `--adapter=""` the base model. An empty prompt is one."""
-  for flag, value in itertools.zip_longest(argv, argv[1:]):
-    name, equals, text = flag.partition("=")
-    empty = not text.strip() if equals else value is not None and not value.strip()
-    if name.startswith("--") and empty and name not in ("--prompt", "--stop"):
-      raise errors.InputError(f"{name} is empty: give it a value, or leave it out")
+def _named(args: Args) -> list[tuple[str, str]]:
+  """The short forms that are given, and the macro that each sets."""
+  found = [
+    (f"--{macros.MACROS[name].flag}", name) for name in macros.MACROS if vars(args).get(f"macro_{name}") is not None
+  ]
+  return [*found, ("--peft", "PEFT")] if args.peft else found
+
+
+def _name(value: str) -> str:
+  """What a value of gin is of; of a class in a scope the scope stays in front."""
+  return value.removeprefix("--gin.").partition("=")[0].strip()
 
 
 def _override(value: str) -> str:

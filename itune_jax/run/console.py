@@ -36,15 +36,7 @@ class Bars:
   def __init__(self, unit: str = "", transient: bool = False):
     self._unit, self._bars, self._plain, self._transient = unit, None, [], transient
     if log.is_lead() and on_terminal():
-      columns = (
-        rich_progress.TextColumn("{task.description}", markup=False),
-        rich_progress.BarColumn(),
-        _Count(unit),
-        rich_progress.TimeElapsedColumn(),
-        _Left(),
-        rich_progress.TextColumn("{task.fields[note]}", markup=False),
-      )
-      self._bars = rich_progress.Progress(*columns, console=_stderr(), transient=transient)
+      self._bars = progress(unit, _stderr(), transient)
 
   def add(self, what: str, total: float | None = None, done: int = 0) -> "Bar":
     """A bar for one piece of work; without a total it only counts."""
@@ -70,6 +62,24 @@ class Bars:
 
   def __exit__(self, *error) -> None:
     self.stop()
+
+
+def progress(unit: str, console: rich.console.Console, transient: bool = False) -> rich_progress.Progress:
+  """Bars of one look, one line each at any width: a narrow terminal has no bars, then no clocks, and cut notes."""
+  width = console.width
+  line = lambda most=None: rich.table.Column(no_wrap=True, overflow="ellipsis", max_width=most)
+  columns: list[rich_progress.ProgressColumn] = [
+    rich_progress.TextColumn("{task.description}", markup=False, table_column=line(max(8, width // 4))),
+    _Count(unit),
+  ]
+  if width >= 100:
+    columns.append(rich_progress.TimeElapsedColumn(table_column=line()))
+  if width >= 60:
+    columns.append(_Left(table_column=line()))
+  if width >= 90:
+    columns.insert(1, rich_progress.BarColumn(bar_width=min(40, width // 4 - 11), table_column=line()))
+  columns.append(rich_progress.TextColumn("{task.fields[note]}", markup=False, table_column=line(width // 3)))
+  return rich_progress.Progress(*columns, console=console, transient=transient)
 
 
 class Bar:
@@ -164,7 +174,7 @@ class _Count(rich_progress.ProgressColumn):
   """How much is done, of how much; in percent where nothing is counted."""
 
   def __init__(self, unit: str):
-    super().__init__(rich.table.Column(no_wrap=True))
+    super().__init__(rich.table.Column(no_wrap=True, overflow="ellipsis"))
     self._unit = unit
 
   def render(self, task: rich_progress.Task) -> rich.text.Text:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 import os
-from typing import Any, NamedTuple
+import re
+from typing import IO, Any, NamedTuple
 
 from gin import config_parser
 from gin import utils as gin_utils
@@ -62,13 +63,13 @@ class _Names(config_parser.ParserDelegate):
 
 
 def read(path: str, above: Sequence[str] = ()) -> File:
-  """A file and what it includes. Raises whatever gin raises for what is no gin, and InputError for an include that is
+  """A file and what it includes. Raises InputError, with file and line, for what is no gin, and for an include that is
   nowhere, or that includes itself."""
   if path in above:
     raise errors.InputError(f"{path} includes itself: {' → '.join([*above[above.index(path) :], path])}")
   file = File(path, [])
   with open(path, encoding="utf-8-sig") as f:
-    for one in config_parser.ConfigParser(f, _Names()):
+    for one in _parsed(f, path):
       if isinstance(one, config_parser.IncludeStatement):
         with gin_utils.try_with_location(one.location):
           one = read(_included(one.filename, file), (*above, path))
@@ -76,6 +77,22 @@ def read(path: str, above: Sequence[str] = ()) -> File:
         one = Binding(*one)
       file.statements.append(one)
   return file
+
+
+def _parsed(f: IO[str], path: str) -> Iterator[Any]:
+  """gin's statements of an open file. Raises InputError, with file and line, for what is none."""
+  try:
+    yield from config_parser.ConfigParser(f, _Names())
+  except Exception as e:  # gin's parser raises whatever the tokenizer, ast, and its own checks raise
+    text = " ".join(str(e).split())
+    line = re.search(r"line (\d+)\)$", text) or re.search(r"\((\d+), \d+\)", text)
+    where = f"{path}, line {line[1]}" if line else path
+    if token := re.search(r"Failed to parse token '(.*?)'", text):
+      raise errors.InputError(f"{where}: {token[1]!r} is no value of gin; a text stands in quotes") from None
+    if "EOF" in text or "never closed" in text:
+      raise errors.InputError(f"{where}: a bracket or a quote is not closed before the file ends") from None
+    said = re.sub(r" \([^()]*line \d+\)$", "", text)
+    raise errors.InputError(f"{where}: this is no statement of gin, like STEPS = 100 ({said})") from None
 
 
 def value(text: str) -> Any:
@@ -97,6 +114,17 @@ def flat(files: Sequence[File]) -> Iterator[tuple[File, Any]]:
         yield from flat([one])
       else:
         yield file, one
+
+
+def defined(files: Sequence[File]) -> set[str]:
+  """The macros that these files set."""
+  return {one.selector for _, one in flat(files) if isinstance(one, Binding) and not one.parameter}
+
+
+def used(files: Sequence[File]) -> set[str]:
+  """The macros that these files refer to."""
+  bindings = [one for _, one in flat(files) if isinstance(one, Binding)]
+  return {each.name for one in bindings for each in within(one.value) if isinstance(each, Use)}
 
 
 def check_order(file: File) -> None:

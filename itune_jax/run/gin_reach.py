@@ -4,33 +4,18 @@ from collections.abc import Iterator, Sequence
 
 from gin import config_parser
 
-from itune_jax.core import errors
 from itune_jax.run import gin_files
-from itune_jax.run import gin_values
 
 
 def reachable(files: Sequence[gin_files.File], without: set[str]) -> set[int]:
   """The identities of the statements that the first file, the run, reaches through macros and references.
 
-  Bindings of modules that are not reached are not looked at, but an override must name a module of some file. without:
-  bindings, "module.Class.field", that count as not there.
+  Bindings of modules that are not reached are not looked at. without: bindings, "module.Class.field", that count as not
+  there.
   """
   everything = [(file, one) for file, one in gin_files.flat(files)]
-  modules = {module for file, _ in everything for module in file.imports().values()}
-  wanted: set[str] = set()
-  todo = [name for file, one in everything if file is files[0] for name in _names(file, one)]
   bindings = [(file, one) for file, one in everything if isinstance(one, gin_files.Binding)]
-  kept: dict[int, tuple[gin_files.File, gin_files.Binding]] = {id(o): (f, o) for f, o in bindings if f is files[0]}
-  while todo:
-    name = todo.pop()
-    if name in wanted:
-      continue
-    wanted.add(name)
-    for file, one in bindings:
-      if name == _target(file, one, wanted) and f"{name}.{one.parameter}" not in without:
-        kept[id(one)] = (file, one)
-        todo += _references(file, one)
-  _check_overrides(files, modules)
+  _, kept = _walked(files[0], bindings, without)
   used = {(file.path, _first(name)) for file, one in kept.values() for name in _spoken(one)}
   spoken = {_first(name) for _, one in bindings for name in _spoken(one)}
   keep = set(kept)
@@ -43,11 +28,42 @@ def reachable(files: Sequence[gin_files.File], without: set[str]) -> set[int]:
   return keep
 
 
+def names(files: Sequence[gin_files.File]) -> set[str]:
+  """What the first file, the run, reaches: macros as "%NAME", classes as "module.Class". Of a macro that is set more
+  than once only the last value counts, as in gin."""
+  last: dict[str, gin_files.Binding] = {}
+  bindings = [(file, one) for file, one in gin_files.flat(files) if isinstance(one, gin_files.Binding)]
+  for _, one in bindings:
+    if not one.parameter:
+      last[one.selector] = one
+  lasting = [(file, one) for file, one in bindings if one.parameter or last[one.selector] is one]
+  return _walked(files[0], lasting, set())[0]
+
+
+def _walked(
+  run: gin_files.File, bindings: Sequence[tuple[gin_files.File, gin_files.Binding]], without: set[str]
+) -> tuple[set[str], dict[int, tuple[gin_files.File, gin_files.Binding]]]:
+  """The names that the run reaches, and the bindings of them, by their identity."""
+  wanted: set[str] = set()
+  todo = [name for file, one in bindings if file is run for name in _names(file, one)]
+  kept: dict[int, tuple[gin_files.File, gin_files.Binding]] = {id(o): (f, o) for f, o in bindings if f is run}
+  while todo:
+    name = todo.pop()
+    if name in wanted:
+      continue
+    wanted.add(name)
+    for file, one in bindings:
+      if name == target(file, one, wanted) and f"{name}.{one.parameter}" not in without:
+        kept[id(one)] = (file, one)
+        todo += _references(file, one)
+  return wanted, kept
+
+
 def _names(file: gin_files.File, one: object) -> list[str]:
-  return [_target(file, one, ()), *_references(file, one)] if isinstance(one, gin_files.Binding) else []
+  return [target(file, one, ()), *_references(file, one)] if isinstance(one, gin_files.Binding) else []
 
 
-def _target(file: gin_files.File, one: gin_files.Binding, wanted) -> str:
+def target(file: gin_files.File, one: gin_files.Binding, wanted) -> str:
   """What a binding is of: a macro's name, or "module.Class"."""
   if not one.parameter:
     return f"%{one.selector}"
@@ -82,15 +98,3 @@ def _spoken(one: gin_files.Binding) -> Iterator[str]:
 
 def _first(selector: str) -> str:
   return selector.partition(".")[0]
-
-
-def _check_overrides(files: Sequence[gin_files.File], modules: set[str]) -> None:
-  """Raises InputError for an override of a module that no file imports: it is a slip, not a part that is not used."""
-  ends = {module.rsplit(".", 1)[-1] for module in modules} | {module.split(".")[0] for module in modules}
-  for file in files:
-    if file.path != gin_values.COMMAND_LINE:
-      continue
-    for one in file.statements:
-      first = _first(one.selector)
-      if one.parameter and "." in one.selector and first not in ends:
-        raise errors.InputError(f"--gin.{one.selector}.{one.parameter}: no file of this run imports {first}")

@@ -1,7 +1,6 @@
 """gin at the door: files, overrides, errors in one line, and the check that no knob is without effect."""
 
 from collections.abc import Callable, Sequence
-import difflib
 import inspect
 import os
 import re
@@ -14,6 +13,7 @@ from gin import config_parser
 from gin import utils as gin_utils
 
 from itune_jax.core import errors
+from itune_jax.run import gin_effect
 from itune_jax.run import gin_files
 from itune_jax.run import gin_reach
 from itune_jax.run import gin_values
@@ -36,7 +36,8 @@ def parse(
   light: bool = False,
   without: Sequence[str] = (),
   placeholders: bool = False,
-) -> None:
+  command: str = "",
+) -> list[str]:
   """Loads `runs/<run>.gin`, then the user's files, then overrides `NAME = VALUE`.
 
   Args:
@@ -44,8 +45,12 @@ def parse(
     light: imports and binds only what the run's own bindings reach; what stands in `without` ("module.Class.field") is
       left out too. So a command that needs two parts of a recipe does not import the others.
     placeholders: gives files and models that nothing names a name, for a command that does not open them.
+    command: its name, for messages; that of the run by default.
 
-  Raises InputError with file and line for anything gin refuses, and for a macro that nothing refers to.
+  Returns the user's files of which the command reads nothing.
+
+  Raises InputError with file and line for anything gin refuses, and for a value that would have no effect
+  (`gin_effect`).
   """
   root = config_root()
   gin.clear_config()
@@ -60,7 +65,13 @@ def parse(
     files = [*read, gin_files.File(gin_values.COMMAND_LINE, list(given))]
     if placeholders:
       files.append(gin_files.File(gin_values.COMMAND_LINE, _placeholders(files, root)))
-    _check_macros(files, root)
+    effect = gin_effect.Effect(files, root, command or run, imports)
+    effect.check()
+    given = [one for one in given if effect.mine(one)]
+    files = [
+      *read,
+      *(file._replace(statements=list(filter(effect.mine, file.statements))) for file in files[len(read) :]),
+    ]
     keep = gin_reach.reachable(files, set(without)) if light else None
     with gin.unlock_config():
       for name in imports:
@@ -68,8 +79,9 @@ def parse(
       for file in files:
         _bind(file, keep)
       gin_values.resolve([one for one in given if keep is None or id(one) in keep])
+    return effect.idle(gin_files_)
   except errors.InputError as e:
-    raise errors.InputError(" ".join(str(e).split())) from None  # gin's proxies tell file and line below
+    raise errors.InputError(_one_line(e)) from None
   except Exception as e:  # gin raises whatever the failing import or constructor raised
     raise errors.InputError(_one_line(e)) from e
 
@@ -153,7 +165,7 @@ def _lengths(given: list[gin_files.Binding]) -> list[gin_files.Binding]:
 
 def _model_of_base(read: list[gin_files.File], given: Sequence[gin_files.Binding], root: str) -> list[gin_files.File]:
   """A base given for a recipe that names another one by itself: the model is then that of models/path.gin."""
-  if not any(one.selector == "BASE" and not one.parameter for one in given) or "BASE" in _used(read):
+  if not any(one.selector == "BASE" and not one.parameter for one in given) or "BASE" in gin_files.used(read):
     return []
   model = gin_files.read(os.path.join(root, "models", "path.gin"))
   line = gin_files.value("None")
@@ -164,32 +176,8 @@ def _model_of_base(read: list[gin_files.File], given: Sequence[gin_files.Binding
 
 def _placeholders(files: Sequence[gin_files.File], root: str) -> list[gin_files.Binding]:
   names = {name for name, macro in macros.MACROS.items() if macro.text} - {"BASE"}
-  unset = (names & _used(files)) - _defined(files)
+  unset = (names & gin_files.used(files)) - gin_files.defined(files)
   return [gin_values.binding(f"{name} = 'none given'") for name in sorted(unset)]
-
-
-def _check_macros(files: Sequence[gin_files.File], root: str) -> None:
-  used = _used(files)
-  for file in os.listdir(os.path.join(root, "runs")):
-    with open(os.path.join(root, "runs", file), encoding="utf-8") as f:
-      used |= set(re.findall(r"%([A-Z][A-Z0-9_]*)", f.read()))
-  for name in sorted(_defined(files) - used):
-    near = difflib.get_close_matches(name, used, 1)
-    hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(used))}"
-    own = "; this recipe brings its own data: add --gin_file=data/jsonl.gin" if name == "DATA" else hint
-    raise errors.InputError(f"{name} is set, but nothing refers to it: it would have no effect{own}")
-
-
-def _defined(files: Sequence[gin_files.File]) -> set[str]:
-  return {one.selector for _, one in gin_files.flat(files) if isinstance(one, gin_files.Binding) and not one.parameter}
-
-
-def _used(files: Sequence[gin_files.File]) -> set[str]:
-  found = set()
-  for _, one in gin_files.flat(files):
-    if isinstance(one, gin_files.Binding):
-      found |= {each.name for each in gin_files.within(one.value) if isinstance(each, gin_files.Use)}
-  return found
 
 
 def _behind(error: BaseException) -> BaseException:
@@ -215,8 +203,18 @@ def _one_line(error: BaseException) -> str:
     name = unset[1]
     what, how = macros.purpose(name), macros.how(name)
     return f"{name} is needed, but nothing sets it{what}: include a part that does, or give {how}"
-  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-  where = [line for line in lines if line.startswith(("In file", "In bindings", "In call"))]
-  text = " ".join(line for line in lines if line not in where) or type(error).__name__
-  text = re.sub(r"In call to configurable '\S+' \(.*?\)", "", text).strip()
-  return f"{text[:800]}{' (' + where[0].lower() + ')' if where else ''}"
+  text = str(error)
+  message, *trail = re.split(r"\n\s+(?=In (?:file|bindings|call))", text)
+  message = " ".join(re.sub(r"In call to configurable '\S+' \(.*?\)", "", message).split()) or type(error).__name__
+  message = re.sub(r"^No configurable matching '(.*)'\.$", r"nothing that the files import is called \1", message)
+  return f"{message[:800]}{_place(trail[0]) if trail else ''}"
+
+
+def _place(trail: str) -> str:
+  """Where gin was, of its own words: the file with the line, or what stands on the command line."""
+  where, _, statement = trail.partition("\n")
+  if found := re.match(r'In file "(.*)", line (\d+)', where):
+    return f" ({found[1]}, line {found[2]})"
+  if where.startswith("In bindings"):
+    return f" (--gin.{' '.join(statement.split())})"
+  return ""

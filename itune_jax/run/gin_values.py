@@ -11,6 +11,7 @@ from gin import config_parser
 
 from itune_jax.core import check
 from itune_jax.core import errors
+from itune_jax.core import names
 from itune_jax.run import gin_files
 
 COMMAND_LINE = "the command line"
@@ -54,7 +55,7 @@ def bind(one: gin_files.Binding) -> None:
       raise
     found: Any = gin_config._parse_context().get_configurable(one.selector)
     known = _parameters(found.wrapped)
-    raise errors.InputError(f"{one.selector} has no {one.parameter!r}; it takes {', '.join(known)}") from None
+    raise errors.InputError(names.lacks(one.selector, one.parameter, known)) from None
 
 
 def resolve(given: Sequence[gin_files.Binding]) -> None:
@@ -85,8 +86,7 @@ def wanted(macro: str, seen: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
   """Where a macro is used in the configuration at hand: ("Class.parameter", its type), unknown types being Any."""
   for (scope, selector), values in list(gin_config._CONFIG.items()):
     for parameter, value in values.items():
-      names = [n for n in _uses(value) if n == macro]
-      if not names:
+      if macro not in _uses(value):
         continue
       if selector == "gin.macro":
         if scope not in seen:

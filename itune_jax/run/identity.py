@@ -4,7 +4,7 @@ A value that steps already taken depend on is fixed. How far the run goes, when 
 and where it is computed do not change these steps, so they may change; every change is recorded in run.json.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import dataclasses
 import re
 from typing import Any
@@ -56,13 +56,45 @@ def data_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_data(there: Mapping[str, Any], here: Mapping[str, Any], run_dir: str) -> None:
-  """Raises InputError, with both keys, when a run would go on with other data; both are manifests."""
-  if (before := data_of(there)) != (now := data_of(here)):
-    differ = [f"{kind} {before[kind]} there, {now[kind]} here" for kind in before if before[kind] != now[kind]]
+  """Raises InputError, naming files and rows, when a run would go on with other data; both are manifests."""
+  if data_of(there) != data_of(here):
     raise errors.InputError(
-      f"{run_dir} was trained on other data: {'; '.join(differ)}. Bring back the data as they were, or give another "
-      "--run_dir"
+      f"{run_dir} was trained on other data: {'; '.join(_data_differs(there, here))}. Bring back the data as they "
+      "were, or give another --run_dir"
     )
+
+
+def _data_differs(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
+  before, now = ({s["name"]: s for s in manifest["sources"]} for manifest in (there, here))
+  for name in sorted({*before, *now}):
+    if name not in now or name not in before:
+      yield f"source {name} is {'not here' if name in before else 'new'}"
+    elif before[name]["key"] != now[name]["key"]:
+      yield f"source {name}: {_source_differs(before[name], now[name])}"
+  rates = ({name: round(rate, 4) for name, rate in manifest["rates"].items()} for manifest in (there, here))
+  if there["rates"] != here["rates"]:
+    yield "rates {} there, {} here".format(*rates)
+
+
+def _source_differs(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+  """How two manifests of one source differ, in what a person knows of it."""
+  said = (
+    ("path", "{} there, {} here"),
+    ("rows", "{:,} rows there, {:,} here"),
+    ("kept", "{:,} rows kept there, {:,} here"),
+    ("tokenizer_sha256", "another tokenizer"),
+    ("chat_template_sha256", "another chat template"),
+  )
+  pairs = ((text, there.get(key), here.get(key)) for key, text in said)
+  found = [text.format(*pair) for text, *pair in pairs if pair[0] != pair[1] and None not in pair]
+  before, now = there.get("rendering") or {}, here.get("rendering") or {}
+  found += [f"{key} = {before[key]!r} there, {now[key]!r} here" for key in before if before[key] != now.get(key)]
+  path = here.get("path", "")
+  if not found:
+    return f"the text of {path or 'its rows'} has changed" + (
+      f" ({here['rows']:,} rows still)" if "rows" in here else ""
+    )
+  return ", ".join(found if there.get("path") != path else [path, *found] if path else found)
 
 
 def is_free(name: str) -> bool:

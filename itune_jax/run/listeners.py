@@ -102,6 +102,4 @@ def clock_of(session: session_lib.Session, positions: int) -> hooks.Clock:
 
 def operations(session: session_lib.Session) -> float:
   """What a position of a training step needs: 6 for each trained parameter and 4 for each frozen one, packed or not."""
-  packed, values = loading.packed_weights(session.base)
-  trained, frozen = tree.size(session.trainable), tree.size(session.frozen) - tree.size(packed) + values
-  return 6.0 * trained + 4.0 * frozen
+  return 6.0 * tree.size(session.trainable) + 4.0 * loading.count(session.frozen, session.base)

@@ -101,6 +101,12 @@ def packed_weights(base: load_lib.Base) -> tuple[dict[str, Any], int]:
   return packed, sum(math.prod((*skeleton.lead(n, base.cfg.stacks), *node.core_shape)) for n, node in nodes.items())
 
 
+def count(params: Mapping[str, Any], base: load_lib.Base) -> int:
+  """How many numbers these parameters of a model are; a packed kernel counts its weights, not its codes."""
+  packed, values = packed_weights(base)
+  return tree.size(dict(params)) + (values - tree.size(packed) if packed.keys() <= params.keys() else 0)
+
+
 def _footprint(base: load_lib.Base, kind: str) -> str:
   """What the packed kernels weigh."""
   packed, values = packed_weights(base)

@@ -7,6 +7,7 @@ import shutil
 from typing import NamedTuple
 
 from itune_jax.core import errors
+from itune_jax.core import names
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FOLDERS = ("recipes", "overlays")  # what a user names; the other folders hold parts
@@ -37,13 +38,14 @@ def find(file: str) -> str:
   Raises InputError with the recipes that there are.
   """
   top = root()
-  names = [file, os.path.join(top, file), os.path.join(top, re.sub(r"^gin_configs/", "", file))]
-  if re.fullmatch(r"[A-Za-z0-9_]+", file):
-    names.append(os.path.join(top, "recipes", f"{file}.gin"))
-  for path in names:
+  below = re.sub(r"^gin_configs/", "", file)
+  candidates = [file, os.path.join(top, below), os.path.join(top, "recipes", file)]
+  for path in (*candidates, *(f"{path}.gin" for path in candidates)):
     if os.path.isfile(path):
       return os.path.abspath(path)
-  raise errors.InputError(f"--gin_file={file}: no such file; recipes are {', '.join(_names('recipes'))}")
+  known = [*(f"{folder}/{name}" for folder in _folders() for name in _names(folder)), *_names("recipes")]
+  hint = names.meant(below, [*known, *(one.removesuffix(".gin") for one in known)])
+  raise errors.InputError(f"--gin_file={file}: no such file{hint}; recipes are {', '.join(_names('recipes'))}")
 
 
 def part(folder: str, name: str) -> str:
@@ -55,8 +57,11 @@ def part(folder: str, name: str) -> str:
     return os.path.abspath(name)
   path = os.path.join(root(), folder, name.removeprefix(f"{folder}/").removesuffix(".gin") + ".gin")
   if not os.path.isfile(path):
-    known = ", ".join(one.removesuffix(".gin") for one in _names(folder))
-    raise errors.InputError(f"--{folder}={name}: no such part; there are {known} (or give a .gin file)")
+    known = [one.removesuffix(".gin") for one in _names(folder)]
+    hint = names.meant(name, known)
+    raise errors.InputError(
+      f"--{folder}={name}: no such part{hint}; there are {', '.join(known)} (or give a .gin file)"
+    )
   return path
 
 
@@ -69,11 +74,15 @@ def entries() -> Iterator[Entry]:
         yield Entry(f"{folder}/{name}", f.readline().lstrip("# ").strip())
 
 
+def used(name: str) -> set[str]:
+  """The macros that a file and its includes refer to."""
+  return set(re.findall(r"%([A-Z][A-Z0-9_]*)", "\n".join(_texts(os.path.join(root(), name)))))
+
+
 def needs(name: str) -> list[str]:
   """The macros that a file and its includes use and do not set: what the user must give, such as DATA."""
   text = "\n".join(_texts(os.path.join(root(), name)))
-  unset = set(re.findall(r"%([A-Z][A-Z0-9_]*)", text)) - set(re.findall(r"^([A-Z][A-Z0-9_]*) *=", text, re.M))
-  return sorted(unset)
+  return sorted(used(name) - set(re.findall(r"^([A-Z][A-Z0-9_]*) *=", text, re.M)))
 
 
 def unknown(folder: str) -> errors.InputError:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 import json
 import os
+import re
 from typing import Any
 
 try:
@@ -10,6 +11,7 @@ try:
 except ImportError:
   wandb = None
 
+from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import files
@@ -24,6 +26,19 @@ def write(run_dir: str, label: str, evaluator: str, result: contracts.EvalResult
   folder = os.path.join(run_dir, "evals", label)
   files.write_text(os.path.join(folder, f"{evaluator}.jsonl"), lines(result.rows))
   files.write_json(os.path.join(folder, f"{evaluator}.json"), [one._asdict() for one in result.results])
+
+
+def check_label(run_dir: str, label: str, overwrite: bool) -> None:
+  """Raises InputError for an evaluation that is there already, unless it may be replaced, and for a label that is no
+  name of a folder, or one that evaluations in training have."""
+  plain = re.fullmatch(r"\w[\w.-]*", label) is not None and not re.fullmatch(r"step_\d+", label)
+  check.require(
+    plain, f"--name={label}: the name of an evaluation is one of letters, digits, dots and dashes (not step_N)"
+  )
+  if run_dir and files.names(os.path.join(run_dir, "evals", label)):
+    check.require(
+      overwrite, f"{run_dir} holds an evaluation {label} already: give --overwrite to replace it, or another --name"
+    )
 
 
 def read(run_dir: str, label: str, evaluator: str) -> contracts.EvalResult:

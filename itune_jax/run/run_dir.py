@@ -19,6 +19,7 @@ from itune_jax.core import tree
 from itune_jax.data import feed as feed_lib
 from itune_jax.run import gin_setup
 from itune_jax.run import identity
+from itune_jax.run import loading
 from itune_jax.run import session as session_lib
 from itune_jax.train import checkpoint
 from itune_jax.train import state as state_lib
@@ -29,6 +30,36 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "num
 def checkpoints(run_dir: str) -> list[str]:
   """The committed checkpoints of a run, the newest last."""
   return checkpoint.committed(os.path.join(run_dir, "checkpoints"))
+
+
+# What commands write into a run directory before it has its run.json: evaluations of the base, and the owner's mark.
+_BEGUN = frozenset(
+  (
+    "evals",
+    "checkpoints",
+    "profile",
+    "tensorboard",
+    "wandb",
+    "owner.json",
+    ".owner.lock",
+    "config.gin",
+    "operative.gin",
+  )
+)
+_LATER = frozenset(("data.json", "metrics.jsonl", "train.json", "report.html"))
+
+
+def check_place(run_dir: str) -> None:
+  """Raises InputError where nothing can be written as a run's: a file, or a folder that holds what is no run's."""
+  check.require(run_dir.strip(), "run_dir is empty: name a folder for the run")
+  names = files.names(run_dir)
+  check.require(names or not files.is_file(run_dir), f"--run_dir={run_dir} is a file: name a folder for the run")
+  others = [name for name in names if name not in _BEGUN | _LATER]
+  if others and "run.json" not in names:
+    raise errors.InputError(
+      f"--run_dir={run_dir} holds {', '.join(others[:3])}{' and more' if len(others) > 3 else ''}, and is no run "
+      "directory: name a new folder"
+    )
 
 
 def check_same(run_dir: str, run: Any) -> dict[str, tuple[str, str]]:
@@ -129,7 +160,7 @@ def facts_of(
 ) -> dict[str, Any]:
   """What a run is, in figures, which it also says."""
   facts = {
-    "parameters": tree.size(session.attached.params),
+    "parameters": loading.count(session.attached.params, session.base),
     "trainable_parameters": tree.size(session.trainable),
     "positions_per_step": positions,
     "steps": steps,

@@ -118,11 +118,13 @@ def open_session(
   remat: stack.Remat = stack.Remat(),
   seed: int = 0,
   adapter: str = "",
+  tokenizer: Any = None,
 ) -> Session:
   """Loads a base model onto the mesh and attaches methods, or those of a saved adapter with its arrays.
 
   Args:
     adapter: a run directory, a checkpoint, or a PEFT folder; its methods replace `methods`.
+    tokenizer: the model's own, where it is loaded already.
 
   Raises:
     InputError when the model or the adapter cannot be had, or do not fit each other, the tokenizer, or the mesh.
@@ -131,7 +133,7 @@ def open_session(
   if jax.default_backend() != "cpu":  # a CPU knows no other way
     process.multiply_as(precision)
   path = specs.resolve(model.base)
-  tokenizer = loading.tokenizer(model, path)
+  tokenizer = loading.tokenizer(model, path) if tokenizer is None else tokenizer
   saved = adapters_lib.read(adapter, model, path) if adapter else None
   methods = _with_tokens(methods, model, tokenizer) if saved is None else saved.methods
   place = loading.Place(devices, mesh.rules, loading.dtypes_of(methods, precision), remat)
@@ -175,6 +177,17 @@ def one_answer_of(path: str) -> bool:
   return one_answer(load_lib.open_source(path).config())
 
 
+def prepared(mixture: mixture_lib.Mixture, renderer: chat.Renderer) -> str:
+  """The file of a prepared mixture's manifest. Raises InputError if it is not prepared."""
+  path = tokenised.mixture_file(specs.cache_dir(), tokenised.mixture_key(mixture, renderer))
+  if not os.path.exists(path):
+    raise errors.InputError(
+      f"the mixture {mixture.name} is not prepared for this tokenizer, rendering and validation: run `itune prepare` "
+      "with the same recipe and values first"
+    )
+  return path
+
+
 def open_feed(
   mixture: mixture_lib.Mixture,
   renderer: chat.Renderer,
@@ -187,13 +200,7 @@ def open_feed(
 
   columns: what batches get of the sources' columns. Raises InputError if the mixture is not prepared, or lacks one.
   """
-  root = specs.cache_dir()
-  path = tokenised.mixture_file(root, tokenised.mixture_key(mixture, renderer))
-  if not os.path.exists(path):
-    raise errors.InputError(
-      f"the mixture {mixture.name} is not prepared for this tokenizer, rendering and validation: run `itune prepare` "
-      "with the same recipe and values first"
-    )
+  root, path = specs.cache_dir(), prepared(mixture, renderer)
   manifest = files.read_json(path)
   sources = {s["name"]: tokenised.CachedSource(tokenised.source_folder(root, s["key"])) for s in manifest["sources"]}
   feed = feed_lib.Feed(sources, manifest["rates"], packing, seed=seed, rows=rows, columns=columns)

@@ -87,7 +87,7 @@ class Loop:
     engine = lambda: self.view(state.trainable)
     try:
       while True:
-        due = [e for e in self.evaluators if e.every and step > start and step % e.every == 0]
+        due = [e for e in self.evaluators if step > start and self._is_due(e, step)]
         asked = self.asked(step)
         saves = step > start and (step >= self.steps or asked or bool(self.save_every) and step % self.save_every == 0)
         if due or saves or asked or stopped or step >= self.steps:
@@ -97,6 +97,8 @@ class Loop:
           self.history += [metrics] if metrics else []
           stopped = stopped or bool(metrics) and self.early_stop.due(self.history)
           stop = step >= self.steps or stopped
+          if stopped and start < step < self.steps:  # the end has come early
+            metrics |= self._evaluate(step, state, [e for e in self.evaluators if e.every < 0])
           if saves or stop and step > start:
             for hook in self.hooks:
               hook.flush()
@@ -136,6 +138,10 @@ class Loop:
     finally:
       for hook in self.hooks:
         hook.close()
+
+  def _is_due(self, evaluator: contracts.Evaluator, step: int) -> bool:
+    """Whether an evaluator runs at a step, one that runs at the end alone where the run has all its steps."""
+    return step >= self.steps if evaluator.every < 0 else bool(evaluator.every) and step % evaluator.every == 0
 
   def _publish(self, pending, clock, bad: int) -> int:
     if pending is None:

@@ -7,6 +7,7 @@ import pytest
 
 from itune_jax import api
 from itune_jax.run import cli
+from itune_jax.run import meanings as run_meanings
 from scripts import docs_meanings as meanings
 from scripts import docs_reference as reference
 
@@ -79,6 +80,6 @@ def test_every_public_name_of_the_api_has_a_docstring_and_stands_in_the_referenc
 
 def test_a_meaning_is_found_where_a_sentence_begins_with_the_name():
   doc = 'What it is: a thing.\n\na, b: two. mode: which, "min": or not; `c`: last\nof all.\n\nMore of it.'
-  assert meanings.clause(doc, "a") == meanings.clause(doc, "b") == "two."
-  assert meanings.clause(doc, "mode") == 'which, "min": or not'
-  assert meanings.clause(doc, "c") == "last of all." and meanings.clause(doc, "thing") == ""
+  assert run_meanings.clause(doc, "a") == run_meanings.clause(doc, "b") == "two."
+  assert run_meanings.clause(doc, "mode") == 'which, "min": or not'
+  assert run_meanings.clause(doc, "c") == "last of all." and run_meanings.clause(doc, "thing") == ""

@@ -33,6 +33,19 @@ def test_what_the_user_leaves_out_is_as_in_training(run):
   assert adapters.as_trained(specs.Model(), RENDERING, "") == (specs.Model(), RENDERING)
 
 
+def test_a_base_that_is_named_is_packed_as_in_training(run, capsys):
+  """`--base` says where the base is; what else the checkpoint knows of it stays, unless it is asked for otherwise."""
+  moved = specs.Model(base="elsewhere")
+  assert adapters.as_trained(moved, RENDERING, run)[0] == dataclasses.replace(MODEL, base="elsewhere")
+  assert adapters.model_behind(moved, run, base="third") == dataclasses.replace(MODEL, base="third")
+  assert adapters.as_trained(moved, RENDERING, run, as_asked=True)[0] == moved
+  assert "Model.quant = Quant(" in capsys.readouterr().err
+  adapters.say_packing(run, MODEL)
+  assert not capsys.readouterr().err
+  adapters.say_packing(run, moved)
+  assert "was packed (nf4), that of this run is not packed" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
   "model,rendering,said",
   [

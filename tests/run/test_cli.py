@@ -31,13 +31,13 @@ def run(capsys, *argv):
     *(
       (["train", "--gin_file=recipes/llama_tiny.gin", f"--gin.{name}", "--run_dir=x"], words)
       for name, words in (
-        ("PEFT=lora", "it is a tuple of one method or more"),
-        ("PEFT=()", "it is a tuple of one method or more"),
-        ("PEFT=@full.Full()", "it is a tuple of one method or more"),
-        ("OBJECTIVE=3", "OBJECTIVE = 3; it takes a Objective"),
-        ("MESH='cpu1'", "MESH = 'cpu1'; it takes a MeshSpec or Auto"),
-        ("EVALS=3", "EVALS = 3; it takes a tuple or list"),
-        ("PACKING=3", "PACKING = 3; it takes a Packing"),
+        ("PEFT=lora", "PEFT must be a tuple of one method or more"),
+        ("PEFT=()", "PEFT must be a tuple of one method or more"),
+        ("PEFT=@full.Full()", "PEFT must be a tuple of one method or more"),
+        ("OBJECTIVE=3", "OBJECTIVE must be an Objective"),
+        ("MESH='cpu1'", "MESH must be a MeshSpec or Auto, such as a part of gin_configs sets, not 'cpu1'"),
+        ("EVALS=3", "EVALS must be a tuple or list"),
+        ("PACKING=3", "PACKING must be a Packing"),
       )
     ),
     (["train", "--gin_file=recipes/demo.gin", "--gin.STEPS", "--run_dir=x"], "write it as --gin.NAME=VALUE"),

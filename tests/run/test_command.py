@@ -58,7 +58,7 @@ def test_an_empty_value_is_refused(name, flags):
 
 def test_a_prompt_may_be_empty_and_a_name_is_not_cut():
   assert parse("generate", "--prompt=").prompt == [""]
-  with pytest.raises(SystemExit):
+  with pytest.raises(errors.InputError, match="no --run; did you mean --run_dir"):
     parse("train", "--gin_file=demo", "--run=r")
 
 
@@ -76,7 +76,7 @@ def test_recipes_say_what_they_need():
   "name,words",
   [
     ("STEPS", ["optimizer steps", "--steps=", "train.Train.steps", "set to 60 by gin_configs/recipes/demo.gin"]),
-    ("schedule.Schedule.rate", ["float = 0.0001", "Peak rate", "set to 1e-3 by gin_configs/peft/lora.gin"]),
+    ("schedule.Schedule.rate", ["float = 0.0001", "learning rate", "set to 1e-3 by gin_configs/peft/lora.gin"]),
     ("lora.Lora", ["lora.Lora.rank: int = 8", "lora.Lora.init: one of 'uniform'"]),
     ("Packing.row_length", ["feed.Packing.row_length: int = 2048"]),
     ("train/mixture.Source.stride", ["mixture.Source.stride: int = 1", "every so many-th"]),

@@ -1,8 +1,10 @@
 """Bars and tables: on stderr, from the lead process, in one look."""
 
+import io
 import json
 
 import pytest
+import rich.console
 import rich.table
 
 from itune_jax.core import log
@@ -101,3 +103,16 @@ def test_colours_are_for_terminals_that_want_them(monkeypatch, terminal, environ
     monkeypatch.setenv(name, value)
   stream = type("Stream", (), {"isatty": lambda self: terminal})()
   assert console.in_colour(stream) == coloured
+
+
+@pytest.mark.parametrize("width", range(20, 161, 7))
+def test_a_bar_is_one_line_at_any_width(width):
+  written = io.StringIO()
+  narrow = rich.console.Console(file=written, width=width, force_terminal=True, color_system=None)
+  bars = console.progress("steps", narrow)
+  bars.add_task("train", total=12345, completed=1234, note="loss 1.2345, 12,345 trained tokens/s, evaluated")
+  bars.add_task("eval starter_heldout_of_a_long_name", total=None, completed=7, note="")
+  narrow.print(bars.get_renderable())
+  lines = written.getvalue().rstrip("\n").split("\n")
+  assert len(lines) == 2 and all(len(line) <= width for line in lines)
+  assert "1,23" in lines[0] and (width < 40 or "1,234/12,345" in lines[0]) and (width < 120 or "left" in lines[0])

@@ -88,8 +88,9 @@ def test_a_value_that_has_come_into_being_since_is_no_change_at_its_default():
   assert list(identity.changed(there, Run(seed=3))) == ["seed"]
 
 
-def manifest(key="a", rate=1.0):
-  return {"name": "m", "rates": {"s": rate}, "sources": [{"name": "s", "key": key, "rows": 3}]}
+def manifest(key="a", rate=1.0, **more):
+  own = {"name": "s", "path": "mine.jsonl", "key": key, "rows": 3, "rendering": {"max_length": 8, "date": ""}}
+  return {"name": "m", "rates": {"s": rate}, "sources": [own | more]}
 
 
 def begin(folder, run=Run()):
@@ -110,7 +111,20 @@ def test_a_run_that_goes_on_says_and_records_what_changed(tmp_path, capsys):
     run_dir_lib.claim(folder, Run(steps=5), {"steps": ("20", "5")}, steps=5, done=10, **given)
 
 
-@pytest.mark.parametrize("other,says", [(manifest(key="b"), "keys.*'a'.*'b'"), (manifest(rate=0.5), "rates.*1.0.*0.5")])
+@pytest.mark.parametrize(
+  "other,says",
+  [
+    (manifest(key="b"), r"source s: the text of mine\.jsonl has changed \(3 rows still\)"),
+    (manifest(key="b", rows=4), r"source s: mine\.jsonl, 3 rows there, 4 here"),
+    (manifest(key="b", path="other.jsonl", rows=4), r"source s: mine\.jsonl there, other\.jsonl here, 3 rows there"),
+    (
+      manifest(key="b", rendering={"max_length": 9, "date": ""}),
+      r"source s: mine\.jsonl, max_length = 8 there, 9 here",
+    ),
+    (manifest(name="t"), "source s is not here; source t is new"),
+    (manifest(rate=0.5), "rates.*1.0.*0.5"),
+  ],
+)
 def test_other_data_are_another_run(tmp_path, other, says):
   folder = str(tmp_path / "run")
   begin(folder)

@@ -34,17 +34,18 @@ class Source(contracts.BatchSource):
 class Constant(contracts.Evaluator):
   """Finds the same every time."""
 
-  name, every = "val", 2
+  def __init__(self, name="val", every=2):
+    self.name, self.every = name, every
 
   @property
   def metrics(self):
-    return {"val/nll": "lower"}
+    return {f"{self.name}/nll": "lower"}
 
   def run(self, engine):
-    return contracts.EvalResult([contracts.Result("val", "nll", 1.0)], [])
+    return contracts.EvalResult([contracts.Result(self.name, "nll", 1.0)], [])
 
 
-def run(history, *, first=0, steps=40, step_fn=None):
+def run(history, *, first=0, steps=40, step_fn=None, evaluators=(Constant(),), record=lambda *given: None):
   def one(state, frozen, batch):
     return state_lib.State({}, (), state.step + 1, None), {
       "finite": 1.0,
@@ -61,9 +62,9 @@ def run(history, *, first=0, steps=40, step_fn=None):
     put=lambda batch: batch,
     steps=steps,
     hooks=(),
-    evaluators=[Constant()],
+    evaluators=evaluators,
     view=lambda trainable: None,
-    record=lambda *given: None,
+    record=record,
     checkpointer=saved,
     save_every=0,
     early_stop=loop.EarlyStop(metric="val/nll", mode="min", patience=3),
@@ -82,6 +83,18 @@ def test_an_early_stop_is_said_saved_and_stays(capsys):
   assert says in capsys.readouterr().err
   step, saved = run(history, first=8)
   assert step == 8 and not saved.steps and says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("steps,ends", [(5, 5), (40, 8)])
+def test_what_is_measured_at_the_end_is_measured_there_alone(steps, ends):
+  """The last step, or the one at which the run stops early; a run that goes on measures nothing again."""
+  seen, both = [], (Constant(), Constant("last", -1))
+  record = lambda step, name, result: seen.append((step, name))
+  assert run([], steps=steps, evaluators=both, record=record)[0] == ends
+  assert [step for step, name in seen if name == "last"] == [ends]
+  seen.clear()
+  run([{"val/nll": 1.0}] * 4, first=ends, steps=steps, evaluators=both, record=record)
+  assert not seen
 
 
 def test_a_finished_run_is_left_alone(capsys):

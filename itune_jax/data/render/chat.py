@@ -54,7 +54,7 @@ class Rendering:
 
   def __post_init__(self):
     check.check_types(self)
-    check.require(self.max_length > 1, f"Rendering.max_length = {self.max_length}; it must be at least 2")
+    check.require(self.max_length > 1, f"Rendering.max_length must be at least 2, not {self.max_length}")
     try:
       datetime.date.fromisoformat(self.date)
     except ValueError:

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 import dataclasses
-import difflib
 import math
 from typing import Any
 
 import transformers
 
 from itune_jax.core import errors
+from itune_jax.core import names
 from itune_jax.models import decoder
 from itune_jax.models import encdec
 from itune_jax.models import vlm
@@ -32,8 +32,8 @@ def config_from_hf(config: Mapping[str, Any], where: str) -> Any:
 def _from_hf(config: Mapping[str, Any], where: str) -> Any:
   family = config.get("model_type")
   if not isinstance(family, str) or family not in zoo.FAMILIES:
-    near = difflib.get_close_matches(str(family)[:40], zoo.FAMILIES, 1, 0.3)
-    hint = f"; the nearest supported is {near[0]!r}" if near else ""
+    near = names.nearest(str(family)[:40], zoo.FAMILIES)
+    hint = f"; the nearest supported is {near!r}" if near else ""
     raise errors.InputError(f"{where}: model_type is {family!r}; supported are {', '.join(zoo.FAMILIES)}{hint}")
   row = zoo.FAMILIES[family]
   if config.get("quantization_config"):

@@ -44,8 +44,8 @@ class Combine:
 
   def __post_init__(self):
     check.check_types(self)
-    check.require(self.how in WAYS, f"Combine.how = {self.how!r}; it is one of {', '.join(WAYS)}")
-    check.require(0 < self.density <= 1, f"Combine.density = {self.density}; it is a share in (0, 1]")
+    check.require(self.how in WAYS, f"Combine.how must be one of {', '.join(WAYS)}, not {self.how!r}")
+    check.require(0 < self.density <= 1, f"Combine.density must be a share in (0, 1], not {self.density}")
 
   def __call__(self, updates: Sequence[Update]) -> Update:
     """One update. Raises InputError when weights and updates do not pair."""

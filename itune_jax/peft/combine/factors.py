@@ -37,7 +37,7 @@ class Combine:
   def __post_init__(self):
     check.check_types(self)
     check.require(self.how in WAYS, f"--how={self.how} --factors: factors are combined by {', '.join(WAYS)}")
-    check.require(0 < self.density <= 1, f"density = {self.density}; it is a share in (0, 1]")
+    check.require(0 < self.density <= 1, f"density must be a share in (0, 1], not {self.density}")
 
   def __call__(self, adapters: Sequence[attach.Attached]) -> attach.Attached:
     """A LoRA with s = 1 at the sites of the first. Raises InputError where adapters are no LoRAs of one shape."""

@@ -59,7 +59,7 @@ class Bottleneck(method_lib.SiteMethod):
 
   def __post_init__(self):
     super().__post_init__()
-    check.require(self.width > 0, f"Bottleneck.width = {self.width}; it must be positive")
+    check.require(self.width > 0, f"Bottleneck.width must be positive, not {self.width}")
 
   def make(self, spec: site.SiteSpec, key) -> BottleneckAdapter:
     """The adapter of one layer; up is zero, so the model is unchanged at first."""

@@ -46,7 +46,7 @@ class C3a(method_lib.SiteMethod, codec.ModuleCodec):
 
   def __post_init__(self):
     super().__post_init__()
-    check.require(self.block > 0, f"C3a.block = {self.block}; it must be positive")
+    check.require(self.block > 0, f"C3a.block must be positive, not {self.block}")
 
   def make(self, spec: site.SiteSpec, key) -> C3aAdapter:
     """The adapter of one layer, with which the model is unchanged at first."""

@@ -74,7 +74,7 @@ class FourierFT(method_lib.SiteMethod, codec.ModuleCodec):
 
   def __post_init__(self):
     super().__post_init__()
-    check.require(self.coefficients > 0, f"FourierFT.coefficients = {self.coefficients}; they must be positive")
+    check.require(self.coefficients > 0, f"FourierFT.coefficients must be positive, not {self.coefficients}")
 
   def make(self, spec: site.SiteSpec, key) -> FourierAdapter:
     """The adapter of one layer, with which the model is unchanged at first."""

@@ -72,7 +72,7 @@ class Lokr(method_lib.SiteMethod, codec.ModuleCodec):
 
   def __post_init__(self):
     super().__post_init__()
-    check.require(self.rank > 0, f"Lokr.rank = {self.rank}; it must be positive")
+    check.require(self.rank > 0, f"Lokr.rank must be positive, not {self.rank}")
     check.require(self.factor == -1 or self.factor > 0, f"Lokr.factor = {self.factor}; -1 (balanced), or positive")
 
   def whole(self, o1: int, i1: int, o2: int, i2: int) -> tuple[bool, bool]:

@@ -187,7 +187,7 @@ class Lora(ranks.Scaled, codec.ModuleCodec):
 
   def __post_init__(self):
     super().__post_init__()
-    check.require(0 <= self.dropout < 1, f"Lora.dropout = {self.dropout}; it is a share in [0, 1)")
+    check.require(0 <= self.dropout < 1, f"Lora.dropout must be a share in [0, 1), not {self.dropout}")
     even = all(r % 2 == 0 for r in (self.rank, *self.rank_pattern.values()))
     check.require(self.init != "orthogonal" or even, "Lora.init = 'orthogonal' takes even ranks")
     check.require(self.rho >= 1 and self.batches > 0, "Lora.rho >= 1 and Lora.batches >= 1")

@@ -52,7 +52,7 @@ class Mode(method_lib.SiteMethod):
 
   def __post_init__(self):
     super().__post_init__()
-    check.require(self.rank > 0, f"Mode.rank = {self.rank}; it must be positive")
+    check.require(self.rank > 0, f"Mode.rank must be positive, not {self.rank}")
 
   def shared(self, specs: Sequence[site.SiteSpec], key) -> dict[str, Any]:
     """u and core by Xavier, v zero, so the model is unchanged at first."""

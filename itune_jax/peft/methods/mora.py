@@ -66,7 +66,7 @@ class Mora(method_lib.SiteMethod):
 
   def __post_init__(self):
     super().__post_init__()
-    check.require(self.rank > 0, f"Mora.rank = {self.rank}; it must be positive")
+    check.require(self.rank > 0, f"Mora.rank must be positive, not {self.rank}")
 
   def make(self, spec: site.SiteSpec, key) -> MoraAdapter:
     """The adapter of one layer; m is zero, so the model is unchanged at first."""

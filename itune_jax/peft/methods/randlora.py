@@ -63,7 +63,7 @@ class RandLora(method_lib.SiteMethod, codec.BankCodec):
 
   def __post_init__(self):
     super().__post_init__()
-    check.require(self.rank > 0, f"RandLora.rank = {self.rank}; it must be positive")
+    check.require(self.rank > 0, f"RandLora.rank must be positive, not {self.rank}")
 
   def shared(self, specs: Sequence[site.SiteSpec], key) -> dict[str, Any]:
     """Bases of unit deviation, for the largest site in each direction."""

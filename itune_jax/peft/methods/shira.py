@@ -47,7 +47,7 @@ class Shira(method_lib.SiteMethod, codec.ModuleCodec):
 
   def __post_init__(self):
     super().__post_init__()
-    check.require(self.rank > 0, f"Shira.rank = {self.rank}; it must be positive")
+    check.require(self.rank > 0, f"Shira.rank must be positive, not {self.rank}")
 
   def make(self, spec: site.SiteSpec, key) -> ShiraAdapter:
     """The adapter of one layer; values are zero, so the model is unchanged at first."""

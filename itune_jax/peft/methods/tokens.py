@@ -76,7 +76,7 @@ class Tokens(method_lib.SiteMethod, codec.ModuleWriter):
     super().__post_init__()
     check.require(
       len(self.ids) > 0 and list(self.ids) == sorted(set(self.ids)) and self.ids[0] >= 0,
-      f"Tokens.ids = {self.ids}; they are token ids in rising order, each once",
+      f"Tokens.ids must be token ids in rising order, each once, not {self.ids}",
     )
 
   @property

@@ -59,7 +59,7 @@ class Vera(method_lib.SiteMethod, codec.BankCodec):
 
   def __post_init__(self):
     super().__post_init__()
-    check.require(self.rank > 0, f"Vera.rank = {self.rank}; it must be positive")
+    check.require(self.rank > 0, f"Vera.rank must be positive, not {self.rank}")
 
   def shared(self, specs: Sequence[site.SiteSpec], key) -> dict[str, Any]:
     """The pair, of the largest input and the largest output there is."""

@@ -26,12 +26,13 @@ def from_flags(args: command.Args) -> dict[str, Any]:
   """
   run = args.run_dir or time.strftime("runs/demo-%Y%m%d-%H%M%S")
   recipe, started, seconds = _recipe(args), time.perf_counter(), {}
+  again = ["--overwrite"] if args.run_dir and os.path.isdir(run) else []  # the demo goes on with a run that is there
   steps = {
     "prepare": ["prepare", *recipe],
-    "eval_before": ["eval", *recipe, f"--run_dir={run}", "--name=before"],
+    "eval_before": ["eval", *recipe, f"--run_dir={run}", "--name=before", *again],
     "training": ["train", *recipe, f"--run_dir={run}"],
-    "eval_after": ["eval", *recipe, f"--run_dir={run}", f"--adapter={run}", "--name=after"],
-    "export": ["export", f"--adapter={run}", "--format=peft", f"--out={os.path.join(run, 'peft')}"],
+    "eval_after": ["eval", *recipe, f"--run_dir={run}", f"--adapter={run}", "--name=after", *again],
+    "export": ["export", f"--adapter={run}", "--format=peft", f"--out={os.path.join(run, 'peft')}", *again],
     "report": ["report", f"--run_dir={run}"],
   }
   figures: dict[str, Any] = {}

@@ -30,6 +30,7 @@ _EXTRAS = (
   ("libtpu", "itune plan for TPU slices, and TPUs", 'pip install "itune_jax[tpu]"'),
   ("wandb", "WANDB_PROJECT", "pip install wandb"),
 )
+_OF_TESTS = "xla-tests-"  # what the project's own tests compile
 _LOW_DISK = 5 * 2**30  # a small model, its data, and a few checkpoints
 
 
@@ -70,7 +71,8 @@ def _machine() -> dict[str, Any]:
 
 def _caches() -> dict[str, Any]:
   root = specs.cache_dir()
-  names = sorted(os.listdir(root)) if os.path.isdir(root) else []
+  there = sorted(os.listdir(root)) if os.path.isdir(root) else []
+  names = [name for name in there if not name.startswith(_OF_TESTS)]
   sizes = {f"cache {name}": _gib(_size(os.path.join(root, name))) for name in names}
   here = root
   while not os.path.exists(here):

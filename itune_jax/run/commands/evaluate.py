@@ -16,6 +16,7 @@ from itune_jax.run import console
 from itune_jax.run import evaluators
 from itune_jax.run import gin_setup
 from itune_jax.run import results
+from itune_jax.run import run_dir as run_dir_lib
 from itune_jax.run import session as session_lib
 from itune_jax.run import specs
 
@@ -33,6 +34,7 @@ def evaluate(
   name: str = "eval",
   dry_run: bool = False,
   as_asked: bool = False,
+  overwrite: bool = False,
 ) -> dict[str, float]:
   """Runs every evaluator once; returns all figures, and writes them with their rows into the run directory.
 
@@ -43,8 +45,11 @@ def evaluate(
   model: the base. rendering: how conversations become tokens. evals: the evaluators. mesh: how devices are laid out.
   precision: which dtype holds what. seed: of what is drawn. adapter: a run directory, checkpoint or PEFT folder, ""
   for none. run_dir: where figures and rows are written, "" for nowhere. name: of this evaluation in the run
-  directory. dry_run: builds everything and evaluates nothing.
+  directory. dry_run: builds everything and evaluates nothing. overwrite: replaces an earlier evaluation of this name.
   """
+  if run_dir:
+    run_dir_lib.check_place(run_dir)
+  results.check_label(run_dir, name, overwrite)
   if not evals:
     raise errors.InputError("this recipe has no evaluators: set EVALS, or include a file of gin_configs/evals")
   model, rendering = adapters_lib.as_trained(model, rendering, adapter, as_asked)
@@ -69,7 +74,7 @@ def evaluate(
 
 def from_flags(args: command.Args) -> dict[str, Any]:
   """Runs the command; returns all figures."""
-  names = ("adapter", "run_dir", "name", "dry_run", "as_asked")
+  names = ("adapter", "run_dir", "name", "dry_run", "as_asked", "overwrite")
   figures = gin_setup.call(evaluate, **{name: getattr(args, name) for name in names})
   table = rich.table.Table("figure", "value", title=f"{args.name}: {args.adapter or 'base model'}")
   for name, value in figures.items():

@@ -1,6 +1,20 @@
 """The flags of `itune eval`."""
 
+from itune_jax.core import check
+from itune_jax.core import errors
 from itune_jax.run import command
+
+# What flags change of how every benchmark of --suite is asked (`evals.official.Settings`).
+SETTINGS = {
+  "shots": (int, "N", "examples in front of each question"),
+  "limit_each": (int, "N", "the first N items of each subtask; --limit spreads N items over subtasks"),
+  "variant": (str, "NAME", "which of a benchmark's variants"),
+  "form": (str, "FORM", "how prompts are put: plain, chat (one user's turn), turns (shots are turns)"),
+  "samples": (int, "N", "answers to each question"),
+  "max_new_tokens": (int, "N", "tokens of an answer at most"),
+  "temperature": (float, "X", "how answers are drawn; 0 is greedy"),
+}
+_OF_SUITE = ("data_dir", "out", "responses", "responder", "responder_model", "thinks", *SETTINGS)
 
 
 def flags(parser: command.Parser) -> None:
@@ -9,14 +23,65 @@ def flags(parser: command.Parser) -> None:
   command.as_asked_flag(parser)
   parser.add_argument("--run_dir", default="", help="write results to this run's evals/NAME (default: print only)")
   parser.add_argument("--name", default="eval", help="name of this evaluation in the run directory, e.g. before")
+  command.overwrite_flag(parser, "an earlier evaluation of this --name in the run directory")
   parser.add_argument("--dry_run", action="store_true", help="load model and items, evaluate nothing")
+  suite = parser.add_argument_group("published benchmarks (without --gin_file: --base, --adapter or --responses)")
+  suite.add_argument("--suite", default="", metavar="A,B", help="benchmarks by name, asked together; --list has them")
+  suite.add_argument("--list", action="store_true", help="print the table of benchmarks")
+  suite.add_argument("--data_dir", default="", metavar="DIR", help="the folder of their files (default: ITUNE_DATA)")
+  suite.add_argument(
+    "--out", default="", metavar="DIR", help="write figures and rows here; what is there is gone on with"
+  )
+  text = "score the answers in this file (.jsonl, .json, .gz) without a model; for several benchmarks: NAME=FILE,…"
+  suite.add_argument("--responses", default="", metavar="FILE", help=text)
+  suite.add_argument("--responder", default="", metavar="URL", help="ask this OpenAI-compatible endpoint")
+  suite.add_argument("--responder_model", default="", metavar="NAME", help="the model that the endpoint is asked for")
+  suite.add_argument("--thinks", action="store_true", help="the model thinks before it answers, up to </think>")
+  for name, (kind, metavar, text) in SETTINGS.items():
+    suite.add_argument(f"--{name}", type=kind, metavar=metavar, help=text)
+
+
+def together(args: command.Args) -> None:
+  """Takes --limit for the suite, and lets a suite do without a recipe. Raises InputError for what does not go
+  together."""
+  args.limit = 0
+  if args.list:
+    return
+  if args.suite:
+    args.limit = _limit(args)
+    if not args.gin_file:
+      args.gin = "suite"
+    alone = args.responses or args.responder
+    model = args.adapter or args.gin_file or args.macro_BASE
+    check.require(alone or model, "--suite needs a model: --base, --adapter or --gin_file; or --responses, --responder")
+    check.require(not (args.responses and args.responder), "--responses and --responder exclude each other")
+    check.require(bool(args.responder) == bool(args.responder_model), "--responder and --responder_model go together")
+    return
+  given = [name for name in _OF_SUITE if getattr(args, name) not in ("", None, False) and name != "responses"]
+  if given:
+    raise errors.InputError(f"--{given[0]} is for published benchmarks: name them with --suite (--list has them)")
+  check.require(
+    args.gin_file, "nothing to evaluate: give --suite (--list has the benchmarks), or a recipe (--gin_file)"
+  )
+
+
+def _limit(args: command.Args) -> int:
+  """--limit as the number of items of each benchmark; it is no macro then."""
+  text, args.macro_EVAL_LIMIT = args.macro_EVAL_LIMIT, None
+  if text is None:
+    return 0
+  check.require(text.isdecimal(), f"--limit = {text}; it is a number of items")
+  return int(text)
 
 
 COMMAND = command.Command(
   name="eval",
-  help="run a recipe's evaluators on the base model or on an adapter",
+  help="run a recipe's evaluators, or published benchmarks, on the base model or on an adapter",
   work="itune_jax.run.commands.evaluate:from_flags",
   flags=flags,
+  check=together,
   gin="eval",
+  optional=True,
   starts="cluster",
+  says_idle="an adapter brings its own method, and without one the base model is evaluated",
 )

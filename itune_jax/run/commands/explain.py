@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 import dataclasses
-import difflib
 import importlib
 import inspect
 import os
@@ -13,9 +12,11 @@ from typing import Any
 import itune_jax
 from itune_jax.core import check
 from itune_jax.core import errors
+from itune_jax.core import names
 from itune_jax.run import command
 from itune_jax.run import gin_values
 from itune_jax.run import macros
+from itune_jax.run import meanings
 from itune_jax.run import recipes
 
 _NOTHING = inspect.Parameter.empty
@@ -39,14 +40,16 @@ def explained(name: str) -> list[str]:
     found = _classes(path[:length]) if len(path) >= length else []
     if found and len(path) - length <= 1:
       return [line for where, kind in found for line in _of_class(where, kind, path[length:])]
-  raise errors.InputError(f"{name}: nothing is called so; write it as gin does, like STEPS or schedule.Schedule.rate")
+  hint = (
+    names.meant(".".join(path[:2]), _all_classes()) or "; write it as gin does, like STEPS or schedule.Schedule.rate"
+  )
+  raise errors.InputError(f"{name}: nothing is called so{hint}")
 
 
 def _of_macro(name: str) -> list[str]:
   setters = list(_setters(name))
   if name not in macros.MACROS and not setters:
-    near = difflib.get_close_matches(name, macros.MACROS, 1)
-    raise errors.InputError(f"{name}: no macro is called so{f'; did you mean {near[0]}?' if near else ''}")
+    raise errors.InputError(f"{name}: no macro is called so{names.meant(name, macros.MACROS)}")
   purpose = macros.MACROS[name].purpose if name in macros.MACROS else "a macro of gin_configs"
   uses = sorted({line.partition("=")[0].strip() for _, line in _lines() if re.search(rf"%{name}\b", line)})
   return [f"{name}: {purpose}", f"  set it by {macros.how(name)}", *_used(uses), *_set(setters)]
@@ -57,7 +60,7 @@ def _of_class(where: str, kind: Any, rest: list[str]) -> Iterator[str]:
   hints, doc = gin_values.hints(kind), inspect.getdoc(kind) or ""
   parameters = {n: p for n, p in inspect.signature(kind).parameters.items() if n != "self"}
   if rest and rest[0] not in parameters:
-    raise errors.InputError(f"{where} has no {rest[0]!r}; it takes {', '.join(parameters)}")
+    raise errors.InputError(names.lacks(where, rest[0], parameters))
   short = ".".join(where.split(".")[-2:])
   if not rest:
     yield f"{short}  ({where})"
@@ -67,7 +70,8 @@ def _of_class(where: str, kind: Any, rest: list[str]) -> Iterator[str]:
     type_ = check.say(hints[name]) if name in hints else "a value"
     yield f"{'' if rest else '  '}{short}.{name}: {type_}{'' if default is _NOTHING else f' = {default!r}'}"
   if rest:
-    yield from (f"  {line}" for line in _meaning(kind, rest[0]))
+    if meaning := meanings.of(kind, rest[0]):
+      yield f"  {meaning}"
     yield from _set(_setters(f"{short}.{rest[0]}"))
 
 
@@ -78,16 +82,6 @@ def _default(kind: Any, name: str, parameter: inspect.Parameter) -> Any:
     if field is not None and field.default_factory is not dataclasses.MISSING:
       return field.default_factory()
   return parameter.default
-
-
-def _meaning(kind: Any, name: str) -> list[str]:
-  """The sentences of docstrings, its bases' too, that speak of a value; all of its own where none does."""
-  documented = [one for one in (inspect.getmro(kind) if inspect.isclass(kind) else (kind,)) if one.__doc__]
-  for one in documented:
-    sentences = re.split(r"(?<=[.;])\s+", " ".join((one.__doc__ or "").split()))
-    if found := [sentence for sentence in sentences if re.search(rf"\b{name}\b", sentence)]:
-      return found
-  return (inspect.getdoc(kind) or "").splitlines()
 
 
 def _classes(path: list[str]) -> list[tuple[str, Any]]:
@@ -103,6 +97,15 @@ def _classes(path: list[str]) -> list[tuple[str, Any]]:
     if (inspect.isclass(kind) or inspect.isfunction(kind)) and kind.__module__ == info.name:
       found.append((f"{info.name}.{name}", kind))
   return found
+
+
+def _all_classes() -> Iterator[str]:
+  """ "module.Class" of every class of the package, by its text: nothing is imported."""
+  for info in pkgutil.walk_packages(itune_jax.__path__, "itune_jax."):
+    with open(info.module_finder.find_spec(info.name).origin, encoding="utf-8") as f:
+      yield from (
+        f"{info.name.rsplit('.', 1)[-1]}.{found}" for found in re.findall(r"^class ([A-Z]\w*)", f.read(), re.M)
+      )
 
 
 def _mentions(info: Any, name: str) -> bool:
@@ -121,8 +124,8 @@ def _setters(name: str) -> Iterator[tuple[str, str]]:
 
 
 def _lines() -> Iterator[tuple[str, str]]:
-  for folder, _, names in sorted(os.walk(recipes.root())):
-    for name in sorted(n for n in names if n.endswith(".gin")):
+  for folder, _, found in sorted(os.walk(recipes.root())):
+    for name in sorted(n for n in found if n.endswith(".gin")):
       path = os.path.join(folder, name)
       with open(path, encoding="utf-8") as f:
         yield from ((os.path.relpath(path, recipes.root()), line) for line in f if not line.startswith("#"))

@@ -90,6 +90,7 @@ def export(
   dequantise: bool = False,
   base: str = "",
   naming: Naming = Naming(),
+  overwrite: bool = False,
 ) -> dict[str, Any]:
   """Writes the folder; returns its manifest. Raises RunError when the logits of the export differ.
 
@@ -99,15 +100,27 @@ def export(
   model: the base; an adapter names its own. rendering: goes into the exported tokenizer's template. adapter: what is
   merged or written, "" for the base alone. format: "hf" (merged) or "peft". dtype: of the weights written. out: the
   folder. base: where the adapter's base is, when it is not where it was. dequantise: allows merging into the full
-  weights of a quantised base. naming: what a PEFT folder says of its base.
+  weights of a quantised base. naming: what a PEFT folder says of its base. overwrite: replaces an earlier export.
   """
+  check_out(out, overwrite)
   model = adapters_lib.model_behind(model, adapter, base)
   if model.quant is not None and format == "hf":
     if not dequantise:
       raise errors.InputError("the base was quantised in training: give --dequantise to merge into the full weights")
     model = dataclasses.replace(model, quant=None)
   session = session_lib.open_session(model, adapter=adapter)
-  return write(session, rendering, format=format, dtype=dtype, out=out, naming=naming)
+  return write(session, rendering, format=format, dtype=dtype, out=out, naming=naming, overwrite=overwrite)
+
+
+def check_out(out: str, overwrite: bool) -> None:
+  """Raises InputError for no folder, and for one in use: one that is no earlier export is never replaced."""
+  check.require(out, "an export goes into a new folder: give --out")
+  check.require(not files.is_file(out), f"--out={out} is a file: give a new folder")
+  if not files.names(out):
+    return
+  earlier = files.exists(os.path.join(out, "export_manifest.json"))
+  check.require(earlier, f"--out={out} exists and is no earlier export; give a new folder")
+  check.require(overwrite, f"--out={out} holds an earlier export: give --overwrite to replace it, or a new folder")
 
 
 def write(
@@ -118,15 +131,14 @@ def write(
   dtype: str,
   out: str,
   naming: Naming = Naming(),
+  overwrite: bool = False,
 ) -> dict[str, Any]:
   """Exports a loaded model; returns the manifest. The folder is there when its logits were accepted, or not at all.
 
   Raises InputError for a folder in use, RunError as `export` does.
   """
   session.require_one("an export")
-  check.require(out, "an export goes into a new folder: give --out")
-  if files.names(out) and not files.exists(os.path.join(out, "export_manifest.json")):
-    raise errors.InputError(f"--out={out} exists and is no earlier export; give a new folder")
+  check_out(out, overwrite)
   with files.whole_folder(out) as partial:
     if format == "peft":
       parity, extra = _write_peft(session, partial, out, naming)
@@ -306,11 +318,14 @@ def from_flags(args: command.Args) -> dict[str, Any]:
     dequantise=args.dequantise,
     base=args.base,
     naming=Naming.of(args),
+    overwrite=args.overwrite,
   )
   return wrote(manifest, out=args.out, format=args.format)
 
 
 def wrote(manifest: dict[str, Any], **facts: Any) -> dict[str, Any]:
   """Says where an export is; returns these facts and its parity. `out` is one of them."""
-  log.info(f"wrote {facts['out']}; logits equal to {manifest['logit_parity']:.1e} of their range")
+  near, rounded = manifest["logit_parity"], manifest["dtype"] != "float32"
+  why = f" (weights were rounded to {manifest['dtype']})" if rounded else ""
+  log.info(f"wrote {facts['out']}; read again, its logits differ by {near:.1e} of their range at most{why}")
   return {**facts, "logit_parity": manifest["logit_parity"]}

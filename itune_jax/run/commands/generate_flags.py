@@ -2,6 +2,7 @@
 
 from itune_jax.core import check
 from itune_jax.run import command
+from itune_jax.run import flags as flags_lib
 
 # What flags change of DECODE (`sampling.decode.decode.Decode`); what else it has, --gin.decode.Decode.NAME changes.
 DECODE = {
@@ -38,7 +39,13 @@ def flags(parser: command.Parser) -> None:
 
 
 def together(args: command.Args) -> None:
-  """Raises InputError when there is nothing to answer."""
+  """Raises InputError when there is nothing to answer, and for a setting that is given as a flag and as a value."""
+  flags_lib.check_once(
+    [
+      *((f"--{name}", f"decode.Decode.{name}") for name in (*DECODE, "stop") if vars(args)[name] is not None),
+      *((f"--gin.{line.partition(' =')[0]}", line.partition(" =")[0]) for line in args.overrides),
+    ]
+  )
   asked = args.prompt or args.prompts or args.interactive
   check.require(asked, "nothing to answer: give --prompt, --prompts, or --interactive")
 

@@ -13,13 +13,14 @@ from itune_jax.run.commands import export
 
 def from_flags(args: command.Args) -> dict[str, Any]:
   """Runs the command; returns what was written, and how near its logits are."""
+  more: dict[str, Any] = {"out": args.out, "overwrite": args.overwrite}
   if adapters.is_peft(args.source):
-    more = {"base": args.base, "naming": export.Naming.of(args)}
-    manifest = gin_setup.call(export.export, adapter=args.source, format="peft", dtype="float32", out=args.out, **more)
+    more |= {"base": args.base, "naming": export.Naming.of(args)}
+    manifest = gin_setup.call(export.export, adapter=args.source, format="peft", dtype="float32", **more)
     full = {"adapter_model.safetensors": files.sha256(os.path.join(args.source, "adapter_model.safetensors"))}
   else:
     path, model = specs.resolve(args.source), specs.Model(base=args.source)
-    manifest = gin_setup.call(export.export, model=model, format="hf", dtype=args.dtype, out=args.out)
+    manifest = gin_setup.call(export.export, model=model, format="hf", dtype=args.dtype, **more)
     full = _hashes(path)
   manifest = export.amend(args.out, manifest, {"source": args.source, "source_sha256": full})
   return export.wrote(manifest, out=args.out, source=args.source)

@@ -35,6 +35,7 @@ from itune_jax.run import gin_setup
 from itune_jax.run import identity
 from itune_jax.run import listeners
 from itune_jax.run import owner
+from itune_jax.run import rendering as rendering_lib
 from itune_jax.run import results
 from itune_jax.run import run_dir as run_dir_lib
 from itune_jax.run import session as session_lib
@@ -98,15 +99,15 @@ class Train:
 
   def __post_init__(self):
     whole = check.fits(self.steps, int) and self.steps >= 0
-    check.require(whole, f"STEPS = {self.steps!r}; it is a positive integer")
+    check.require(whole, f"STEPS must be a positive integer, not {self.steps!r}")
     some = check.fits(self.epochs, float) and 0 <= self.epochs < math.inf
-    check.require(some, f"EPOCHS = {self.epochs!r}; it is a positive number")
+    check.require(some, f"EPOCHS must be a positive number, not {self.epochs!r}")
     check.require(
       bool(self.steps) != bool(self.epochs),
       f"STEPS = {self.steps} and EPOCHS = {self.epochs:g}: set one of them, and the other to 0",
     )
     self._check_parts()
-    check.require(isinstance(self.seed, int), f"SEED = {self.seed!r}; it is an integer")
+    check.require(isinstance(self.seed, int), f"SEED must be an integer, not {self.seed!r}")
     check.require(
       isinstance(self.micro_batches, int) and self.micro_batches > 0 and not self.packing.rows % self.micro_batches,
       f"PACKING rows = {self.packing.rows} do not divide into MICRO_BATCHES = {self.micro_batches!r}",
@@ -130,12 +131,12 @@ class Train:
       value = getattr(self, name.lower())
       what = " or ".join(one.__name__ for one in kind)
       check.require(
-        isinstance(value, kind), f"{name} = {value!r}; it takes a {what}, such as a part of gin_configs sets"
+        isinstance(value, kind), f"{name} must be {_a(what)}, such as a part of gin_configs sets, not {value!r}"
       )
     methods = self.peft if isinstance(self.peft, (tuple, list)) else ()
     check.require(
       methods and all(isinstance(one, method_lib.Method) for one in methods),
-      f"PEFT = {self.peft!r}; it is a tuple of one method or more, such as (@lora.Lora(),); --peft=NAME takes a part",
+      f"PEFT must be a tuple of one method or more, such as (@lora.Lora(),), not {self.peft!r}; --peft=NAME is a part",
     )
 
   def __call__(self, *, run_dir: str, dry_run: bool = False, argv: Sequence[str] = ()) -> Run:
@@ -144,16 +145,17 @@ class Train:
     Raises InputError when a part cannot be had or does not fit the others, and where `run_dir` holds another run;
     RunError when the run fails or is stopped.
     """
-    check.require(run_dir.strip(), "run_dir is empty: name a folder for the run")
+    run_dir_lib.check_place(run_dir)
     changes = {} if dry_run else run_dir_lib.check_same(run_dir, self)
     with contextlib.nullcontext() if dry_run else owner.owned(run_dir):
       return self._run(run_dir, dry_run, argv, changes)
 
   def _run(self, run_dir: str, dry_run: bool, argv: Sequence[str], changes: Mapping[str, tuple[str, str]]) -> Run:
     jax.config.update("jax_debug_nans", self.debug_nans)
-    session = session_lib.open_session(
-      self.model, self.peft, mesh=self.mesh, precision=self.precision, remat=self.remat, seed=self.seed
-    )
+    reading = rendering_lib.open_renderer(self.model, self.rendering)
+    session_lib.prepared(self.validation.trained(self.mixture), reading)  # before the base is loaded, which takes long
+    how = dict(mesh=self.mesh, precision=self.precision, remat=self.remat, seed=self.seed)
+    session = session_lib.open_session(self.model, self.peft, **how, tokenizer=reading.tokenizer)
     renderer = session.renderer(self.rendering)
     data = self._data(session, renderer)
     lasting = self._lasting(data.feed)
@@ -225,6 +227,7 @@ class Train:
     session = self._calibrated(session, data, run_dir, dry_run)
     if not self.warm_start:
       return session
+    adapters_lib.say_packing(self.warm_start, self.model)
     return session.with_arrays(adapters_lib.arrays_for(session.attached, self.warm_start, session.base))
 
   def _calibrated(self, session: session_lib.Session, data: "_Data", run_dir: str, dry_run: bool):
@@ -318,6 +321,10 @@ class _Ready(NamedTuple):
   evaluators: list[contracts.Evaluator]
   checkpointer: checkpoint.Checkpointer
   early_stop: loop.EarlyStop
+
+
+def _a(what: str) -> str:
+  return f"an {what}" if what[0] in "AEIOU" else f"a {what}"
 
 
 def _warn_of_idle_shards(mesh, rows: int) -> None:

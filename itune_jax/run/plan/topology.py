@@ -1,6 +1,8 @@
 """Devices that are not there: slices of TPUs as their compiler describes them, and GPUs as so many fake CPUs."""
 
 import contextlib
+import functools
+import importlib.metadata
 import os
 import re
 from typing import Any
@@ -10,6 +12,7 @@ from jax.experimental import topologies
 
 from itune_jax.core import check
 from itune_jax.core import errors
+from itune_jax.core import log
 from itune_jax.parallel.cost import chips
 
 
@@ -42,6 +45,7 @@ def devices_of(topology: str, slices: int = 1) -> Any:
   settings: Any = jax.config  # whose attributes no type checker knows
   if not settings.jax_platforms:
     jax.config.update("jax_platforms", "cpu")  # nothing runs here, and looking for chips takes seconds
+  _say_version()
   try:
     return topologies.get_topology_desc(topology, "tpu", num_slices=slices).devices
   except Exception as e:  # whatever the plugin raises
@@ -50,6 +54,20 @@ def devices_of(topology: str, slices: int = 1) -> Any:
       f"--topology={topology}: the TPU compiler does not know it, or is not installed ({reason}); "
       "write it as v5e:4x4 (or h100:64), and install libtpu (pip install libtpu)"
     ) from None
+
+
+# The compiler by which the figures of docs/performance.md and docs/pods.md were made.
+LIBTPU = "0.0.42.1"
+
+
+@functools.cache
+def _say_version() -> None:
+  """Says once where another compiler is installed: its programs take other times, and other memory."""
+  with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+    if (found := importlib.metadata.version("libtpu")) != LIBTPU:
+      log.info(
+        f"libtpu {found} compiles here; the documented figures are those of {LIBTPU}, others may differ from them"
+      )
 
 
 def _slice(topology: str, slices: int) -> tuple[chips.Chip, Any]:

@@ -50,17 +50,17 @@ class Sampling:
       f"{name}(temperature={self.temperature}, top_p={self.top_p}): temperature >= 0 and top_p in (0, 1]",
     )
     check.require(self.top_k >= 0, f"{name}.top_k = {self.top_k}; it keeps so many tokens, 0 keeps all")
-    check.require(0 <= self.min_p <= 1, f"{name}.min_p = {self.min_p}; it is a share of the likeliest: 0 to 1")
+    check.require(0 <= self.min_p <= 1, f"{name}.min_p must be a share of the likeliest, 0 to 1, not {self.min_p}")
     penalty = self.repetition_penalty
     check.require(
       0 < penalty < math.inf, f"{name}.repetition_penalty = {penalty}; it divides: positive, 1 changes nothing"
     )
     for field in ("presence_penalty", "frequency_penalty"):
       value = getattr(self, field)
-      check.require(math.isfinite(value), f"{name}.{field} = {value}; it must be finite, 0 changes nothing")
+      check.require(math.isfinite(value), f"{name}.{field} must be finite (0 changes nothing), not {value}")
     for field in ("banned", "forced"):
       ids = getattr(self, field)
-      check.require(all(i >= 0 for i in ids), f"{name}.{field} = {ids!r}; it takes ids of tokens, from 0 on")
+      check.require(all(i >= 0 for i in ids), f"{name}.{field} must be ids of tokens, from 0 on, not {ids!r}")
     check.require(self.min_new_tokens >= 0, f"{name}.min_new_tokens = {self.min_new_tokens}; it counts tokens")
 
   @property

@@ -43,7 +43,7 @@ class Decode(controls.Sampling):
   def __post_init__(self):
     super().__post_init__()
     check.require(self.max_new_tokens > 0 and self.batch > 0, "Decode.max_new_tokens and Decode.batch must be positive")
-    check.require(self.n > 0, f"Decode.n = {self.n}; it is how many samples of each prompt, 1 or more")
+    check.require(self.n > 0, f"Decode.n must be how many samples of each prompt, 1 or more, not {self.n}")
     check.require(self.top_logprobs >= 0, f"Decode.top_logprobs = {self.top_logprobs}; it counts tokens, 0 is none")
     check.require(
       self.min_new_tokens <= self.max_new_tokens,

@@ -102,7 +102,7 @@ def test_what_cannot_be_combined_is_refused():
     arithmetic.Combine(weights=(1.0,))([one, one])
   with pytest.raises(errors.InputError, match="slerp joins two"):
     arithmetic.Combine(how="slerp")([one])
-  with pytest.raises(errors.InputError, match="it is one of linear"):
+  with pytest.raises(errors.InputError, match="must be one of linear"):
     arithmetic.Combine(how="mean")
 
 

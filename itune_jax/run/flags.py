@@ -1,0 +1,97 @@
+"""What was typed behind a command's name, checked before argparse reads it, so that each slip is one line.
+
+argparse prints the usage of all flags, takes the last of several values, and says nothing of what was meant.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+import os
+import re
+from typing import NoReturn
+
+from itune_jax.core import errors
+from itune_jax.core import names
+from itune_jax.run import macros
+
+# Texts of the user's own, which may be anything: empty, or in quotes.
+_FREE = ("--prompt", "--stop")
+
+
+class Parser(argparse.ArgumentParser):
+  """Raises InputError in one line where argparse would print its usage and end the process."""
+
+  def error(self, message: str) -> NoReturn:
+    """Raises InputError with argparse's message in this project's words."""
+    raise errors.InputError(_said(self.prog, message))
+
+
+def check(parser: argparse.ArgumentParser, argv: Sequence[str], reads_gin: bool) -> None:
+  """Raises InputError for a flag that the command does not have, or that is given twice though it has one value; for
+  an empty value, as of a shell's variable that is not set (`--run_dir=""` would be the current folder, and
+  `--adapter=""` the base model); and for a name in quotes of its own, which is no file's.
+
+  argv: without values of gin. reads_gin: whether the command takes those.
+  """
+  known = parser._option_string_actions
+  seen: dict[str, str] = {}
+  for flag, value in _pairs(argv):
+    if flag not in known:
+      raise errors.InputError(_unknown(parser.prog, flag, known, reads_gin))
+    action = known[flag]
+    if type(action) is argparse._StoreAction and flag in seen:
+      raise errors.InputError(f"{flag} is given twice ({seen[flag]} and {value}): it has one value")
+    seen[flag] = str(value)
+    if value is not None and flag not in _FREE:
+      if not value.strip():
+        raise errors.InputError(f"{flag} is empty: give it a value, or leave it out")
+      if value[0] == value[-1] and value[0] in "'\"" and len(value) > 1 and not os.path.exists(value):
+        raise errors.InputError(f"{flag}={value}: the quotes are part of the value: write {flag}={value[1:-1]}")
+
+
+def check_once(given: Sequence[tuple[str, str]]) -> None:
+  """Raises InputError for a value of gin that is given twice.
+
+  given: (what was typed, the name that it sets); `schedule.Schedule.rate` and `Schedule.rate` are one name.
+  """
+  parts = [(typed, *name.rpartition("/")[::2]) for typed, name in given]
+  for i, (typed, scope, name) in enumerate(parts):
+    for earlier, other_scope, other in parts[:i]:
+      if scope == other_scope and (f".{name}".endswith(f".{other}") or f".{other}".endswith(f".{name}")):
+        raise errors.InputError(f"{earlier} and {typed} set the same value: give one of them")
+
+
+def _pairs(argv: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+  """Flags as argparse tells them from other words, each with what stands behind it, or None where nothing does."""
+  for i, word in enumerate(argv):
+    if word == "--":
+      return
+    if not word.startswith("--") or " " in word.partition("=")[0]:
+      continue
+    flag, equals, value = word.partition("=")
+    behind = argv[i + 1] if i + 1 < len(argv) and not argv[i + 1].startswith("--") else None
+    yield flag, value if equals else behind
+
+
+def _unknown(prog: str, flag: str, known: Sequence[str] | dict, reads_gin: bool) -> str:
+  macro = flag.removeprefix("--").replace("-", "_").upper()
+  hint = f"; did you mean --gin.{macro}=…?" if reads_gin and macro in macros.MACROS else names.meant(flag, known)
+  if not hint and reads_gin:
+    hint = f"; other values are --gin.NAME=VALUE, and {prog} --help lists all flags"
+  return f"{prog} has no {flag}{hint or f'; {prog} --help lists what there is'}"
+
+
+def _said(prog: str, message: str) -> str:
+  """A message of argparse, with what was given in front and without its grammar."""
+  if found := re.fullmatch(r"the following arguments are required: (.*)", message):
+    return f"{prog} needs {found[1].replace(', ', ' and ')}; {prog} --help tells more"
+  if found := re.fullmatch(r"unrecognized arguments: (.*)", message):
+    return f"{prog}: {found[1]} is no flag, and belongs to none; {prog} --help lists what there is"
+  if found := re.fullmatch(r"argument (?P<flag>\S+): invalid (?P<kind>\w+) value: (?P<value>.*)", message):
+    kind = {"int": "a whole number", "float": "a number"}.get(found["kind"], found["kind"])
+    return f"{found['flag']} must be {kind}, not {found['value']}"
+  if found := re.fullmatch(r"argument (\S+): invalid choice: (.*) \(choose from (.*)\)", message):
+    known = [one.strip().strip("'") for one in found[3].split(",")]
+    return f"{found[1]} must be one of {', '.join(known)}, not {found[2]}{names.meant(found[2].strip(chr(39)), known)}"
+  if found := re.fullmatch(r"argument (\S+): expected (.*)", message):
+    return f"{found[1]} stands without a value: write {found[1]}=…"
+  return f"{prog}: {message}"
