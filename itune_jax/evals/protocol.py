@@ -163,6 +163,11 @@ class Graded:
 class Grade(abc.ABC):
   """How answers are judged, many at a time: a judge is asked for all of them at once."""
 
+  def bound(self, responder: requests_lib.Responder) -> "Grade":
+    """The same; a judge that has no responder of its own is whoever is evaluated."""
+    del responder
+    return self
+
   @abc.abstractmethod
   def __call__(self, items: Sequence[Item], answers: Sequence[Any]) -> list[Graded]:
     """What each answer is worth."""

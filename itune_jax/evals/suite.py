@@ -43,6 +43,7 @@ def measure(
     InputError when there is no item, or two have one id, or a grade lacks a metric.
   """
   rows: list[Row] = []
+  benchmark = _bound(benchmark, responder)
   items = benchmark.items() if not limit else itertools.islice(benchmark.items(), limit)
   for block in _blocks(_distinct(benchmark, items), BLOCK):
     fitted = [benchmark.ask.fit(item, responder) for item in block]
@@ -69,6 +70,7 @@ def run(
   """
   names = [benchmark.name for benchmark in benchmarks]
   check.require(len(set(names)) == len(names), f"two benchmarks have one name: {', '.join(names)}")
+  benchmarks = [_bound(benchmark, responder) for benchmark in benchmarks]
   found: dict[str, contracts.EvalResult] = {}
   waiting: dict[str, list[tuple[protocol.Item, Any]]] = {}
 
@@ -89,6 +91,10 @@ def run(
     for benchmark in [benchmark for benchmark, item in block if item is None]:
       finish(benchmark)
   return found
+
+
+def _bound(benchmark: protocol.Benchmark, responder: requests_lib.Responder) -> protocol.Benchmark:
+  return dataclasses.replace(benchmark, grade=benchmark.grade.bound(responder))
 
 
 def _answers(

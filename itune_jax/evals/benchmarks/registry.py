@@ -13,7 +13,23 @@ from itune_jax.evals import own
 _HERE = "itune_jax.evals.benchmarks"
 
 # Name: module below this package.
-ROWS: dict[str, str] = {"ifeval": "utility.ifeval"}
+ROWS: dict[str, str] = {
+  "alpaca_eval": "utility.alpaca_eval",
+  "arena": "utility.arena",
+  "bbh": "utility.bbh",
+  "gsm8k": "utility.gsm8k",
+  "humaneval": "utility.humaneval",
+  "ifeval": "utility.ifeval",
+  "llmbar": "utility.llmbar",
+  "math": "utility.math_problems",
+  "mbpp": "utility.mbpp",
+  "mbpp_sanitized": "utility.mbpp_sanitized",
+  "mmlu": "utility.mmlu",
+  "mmlu_style": "utility.mmlu_style",
+  "mt_bench": "utility.mt_bench",
+  "perplexity": "utility.perplexity",
+  "super_ni": "utility.super_ni",
+}
 
 
 def find(name: str) -> official.Published:
