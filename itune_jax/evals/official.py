@@ -18,7 +18,7 @@ BENCHMARK = official.Published(
 `make` reads nothing: its benchmark's `items` read the files when they are asked for, as a stream.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import itertools
 import os
@@ -31,6 +31,7 @@ from itune_jax.core import errors
 from itune_jax.core import rng
 from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import folders
+from itune_jax.evals import judged
 from itune_jax.evals import protocol
 from itune_jax.grading.sandbox import sandbox as sandbox_lib
 
@@ -46,6 +47,8 @@ class Settings:
   all. max_new_tokens: of an answer, 0 for the benchmark's own. temperature: how answers are drawn, None for the
   benchmark's own. thinks: whether the model thinks before it answers (see `ask.Generate`). seed: of which items are
   chosen. version: the benchmark version that is meant, 0 for any. sandbox: where programs that the model wrote run.
+  judge: who judges the answers, where a benchmark is judged. baseline: a file of the answers that they are compared
+  with, "" for the benchmark's own.
   """
 
   shots: int | None = None
@@ -60,6 +63,8 @@ class Settings:
   seed: int = 0
   version: int = 0
   sandbox: sandbox_lib.Sandbox = sandbox_lib.Sandbox()
+  judge: judged.Judge | None = None
+  baseline: str = ""
 
   def __post_init__(self):
     check.check_types(self)
@@ -69,18 +74,25 @@ class Settings:
     check.require(self.form in ("", "plain", "chat", "turns"), f"Settings.form = {self.form!r}: plain, chat or turns")
     check.require(not (self.limit and self.limit_each), "Settings.limit and Settings.limit_each exclude each other")
 
+  @property
+  def identity(self) -> dict[str, Any]:
+    """The settings as JSON, a judge by what makes its verdicts what they are."""
+    plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+    return plain | {"judge": None if self.judge is None else self.judge.identity}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Published:
   """A published benchmark as a value.
 
-  files: names or patterns below its folder, all of which it needs. source: where they are had; licence and size are
-  theirs. hub: the data set's name on the hub, whose cache is looked into. count: how many items it has officially, 0
-  where that is open. metric: the figure that it is known by. make: the benchmark of a folder and settings. variants:
-  ways of asking by name, the default first. shots: its own number of examples, and most_shots how many there are at
-  most (None: shots cannot be chosen). subtask: the tag that names subtasks, over which a limit is spread. needs_data:
-  False for one that brings its own items. format_only: no official file was had when it was written; it is held to the
-  official scorer on perturbed answers, and no figure is claimed. version: as of `protocol.Benchmark`.
+  files: names or patterns below its folder, all of which it needs; `a|b` is either. source: where they are had;
+  licence and size are theirs. hub: the data set's name on the hub, whose cache is looked into. count: how many items it
+  has officially, 0 where that is open. metric: the figure that it is known by. make: the benchmark of a folder and
+  settings. variants: ways of asking by name, the default first. shots: its own number of examples, and most_shots how
+  many there are at most (None: shots cannot be chosen); variant_shots is the number of variants that have one of their
+  own. subtask: the tag that names subtasks, over which a limit is spread. needs_data: False for one that brings its own
+  items. format_only: no official file was had when it was written; it is held to the official scorer on perturbed
+  answers, and no figure is claimed. version: as of `protocol.Benchmark`.
   """
 
   name: str
@@ -96,6 +108,7 @@ class Published:
   title: str = ""
   variants: tuple[str, ...] = ()
   shots: int = 0
+  variant_shots: Mapping[str, int] = dataclasses.field(default_factory=dict)
   most_shots: int | None = None
   subtask: str = ""
   format_only: bool = False
@@ -114,7 +127,7 @@ class Published:
 
   def benchmark(self, roots: Sequence[str], settings: Settings = Settings()) -> protocol.Benchmark:
     """The benchmark, asked as the settings say. Raises InputError for settings that it does not have."""
-    settings = self._checked(settings)
+    settings = self.checked(settings)
     made = self.make(self.folder(roots), settings)
     own = dict(name=self.name, axis=self.axis, source=self.source, licence=self.licence, version=self.version)
     made = dataclasses.replace(made, **own)  # pyright: ignore[reportArgumentType]
@@ -124,8 +137,9 @@ class Published:
       made = dataclasses.replace(made, items=chosen, total=total)
     return made
 
-  def _checked(self, settings: Settings) -> Settings:
-    """The settings with the benchmark's own variant and number of shots filled in."""
+  def checked(self, settings: Settings) -> Settings:
+    """The settings with the benchmark's own variant and number of shots filled in. Raises InputError for those that it
+    does not have."""
     name = self.name
     check.require(
       not settings.version or settings.version == self.version,
@@ -134,14 +148,15 @@ class Published:
     if settings.variant and settings.variant not in self.variants:
       known = ", ".join(self.variants) or "none"
       raise errors.InputError(f"{name} has no variant {settings.variant!r}; its variants: {known}")
-    shots = self.shots if settings.shots is None else settings.shots
-    most = self.shots if self.most_shots is None else self.most_shots
+    variant = settings.variant or (self.variants[0] if self.variants else "")
+    own = self.variant_shots.get(variant, self.shots)
+    shots = own if settings.shots is None else settings.shots
+    most = own if self.most_shots is None else self.most_shots
     check.require(shots <= most, f"{name} has {most} examples at most, {shots} are asked for (shots)")
     check.require(
-      settings.shots is None or self.most_shots is not None or shots == self.shots,
-      f"{name} is asked with {self.shots} examples; their number cannot be chosen (shots)",
+      settings.shots is None or self.most_shots is not None or shots == own,
+      f"{name} is asked with {own} examples; their number cannot be chosen (shots)",
     )
-    variant = settings.variant or (self.variants[0] if self.variants else "")
     return dataclasses.replace(settings, shots=shots, variant=variant)
 
 
@@ -195,6 +210,13 @@ def generate(settings: Settings, **own: Any) -> ask_lib.Generate:
 def choose(settings: Settings, **own: Any) -> ask_lib.Choose:
   """`ask.Choose` as a benchmark has it, with what the settings change."""
   return ask_lib.Choose(**own | ({"form": settings.form} if settings.form else {}))
+
+
+def judge(name: str, settings: Settings) -> judged.Judge:
+  """The judge of the settings. Raises InputError where there is none."""
+  if settings.judge is None:
+    raise errors.InputError(f"{name} is judged: say by whom (--judge URL, or --judge self for the model itself)")
+  return settings.judge
 
 
 def roots(*given: str) -> tuple[str, ...]:
