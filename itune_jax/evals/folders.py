@@ -29,11 +29,18 @@ class Folder:
     raise errors.InputError(f"{os.path.join(self.path, name)}: there is no such file")
 
   def files(self, pattern: str) -> list[str]:
-    """The paths that a pattern matches, sorted. Raises InputError where there is none."""
-    found = sorted(glob.glob(os.path.join(self.path, pattern)))
-    if not found:
-      raise errors.InputError(f"{os.path.join(self.path, pattern)}: no file is named so")
-    return found
+    """The paths that a pattern matches (`a|b`: that the first does which matches any), sorted; `.gz` counts as well.
+
+    Raises InputError where there is none.
+    """
+    for one in pattern.split("|"):
+      if found := matches(self.path, one):
+        return found
+    raise errors.InputError(f"{os.path.join(self.path, pattern)}: no file is named so")
+
+  def holds(self, pattern: str) -> bool:
+    """Whether a file is named so."""
+    return any(matches(self.path, one) for one in pattern.split("|"))
 
   def text(self, name: str) -> str:
     """The text of a file, UTF-8."""
@@ -55,7 +62,7 @@ class Folder:
     """SHA-256 of names and bytes of the files that the patterns match."""
     sha = hashlib.sha256()
     for pattern in patterns:
-      for path in self.files(pattern) if glob.has_magic(pattern) else [self.file(pattern)]:
+      for path in self.files(pattern):
         sha.update(f"{os.path.relpath(path, self.path)}\n".encode())
         with _binary(path) as f:
           while block := f.read(1 << 22):
@@ -124,16 +131,24 @@ def _binary(path: str):
   return gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb")
 
 
-def find(name: str, wanted: Sequence[str], roots: Sequence[str], hub: str = "") -> Folder | None:
-  """The first folder that holds all wanted files: a root itself, its subfolder of the benchmark's name, or, for a hub
-  cache among the roots, a snapshot of the data set `hub`. None where there is none."""
+def find(names: Sequence[str], wanted: Sequence[str], roots: Sequence[str], hub: str = "") -> Folder | None:
+  """The first folder that holds all wanted files: a root's subfolder of one of the names, the root itself, or, for a
+  hub cache among the roots, a snapshot of the data set `hub`. None where there is none."""
   for root in roots:
     snapshots = os.path.join(root, f"datasets--{hub.replace('/', '--')}", "snapshots", "*") if hub else ""
-    for path in (os.path.join(root, name), root, *(sorted(glob.glob(snapshots)) if snapshots else ())):
-      if os.path.isdir(path) and all(_there(path, one) for one in wanted):
+    for path in (
+      *(os.path.join(root, name) for name in names),
+      root,
+      *(sorted(glob.glob(snapshots)) if snapshots else ()),
+    ):
+      if os.path.isdir(path) and all(Folder(path).holds(one) for one in wanted):
         return Folder(path)
   return None
 
 
-def _there(path: str, pattern: str) -> bool:
-  return bool(glob.glob(os.path.join(path, pattern)) or glob.glob(os.path.join(path, f"{pattern}.gz")))
+def matches(path: str, pattern: str) -> list[str]:
+  """The files below a folder that a pattern matches, sorted; without one those that it matches with `.gz` behind it."""
+  for one in (pattern, f"{pattern}.gz"):
+    if found := sorted(filter(os.path.isfile, glob.glob(os.path.join(glob.escape(path), one)))):
+      return found
+  return []

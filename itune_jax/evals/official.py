@@ -18,7 +18,7 @@ BENCHMARK = official.Published(
 `make` reads nothing: its benchmark's `items` read the files when they are asked for, as a stream.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import itertools
 import os
@@ -33,6 +33,7 @@ from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import folders
 from itune_jax.evals import judged
 from itune_jax.evals import protocol
+from itune_jax.grading.sandbox import sandbox as sandbox_lib
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,8 +46,9 @@ class Settings:
   limit: so many items, spread over its subtasks; 0 for all. limit_each: the first so many items of each subtask, 0 for
   all. max_new_tokens: of an answer, 0 for the benchmark's own. temperature: how answers are drawn, None for the
   benchmark's own. thinks: whether the model thinks before it answers (see `ask.Generate`). seed: of which items are
-  chosen. version: the benchmark version that is meant, 0 for any. judge: who judges the answers, where a benchmark is
-  judged. baseline: a file of the answers that they are compared with, "" for the benchmark's own.
+  chosen. version: the benchmark version that is meant, 0 for any. sandbox: where programs that the model wrote run.
+  judge: who judges the answers, where a benchmark is judged. baseline: a file of the answers that they are compared
+  with, "" for the benchmark's own.
   """
 
   shots: int | None = None
@@ -60,6 +62,7 @@ class Settings:
   thinks: bool = False
   seed: int = 0
   version: int = 0
+  sandbox: sandbox_lib.Sandbox = sandbox_lib.Sandbox()
   judge: judged.Judge | None = None
   baseline: str = ""
 
@@ -82,13 +85,15 @@ class Settings:
 class Published:
   """A published benchmark as a value.
 
-  files: names or patterns below its folder, all of which it needs. source: where they are had; licence and size are
-  theirs. hub: the data set's name on the hub, whose cache is looked into. count: how many items it has officially, 0
-  where that is open. metric: the figure that it is known by. make: the benchmark of a folder and settings. variants:
-  ways of asking by name, the default first. shots: its own number of examples, and most_shots how many there are at
-  most (None: shots cannot be chosen). subtask: the tag that names subtasks, over which a limit is spread. needs_data:
-  False for one that brings its own items. format_only: no official file was had when it was written; it is held to the
-  official scorer on perturbed answers, and no figure is claimed. version: as of `protocol.Benchmark`.
+  files: names or patterns below its folder, all of which it needs; `a|b` is either. source: where they are had;
+  licence and size are theirs. hub: the data set's name on the hub, whose cache is looked into. also:
+  other names that its folder may have. count: how many items it
+  has officially, 0 where that is open. metric: the figure that it is known by. make: the benchmark of a folder and
+  settings. variants: ways of asking by name, the default first. shots: its own number of examples, and most_shots how
+  many there are at most (None: shots cannot be chosen); variant_shots is the number of variants that have one of their
+  own. subtask: the tag that names subtasks, over which a limit is spread. needs_data: False for one that brings its own
+  items. format_only: no official file was had when it was written; it is held to the official scorer on perturbed
+  answers, and no figure is claimed. version: as of `protocol.Benchmark`.
   """
 
   name: str
@@ -101,9 +106,11 @@ class Published:
   make: Callable[[folders.Folder, Settings], protocol.Benchmark]
   count: int = 0
   hub: str = ""
+  also: tuple[str, ...] = ()
   title: str = ""
   variants: tuple[str, ...] = ()
   shots: int = 0
+  variant_shots: Mapping[str, int] = dataclasses.field(default_factory=dict)
   most_shots: int | None = None
   subtask: str = ""
   format_only: bool = False
@@ -111,7 +118,7 @@ class Published:
 
   def folder(self, roots: Sequence[str]) -> folders.Folder:
     """Where its files are. Raises InputError saying where to get them, their size and licence."""
-    found = folders.find(self.name, self.files, roots, self.hub)
+    found = folders.find((self.name, *self.also), self.files, roots, self.hub)
     if found is None:
       looked = ", ".join(roots) or "nowhere: give --data DIR, or set ITUNE_DATA"
       raise errors.InputError(
@@ -122,7 +129,7 @@ class Published:
 
   def benchmark(self, roots: Sequence[str], settings: Settings = Settings()) -> protocol.Benchmark:
     """The benchmark, asked as the settings say. Raises InputError for settings that it does not have."""
-    settings = self._checked(settings)
+    settings = self.checked(settings)
     made = self.make(self.folder(roots), settings)
     own = dict(name=self.name, axis=self.axis, source=self.source, licence=self.licence, version=self.version)
     made = dataclasses.replace(made, **own)  # pyright: ignore[reportArgumentType]
@@ -132,8 +139,9 @@ class Published:
       made = dataclasses.replace(made, items=chosen, total=total)
     return made
 
-  def _checked(self, settings: Settings) -> Settings:
-    """The settings with the benchmark's own variant and number of shots filled in."""
+  def checked(self, settings: Settings) -> Settings:
+    """The settings with the benchmark's own variant and number of shots filled in. Raises InputError for those that it
+    does not have."""
     name = self.name
     check.require(
       not settings.version or settings.version == self.version,
@@ -142,14 +150,15 @@ class Published:
     if settings.variant and settings.variant not in self.variants:
       known = ", ".join(self.variants) or "none"
       raise errors.InputError(f"{name} has no variant {settings.variant!r}; its variants: {known}")
-    shots = self.shots if settings.shots is None else settings.shots
-    most = self.shots if self.most_shots is None else self.most_shots
+    variant = settings.variant or (self.variants[0] if self.variants else "")
+    own = self.variant_shots.get(variant, self.shots)
+    shots = own if settings.shots is None else settings.shots
+    most = own if self.most_shots is None else self.most_shots
     check.require(shots <= most, f"{name} has {most} examples at most, {shots} are asked for (shots)")
     check.require(
-      settings.shots is None or self.most_shots is not None or shots == self.shots,
-      f"{name} is asked with {self.shots} examples; their number cannot be chosen (shots)",
+      settings.shots is None or self.most_shots is not None or shots == own,
+      f"{name} is asked with {own} examples; their number cannot be chosen (shots)",
     )
-    variant = settings.variant or (self.variants[0] if self.variants else "")
     return dataclasses.replace(settings, shots=shots, variant=variant)
 
 

@@ -141,8 +141,11 @@ def figures(benchmark: protocol.Benchmark, rows: Sequence[Mapping[str, Any]]) ->
   of those that were cut off and that are empty stand beside them."""
   parts: list[tuple[str, Sequence[Mapping[str, Any]]]] = [("", rows)]
   for tag in benchmark.tags:
-    values = dict.fromkeys(row["tags"].get(tag) for row in rows)
-    parts += [(f"{tag}={v}", [r for r in rows if r["tags"].get(tag) == v]) for v in values if v is not None]
+    by_value: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+      for value in protocol.tagged(row["tags"].get(tag)):
+        by_value.setdefault(value, []).append(row)
+    parts += [(f"{tag}={value}", chosen) for value, chosen in by_value.items()]
   found = []
   for tag, chosen in parts:
     clusters = [row["cluster"] for row in chosen]

@@ -70,9 +70,10 @@ def run(
 
   Raises InputError where `out` holds a benchmark of something else, unless it may be overwritten.
   """
-  keys = {name: _identity(suite, name, who) for name in suite.names}
+  called = [registry.find(name).name for name in suite.names]  # a user's own is named by its path
+  keys = {name: _identity(suite, given, who) for name, given in zip(called, suite.names, strict=True)}
   found: dict[str, contracts.EvalResult] = {}
-  for name in suite.names if out and not overwrite else ():
+  for name in called if out and not overwrite else ():
     found |= _earlier(out, name, keys[name])
   rest = [b for b in suite.benchmarks() if b.name not in found]
   for name in found:
@@ -88,7 +89,7 @@ def run(
   found |= suite_lib.run(rest, asked, progress=progress, done=done) if rest else {}
   if out and log.is_lead() and files.exists(path):
     files.remove(path)
-  results_ = [one for name in suite.names for one in found[name].results]
+  results_ = [one for name in called for one in found[name].results]
   show(results_)
   said = {f"{name}/{what}": told for name, result in found.items() for what, told in judged.said(result).items()}
   return contracts.EvalResult(results_, []).figures | said
@@ -125,9 +126,15 @@ def stored(suite: suite_lib.Suite, responses: str) -> dict[str, Any]:
 
 
 def show(figures: Sequence[contracts.Result]) -> None:
-  """Prints figures with their intervals and of how many items they are."""
+  """Prints figures with their intervals and of how many items they are; by tags the first metric of each benchmark."""
   shown = rich.table.Table("benchmark", "of", "metric", "value", "95 % interval", "items")
+  for column in shown.columns:
+    column.overflow = "fold"
+  first: dict[str, str] = {}
   for one in figures:
+    if one.tag and one.metric != first.setdefault(one.benchmark, one.metric):
+      continue
+    first.setdefault(one.benchmark, one.metric)
     interval = "" if one.low is None or one.high is None else f"{one.low:.4f} to {one.high:.4f}"
     items = f"{one.n}" if one.n == one.of else f"{one.n} of {one.of}"
     shown.add_row(one.benchmark, one.tag, one.metric, f"{one.value:.4f}", interval, items)

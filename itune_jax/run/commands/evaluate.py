@@ -63,6 +63,8 @@ def evaluate(
   results.check_label(run_dir, name, overwrite or suite is not None)
   if not evals and suite is None:
     raise errors.InputError("this recipe has no evaluators: set EVALS, or include a file of gin_configs/evals")
+  if suite is not None:
+    suite.benchmarks()  # says what is missing before a model is loaded
   model, rendering = adapters_lib.as_trained(model, rendering, adapter, as_asked)
   session = session_lib.open_session(model, mesh=mesh, precision=precision, seed=seed, adapter=adapter)
   renderer = session.renderer(rendering)
@@ -119,7 +121,9 @@ def from_flags(args: command.Args) -> dict[str, Any] | None:
     return judging.annotations(args, args.responses, roots)
   suite = _asked(args) if args.suite else None
   if args.responses:
-    return gin_setup.call(stored, responses=args.responses, **({} if suite is None else {"evals": (suite,)}))
+    if suite is not None:
+      return stored(evals=(suite,), responses=args.responses)
+    return gin_setup.call(stored, responses=args.responses)
   if args.responder and suite is not None:
     key = os.environ.get("OPENAI_API_KEY", "")
     asked = http.HttpResponder(url=args.responder, model=args.responder_model, key=key)

@@ -1,0 +1,71 @@
+r"""Which letter of a multiple choice a text names, as lm-eval 0.4.13 reads answers to MMLU and BIG-Bench-Hard.
+
+| variant of lm-eval | read by | compared by |
+|---|---|---|
+| `mmlu_generative` | `first_line` | `same_letter`, the gold "A" |
+| `mmlu_flan_n_shot_generative` strict | the text as it is | equality with "(A)" |
+| `mmlu_flan_n_shot_generative` flexible | `named(…, which=0)` | equality with "(A)" |
+| `mmlu_flan_cot_zeroshot` strict | `sentence` | `same_letter`, the gold "(A)" |
+| `mmlu_flan_cot_zeroshot` flexible | `named(…, which=-1)` | `same_letter`, the gold "(A)" |
+| `mmlu_flan_cot_fewshot` | `sentence(…, few_shot=True)` | `same_letter`, the gold "(A)" |
+
+By log-likelihoods nothing is read: the choice is the likeliest letter, or the likeliest text (`evals/choice.py`).
+"""
+
+from collections.abc import Sequence
+import re
+import unicodedata
+
+from itune_jax.grading import extract
+
+_IN_BRACKETS = re.compile(r"(\([A-Z]\))")
+_FIRST_LINE = re.compile(r"^(.*?)(?=\n|$)")
+_WITHOUT_END = re.compile(r"^(.*?)\s*$")
+_FEW_SHOT = re.compile(r"(?<=answer is )(.*)(?=.)")
+_ZERO_SHOT = re.compile(
+  r"((?<=The answer is )(.*)(?=.)|(?<=answer is )(.*)(?=.)|(?<=The answer: )(.*)(?=.)|(?<=The final answer: )(.*)(?=.))"
+)
+
+
+def named(text: str, choices: Sequence[str], which: int) -> str:
+  """The letter in brackets, "(A)", that a text names; `extract.INVALID` where it names none.
+
+  First an upper-case letter in brackets; without one the text of a choice, but for case and punctuation (of two that
+  begin at one place the longer); without that a letter of the choices behind a colon. which: 0 the first, -1 the last.
+  """
+  found = _IN_BRACKETS.findall(text)
+  if found:
+    return found[which]
+  letters = [chr(ord("A") + i) for i in range(len(choices))]
+  plain = [unmarked(choice.strip()) for choice in choices]
+  by_text = re.compile("|".join(sorted(map(re.escape, plain), key=len, reverse=True)))
+  behind_colon = re.compile(rf":[\s]*({'|'.join(map(re.escape, letters))})")
+  said = _at(by_text.findall(unmarked(text)), which)
+  if said:
+    return dict(zip(plain, (f"({letter})" for letter in letters), strict=True)).get(said, said)
+  letter = _at(behind_colon.findall(text), which)
+  return f"({letter})" if letter else extract.INVALID
+
+
+def first_line(text: str) -> str:
+  """The first line, without white space around it."""
+  return extract.matched(_WITHOUT_END, extract.matched(_FIRST_LINE, text).strip())
+
+
+def sentence(text: str, *, few_shot: bool = False) -> str:
+  """What stands behind "answer is" up to one character before the line ends; `extract.INVALID` without such words."""
+  return extract.matched(_FEW_SHOT if few_shot else _ZERO_SHOT, text)
+
+
+def same_letter(extracted: str, gold: str) -> bool:
+  """Whether they are the same but for case and punctuation."""
+  return extract.exact_match(extracted, gold, ignore_case=True, ignore_punctuation=True)
+
+
+def unmarked(text: str) -> str:
+  """A text in lower case without punctuation of any script."""
+  return "".join(c for c in text.lower() if not unicodedata.category(c).startswith("P"))
+
+
+def _at(found: list[str], which: int) -> str:
+  return found[which].strip() if found else ""
