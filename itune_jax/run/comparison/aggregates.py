@@ -45,7 +45,7 @@ def find(
         f"{evaluation.where}; the figure recorded with them is {target:.6g}"
       )
     return chosen
-  options = _options(metric, values)
+  options = _options(evaluation, metric, values)
   if target is None:
     return options[0] if len(options) == 1 else None
   return next((one for one in options if _gives(one, values, target)), None)
@@ -53,7 +53,10 @@ def find(
 
 def name_of(metric: metrics_lib.Resampled) -> str:
   """What flags and tables call a way of making figures."""
-  return next(name for name, one in pair_metrics.AGGREGATES.items() if one == metric)
+  if isinstance(metric, metrics_lib.PassAtK):
+    return f"pass@{metric.k}"
+  known = (name for name, one in pair_metrics.AGGREGATES.items() if type(one) is type(metric))
+  return next(known, type(metric).__name__)
 
 
 def figure(evaluation: evaluated.Evaluation, metric: str, way: metrics_lib.Resampled) -> metrics_lib.Figure:
@@ -81,9 +84,13 @@ def score(metric: metrics_lib.Resampled, value: Any) -> float | None:
   return metrics_lib.number(value) if isinstance(metric, metrics_lib.Mean) else None
 
 
-def _options(metric: str, values: Sequence[Any]) -> list[metrics_lib.Resampled]:
-  """The one that the metric's name or its values speak for; all that can be made of pairs where neither does."""
+def _options(evaluation: evaluated.Evaluation, metric: str, values: Sequence[Any]) -> list[metrics_lib.Resampled]:
+  """The benchmark's own; the one that the metric's name or its values speak for; all that can be made of pairs where
+  nothing does."""
   table = pair_metrics.AGGREGATES
+  if metric in evaluation.ways:
+    own = evaluation.ways[metric]
+    return [own] if isinstance(own, metrics_lib.Resampled) else []
   if all(not isinstance(value, (list, tuple)) for value in values):
     return [table["mean"]]
   name = metric.split(",")[0].lower().replace("-", "_")

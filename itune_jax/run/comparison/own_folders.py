@@ -1,6 +1,8 @@
-"""Evaluations that this project wrote: folders of NAME.json (figures) and NAME.jsonl (a row an item)."""
+"""Evaluations that this project wrote: folders of NAME.json (figures), NAME.jsonl (a row an item), and, of published
+benchmarks, NAME.key (what the figures hang on)."""
 
 from collections.abc import Iterator, Mapping
+import dataclasses
 import json
 import os
 from typing import Any
@@ -9,12 +11,16 @@ from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.evals import folders
+from itune_jax.evals import official
+from itune_jax.evals.benchmarks import registry
+from itune_jax.grading.statistics import metrics as metrics_lib
 from itune_jax.run.comparison import evaluated
 
 # What a row says of its item itself; all else is shown as it is.
 _KNOWN = frozenset(
   [
     "id",
+    "benchmark",
     "cluster",
     "tags",
     "values",
@@ -29,6 +35,9 @@ _KNOWN = frozenset(
     "logprobs",
   ]
 )
+
+# What of a key is the model itself, which is what one compares.
+_MODEL = frozenset(["key", "benchmark", "base", "base_digest", "model", "methods", "imports", "arrays", "responder"])
 
 
 def is_one(folder: str) -> bool:
@@ -61,9 +70,13 @@ def _is_figures(folder: str, name: str) -> bool:
 
 def _evaluation(folder: str, name: str) -> evaluated.Evaluation:
   path = os.path.join(folder, f"{name}.json")
-  found = files.read_json(path)
-  stored, settings = _split(found, path)
+  stored = files.read_json(path)
+  if not isinstance(stored, list):
+    raise errors.InputError(f"{path}: is no list of results; evaluate again")
   results = [_result(one, path) for one in stored]
+  key = os.path.join(folder, f"{name}.key")
+  told = files.read_object(key) if files.exists(key) else {}
+  ways = _ways(name, told)
   rows = next((one for one in (f"{path}l", f"{path}l.gz") if files.exists(one)), "")
   items = _items(rows) if rows else {}
   return evaluated.Evaluation(
@@ -72,18 +85,32 @@ def _evaluation(folder: str, name: str) -> evaluated.Evaluation:
     items=items,
     figures={(one.metric, one.tag): one for one in results},
     of=max([one.of for one in results if not one.tag], default=len(items)) or len(items),
-    settings=settings,
-    better=dict.fromkeys(evaluated.DERIVED, "lower"),
+    settings=dict(_flat({key: value for key, value in told.items() if key not in _MODEL})),
+    better={**dict.fromkeys(evaluated.DERIVED, "lower"), **{metric: way.better for metric, way in ways.items()}},
+    ways=ways,
   )
 
 
-def _split(found: Any, path: str) -> tuple[list[Any], dict[str, str]]:
-  """The figures of a file, and what else it says of how they were made."""
-  if isinstance(found, list):
-    return found, {}
-  if isinstance(found, dict) and isinstance(found.get("results"), list):
-    return found["results"], {name: _text(value) for name, value in found.items() if name != "results"}
-  raise errors.InputError(f"{path}: is no list of results; evaluate again")
+def _ways(name: str, told: Mapping[str, Any]) -> Mapping[str, metrics_lib.Metric]:
+  """The metrics of a published benchmark of this name, asked as its key tells. None of a user's own, and none of
+  settings that the benchmark has no more: then figures tell how they were made."""
+  if name not in registry.ROWS:
+    return {}
+  known = {field.name for field in dataclasses.fields(official.Settings)}
+  given = {key: value for key, value in (told.get("settings") or {}).items() if key in known}
+  try:
+    return registry.find(name).make(folders.Folder(""), official.Settings(**given)).metrics
+  except errors.InputError:
+    return {}
+
+
+def _flat(told: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+  """Values by dotted names."""
+  for name, value in told.items():
+    if isinstance(value, dict):
+      yield from _flat(value, f"{prefix}{name}.")
+    else:
+      yield f"{prefix}{name}", _text(value)
 
 
 def _result(one: Any, path: str) -> contracts.Result:

@@ -39,7 +39,7 @@ def rows(seed, n=40, share=0.5):
 
 
 def folder(path, given, name="apples", of=0, ways=WAYS, **told):
-  """Writes an evaluation; told: what its file of figures says beside them."""
+  """Writes an evaluation; told: what its key says that the figures hang on."""
   path = pathlib.Path(path)
   path.mkdir(parents=True, exist_ok=True)
   clusters = [row["cluster"] for row in given]
@@ -51,7 +51,9 @@ def folder(path, given, name="apples", of=0, ways=WAYS, **told):
     )
   stored = [one._asdict() for one in figures]
   (path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given))
-  (path / f"{name}.json").write_text(json.dumps({"results": stored, **told} if told else stored))
+  (path / f"{name}.json").write_text(json.dumps(stored))
+  if told:
+    (path / f"{name}.key").write_text(json.dumps({"key": str(told), "benchmark": name, "base": str(path), **told}))
   return str(path)
 
 
