@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -72,16 +73,13 @@ def known(evaluation: evaluated.Evaluation, metric: str) -> list[Any]:
 
 
 def score(metric: metrics_lib.Resampled, value: Any) -> float | None:
-  """One item's value as a number, higher where there is more of the metric; None where it alone is no such thing."""
+  """The figure of one item alone; of classes whether it is right. None where one item has none (a correlation)."""
   if value is None:
     return None
   if isinstance(metric, pair_metrics.Classes):
     return float(value[0] == value[1])
-  if isinstance(metric, metrics_lib.MicroMean):
-    return float(value[0]) / float(value[1]) if value[1] else None
-  if isinstance(metric, metrics_lib.PassAtK):
-    return metric.estimate(*value)
-  return metrics_lib.number(value) if isinstance(metric, metrics_lib.Mean) else None
+  found = _value(metric, [value])
+  return found if math.isfinite(found) else None
 
 
 def _options(evaluation: evaluated.Evaluation, metric: str, values: Sequence[Any]) -> list[metrics_lib.Resampled]:
@@ -94,6 +92,8 @@ def _options(evaluation: evaluated.Evaluation, metric: str, values: Sequence[Any
   if all(not isinstance(value, (list, tuple)) for value in values):
     return [table["mean"]]
   name = metric.split(",")[0].lower().replace("-", "_")
+  if passes := re.fullmatch(r"pass@([1-9]\d*)", name):
+    return [metrics_lib.PassAtK(k=int(passes[1]))]
   if name in table or name in _KNOWN:
     return [table[_KNOWN.get(name, name)]]
   return [one for one in table.values() if one != table["mean"]]

@@ -79,13 +79,15 @@ def _evaluation(folder: str, name: str) -> evaluated.Evaluation:
   ways = _ways(name, told)
   rows = next((one for one in (f"{path}l", f"{path}l.gz") if files.exists(one)), "")
   items = _items(rows) if rows else {}
+  judged = dict.fromkeys(judge for item in items.values() if (judge := item.more.get("judge")))
+  judges = {"judge": ", ".join(judged)} if judged else {}
   return evaluated.Evaluation(
     benchmark=name,
     where=rows or path,
     items=items,
     figures={(one.metric, one.tag): one for one in results},
     of=max([one.of for one in results if not one.tag], default=len(items)) or len(items),
-    settings=dict(_flat({key: value for key, value in told.items() if key not in _MODEL})),
+    settings=dict(_flat({key: value for key, value in told.items() if key not in _MODEL})) | judges,
     better={**dict.fromkeys(evaluated.DERIVED, "lower"), **{metric: way.better for metric, way in ways.items()}},
     ways=ways,
   )
@@ -98,8 +100,11 @@ def _ways(name: str, told: Mapping[str, Any]) -> Mapping[str, metrics_lib.Metric
     return {}
   known = {field.name for field in dataclasses.fields(official.Settings)}
   given = {key: value for key, value in (told.get("settings") or {}).items() if key in known}
+  published = registry.find(name)
+  given["variant"] = given.get("variant") or next(iter(published.variants), "")
+  given["shots"] = published.shots if given.get("shots") is None else given["shots"]
   try:
-    return registry.find(name).make(folders.Folder(""), official.Settings(**given)).metrics
+    return published.make(folders.Folder(""), official.Settings(**given)).metrics
   except errors.InputError:
     return {}
 
@@ -151,7 +156,7 @@ def _item(row: Mapping[str, Any], where: str) -> evaluated.Item | None:
     answer=_answer(row),
     expected=_text(row["answer"]) if row.get("answer") is not None else "",
     verdict=str(row.get("verdict", "")),
-    more={name: _text(value) for name, value in row.items() if name not in _KNOWN and value is not None},
+    more={name: _spoken(value) for name, value in row.items() if name not in _KNOWN and value is not None},
   )
 
 
@@ -182,6 +187,15 @@ def chosen(choices: Any, logprobs: Any) -> str:
   best = max(logprobs)
   lines = (f"{'→' if lp == best else ' '} {lp:9.3f}  {_text(c)}" for c, lp in zip(choices, logprobs, strict=True))
   return "\n".join(lines)
+
+
+def _spoken(value: Any) -> str:
+  """What somebody said, as it was said: the texts of a list or an object one below the other."""
+  if isinstance(value, dict):
+    return "\n".join(f"{name}: {_spoken(one)}" for name, one in value.items())
+  if isinstance(value, list) and any(isinstance(one, (str, dict)) for one in value):
+    return "\n\n".join(f"[{k}] {_spoken(one)}" for k, one in enumerate(value, 1))
+  return _text(value)
 
 
 def _text(value: Any) -> str:

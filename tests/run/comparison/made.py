@@ -13,7 +13,7 @@ EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)><!-- <b>bo
 WAYS = {"exact": metrics.Mean(), "f1": pair_metrics.MacroF1()}
 
 
-def rows(seed, n=40, share=0.5):
+def rows(seed, n=40, share=0.5, judge="digest"):
   """Rows of questions in two languages; every fourth is a conversation, and a judge spoke of some."""
   rng, same = random.Random(seed), random.Random(0)
   found = []
@@ -34,7 +34,8 @@ def rows(seed, n=40, share=0.5):
     }
     turns = ({"role": "system", "content": "Be terse."}, {"role": "user", "content": prompt})
     row |= {"messages": [*turns, {"role": "assistant", "content": "Of what?"}]} if i % 4 == 0 else {}
-    found.append(row | ({"judge": f"Judge of {i}: {'right' if right else 'wrong'}"} if i % 3 == 0 else {}))
+    words = [{"straight": f"Judge of {i}: {'right' if right else 'wrong'}", "swapped": "The same."}]
+    found.append(row | ({"judge": judge, "verdicts": words} if i % 3 == 0 else {}))
   return found
 
 
