@@ -5,8 +5,9 @@ examples, src/compute_metrics.py). rougeL is the figure it is known by; the best
 Tasks whose input, output or instruction is in another language than English are the track `xlingual`, scored by pieces
 of GPT-2's tokenizer; its `vocab.json` and `merges.txt` must lie in the folder `gpt2` beside the tasks.
 
-Files are the official ones, `tasks/task*.json`, or without the folder. Where `splits/default/test_tasks.txt` or
-`splits/xlingual/test_tasks.txt` lie there too, the tasks that these list are asked, as officially; all tasks otherwise.
+Files are the official ones, `tasks/task*.json`, or without that folder, below DIR/super_ni or DIR/natural_instructions.
+Where `splits/default/test_tasks.txt` or `splits/xlingual/test_tasks.txt` lie there too, the tasks that these list are
+asked, as officially; all tasks otherwise.
 The official evaluation takes the first hundred instances of each task: `limit_each` = 100.
 """
 
@@ -27,13 +28,16 @@ from itune_jax.sampling import requests as requests_lib
 
 tokenizers = lazy.module("tokenizers")
 
-FILES = "tasks/task*.json|task*.json"
+FILES = "tasks/task*.json|task*.json|natural_instructions/tasks/task*.json|natural_instructions/task*.json"
+_TASKS = "tasks/task*.json|task*.json"
 SPLITS = ("splits/default/test_tasks.txt", "splits/xlingual/test_tasks.txt")
 LANGUAGES = ("Input_language", "Output_language", "Instruction_language")
 
 
 def make(folder: folders.Folder, settings: official.Settings) -> protocol.Benchmark:
-  """The benchmark of a folder with task files."""
+  """The benchmark of a folder with task files, or of one in which they lie as `natural_instructions`."""
+  inside = folders.Folder(os.path.join(folder.path, "natural_instructions"))
+  folder = folder if folder.holds(_TASKS) else inside
   return protocol.Benchmark(
     name="super_ni",
     items=functools.partial(items, folder, settings.shots or 0),
@@ -84,7 +88,7 @@ def grade(folder: folders.Folder, item: protocol.Item, answer: requests_lib.Resp
 
 def _tasks(folder: folders.Folder) -> list[str]:
   """The files of the tasks that are asked."""
-  paths = folder.files(FILES)
+  paths = folder.files(_TASKS)
   chosen = [name for split in SPLITS if folder.holds(split) for name in folder.text(split).split()]
   by_name = {os.path.basename(path).removesuffix(".json"): path for path in paths}
   if lacking := [name for name in chosen if name not in by_name]:
@@ -115,9 +119,10 @@ def _shots(value: dict[str, Any], where: str) -> Iterator[protocol.Shot]:
 def _instance(instance: Any, where: str) -> tuple[str, list[str]]:
   if not isinstance(instance, dict):
     raise errors.InputError(f"{where}: a JSON object is expected")
-  references = folders.field(instance, "output", list, where)
+  given = folders.field(instance, "output", (list, str), where)
+  references = [given] if isinstance(given, str) else given
   if not references or not all(isinstance(one, str) for one in references):
-    raise errors.InputError(f"{where}: 'output' must be a list of one text or more")
+    raise errors.InputError(f"{where}: 'output' must be a text, or a list of texts")
   return folders.field(instance, "input", str, where), references
 
 
