@@ -3,6 +3,7 @@
     bench.py sft|methods|generate|score|choices        the main jobs, beside a peer in turn where --hf names its model
     bench.py samples                                   samples of few prompts beside as many prompts
     bench.py matmuls|scaling|devices|attention|groups|compile|loader    what a step costs and why
+    bench.py lm_eval                                   lm-evaluation-harness here beside its own backend
     bench.py compare                                   any programs beside each other
 
 The job `sft`: LoRA r=16 alpha=32 on all seven projections, AdamW at 1e-4, examples of at most 512 tokens, 2,048
@@ -20,6 +21,7 @@ import time
 
 import bench_costs
 import bench_lib
+import bench_lm_eval
 import jax
 import numpy as np
 
@@ -280,6 +282,7 @@ JOBS = {
   "score": score,
   "choices": choices,
   **bench_costs.JOBS,
+  **bench_lm_eval.JOBS,
 }
 
 
@@ -324,6 +327,7 @@ def main() -> None:
   one.add_argument("--batch", type=int, default=16, help="lm-eval's batch size")
   one.add_argument("--turns", type=int, default=3)
   bench_costs.add(jobs)
+  bench_lm_eval.add(jobs)
   args = parser.parse_args()
   if args.job in ("sft", "methods", "matmuls", "scaling", "devices", "groups", "compare"):  # as `itune train` does
     memory.in_huge_pages()

@@ -96,7 +96,8 @@ def test_file(path):
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "nnx":
       assert node.attr in NNX, f"nnx.{node.attr} is not in the narrow waist"
     if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv") and here != "run":
-      raise AssertionError("environment variables are read in run only")
+      # Programs of others import the tasks of SeqIO: there is no run to tell them where data is.
+      assert path.name == "seqio_tasks.py", "environment variables are read in run only"
     if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "import_module":
       where = str(path.relative_to(ROOT / "itune_jax"))
       assert where in MAY_IMPORT, f"import_module is for {', '.join(MAY_IMPORT)}"

@@ -83,6 +83,8 @@ def verdict(answer: requests_lib.Response) -> Verdict:
 
 
 def _verdict(sample: requests_lib.Sample) -> Verdict:
+  if sample.finish == "failed":  # nothing was said: an endpoint gave no answer
+    return "missing"
   if sample.finish == "missing" or sample.finish == "too_long":
     return sample.finish
   if sample.finish == "length":
@@ -115,9 +117,9 @@ class Choose(protocol.Pooled):
     return tuple(results)
 
   def row(self, item: protocol.Item, answer: tuple[requests_lib.Score, ...]) -> dict[str, Any]:
-    """The choices and their log-probabilities."""
-    logprobs = [score.logprob for score in answer]
-    return {**_shown(item), "choices": list(item.choices), "logprobs": logprobs, "answer": item.answer}
+    """The choices, their log-probabilities, and which of them greedy decoding would give."""
+    found = {"logprobs": [score.logprob for score in answer], "greedy": [score.is_greedy for score in answer]}
+    return {**_shown(item), "choices": list(item.choices), **found, "answer": item.answer}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -141,8 +143,9 @@ class Score(protocol.Pooled):
     return results[0]
 
   def row(self, item: protocol.Item, answer: requests_lib.Score) -> dict[str, Any]:
-    """The log-probability."""
-    return {**_shown(item), "answer": item.answer, "logprob": answer.logprob, "tokens": answer.tokens}
+    """The log-probability, and whether greedy decoding would give the answer."""
+    found = {"logprob": answer.logprob, "greedy": answer.is_greedy, "tokens": answer.tokens}
+    return {**_shown(item), "answer": item.answer, **found}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,9 @@ from itune_jax.core import errors
 from itune_jax.core import rng
 from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import folders
+from itune_jax.evals import judged
 from itune_jax.evals import protocol
+from itune_jax.grading.sandbox import sandbox as sandbox_lib
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,9 @@ class Settings:
   limit: so many items, spread over its subtasks; 0 for all. limit_each: the first so many items of each subtask, 0 for
   all. max_new_tokens: of an answer, 0 for the benchmark's own. temperature: how answers are drawn, None for the
   benchmark's own. thinks: whether the model thinks before it answers (see `ask.Generate`). seed: of which items are
-  chosen. version: the benchmark version that is meant, 0 for any.
+  chosen. version: the benchmark version that is meant, 0 for any. sandbox: where programs that the model wrote run.
+  judge: who judges the answers, where a benchmark is judged. baseline: a file of the answers that they are compared
+  with, "" for the benchmark's own.
   """
 
   shots: int | None = None
@@ -58,6 +62,9 @@ class Settings:
   thinks: bool = False
   seed: int = 0
   version: int = 0
+  sandbox: sandbox_lib.Sandbox = sandbox_lib.Sandbox()
+  judge: judged.Judge | None = None
+  baseline: str = ""
 
   def __post_init__(self):
     check.check_types(self)
@@ -67,13 +74,20 @@ class Settings:
     check.require(self.form in ("", "plain", "chat", "turns"), f"Settings.form = {self.form!r}: plain, chat or turns")
     check.require(not (self.limit and self.limit_each), "Settings.limit and Settings.limit_each exclude each other")
 
+  @property
+  def identity(self) -> dict[str, Any]:
+    """The settings as JSON, a judge by what makes its verdicts what they are."""
+    plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+    return plain | {"judge": None if self.judge is None else self.judge.identity}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Published:
   """A published benchmark as a value.
 
   files: names or patterns below its folder, all of which it needs; `a|b` is either. source: where they are had;
-  licence and size are theirs. hub: the data set's name on the hub, whose cache is looked into. count: how many items it
+  licence and size are theirs. hub: the data set's name on the hub, whose cache is looked into. also:
+  other names that its folder may have. count: how many items it
   has officially, 0 where that is open. metric: the figure that it is known by. make: the benchmark of a folder and
   settings. variants: ways of asking by name, the default first. shots: its own number of examples, and most_shots how
   many there are at most (None: shots cannot be chosen); variant_shots is the number of variants that have one of their
@@ -92,6 +106,7 @@ class Published:
   make: Callable[[folders.Folder, Settings], protocol.Benchmark]
   count: int = 0
   hub: str = ""
+  also: tuple[str, ...] = ()
   title: str = ""
   variants: tuple[str, ...] = ()
   shots: int = 0
@@ -103,7 +118,7 @@ class Published:
 
   def folder(self, roots: Sequence[str]) -> folders.Folder:
     """Where its files are. Raises InputError saying where to get them, their size and licence."""
-    found = folders.find(self.name, self.files, roots, self.hub)
+    found = folders.find((self.name, *self.also), self.files, roots, self.hub)
     if found is None:
       looked = ", ".join(roots) or "nowhere: give --data DIR, or set ITUNE_DATA"
       raise errors.InputError(
@@ -114,7 +129,7 @@ class Published:
 
   def benchmark(self, roots: Sequence[str], settings: Settings = Settings()) -> protocol.Benchmark:
     """The benchmark, asked as the settings say. Raises InputError for settings that it does not have."""
-    settings = self._checked(settings)
+    settings = self.checked(settings)
     made = self.make(self.folder(roots), settings)
     own = dict(name=self.name, axis=self.axis, source=self.source, licence=self.licence, version=self.version)
     made = dataclasses.replace(made, **own)  # pyright: ignore[reportArgumentType]
@@ -124,8 +139,9 @@ class Published:
       made = dataclasses.replace(made, items=chosen, total=total)
     return made
 
-  def _checked(self, settings: Settings) -> Settings:
-    """The settings with the benchmark's own variant and number of shots filled in."""
+  def checked(self, settings: Settings) -> Settings:
+    """The settings with the benchmark's own variant and number of shots filled in. Raises InputError for those that it
+    does not have."""
     name = self.name
     check.require(
       not settings.version or settings.version == self.version,
@@ -196,6 +212,13 @@ def generate(settings: Settings, **own: Any) -> ask_lib.Generate:
 def choose(settings: Settings, **own: Any) -> ask_lib.Choose:
   """`ask.Choose` as a benchmark has it, with what the settings change."""
   return ask_lib.Choose(**own | ({"form": settings.form} if settings.form else {}))
+
+
+def judge(name: str, settings: Settings) -> judged.Judge:
+  """The judge of the settings. Raises InputError where there is none."""
+  if settings.judge is None:
+    raise errors.InputError(f"{name} is judged: say by whom (--judge URL, or --judge self for the model itself)")
+  return settings.judge
 
 
 def roots(*given: str) -> tuple[str, ...]:

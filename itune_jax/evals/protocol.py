@@ -39,9 +39,9 @@ class Item:
 
   question: a conversation to be answered, or text. shots: examples in front of it; what does not fit loses whole ones,
   the first of them first, and `dropped` counts them. head: text in front of all of it. gap: text behind each shot.
-  answer: what is right, as the grader wants it.
-  choices: of which one is right. cluster: what the item is drawn together with (a passage, a template); itself where
-  that is empty. tags: by which figures are told apart. shown: what else a reader of the rows should see, or a grader
+  answer: what is right, as the grader wants it. choices: of which one is right. cluster: what the item is drawn
+  together with (a passage, a template); itself where that is empty. tags: by which figures are told apart; an item
+  with several values of a tag counts for each of them. shown: what else a reader of the rows should see, or a grader
   needs. where: file and line that it was read from, for what is said of it.
   """
 
@@ -54,7 +54,7 @@ class Item:
   answer: Any = None
   choices: tuple[str, ...] = ()
   cluster: str = ""
-  tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  tags: Mapping[str, str | tuple[str, ...]] = dataclasses.field(default_factory=dict)
   shown: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   where: str = ""
 
@@ -83,6 +83,13 @@ class Item:
       first = next(i for i, message in enumerate(messages) if message["role"] == "user")
       messages[first] = {**messages[first], "content": self.head + messages[first]["content"]}
     return dataclasses.replace(asked, messages=tuple(messages))
+
+
+def tagged(value: Any) -> tuple[str, ...]:
+  """The values of a tag of an item or of its row: none, one, or several (a list where a row was read from a file)."""
+  if value is None:
+    return ()
+  return tuple(dict.fromkeys(value)) if isinstance(value, (tuple, list)) else (value,)
 
 
 # What one question puts to a responder.
@@ -155,6 +162,11 @@ class Graded:
 
 class Grade(abc.ABC):
   """How answers are judged, many at a time: a judge is asked for all of them at once."""
+
+  def bound(self, responder: requests_lib.Responder) -> "Grade":
+    """The same; a judge that has no responder of its own is whoever is evaluated."""
+    del responder
+    return self
 
   @abc.abstractmethod
   def __call__(self, items: Sequence[Item], answers: Sequence[Any]) -> list[Graded]:

@@ -43,6 +43,7 @@ def measure(
     InputError when there is no item, or two have one id, or a grade lacks a metric.
   """
   rows: list[Row] = []
+  benchmark = _bound(benchmark, responder)
   items = benchmark.items() if not limit else itertools.islice(benchmark.items(), limit)
   for block in _blocks(_distinct(benchmark, items), BLOCK):
     fitted = [benchmark.ask.fit(item, responder) for item in block]
@@ -69,6 +70,7 @@ def run(
   """
   names = [benchmark.name for benchmark in benchmarks]
   check.require(len(set(names)) == len(names), f"two benchmarks have one name: {', '.join(names)}")
+  benchmarks = [_bound(benchmark, responder) for benchmark in benchmarks]
   found: dict[str, contracts.EvalResult] = {}
   waiting: dict[str, list[tuple[protocol.Item, Any]]] = {}
 
@@ -89,6 +91,10 @@ def run(
     for benchmark in [benchmark for benchmark, item in block if item is None]:
       finish(benchmark)
   return found
+
+
+def _bound(benchmark: protocol.Benchmark, responder: requests_lib.Responder) -> protocol.Benchmark:
+  return dataclasses.replace(benchmark, grade=benchmark.grade.bound(responder))
 
 
 def _answers(
@@ -135,8 +141,11 @@ def figures(benchmark: protocol.Benchmark, rows: Sequence[Mapping[str, Any]]) ->
   of those that were cut off and that are empty stand beside them."""
   parts: list[tuple[str, Sequence[Mapping[str, Any]]]] = [("", rows)]
   for tag in benchmark.tags:
-    values = dict.fromkeys(row["tags"].get(tag) for row in rows)
-    parts += [(f"{tag}={v}", [r for r in rows if r["tags"].get(tag) == v]) for v in values if v is not None]
+    by_value: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+      for value in protocol.tagged(row["tags"].get(tag)):
+        by_value.setdefault(value, []).append(row)
+    parts += [(f"{tag}={value}", chosen) for value, chosen in by_value.items()]
   found = []
   for tag, chosen in parts:
     clusters = [row["cluster"] for row in chosen]

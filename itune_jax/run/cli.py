@@ -23,6 +23,8 @@ COMMANDS = {
   "prepare": "prepare_flags",
   "train": "train_flags",
   "eval": "evaluate_flags",
+  "compare": "compare_flags",
+  "lm_eval": "lm_eval_flags",
   "generate": "generate_flags",
   "export": "export_flags",
   "import": "import_flags",

@@ -28,7 +28,8 @@ class Command:
   which pays where steps take seconds (`memory.in_huge_pages`). passes_gin: whether values of gin are handed on to the
   commands that it calls. own_base: whether its own flags hold --base (`base_flags`): the model keeps what else an
   adapter says of it. says_idle: what is said of a user's file of which the command reads nothing; "" for no word, as
-  where the same files are given to several commands.
+  where the same files are given to several commands. hands_on: whether flags that it does not know are another
+  program's, as `rest` of the arguments.
   """
 
   name: str
@@ -47,6 +48,7 @@ class Command:
   passes_gin: bool = False
   own_base: bool = False
   says_idle: str = ""
+  hands_on: bool = False
 
   def parser(self) -> Parser:
     """All flags of the command."""
@@ -77,10 +79,10 @@ class Command:
     takes_gin = bool(self.gin or self.passes_gin)
     if values and not takes_gin:
       raise errors.InputError(f"{values[0]}: itune {self.name} reads no gin values")
-    parser, rest = self.parser(), [arg for arg in argv if not arg.startswith("--gin.")]
-    if not {"-h", "--help"} & set(rest):
-      flags_lib.check(parser, rest, takes_gin)
-    args = parser.parse_args(rest)
+    parser, given = self.parser(), [arg for arg in argv if not arg.startswith("--gin.")]
+    if not self.hands_on and not {"-h", "--help"} & set(given):
+      flags_lib.check(parser, given, takes_gin)
+    args, args.rest = parser.parse_known_args(given) if self.hands_on else (parser.parse_args(given), [])
     flags_lib.check_once([*_named(args), *((value.partition("=")[0], _name(value)) for value in values)])
     args.gin_values = values
     if args.peft:
@@ -191,8 +193,14 @@ def base_flags(parser: Parser) -> None:
 
 
 def out_flag(parser: Parser) -> None:
-  """--out, a folder."""
+  """--out, a folder, and --overwrite."""
   parser.add_argument("--out", required=True, help="the folder to write")
+  overwrite_flag(parser, "an earlier export in --out")
+
+
+def overwrite_flag(parser: Parser, what: str) -> None:
+  """--overwrite, of commands that refuse to replace what is there."""
+  parser.add_argument("--overwrite", action="store_true", help=f"replace {what}")
 
 
 def _short(args: Args) -> list[str]:

@@ -163,6 +163,12 @@ def show(*parts: Any) -> None:
     fill(_stderr(), *parts)
 
 
+def printed(*parts: Any) -> None:
+  """Prints tables on stdout, as wide as they need where that is no terminal."""
+  width = None if sys.stdout.isatty() else 200
+  fill(rich.console.Console(file=sys.stdout, no_color=not in_colour(sys.stdout), width=width), *parts)
+
+
 def fill(console: rich.console.Console, *parts: Any) -> None:
   """Prints tables, and lines of text as they are, on a console."""
   for part in parts:

@@ -8,11 +8,12 @@ from itune_jax.core import contracts
 from itune_jax.core import conversation
 from itune_jax.core import errors
 from itune_jax.core import log
+from itune_jax.run import suites
 
 
 def bound(evals: Sequence[Any], renderer: conversation.Renderer, seed: int) -> list[contracts.Evaluator]:
   """The evaluators, ready to run. Raises InputError for two of one name, whose files and figures would be one's."""
-  found = [one.bind(renderer, seed) for one in evals]
+  found = [one.bind(renderer, seed) for one in suites.completed(evals)]
   names = [one.name for one in found]
   if len(set(names)) < len(names):
     raise errors.InputError(f"evaluators need different names, these are {', '.join(names)}: set `name` of each")

@@ -105,6 +105,15 @@ def call(function: Callable, **given) -> Any:
   raise original
 
 
+def scoped(kind: type, scope: str) -> Any:
+  """A value of a class as bindings under this scope make it (`gsm8k/official.Settings.shots = 5`), None without any."""
+  where = f"{kind.__module__}.{kind.__qualname__}"
+  if not any(given == scope and where.endswith(name) for given, name in gin_config._CONFIG):
+    return None
+  with gin.config_scope(scope):
+    return call(kind)
+
+
 def operative() -> str:
   """Every binding that was used, defaults included; parses back to an equal run."""
   return gin.operative_config_str()

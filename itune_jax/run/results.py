@@ -23,9 +23,24 @@ def write(run_dir: str, label: str, evaluator: str, result: contracts.EvalResult
   """Writes the figures and the rows of one evaluation, in the lead process."""
   if not log.is_lead():
     return
-  folder = os.path.join(run_dir, "evals", label)
-  files.write_text(os.path.join(folder, f"{evaluator}.jsonl"), lines(result.rows))
-  files.write_json(os.path.join(folder, f"{evaluator}.json"), [one._asdict() for one in result.results])
+  for name, part in _by_benchmark(evaluator, result).items():
+    write_into(os.path.join(run_dir, "evals", label), name, part)
+
+
+def write_into(folder: str, name: str, result: contracts.EvalResult) -> None:
+  """Writes NAME.jsonl, the rows, and then NAME.json, the figures, into a folder."""
+  files.write_text(os.path.join(folder, f"{name}.jsonl"), lines(result.rows))
+  files.write_json(os.path.join(folder, f"{name}.json"), [one._asdict() for one in result.results])
+
+
+def _by_benchmark(evaluator: str, result: contracts.EvalResult) -> dict[str, contracts.EvalResult]:
+  """The result of an evaluator, that of a suite by its benchmarks: each has files of its own."""
+  names = dict.fromkeys(row["benchmark"] for row in result.rows if "benchmark" in row)
+  if not names:
+    return {evaluator: result}
+  rows = {name: [row for row in result.rows if row["benchmark"] == name] for name in names}
+  figures = {name: [one for one in result.results if one.benchmark == name] for name in names}
+  return {name: contracts.EvalResult(figures[name], rows[name]) for name in names}
 
 
 def check_label(run_dir: str, label: str, overwrite: bool) -> None:

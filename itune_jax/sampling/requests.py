@@ -5,7 +5,7 @@ nor the order matters, and what is resumed repeats nothing.
 """
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 from typing import Any, Literal, NamedTuple
 
@@ -13,8 +13,9 @@ from itune_jax.core import check
 from itune_jax.core import conversation as conversation_lib
 from itune_jax.core import errors
 
-# "missing": a stored answer that is not there. "too_long": the prompt leaves no room for an answer.
-Finish = Literal["stop", "stop_string", "length", "tool_calls", "content_filter", "missing", "too_long"]
+# "missing": a stored answer that is not there. "too_long": the prompt leaves no room for an answer. "failed": there is
+# none after all tries, of a responder that was told to go on then.
+Finish = Literal["stop", "stop_string", "length", "tool_calls", "content_filter", "missing", "too_long", "failed"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,8 @@ class Request:
 
   id: names it for ever: the same id gives the same answers of the same model and seed. limit: most new tokens, 0 for
   the responder's own. stop: strings that end an answer, and are no part of it. adapter: of those that ride on one base.
-  temperature, top_p: how tokens are drawn, None for the responder's own.
+  temperature, top_p: how tokens are drawn, None for the responder's own. top: so many of the likeliest tokens are told
+  at each place of an answer, where the responder knows them.
   """
 
   conversation: conversation_lib.Conversation | str
@@ -34,19 +36,23 @@ class Request:
   adapter: str | None = None
   temperature: float | None = None
   top_p: float | None = None
+  top: int = 0
 
   def __post_init__(self):
     check.check_types(self)
     check.require(
       self.n > 0 and self.limit >= 0, f"request {self.id}: n = {self.n} and limit = {self.limit} are >= 1, 0"
     )
+    check.require(self.top >= 0, f"request {self.id}: top = {self.top}; it counts tokens, 0 is none")
     check.require(all(self.stop), f"request {self.id}: an empty stop string would end every answer at once")
 
 
 class Sample(NamedTuple):
   """One answer: its text, why it ended, and where they are known its ids and their log-probabilities in nats.
 
-  tool_calls: as an endpoint took them out of the text; what a model on the mesh says is all in `text`.
+  tool_calls: as an endpoint took them out of the text; what a model on the mesh says is all in `text`. top: of each
+  token the likeliest at its place, as (text, log-probability), where they were asked for and are known. problem: why
+  there is no answer, where `finish` is "failed".
   """
 
   text: str
@@ -54,6 +60,8 @@ class Sample(NamedTuple):
   ids: tuple[int, ...] | None = None
   logprobs: tuple[float, ...] | None = None
   tool_calls: tuple[Any, ...] = ()
+  top: tuple[tuple[tuple[str, float], ...], ...] | None = None
+  problem: str = ""
 
 
 class Response(NamedTuple):
@@ -107,6 +115,11 @@ class Responder(abc.ABC):
     """Whether a prompt leaves room for so many new tokens; a responder that knows no limit says yes."""
     del asked, new
     return True
+
+  @property
+  def settings(self) -> Mapping[str, Any]:
+    """What makes its answers what they are, beside the requests and the weights, as JSON: judged figures hash it."""
+    return {"responder": type(self).__name__}
 
   def score(self, pairs: Sequence[Pair], progress: Progress = lambda n: None) -> list[Score]:
     """Log-probabilities of continuations. Raises InputError where this responder knows none."""

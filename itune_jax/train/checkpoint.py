@@ -255,6 +255,12 @@ def stored(folder: str, names: Sequence[str], like: Mapping[str, Any]) -> dict[s
   return {name: found[f"{i:05d}"] for i, name in enumerate(names)}
 
 
+def checksums(arrays: Any) -> dict[str, int]:
+  """A checksum of each array of a tree by its name: the same on any mesh, another for other bits or places."""
+  names, leaves = _flatten(arrays)
+  return dict(zip(names, map(int, jax.device_get(list(_sums(leaves).values()))), strict=True))
+
+
 @jax.jit
 def _sums(leaves):
   """Checksums of arrays, by bits and place: integer sums, so the same on any mesh."""

@@ -14,10 +14,12 @@ from gin import config as gin_config
 import pytest
 
 from itune_jax.data.readers import readers
+from itune_jax.evals.benchmarks import registry
 from itune_jax.run import cli
 from itune_jax.run import gin_setup
 from itune_jax.run.commands import train
 from tests.docs import blocks
+from tests.peft import table
 
 # What is not run, and why.
 SHOWN = {
@@ -43,7 +45,7 @@ def at_home(monkeypatch):
 @pytest.mark.parametrize("block", blocks.BLOCKS, ids=str)
 def test_a_block_is_of_a_language_that_is_checked(block):
   """A block without a language is a drawing, a formula or the output of a program."""
-  assert block.language in ("", "bash", "python", "gin", "jsonl")
+  assert block.language in ("", "bash", "python", "gin", "jsonl", "csv", "toml")
   assert block.language or not any(line.startswith(("itune ", "pip ", "import ")) for line in block.text.splitlines())
 
 
@@ -60,6 +62,8 @@ def checked(words, monkeypatch):
     return
   if program == "itune":
     itune(rest)
+  elif words[1:3] == ["-m", "pytest"]:
+    assert (blocks.ROOT / words[4]).exists() and words[6].strip("[]") in table.TABLE, "a file, and a row of its table"
   elif program == "bash":
     assert (blocks.ROOT / rest[0]).exists() and all(weight in ("parity", "full", "heavy", "gpu") for weight in rest[1:])
   elif program == "python":
@@ -74,13 +78,13 @@ def itune(words):
   """Flags and values of a command; a run is made, and not started."""
   found = cli.find(words[0])
   args = found.parse(words[1:])
-  if not found.gin:
+  if not args.gin:
     return
-  gin_setup.parse(found.gin, args.gin_file, args.overrides, imports=args.imports, placeholders=found.placeholders)
+  gin_setup.parse(args.gin, args.gin_file, args.overrides, imports=args.imports, placeholders=found.placeholders)
   defined = {scope for scope, name in gin_config._CONFIG if name == "gin.macro"}
   used = set(re.findall(r"%([A-Z][A-Z0-9_]*)", gin.config_str()))
   assert used <= defined, f"nothing sets {used - defined}"
-  if found.gin == "train":
+  if args.gin == "train":
     gin_setup.call(train.Train)
 
 
@@ -133,6 +137,15 @@ def test_rows_of_the_documentation_are_read(block, tmp_path):
   found = readers.examples(str(tmp_path / "rows.jsonl"))
   assert len(found) == len(block.text.splitlines())
   assert all(json.loads(line) for line in block.text.splitlines())
+
+
+@pytest.mark.parametrize("block", blocks.in_language("toml"), ids=str)
+def test_a_benchmark_of_the_documentation_reads_its_table(block, tmp_path):
+  """The table is the page's own; answers of the page are scored in tests/run/commands/test_own_benchmark.py."""
+  (tmp_path / "benchmark.toml").write_text(block.text)
+  table = next(one for one in blocks.in_language("csv") if one.page == block.page)
+  (tmp_path / "questions.csv").write_text(table.text)
+  assert len(list(registry.find(str(tmp_path)).benchmark(()).items())) == len(table.text.splitlines()) - 1
 
 
 @pytest.mark.parametrize("block", blocks.in_language("python"), ids=str)

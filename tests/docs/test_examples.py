@@ -12,10 +12,10 @@ import numpy as np
 import optax
 import pytest
 
+from itune_jax.core import errors
 from itune_jax.evals import suite
 from itune_jax.peft import attach
 from itune_jax.peft import registry
-from itune_jax.sampling import requests
 from itune_jax.synth import runner
 from tests import tiny
 from tests.docs import blocks
@@ -27,9 +27,9 @@ DOCS = pathlib.Path(__file__).parent.parent.parent / "docs"
 BATCH = tiny.packed(tiny.examples(4, longest=16), 32, 2)
 
 
-def block(document: str, section: str) -> str:
+def block(document: str, section: str, level: str = "##") -> str:
   """The first block of Python behind a heading."""
-  text = (DOCS / document).read_text(encoding="utf-8").split(f"\n## {section}\n")[1]
+  text = (DOCS / document).read_text(encoding="utf-8").split(f"\n{level} {section}\n")[1]
   return re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
 
 
@@ -54,25 +54,20 @@ def test_the_loss_of_the_example_keeps_the_contract(tmp_path, monkeypatch):
   np.testing.assert_allclose(sums.loss, wanted.loss, rtol=1e-5)
   for name, grad in theirs.items():  # without its factor it is cross-entropy
     np.testing.assert_allclose(grads[name], grad, rtol=1e-4, atol=1e-5 * max(np.abs(grad).max(), 1e-6))
-  with pytest.raises(ValueError, match="Focal.gamma = -1"):
+  with pytest.raises(ValueError, match="Focal.gamma must be 0 or more, not -1"):
     focal.Focal(gamma=-1.0)
 
 
 def test_the_benchmark_of_the_example_runs(tmp_path, monkeypatch):
   (tmp_path / "sums.csv").write_text("id,question,answer,level\na,1 + 1?,2,easy\nb,17 * 3?,51,hard\n", encoding="utf-8")
   sums = module("Add a benchmark", tmp_path, monkeypatch)
-  said = {"a": "That makes 2.", "b": "50"}
-
-  class Answers(requests.Responder):
-    def answer(self, given, progress=lambda n: None):
-      return [requests.Response(r.id, (requests.Sample(said[r.id], "stop"),)) for r in given]
-
-  found = suite.measure(sums.BENCHMARK, Answers())
-  assert {r.name: r.value for r in found.results} == {
-    "sums/right": 0.5,
-    "sums/level=easy/right": 1,
-    "sums/level=hard/right": 0,
-  }
+  stub = module("Add a responder", tmp_path, monkeypatch)
+  found = suite.measure(sums.BENCHMARK, stub.Stub({"a": "That makes 2.", "b": "50"}))
+  with pytest.raises(errors.InputError, match="gives no log-probabilities"):
+    stub.Stub({}).score([])
+  figures = {r.name: r.value for r in found.results}
+  wanted = {"sums/right": 0.5, "sums/level=easy/right": 1, "sums/level=hard/right": 0}
+  assert wanted.items() <= figures.items()
 
 
 def test_the_generator_of_the_example_resumes(tmp_path, monkeypatch):
@@ -137,13 +132,27 @@ def test_the_method_of_the_example_trains_merges_and_comes_back_from_a_checkpoin
   assert registry.from_json(data) == method
 
 
+def test_the_method_that_needs_the_weight_starts_as_the_base_and_merges(tmp_path, monkeypatch):
+  (tmp_path / "lengths.py").write_text(block("methods.md", "A method that needs the weight", "###"), encoding="utf-8")
+  monkeypatch.syspath_prepend(str(tmp_path))
+  found, base = importlib.import_module("lengths").Lengths(), tiny.base()
+  monkeypatch.delitem(sys.modules, "lengths")
+  attached, plain = tiny.attach(base, found), np.asarray(tiny.logits(base, BATCH))
+  np.testing.assert_array_equal(tiny.logits(attached, BATCH), plain)
+  moved = tiny.randomise(attached)
+  logits = np.asarray(tiny.logits(moved, BATCH))
+  assert np.abs(logits - plain).max() > 1e-3 * np.ptp(plain)
+  merged = tiny.logits(base, BATCH, params=attach.merge(moved))
+  np.testing.assert_allclose(merged, logits, atol=1e-5 * np.ptp(plain))
+
+
 @pytest.mark.parametrize("page", blocks.PAGES, ids=lambda page: str(page.relative_to(blocks.ROOT)))
 def test_files_that_a_page_names_are_there(page):
   text = page.read_text(encoding="utf-8")
   named = set(re.findall(r"`([a-z_0-9]+/[a-z_0-9/]+\.(?:py|cc|gin|sh|md|ipynb))`", text))
   folders = (blocks.ROOT, blocks.ROOT / "itune_jax", blocks.ROOT / "gin_configs")
   adds = set(
-    re.findall(r"`([a-z_0-9/]+/(?:focal|lines)\.(?:gin|py))`", text)
+    re.findall(r"`([a-z_0-9/]+/(?:focal|lines|lora_fa)\.(?:gin|py))`", text)
   )  # files that docs/extend.md tells to write
   missing = [name for name in named - adds if not any((folder / name).exists() for folder in folders)]
   assert not missing

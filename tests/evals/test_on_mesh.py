@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from itune_jax.core import conversation as conversation_lib
+from itune_jax.evals import judged
 from itune_jax.evals import suite
+from itune_jax.grading.judging import judge_prompt as prompt_lib
 from itune_jax.peft.methods import lora
 from itune_jax.sampling import engine as engine_lib
+from itune_jax.sampling import requests
 from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.sampling.responders import on_mesh
 from tests import tiny
@@ -90,3 +93,37 @@ def test_a_whole_text_is_scored_window_by_window(model, responder):
       end = min(start + 128, count)
       total += logprobs(model, text[max(0, end - 128) : end + 1])[0][start - end :].sum()
     assert count > 256 and row["values"]["bits"] == pytest.approx(-total / math.log(2) / count, abs=1e-4)
+
+
+def test_the_likeliest_tokens_are_told_and_weighed(model, responder):
+  """What a judge weighs: log-probabilities of the first place, which are those of the model; by scores the same."""
+  tokens = {letter: float(i) for i, letter in enumerate("ABCDE")}
+  prompt = prompt_lib.Prompt(
+    name="letters",
+    kind="single",
+    template="{question}",
+    fields=("question",),
+    reads="digit",
+    tokens=tokens,
+    scale=(0, 4),
+  )
+  games = [judged.Game(str(i), prompt, {"question": f"rate {i}"}) for i in range(3)]
+  all_of_them = judged.Judge(responder=responder, by="tokens", top=CONFIG.vocab, limit=1).ask(games, "k")
+  by_scores = judged.Judge(responder=responder, by="scores").ask(games, "k")
+  for game, one, other in zip(games, all_of_them, by_scores, strict=True):
+    logp = logprobs(model, Letters().prompt(game.prompt.filled(game.values)).ids)[1]
+    weights = np.exp([logp[ord(letter)] for letter in tokens])
+    assert one.value == pytest.approx(np.dot(weights, list(tokens.values())) / weights.sum(), abs=1e-3)
+    assert one.mass == pytest.approx(weights.sum(), abs=1e-3)
+    assert (other.value, other.mass) == (pytest.approx(one.value, abs=1e-3), pytest.approx(one.mass, abs=1e-3))
+
+
+def test_a_request_has_a_temperature_of_its_own(responder):
+  asked = [
+    requests.Request(conversation=conversation_lib.of("who"), id=f"{warm}", temperature=warm, top=2)
+    for warm in (None, 0.0, 5.0)
+  ]
+  cold, same, warm = responder.answer(asked)
+  assert cold.text == same.text and warm.text != cold.text
+  assert all(len(place) == 2 and place[0][1] >= place[1][1] for place in warm.samples[0].top)
+  assert len(cold.samples[0].top) == len(cold.samples[0].ids)

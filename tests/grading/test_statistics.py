@@ -78,7 +78,7 @@ def test_metrics_equal_scikit_learn():
     rng = np.random.default_rng(seed)
     pairs = values_of("accuracy", rng, 80)
     labels, guesses = zip(*pairs, strict=True)
-    of = lambda metric, values=pairs: metric(values, [str(i) for i in range(80)]).value
+    of = lambda metric, values=pairs: metric.statistic(values, np.arange(80)).value
     f1 = lambda how, **more: sklearn.f1_score(labels, guesses, average=how, zero_division=0, **more)
     truth = {
       pair_metrics.Accuracy(): sklearn.accuracy_score(labels, guesses),
@@ -216,7 +216,11 @@ def test_parts_of_the_variance_add_up():
   three = variance.components([[0.50], [0.54], [0.58]], items=0.01**2)
   assert three.seeds == pytest.approx(0.04**2) and three.formats == three.rest == 0
   low, high = three.interval(0.54)
-  assert high - low == pytest.approx(2 * np.sqrt((1.959964 * 0.01) ** 2 + (4.302653 * 0.04) ** 2 / 3), rel=1e-5)
+  error, degrees = variance.combined([(0.01**2, np.inf), (0.04**2 / 3, 2)])
+  assert error**2 == pytest.approx(three.of_mean) and 2 < degrees < 3
+  assert high - low == pytest.approx(2 * error * scipy_stats.t.ppf(0.975, degrees))
+  assert variance.p_value(high - 0.54, error, degrees) == pytest.approx(0.05)
+  assert variance.combined([(4.0, np.inf), (0.0, 0)]) == (2.0, np.inf)
   for wrong in ([[0.1, 0.2], [0.3]], [], [[float("nan")]]):
     with pytest.raises(ValueError, match="full table"):
       variance.components(wrong, items=0)

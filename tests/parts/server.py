@@ -25,6 +25,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
       for i in range(body["n"])
     ]
     reply = json.dumps({"choices": choices[::-1]})
+    if isinstance(fault, dict):  # what is said in place of the echo, likeliest tokens with it, and what it cost
+      said = {"role": "assistant", "content": fault["content"]}
+      top = [{"token": token, "logprob": logprob} for token, logprob in fault.get("top", ())]
+      place = {"token": fault["content"], "logprob": 0.0, "top_logprobs": top}
+      choice = {
+        "index": 0,
+        "finish_reason": fault.get("finish", "stop"),
+        "message": said,
+        "logprobs": {"content": [place]},
+      }
+      reply = json.dumps({"choices": [choice], "usage": {"total_tokens": fault.get("tokens", 1)}})
     if fault == "rubbish":
       reply = "<html>busy</html>"
     elif fault == "empty":

@@ -1,5 +1,7 @@
 """The command line: bad input as one line with the right exit code."""
 
+import os
+
 import pytest
 
 from itune_jax.run import cli
@@ -72,8 +74,12 @@ def test_hub_name_without_a_network_says_so(capsys, monkeypatch):
 
 
 def test_full_disk_is_one_line_and_exit_code_1(capsys, monkeypatch, tmp_path):
-  def no_space(*args, **kwargs):
-    raise OSError(28, "No space left on device", str(tmp_path))
+  made = os.makedirs
+
+  def no_space(name, *args, **kwargs):
+    if str(name).startswith(str(tmp_path)):
+      raise OSError(28, "No space left on device", str(tmp_path))
+    made(name, *args, **kwargs)
 
   monkeypatch.setattr("itune_jax.core.files.os.makedirs", no_space)
   code, _, err = run(capsys, "import", "--source=smollm2-135m-instruct", f"--out={tmp_path}/m")

@@ -1,27 +1,42 @@
-"""The published benchmarks by name. A row is the module that holds `BENCHMARK`; it is imported when it is asked for."""
+"""The published benchmarks by name. A row is the module that holds `BENCHMARK`; it is imported when it is asked for.
+
+A path in place of a name is a benchmark of the user's own (`evals/own.py`).
+"""
 
 import difflib
 import importlib
 
 from itune_jax.core import errors
 from itune_jax.evals import official
+from itune_jax.evals import own
 
 _HERE = "itune_jax.evals.benchmarks"
 
 # Name: module below this package.
 ROWS: dict[str, str] = {
+  "alpaca_eval": "utility.alpaca_eval",
+  "arena": "utility.arena",
   "bbh": "utility.bbh",
   "gsm8k": "utility.gsm8k",
+  "humaneval": "utility.humaneval",
+  "ifeval": "utility.ifeval",
+  "llmbar": "utility.llmbar",
   "math": "utility.math_problems",
+  "mbpp": "utility.mbpp",
+  "mbpp_sanitized": "utility.mbpp_sanitized",
   "mmlu": "utility.mmlu",
   "mmlu_style": "utility.mmlu_style",
+  "mt_bench": "utility.mt_bench",
   "perplexity": "utility.perplexity",
   "super_ni": "utility.super_ni",
 }
 
 
 def find(name: str) -> official.Published:
-  """The benchmark of a name. Raises InputError with the nearest names where there is none."""
+  """The benchmark of a name, or of the path of a user's own. Raises InputError with the nearest names where there is
+  none."""
+  if name not in ROWS and own.is_path(name):
+    return own.find(name)
   if name not in ROWS:
     near = difflib.get_close_matches(name, ROWS, 2)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(ROWS))}"

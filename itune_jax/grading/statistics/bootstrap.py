@@ -8,12 +8,14 @@ numbers, so that neither memory nor the cut into pieces changes a result.
 import abc
 from collections.abc import Callable, Iterator, Sequence
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
 
 RESAMPLES = 10_000
 _CELLS = 1 << 20  # numbers of one piece of resamples: 8 MiB an array
+_MULTINOMIAL = 8  # what drawing a count costs, in draws of a cluster
 _UNDEFINED = 0.01  # share of resamples in which a statistic may be undefined
 
 Interval = tuple[float, float] | None
@@ -134,26 +136,42 @@ def draws(statistic: Statistic, *, seed: int = 0, resamples: int = RESAMPLES, ro
   """
   rng, size = np.random.default_rng(seed), statistic.clusters
   kinds, alike = statistic.merged()
-  if 2 * kinds.clusters > size:
+  if _MULTINOMIAL * kinds.clusters > size:
     found = [statistic.at(_counts(rng.integers(0, size, (n, size)))) for n in pieces(statistic, resamples, rows)]
   else:
     found = [kinds.at(rng.multinomial(size, alike / size, n)) for n in pieces(kinds, resamples, rows)]
   return np.concatenate(found)
 
 
-def percentile(statistic: Statistic, *, level: float = 0.95, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
-  """The percentile interval, widened for few clusters (the "expanded percentile interval" of Hesterberg 2015, §5.3):
-  its tails are those of a normal variable at Student's quantile times √(G / (G-1)).
+class Spread(NamedTuple):
+  """What resamples say of a statistic: its percentile interval, and its standard error."""
 
-  None for one cluster, where no resample differs (there is no spread to learn from: certainty is not what that
-  shows), and where the statistic is undefined in more than 1 % of resamples.
+  interval: Interval
+  error: float
+
+
+def spread(statistic: Statistic, *, level: float = 0.95, seed: int = 0, resamples: int = RESAMPLES) -> Spread:
+  """The percentile interval and the standard error, both widened for few clusters.
+
+  The tails are those of a normal variable at Student's quantile times √(G / (G-1)): the "expanded percentile interval"
+  of Hesterberg (2015, §5.3). The error is the standard deviation over resamples times that root.
+
+  No interval for one cluster, where no resample differs (there is no spread to learn from: certainty is not what that
+  shows), where all resamples are equal, and where the statistic is undefined in more than 1 % of them.
   """
   size = statistic.clusters
   if size < 2:
-    return None
-  wide = np.sqrt(size / (size - 1)) * special.stdtrit(size - 1, (1 + level) / 2)
-  tail = float(special.ndtr(-wide))
-  return _quantiles(draws(statistic, seed=seed, resamples=resamples), tail, 1 - tail)
+    return Spread(None, float("nan"))
+  root = np.sqrt(size / (size - 1))
+  tail = float(special.ndtr(-root * special.stdtrit(size - 1, (1 + level) / 2)))
+  found = draws(statistic, seed=seed, resamples=resamples)
+  known = found[np.isfinite(found)]
+  return Spread(_quantiles(found, tail, 1 - tail), float(np.std(known) * root) if len(known) else float("nan"))
+
+
+def percentile(statistic: Statistic, *, level: float = 0.95, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
+  """The percentile interval, as `spread` has it."""
+  return spread(statistic, level=level, seed=seed, resamples=resamples).interval
 
 
 def bca(statistic: Statistic, *, level: float = 0.95, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
@@ -174,15 +192,6 @@ def bca(statistic: Statistic, *, level: float = 0.95, seed: int = 0, resamples: 
   at = lambda z: float(special.ndtr(bias + (bias + z) / (1 - acceleration * (bias + z))))
   z = special.ndtri((1 + level) / 2)
   return _quantiles(found, at(-z), at(z))
-
-
-def standard_error(statistic: Statistic, *, seed: int = 0, resamples: int = RESAMPLES) -> float:
-  """The standard deviation over resamples, with the factor √(G / (G-1)) for few clusters; NaN for one cluster."""
-  size = statistic.clusters
-  if size < 2:
-    return float("nan")
-  found = draws(statistic, seed=seed, resamples=resamples)
-  return float(np.std(found[np.isfinite(found)]) * np.sqrt(size / (size - 1)))
 
 
 def groups(clusters: Sequence[str]) -> np.ndarray:

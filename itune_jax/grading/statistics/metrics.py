@@ -47,7 +47,7 @@ class Paired(NamedTuple):
 
   figure: Figure
   error: float
-  p: float
+  p: float | None
   test: str
 
 
@@ -97,10 +97,10 @@ class Resampled(Metric):
   def _paired(self, first: Sequence[Value], second: Sequence[Value], groups_N: np.ndarray) -> Paired:
     size = int(groups_N.max()) + 1
     difference = paired.Difference(self.statistic([*first, *second], np.concatenate([groups_N, groups_N + size])))
-    low, high = bootstrap.percentile(difference) or (None, None)
-    p = paired.exchange(difference)
+    interval, error = bootstrap.spread(difference)
+    low, high = interval or (None, None)
     figure = Figure(difference.value, low, high, len(first))
-    return Paired(figure, bootstrap.standard_error(difference), p, "permutation")
+    return Paired(figure, error, paired.exchange(difference), "permutation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Mean(Resampled):
     """By the differences of items; McNemar's test for plain shares, flipped signs of clusters for all others."""
     changes = np.array([number(b) - number(a) for a, b in zip(first, second, strict=True)])
     statistic = self.statistic(list(changes), groups_N)
-    found, error = bootstrap.percentile(statistic), bootstrap.standard_error(statistic)
+    found, error = bootstrap.spread(statistic)
     both_shares, size = shares([*first, *second]), statistic.clusters
     if both_shares and len(set(changes)) == 1:
       found = proportions.unchanged(float(changes[0]), size)

@@ -35,13 +35,38 @@ class Components:
     return self.items + self.seeds / self.seed_runs + self.formats / self.format_runs + self.rest / runs
 
   def interval(self, mean: float, level: float = 0.95) -> tuple[float, float]:
-    """Around the mean over all runs, with Student's quantile of the fewer of seeds and formats that vary."""
-    varied = [n - 1 for n in (self.seed_runs, self.format_runs) if n > 1]
-    z = special.stdtrit(min(varied), (1 + level) / 2) if varied else special.ndtri((1 + level) / 2)
-    # What items leave open is known well; Student's quantile is for what few runs say.
-    runs = self.of_mean - self.items
-    half = math.sqrt(self.items * float(special.ndtri((1 + level) / 2)) ** 2 + runs * float(z) ** 2)
+    """Around the mean over all runs, by Student's distribution with the degrees of freedom of the parts together."""
+    runs = self.seed_runs * self.format_runs
+    parts = [
+      (self.items, math.inf),
+      (self.seeds / self.seed_runs, self.seed_runs - 1),
+      (self.formats / self.format_runs, self.format_runs - 1),
+      (self.rest / runs, (self.seed_runs - 1) * (self.format_runs - 1)),
+    ]
+    error, degrees = combined(parts)
+    half = quantile(degrees, level) * error
     return mean - half, mean + half
+
+
+def combined(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
+  """(standard error, degrees of freedom) of independent variances added up, each with its own degrees of freedom
+  (Satterthwaite 1946); infinity is for a variance that is known well."""
+  known = [(value, degrees) for value, degrees in parts if value > 0]
+  total = sum(value for value, _ in known)
+  spread = sum(value * value / degrees for value, degrees in known)
+  return math.sqrt(total), total * total / spread if spread else math.inf
+
+
+def quantile(degrees: float, level: float = 0.95) -> float:
+  """Student's two-sided quantile; the normal one for infinitely many degrees of freedom."""
+  tail = (1 + level) / 2
+  return float(special.ndtri(tail) if math.isinf(degrees) else special.stdtrit(degrees, tail))
+
+
+def p_value(value: float, error: float, degrees: float) -> float:
+  """Two-sided, of a value with this standard error."""
+  t = abs(value) / error
+  return 2 * float(special.ndtr(-t) if math.isinf(degrees) else special.stdtr(degrees, -t))
 
 
 def components(figures_SF: Sequence[Sequence[float]], items: float) -> Components:

@@ -13,6 +13,7 @@ import rich.table
 
 import itune_jax
 from itune_jax.core import foreign
+from itune_jax.grading.sandbox import sandbox
 from itune_jax.run import command
 from itune_jax.run import console
 from itune_jax.run import recipes
@@ -65,6 +66,7 @@ def _machine() -> dict[str, Any]:
     "devices": ", ".join(f"{count} × {kind}" for kind, count in devices.items()),
     "cores": os.cpu_count(),
     "compiler": foreign.compiler() or "none",
+    "sandbox": sandbox.tier(),
     "recipes": recipes.root(),
   }
 
@@ -99,6 +101,8 @@ def _missing(found: dict[str, Any]) -> Iterator[str]:
       yield f"{name}: itune_jax cannot work without it; pip install -U itune_jax"
   if found["compiler"] == "none":
     yield "a C++ compiler: attention on CPU takes three times as long without one; install g++ or clang++"
+  for why in sandbox.offers().why:
+    yield f"the highest tier of the sandbox (docs/guides/sandbox.md): {why}"
   for module, what, how in _EXTRAS:
     if importlib.util.find_spec(module) is None:
       yield f"{module}, for {what}: {how}"

@@ -1,6 +1,7 @@
 """`itune eval`: a recipe's evaluators on the base model or an adapter."""
 
 from collections.abc import Sequence
+import os
 import time
 from typing import Any
 
@@ -9,6 +10,8 @@ import rich.table
 from itune_jax.core import errors
 from itune_jax.core import numerics
 from itune_jax.data.render import chat
+from itune_jax.evals import official
+from itune_jax.evals import suite as suite_lib
 from itune_jax.parallel import mesh as mesh_lib
 from itune_jax.run import adapters as adapters_lib
 from itune_jax.run import command
@@ -19,6 +22,10 @@ from itune_jax.run import results
 from itune_jax.run import run_dir as run_dir_lib
 from itune_jax.run import session as session_lib
 from itune_jax.run import specs
+from itune_jax.run import suites
+from itune_jax.run.commands import evaluate_flags
+from itune_jax.sampling.responders import http
+from itune_jax.train import checkpoint
 
 
 def evaluate(
@@ -35,6 +42,8 @@ def evaluate(
   dry_run: bool = False,
   as_asked: bool = False,
   overwrite: bool = False,
+  suite: suite_lib.Suite | None = None,
+  out: str = "",
 ) -> dict[str, float]:
   """Runs every evaluator once; returns all figures, and writes them with their rows into the run directory.
 
@@ -46,15 +55,21 @@ def evaluate(
   precision: which dtype holds what. seed: of what is drawn. adapter: a run directory, checkpoint or PEFT folder, ""
   for none. run_dir: where figures and rows are written, "" for nowhere. name: of this evaluation in the run
   directory. dry_run: builds everything and evaluates nothing. overwrite: replaces an earlier evaluation of this name.
+  suite: published benchmarks, in place of `evals`. out: where their figures and rows are written, in place of run_dir.
   """
   if run_dir:
     run_dir_lib.check_place(run_dir)
-  results.check_label(run_dir, name, overwrite)
-  if not evals:
+  results.check_label(run_dir, name, overwrite or suite is not None)
+  if not evals and suite is None:
     raise errors.InputError("this recipe has no evaluators: set EVALS, or include a file of gin_configs/evals")
+  if suite is not None:
+    suite.benchmarks()  # says what is missing before a model is loaded
   model, rendering = adapters_lib.as_trained(model, rendering, adapter, as_asked)
   session = session_lib.open_session(model, mesh=mesh, precision=precision, seed=seed, adapter=adapter)
   renderer = session.renderer(rendering)
+  if suite is not None:
+    folder = out or (os.path.join(run_dir, "evals", name) if run_dir else "")
+    return {} if dry_run else _suite(session, renderer, suite, folder, rendering, overwrite)
   bound = evaluators.bound(evals, renderer, seed)
   if dry_run:
     return {}
@@ -72,8 +87,49 @@ def evaluate(
   return figures | {"eval_s": time.perf_counter() - started}
 
 
-def from_flags(args: command.Args) -> dict[str, Any]:
+def _suite(session, renderer, suite, folder, rendering, overwrite) -> dict[str, float]:
+  """The figures of published benchmarks, asked of a model on the mesh."""
+  who = {**session.identity(rendering), "arrays": checkpoint.checksums(session.trainable)}
+  started = time.perf_counter()
+  with console.Bars("answers") as bars:
+    bar = bars.add("eval " + ", ".join(suite.names))
+    responder = session.responder(renderer, suite.decode)
+    figures = suites.run(suite, responder, who, folder, bar.advance, overwrite)
+    bar.finish()
+  return figures | {"eval_s": time.perf_counter() - started}
+
+
+def stored(*, evals: Sequence[Any], responses: str) -> dict[str, float]:
+  """Scores stored answers to the suite among evaluators. Raises InputError where there is none, or several.
+
+  evals: the evaluators. responses: the file of answers.
+  """
+  found = [one for one in evals if isinstance(one, suite_lib.Suite)]
+  if len(found) != 1:
+    raise errors.InputError("--responses scores one suite (suite.Suite in EVALS, or --suite), which is not there")
+  return suites.stored(suites.completed(found)[0], responses)
+
+
+def from_flags(args: command.Args) -> dict[str, Any] | None:
   """Runs the command; returns all figures."""
+  if args.list:
+    suites.table()
+    return None
+  suite = _asked(args) if args.suite else None
+  if args.responses:
+    if suite is not None:
+      return stored(evals=(suite,), responses=args.responses)
+    return gin_setup.call(stored, responses=args.responses)
+  if args.responder and suite is not None:
+    key = os.environ.get("OPENAI_API_KEY", "")
+    asked = http.HttpResponder(url=args.responder, model=args.responder_model, key=key)
+    who = {"responder": args.responder, "model": args.responder_model}
+    with console.Bars("answers") as bars:
+      bar = bars.add("eval " + ", ".join(suite.names))
+      return suites.run(suite, asked, who, args.out, bar.advance, args.overwrite)
+  if suite is not None:
+    names = ("adapter", "run_dir", "name", "dry_run", "as_asked", "overwrite", "out")
+    return gin_setup.call(evaluate, suite=suite, evals=(), **{name: getattr(args, name) for name in names})
   names = ("adapter", "run_dir", "name", "dry_run", "as_asked", "overwrite")
   figures = gin_setup.call(evaluate, **{name: getattr(args, name) for name in names})
   table = rich.table.Table("figure", "value", title=f"{args.name}: {args.adapter or 'base model'}")
@@ -81,3 +137,11 @@ def from_flags(args: command.Args) -> dict[str, Any]:
     table.add_row(name, f"{value:.4f}")
   console.show(table)
   return figures
+
+
+def _asked(args: command.Args) -> suite_lib.Suite:
+  """The suite that flags ask for."""
+  given = {name: getattr(args, name) for name in evaluate_flags.SETTINGS if getattr(args, name) is not None}
+  common = official.Settings(limit=args.limit, thinks=args.thinks, **given)
+  suite = suite_lib.Suite(names=suites.named(args.suite), common=common, data=args.data_dir)
+  return suites.completed([suite])[0]

@@ -46,6 +46,7 @@ def together(args: command.Args) -> None:
   together."""
   args.limit = 0
   if args.list:
+    args.gin = ""
     return
   if args.suite:
     args.limit = _limit(args)
@@ -54,6 +55,8 @@ def together(args: command.Args) -> None:
     alone = args.responses or args.responder
     model = args.adapter or args.gin_file or args.macro_BASE
     check.require(alone or model, "--suite needs a model: --base, --adapter or --gin_file; or --responses, --responder")
+    if alone and not args.gin_file:
+      args.gin = ""
     check.require(not (args.responses and args.responder), "--responses and --responder exclude each other")
     check.require(bool(args.responder) == bool(args.responder_model), "--responder and --responder_model go together")
     return
@@ -70,7 +73,7 @@ def _limit(args: command.Args) -> int:
   text, args.macro_EVAL_LIMIT = args.macro_EVAL_LIMIT, None
   if text is None:
     return 0
-  check.require(text.isdecimal(), f"--limit = {text}; it is a number of items")
+  check.require(text.isdecimal(), f"--limit must be a number of items, not {text}")
   return int(text)
 
 

@@ -43,7 +43,7 @@ def together(args: command.Args) -> None:
   flags_lib.check_once(
     [
       *((f"--{name}", f"decode.Decode.{name}") for name in (*DECODE, "stop") if vars(args)[name] is not None),
-      *((f"--gin.{line.partition(' =')[0]}", line.partition(" =")[0]) for line in args.overrides),
+      *((name, name.removeprefix("--gin.")) for name in (value.partition("=")[0] for value in args.gin_values)),
     ]
   )
   asked = args.prompt or args.prompts or args.interactive

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import random
 import time
-from typing import Any
+from typing import Any, Literal
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -18,8 +18,10 @@ import urllib.request
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.sampling import requests as requests_lib
+from itune_jax.sampling.responders import budget as budget_lib
 
 _PASSING = (408, 409, 425, 429, 500, 502, 503, 504)  # statuses behind which another try may succeed
+_OF_ONE = (400, 413, 422)  # statuses that are about this request alone
 _FINISH: Mapping[str, requests_lib.Finish] = {
   "stop": "stop",
   "length": "length",
@@ -34,7 +36,8 @@ class HttpResponder(requests_lib.Responder):
 
   url: up to the version, such as http://localhost:8000/v1. key: sent as a bearer token. at_a_time: requests under way
   together. tries: of each request in all; between them waits grow from `wait_s` twofold, with jitter. more: further
-  fields of the request's body, sent as they are.
+  fields of the request's body, sent as they are. budget: what may be spent. failed: whether a request without an answer
+  after all tries, or one refused for what it says, ends the work (`stop`), or is answered by a sample that `failed`.
   """
 
   url: str
@@ -49,12 +52,15 @@ class HttpResponder(requests_lib.Responder):
   wait_s: float = 0.5
   timeout_s: float = 120.0
   more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  budget: budget_lib.Budget = dataclasses.field(default_factory=budget_lib.Budget)
+  failed: Literal["stop", "answer"] = "stop"
 
   def __post_init__(self):
     kind = urllib.parse.urlsplit(self.url)
     check.require(
       kind.scheme in ("http", "https") and kind.netloc, f"endpoint {self.url!r}: write it as http://HOST:PORT/v1"
     )
+    check.require(self.failed in ("stop", "answer"), f"HttpResponder.failed = {self.failed!r}; it is stop or answer")
     check.require(self.at_a_time > 0 and self.tries > 0, "HttpResponder.at_a_time and HttpResponder.tries are >= 1")
 
   def answer(
@@ -73,28 +79,53 @@ class HttpResponder(requests_lib.Responder):
     requests_lib.unique(requests)
     with concurrent.futures.ThreadPoolExecutor(self.at_a_time) as pool:
       waiting = [pool.submit(self._one, request) for request in requests]
+      told = set()
       try:
         for one in concurrent.futures.as_completed(waiting):
           done(one.result())
+          told.add(one)
           progress(1)
-      except BaseException:
+      except BaseException as e:
         for one in waiting:
           one.cancel()
+        if isinstance(e, errors.RunError):  # what is under way is paid for
+          for one in waiting:
+            if one not in told and not one.cancelled() and one.exception() is None:
+              done(one.result())
         raise
       return [one.result() for one in waiting]
 
+  @property
+  def settings(self) -> Mapping[str, Any]:
+    """Which model says its answers, where, and how they are drawn."""
+    names = ("url", "model", "max_new_tokens", "temperature", "top_p", "seed")
+    return {"responder": type(self).__name__, **{name: vars(self)[name] for name in names}, "more": dict(self.more)}
+
   def _one(self, request: requests_lib.Request) -> requests_lib.Response:
+    try:
+      return self._tried(request)
+    except _Failed as e:
+      if self.failed == "stop":
+        raise e.error from None
+      return requests_lib.Response(request.id, (requests_lib.Sample("", "failed", problem=str(e.error)),) * request.n)
+
+  def _tried(self, request: requests_lib.Request) -> requests_lib.Response:
     check.require(request.adapter is None, f"request {request.id}: an endpoint knows no adapter {request.adapter!r}")
     pause = random.Random(f"{self.seed} {request.id}")
     said = "nothing"
     for attempt in range(self.tries):
+      self.budget.take(request.id)
       try:
-        return requests_lib.Response(request.id, _samples(self._post(request), request))
+        reply = self._post(request)
+        samples = _samples(reply, request)
+        self.budget.book((reply.get("usage") or {}).get("total_tokens"))
+        return requests_lib.Response(request.id, samples)
       except _Passing as e:
         said = str(e)
         if attempt + 1 < self.tries:
           time.sleep(e.after_s or self.wait_s * 2**attempt * (0.5 + pause.random()))
-    raise errors.RunError(f"{self.url}: no answer to request {request.id} in {self.tries} tries; the last: {said}")
+    last = f"{self.url}: no answer to request {request.id} in {self.tries} tries; the last: {said}"
+    raise _Failed(errors.RunError(last))
 
   def _post(self, request: requests_lib.Request) -> Any:
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
@@ -108,7 +139,8 @@ class HttpResponder(requests_lib.Responder):
       with e:
         text = e.read(500).decode(errors="replace").strip()
       if e.code not in _PASSING:
-        raise errors.InputError(f"{self.url} refuses request {request.id}: {e.code} {e.reason}: {text[:300]}") from None
+        refused = errors.InputError(f"{self.url} refuses request {request.id}: {e.code} {e.reason}: {text[:300]}")
+        raise (_Failed(refused) if e.code in _OF_ONE else refused) from None
       after = e.headers.get("Retry-After", "")
       raise _Passing(f"{e.code} {e.reason}: {text[:120]}", float(after) if after.isdigit() else 0.0) from None
     except (OSError, ValueError) as e:  # no connection, none in time, one cut off, or what came is not JSON
@@ -127,8 +159,10 @@ class HttpResponder(requests_lib.Responder):
     }
     body |= {"stop": list(request.stop)} if request.stop else {}
     if isinstance(asked, str):
+      check.require(not request.top, f"request {request.id}: likeliest tokens are told of answers to conversations")
       return body | {"prompt": asked}
     body["messages"] = [{k: v for k, v in message.items() if k != "weight"} for message in asked.messages]
+    body |= {"logprobs": True, "top_logprobs": request.top} if request.top else {}
     body |= {"tools": list(asked.tools)} if asked.tools else {}
     return body | ({"chat_template_kwargs": dict(asked.template_kwargs)} if asked.template_kwargs else {})
 
@@ -139,6 +173,14 @@ class _Passing(Exception):
   def __init__(self, said: str, after_s: float = 0.0):
     super().__init__(said)
     self.after_s = after_s
+
+
+class _Failed(Exception):
+  """No answer to one request; others may have one."""
+
+  def __init__(self, error: errors.RunError | errors.InputError):
+    super().__init__(str(error))
+    self.error = error
 
 
 def _samples(reply: Any, request: requests_lib.Request) -> tuple[requests_lib.Sample, ...]:
@@ -165,4 +207,12 @@ def _sample(choice: Mapping[str, Any]) -> requests_lib.Sample:
     raise TypeError(f"finish_reason is {reason!r}")
   known = (choice.get("logprobs") or {}).get("content")
   logprobs = tuple(float(token["logprob"]) for token in known) if known else None
-  return requests_lib.Sample(text, _FINISH[reason], None, logprobs, calls)
+  return requests_lib.Sample(text, _FINISH[reason], None, logprobs, calls, _top(known))
+
+
+def _top(known: Any) -> tuple[tuple[tuple[str, float], ...], ...] | None:
+  """The likeliest tokens of each place, where the endpoint tells them."""
+  if not known or not all(token.get("top_logprobs") for token in known):
+    return None
+  one = lambda likely: (str(likely["token"]), float(likely["logprob"]))
+  return tuple(tuple(map(one, token["top_logprobs"])) for token in known)

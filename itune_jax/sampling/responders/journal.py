@@ -5,7 +5,7 @@ Log-probabilities are rounded when they are kept, and scores are asked in parts 
 so what comes after a stop is, byte for byte, what would have come without.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import hashlib
 import itertools
@@ -52,7 +52,8 @@ class Journal(requests_lib.Responder):
 
     def keep(response: requests_lib.Response) -> None:
       kept = [_kept(sample) for sample in response.samples]
-      self._keep(keys[response.id], kept)
+      if all(sample.finish != "failed" for sample in response.samples):  # what failed is asked again
+        self._keep(keys[response.id], kept)
       found[response.id] = _response(response.id, kept)
       done(found[response.id])
 
@@ -62,6 +63,11 @@ class Journal(requests_lib.Responder):
     if rest:
       self._inner.answer_each(rest, keep, progress)
     return [found[request.id] for request in requests]
+
+  @property
+  def settings(self) -> Mapping[str, Any]:
+    """Those of the responder behind it."""
+    return self._inner.settings
 
   def fits(self, asked: Any, new: int) -> bool:
     """What the responder behind it says."""
@@ -141,11 +147,12 @@ def _plain(value: Any) -> Any:
 
 def _kept(sample: requests_lib.Sample) -> dict[str, Any]:
   logprobs = sample.logprobs and [round(one, DIGITS) for one in sample.logprobs]
-  return sample._asdict() | {"logprobs": logprobs}
+  top = sample.top and [[[token, round(one, DIGITS)] for token, one in place] for place in sample.top]
+  return sample._asdict() | {"logprobs": logprobs, "top": top}
 
 
 def _response(id: str, samples: Sequence[dict[str, Any]]) -> requests_lib.Response:
-  pick = lambda value: tuple(value) if isinstance(value, list) else value
+  pick: Callable[[Any], Any] = lambda value: tuple(map(pick, value)) if isinstance(value, list) else value
   return requests_lib.Response(
     id, tuple(requests_lib.Sample(**{name: pick(value) for name, value in one.items()}) for one in samples)
   )

@@ -1,6 +1,6 @@
 """A model on the mesh as a responder: conversations become ids, are continued or scored in batches, and become text."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 from typing import Any
 
@@ -9,6 +9,7 @@ from itune_jax.core import conversation as conversation_lib
 from itune_jax.core import errors
 from itune_jax.sampling import engine as engine_lib
 from itune_jax.sampling import requests as requests_lib
+from itune_jax.sampling.decode import call as call_lib
 from itune_jax.sampling.decode import controls
 from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.sampling.decode import watch
@@ -51,13 +52,21 @@ class MeshResponder(requests_lib.Responder):
 
     def ended(number: int, said: Any) -> None:
       k, i = owners[number]
-      samples[k][i] = self._sample(said)
+      samples[k][i] = self._sample(said, requests[k].top)
       if all(sample is not None for sample in samples[k]):
         found[k] = requests_lib.Response(requests[k].id, tuple(samples[k]))
         done(found[k])
 
-    engine.generate([self._ask(request) for request in requests], self.decode, on_text=self.on_text, on_end=ended)
+    top = max((request.top for request in requests), default=0)
+    decode = dataclasses.replace(self.decode, top_logprobs=max(top, self.decode.top_logprobs))
+    engine.generate([self._ask(request) for request in requests], decode, on_text=self.on_text, on_end=ended)
     return found
+
+  @property
+  def settings(self) -> Mapping[str, Any]:
+    """How answers are decoded; which weights say them is known to who loaded them."""
+    told = {k: v for k, v in dataclasses.asdict(self.decode).items() if k not in ("batch", "n", "top_logprobs")}
+    return {"responder": type(self).__name__, **told}
 
   def fits(self, asked: conversation_lib.Conversation | str, new: int) -> bool:
     """Whether a prompt leaves room for so many new tokens in the positions that the model knows."""
@@ -102,9 +111,13 @@ class MeshResponder(requests_lib.Responder):
     check.require(adapter in self.labels, f"no adapter is called {adapter!r}; adapters of this model: {known}")
     return self.labels.index(adapter)
 
-  def _sample(self, said) -> requests_lib.Sample:
+  def _sample(self, said: call_lib.Generation, top: int) -> requests_lib.Sample:
     text = self.renderer.decode(said.tokens) if said.text is None else said.text
-    return requests_lib.Sample(text, said.finish, tuple(said.tokens), tuple(said.logprobs))
+    told = None
+    if top and said.top is not None:
+      named = lambda pair: (self.renderer.decode([pair[0]]), pair[1])
+      told = tuple(tuple(map(named, place[:top])) for place in said.top)
+    return requests_lib.Sample(text, said.finish, tuple(said.tokens), tuple(said.logprobs), top=told)
 
   def score(
     self, pairs: Sequence[requests_lib.Pair], progress: requests_lib.Progress = lambda n: None

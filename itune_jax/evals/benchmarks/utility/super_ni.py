@@ -28,16 +28,13 @@ from itune_jax.sampling import requests as requests_lib
 
 tokenizers = lazy.module("tokenizers")
 
-FILES = "tasks/task*.json|task*.json|natural_instructions/tasks/task*.json|natural_instructions/task*.json"
-_TASKS = "tasks/task*.json|task*.json"
+FILES = "tasks/task*.json|task*.json"
 SPLITS = ("splits/default/test_tasks.txt", "splits/xlingual/test_tasks.txt")
 LANGUAGES = ("Input_language", "Output_language", "Instruction_language")
 
 
 def make(folder: folders.Folder, settings: official.Settings) -> protocol.Benchmark:
-  """The benchmark of a folder with task files, or of one in which they lie as `natural_instructions`."""
-  inside = folders.Folder(os.path.join(folder.path, "natural_instructions"))
-  folder = folder if folder.holds(_TASKS) else inside
+  """The benchmark of a folder with task files."""
   return protocol.Benchmark(
     name="super_ni",
     items=functools.partial(items, folder, settings.shots or 0),
@@ -88,7 +85,7 @@ def grade(folder: folders.Folder, item: protocol.Item, answer: requests_lib.Resp
 
 def _tasks(folder: folders.Folder) -> list[str]:
   """The files of the tasks that are asked."""
-  paths = folder.files(_TASKS)
+  paths = folder.files(FILES)
   chosen = [name for split in SPLITS if folder.holds(split) for name in folder.text(split).split()]
   by_name = {os.path.basename(path).removesuffix(".json"): path for path in paths}
   if lacking := [name for name in chosen if name not in by_name]:
@@ -160,6 +157,7 @@ def _ended(text: str) -> str:
 
 BENCHMARK = official.Published(
   name="super_ni",
+  also=("natural_instructions",),
   axis="utility",
   title="Super-NaturalInstructions: tasks by definition and examples",
   files=(FILES,),

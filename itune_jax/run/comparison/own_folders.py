@@ -1,0 +1,161 @@
+"""Evaluations that this project wrote: folders of NAME.json (figures) and NAME.jsonl (a row an item)."""
+
+from collections.abc import Iterator, Mapping
+import json
+import os
+from typing import Any
+
+from itune_jax.core import contracts
+from itune_jax.core import errors
+from itune_jax.core import files
+from itune_jax.evals import folders
+from itune_jax.run.comparison import evaluated
+
+# What a row says of its item itself; all else is shown as it is.
+_KNOWN = frozenset(
+  [
+    "id",
+    "cluster",
+    "tags",
+    "values",
+    "prompt",
+    "messages",
+    "output",
+    "outputs",
+    "answer",
+    "verdict",
+    "stopped",
+    "choices",
+    "logprobs",
+  ]
+)
+
+
+def is_one(folder: str) -> bool:
+  """Whether a folder holds evaluations of this project."""
+  return any(_is_figures(folder, name) for name in files.names(folder))
+
+
+def read(folder: str) -> dict[str, evaluated.Evaluation]:
+  """The evaluations of a folder by name. Raises InputError with file and line for what cannot be read."""
+  names = [name.removesuffix(".json") for name in files.names(folder) if _is_figures(folder, name)]
+  return {name: _evaluation(folder, name) for name in names}
+
+
+def labels(run_dir: str) -> list[str]:
+  """The folders of evaluations of a run directory."""
+  found = [os.path.join(run_dir, "evals", name) for name in files.names(os.path.join(run_dir, "evals"))]
+  return [folder for folder in found if is_one(folder)]
+
+
+def _is_figures(folder: str, name: str) -> bool:
+  """A file of figures is one with rows beside it, or a list of figures itself."""
+  if not name.endswith(".json"):
+    return False
+  path = os.path.join(folder, name)
+  if files.exists(f"{path}l") or files.exists(f"{path}l.gz"):
+    return True
+  found = files.read_json(path)
+  return isinstance(found, list) and bool(found) and all(isinstance(one, dict) and "benchmark" in one for one in found)
+
+
+def _evaluation(folder: str, name: str) -> evaluated.Evaluation:
+  path = os.path.join(folder, f"{name}.json")
+  found = files.read_json(path)
+  stored, settings = _split(found, path)
+  results = [_result(one, path) for one in stored]
+  rows = next((one for one in (f"{path}l", f"{path}l.gz") if files.exists(one)), "")
+  items = _items(rows) if rows else {}
+  return evaluated.Evaluation(
+    benchmark=name,
+    where=rows or path,
+    items=items,
+    figures={(one.metric, one.tag): one for one in results},
+    of=max([one.of for one in results if not one.tag], default=len(items)) or len(items),
+    settings=settings,
+    better=dict.fromkeys(evaluated.DERIVED, "lower"),
+  )
+
+
+def _split(found: Any, path: str) -> tuple[list[Any], dict[str, str]]:
+  """The figures of a file, and what else it says of how they were made."""
+  if isinstance(found, list):
+    return found, {}
+  if isinstance(found, dict) and isinstance(found.get("results"), list):
+    return found["results"], {name: _text(value) for name, value in found.items() if name != "results"}
+  raise errors.InputError(f"{path}: is no list of results; evaluate again")
+
+
+def _result(one: Any, path: str) -> contracts.Result:
+  try:
+    return contracts.Result(**one)
+  except TypeError:
+    raise errors.InputError(f"{path}: is no list of results; evaluate again") from None
+
+
+def _items(path: str) -> dict[str, evaluated.Item]:
+  found: dict[str, evaluated.Item] = {}
+  for where, row in folders.objects(path):
+    item = _item(row, where)
+    if item is None:
+      return {}
+    if item.id in found:
+      raise errors.InputError(f"{where}: a second row of item {item.id!r}; ids must differ")
+    found[item.id] = item
+  return found
+
+
+def _item(row: Mapping[str, Any], where: str) -> evaluated.Item | None:
+  """The item of a row; None for rows that say nothing of items one by one (those of a held-out loss)."""
+  if "values" not in row:
+    return None
+  for name, kind in (("id", str), ("values", dict)):
+    folders.field(dict(row), name, kind, where)
+  values = dict(row["values"])
+  values |= {
+    name: float(row["verdict"] == name) for name in evaluated.DERIVED if "verdict" in row and name not in values
+  }
+  return evaluated.Item(
+    id=row["id"],
+    values=values,
+    cluster=str(row.get("cluster") or row["id"]),
+    tags={name: str(value) for name, value in (row.get("tags") or {}).items() if value is not None},
+    prompt=tuple(turns(row.get("messages") or row.get("prompt", ""))),
+    answer=_answer(row),
+    expected=_text(row["answer"]) if row.get("answer") is not None else "",
+    verdict=str(row.get("verdict", "")),
+    more={name: _text(value) for name, value in row.items() if name not in _KNOWN and value is not None},
+  )
+
+
+def turns(prompt: Any) -> Iterator[tuple[str, str]]:
+  """(role, text) of each turn of a prompt: text, or messages with content that is text or parts."""
+  if not isinstance(prompt, list) or not all(isinstance(one, dict) and "role" in one for one in prompt):
+    yield "", _text(prompt)
+    return
+  for message in prompt:
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [content]
+    texts = [part.get("text", f"[{part.get('type', 'part')}]") if isinstance(part, dict) else part for part in parts]
+    yield str(message["role"]), "".join(_text(text) for text in texts if text is not None)
+
+
+def _answer(row: Mapping[str, Any]) -> str:
+  if "outputs" in row:
+    return "\n\n".join(f"[{k}] {_text(one)}" for k, one in enumerate(row["outputs"], 1))
+  if "output" in row:
+    return _text(row["output"])
+  if "choices" in row and "logprobs" in row:
+    return chosen(row["choices"], row["logprobs"])
+  return f"log-probability {row['logprob']:.4f}" if isinstance(row.get("logprob"), float) else ""
+
+
+def chosen(choices: Any, logprobs: Any) -> str:
+  """Choices with their log-probabilities, the likeliest marked."""
+  best = max(logprobs)
+  lines = (f"{'→' if lp == best else ' '} {lp:9.3f}  {_text(c)}" for c, lp in zip(choices, logprobs, strict=True))
+  return "\n".join(lines)
+
+
+def _text(value: Any) -> str:
+  return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,178 @@
+"""Published benchmarks as a command runs them: found, asked, written as they are done, reused where nothing changed."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import hashlib
+import json
+import os
+from typing import Any
+
+import rich.table
+
+from itune_jax.core import contracts
+from itune_jax.core import errors
+from itune_jax.core import files
+from itune_jax.core import log
+from itune_jax.evals import official
+from itune_jax.evals import protocol
+from itune_jax.evals import stored as stored_lib
+from itune_jax.evals import suite as suite_lib
+from itune_jax.evals.benchmarks import registry
+from itune_jax.run import console
+from itune_jax.run import gin_setup
+from itune_jax.run import results
+from itune_jax.sampling import requests as requests_lib
+from itune_jax.sampling.responders import journal
+
+_ANSWERS = "answers.partial.jsonl"  # what was answered so far, in the folder of an evaluation that is under way
+
+
+def completed(evals: Sequence[Any]) -> list[Any]:
+  """Evaluators, suites among them with the folder of data and the settings that gin has under the benchmarks' names."""
+  return [_completed(one) if isinstance(one, suite_lib.Suite) else one for one in evals]
+
+
+def _completed(suite: suite_lib.Suite) -> suite_lib.Suite:
+  scoped = {name: gin_setup.scoped(official.Settings, name) for name in suite.names}
+  settings = {name: value for name, value in scoped.items() if value is not None}
+  data = suite.data or os.environ.get("ITUNE_DATA", "")
+  return dataclasses.replace(suite, data=data, settings={**suite.settings, **settings})
+
+
+def named(names: str) -> tuple[str, ...]:
+  """The names in `--suite A,B`."""
+  return tuple(name.strip() for name in names.split(",") if name.strip())
+
+
+def table() -> None:
+  """Prints the benchmarks that there are, on stdout."""
+  shown = rich.table.Table("name", "axis", "items", "metric", "files", "licence", "from")
+  for one in registry.table():
+    name = f"{one.name} (format only)" if one.format_only else one.name
+    items = f"{one.count:,}" if one.count else "any"
+    shown.add_row(name, one.axis, items, one.metric, one.size, one.licence, one.source)
+  console.printed(shown)
+
+
+def run(
+  suite: suite_lib.Suite,
+  responder: requests_lib.Responder,
+  who: Mapping[str, Any],
+  out: str,
+  progress: requests_lib.Progress,
+  overwrite: bool = False,
+) -> dict[str, float]:
+  """Asks the benchmarks of a suite and writes each into `out` as it is done; returns their figures.
+
+  who: what the answers hang on beside the benchmark: weights, rendering, how tokens are drawn. A benchmark that stands
+  in `out` with the same digest of all this is not asked again.
+
+  Raises InputError where `out` holds a benchmark of something else, unless it may be overwritten.
+  """
+  called = [registry.find(name).name for name in suite.names]  # a user's own is named by its path
+  keys = {name: _identity(suite, given, who) for name, given in zip(called, suite.names, strict=True)}
+  found: dict[str, contracts.EvalResult] = {}
+  for name in called if out and not overwrite else ():
+    found |= _earlier(out, name, keys[name])
+  rest = [b for b in suite.benchmarks() if b.name not in found]
+  for name in found:
+    log.info(f"{name}: {out} has it of the same weights, files and settings; not asked again")
+  path = os.path.join(out, _ANSWERS)
+  asked = journal.Journal(responder, path) if out and rest else responder
+
+  def done(benchmark: protocol.Benchmark, result: contracts.EvalResult) -> None:
+    if out and log.is_lead():
+      results.write_into(out, benchmark.name, result)
+      files.write_json(os.path.join(out, f"{benchmark.name}.key"), keys[benchmark.name])
+
+  found |= suite_lib.run(rest, asked, progress=progress, done=done) if rest else {}
+  if out and log.is_lead() and files.exists(path):
+    files.remove(path)
+  results_ = [one for name in called for one in found[name].results]
+  show(results_)
+  return contracts.EvalResult(results_, []).figures
+
+
+def stored(suite: suite_lib.Suite, responses: str) -> dict[str, float]:
+  """Scores the answers in files (`FILE`, or `NAME=FILE,…`); returns the figures, of one benchmark by bare names and
+  in percent.
+
+  Raises InputError for a benchmark that generates nothing, and for files and names that do not fit together.
+  """
+  benchmarks = suite.benchmarks()
+  for benchmark in benchmarks:
+    if not benchmark.ask.generates:
+      raise errors.InputError(f"{benchmark.name} asks for no answers that could be stored: it needs a model")
+  where = _files(responses, [benchmark.name for benchmark in benchmarks])
+  figures: dict[str, float] = {}
+  shown: list[contracts.Result] = []
+  for benchmark in benchmarks:
+    responder = stored_lib.Stored(where[benchmark.name])
+    result = suite_lib.run([benchmark], responder)[benchmark.name]
+    shown += result.results
+    if said := responder.said():
+      log.info(said)
+    prefix = "" if len(benchmarks) == 1 else f"{benchmark.name}/"
+    scale = 100 if benchmark.percent else 1
+    figures |= {f"{prefix}{one.metric}": scale * one.value for one in result.results if not one.tag}
+    answered = len(result.rows) - len(responder.missing)
+    counts = {"n": answered, "of": benchmark.total or len(result.rows), "missing": len(responder.missing)}
+    figures |= {f"{prefix}{name}": count for name, count in (counts | {"unmatched": len(responder.unmatched)}).items()}
+  show(shown)
+  return figures
+
+
+def show(figures: Sequence[contracts.Result]) -> None:
+  """Prints figures with their intervals and of how many items they are; by tags the first metric of each benchmark."""
+  shown = rich.table.Table("benchmark", "of", "metric", "value", "95 % interval", "items")
+  for column in shown.columns:
+    column.overflow = "fold"
+  first: dict[str, str] = {}
+  for one in figures:
+    if one.tag and one.metric != first.setdefault(one.benchmark, one.metric):
+      continue
+    first.setdefault(one.benchmark, one.metric)
+    interval = "" if one.low is None or one.high is None else f"{one.low:.4f} to {one.high:.4f}"
+    items = f"{one.n}" if one.n == one.of else f"{one.n} of {one.of}"
+    shown.add_row(one.benchmark, one.tag, one.metric, f"{one.value:.4f}", interval, items)
+  console.show(shown)
+
+
+def _files(responses: str, names: Sequence[str]) -> dict[str, str]:
+  parts = dict(part.split("=", 1) for part in responses.split(",") if "=" in part)
+  if len(names) == 1 and not parts:
+    return {names[0]: responses}
+  if set(parts) != set(names):
+    raise errors.InputError(f"--responses of several benchmarks is {','.join(f'{name}=FILE' for name in names)}")
+  return parts
+
+
+def _identity(suite: suite_lib.Suite, name: str, who: Mapping[str, Any]) -> dict[str, Any]:
+  """What a figure hangs on, and a digest of it all."""
+  benchmark, settings = registry.find(name), suite.settings.get(name, suite.common)
+  folder = benchmark.folder(official.roots(suite.data))
+  what = {
+    "benchmark": name,
+    "version": benchmark.version,
+    "settings": dataclasses.asdict(settings),
+    "data": folder.digest(benchmark.files),
+    "decode": dataclasses.asdict(suite.decode),
+    **who,
+  }
+  plain = json.loads(json.dumps(what, default=str))
+  return {"key": hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16], **plain}
+
+
+def _earlier(out: str, name: str, identity: Mapping[str, Any]) -> dict[str, contracts.EvalResult]:
+  """A benchmark's result that stands there already."""
+  path = os.path.join(out, f"{name}.key")
+  if not files.exists(path):
+    return {}
+  there = files.read_object(path)
+  if there.get("key") != identity["key"]:
+    differ = [key for key in identity if there.get(key) != identity[key] and key != "key"]
+    raise errors.InputError(
+      f"{out} holds {name} of other {', '.join(differ)}: give --overwrite to replace it, or another folder"
+    )
+  figures = [contracts.Result(**one) for one in files.read_json(os.path.join(out, f"{name}.json"))]
+  return {name: contracts.EvalResult(figures, [])}
