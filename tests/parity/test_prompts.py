@@ -92,14 +92,15 @@ MMLU = {"letter": "default", "text": "continuation", "generate": "generative"}
 def test_mmlu(tmp_path, variant, shots):
   """Every subject: its description, choices and examples."""
   folder, found = fixtures.mmlu(tmp_path, mmlu.CATEGORIES), 0
-  places = [folder, *([pathlib.Path(DATA)] if os.path.isdir(DATA) else ())]
+  real = os.path.isdir(DATA) and shots == 5
+  places = [folder, *([pathlib.Path(DATA)] if real else ())]
   for place in places:
     rows = {split: fixtures.lines(fixtures.there(place / "mmlu" / f"{split}.jsonl")) for split in ("test", "dev")}
     items = ours(place, "mmlu", variant=variant, shots=shots)
     for subject in mmlu.CATEGORIES:
       own = {split: [row for row in given if row["subject"] == subject] for split, given in rows.items()}
       task = theirs(f"mmlu/{MMLU[variant]}/mmlu_{subject}.yaml", own)
-      asked = own["test"][:20]
+      asked = own["test"][:4]
       chosen = [item for item in items if item.tags["subject"] == subject][: len(asked)]
       found += compare(chosen, prompts(task, asked, shots))
   print(f"\nmmlu {variant}: {found} prompts and their choices equal lm-eval's at {shots} shots, all 57 subjects")
