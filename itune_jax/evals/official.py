@@ -217,7 +217,7 @@ def choose(settings: Settings, **own: Any) -> ask_lib.Choose:
 def judge(name: str, settings: Settings) -> judged.Judge:
   """The judge of the settings. Raises InputError where there is none."""
   if settings.judge is None:
-    raise errors.InputError(f"{name} is judged: say by whom (--judge URL, or --judge self for the model itself)")
+    raise errors.InputError(f"{name} is judged: say by whom (--judge URL, or --judge self: the model itself)")
   return settings.judge
 
 

@@ -13,6 +13,7 @@ from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import log
+from itune_jax.evals import judged
 from itune_jax.evals import official
 from itune_jax.evals import protocol
 from itune_jax.evals import stored as stored_lib
@@ -61,7 +62,7 @@ def run(
   out: str,
   progress: requests_lib.Progress,
   overwrite: bool = False,
-) -> dict[str, float]:
+) -> dict[str, Any]:
   """Asks the benchmarks of a suite and writes each into `out` as it is done; returns their figures.
 
   who: what the answers hang on beside the benchmark: weights, rendering, how tokens are drawn. A benchmark that stands
@@ -90,10 +91,11 @@ def run(
     files.remove(path)
   results_ = [one for name in called for one in found[name].results]
   show(results_)
-  return contracts.EvalResult(results_, []).figures
+  said = {f"{name}/{what}": told for name, result in found.items() for what, told in judged.said(result).items()}
+  return contracts.EvalResult(results_, []).figures | said
 
 
-def stored(suite: suite_lib.Suite, responses: str) -> dict[str, float]:
+def stored(suite: suite_lib.Suite, responses: str) -> dict[str, Any]:
   """Scores the answers in files (`FILE`, or `NAME=FILE,…`); returns the figures, of one benchmark by bare names and
   in percent.
 
@@ -104,7 +106,7 @@ def stored(suite: suite_lib.Suite, responses: str) -> dict[str, float]:
     if not benchmark.ask.generates:
       raise errors.InputError(f"{benchmark.name} asks for no answers that could be stored: it needs a model")
   where = _files(responses, [benchmark.name for benchmark in benchmarks])
-  figures: dict[str, float] = {}
+  figures: dict[str, Any] = {}
   shown: list[contracts.Result] = []
   for benchmark in benchmarks:
     responder = stored_lib.Stored(where[benchmark.name])
@@ -117,7 +119,8 @@ def stored(suite: suite_lib.Suite, responses: str) -> dict[str, float]:
     figures |= {f"{prefix}{one.metric}": scale * one.value for one in result.results if not one.tag}
     answered = len(result.rows) - len(responder.missing)
     counts = {"n": answered, "of": benchmark.total or len(result.rows), "missing": len(responder.missing)}
-    figures |= {f"{prefix}{name}": count for name, count in (counts | {"unmatched": len(responder.unmatched)}).items()}
+    counts |= {"unmatched": len(responder.unmatched), **judged.said(result)}
+    figures |= {f"{prefix}{name}": count for name, count in counts.items()}
   show(shown)
   return figures
 
@@ -154,7 +157,7 @@ def _identity(suite: suite_lib.Suite, name: str, who: Mapping[str, Any]) -> dict
   what = {
     "benchmark": name,
     "version": benchmark.version,
-    "settings": dataclasses.asdict(settings),
+    "settings": settings.identity,
     "data": folder.digest(benchmark.files),
     "decode": dataclasses.asdict(suite.decode),
     **who,

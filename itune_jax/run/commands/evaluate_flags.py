@@ -3,6 +3,7 @@
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.run import command
+from itune_jax.run.commands import judging_flags
 
 # What flags change of how every benchmark of --suite is asked (`evals.official.Settings`).
 SETTINGS = {
@@ -14,7 +15,7 @@ SETTINGS = {
   "max_new_tokens": (int, "N", "tokens of an answer at most"),
   "temperature": (float, "X", "how answers are drawn; 0 is greedy"),
 }
-_OF_SUITE = ("data_dir", "out", "responses", "responder", "responder_model", "thinks", *SETTINGS)
+_OF_SUITE = ("data_dir", "out", "responses", "responder", "responder_model", "thinks", *SETTINGS, *judging_flags.NAMES)
 
 
 def flags(parser: command.Parser) -> None:
@@ -39,6 +40,7 @@ def flags(parser: command.Parser) -> None:
   suite.add_argument("--thinks", action="store_true", help="the model thinks before it answers, up to </think>")
   for name, (kind, metavar, text) in SETTINGS.items():
     suite.add_argument(f"--{name}", type=kind, metavar=metavar, help=text)
+  judging_flags.flags(parser)
 
 
 def together(args: command.Args) -> None:
@@ -52,7 +54,8 @@ def together(args: command.Args) -> None:
     args.limit = _limit(args)
     if not args.gin_file:
       args.gin = "suite"
-    alone = args.responses or args.responder
+    judging_flags.together(args)
+    alone = args.responses or args.responder or args.annotations
     model = args.adapter or args.gin_file or args.macro_BASE
     check.require(alone or model, "--suite needs a model: --base, --adapter or --gin_file; or --responses, --responder")
     if alone and not args.gin_file:
