@@ -78,10 +78,9 @@ def task_of(benchmark: protocol.Benchmark, result: contracts.EvalResult, written
   """A benchmark that was measured. written: what the model reads of a question, as text."""
   rows = {row["id"]: row for row in result.rows}
   prompts, chat = {}, False
-  form = benchmark.ask.form if isinstance(benchmark.ask, (ask_lib.Generate, ask_lib.Choose, ask_lib.Score)) else "plain"
   for item in benchmark.items():
     if item.id in rows:  # the shots that had room
-      asked = item.prompt(form, rows[item.id].get("shots", 0))
+      asked = prompt_of(benchmark, item, rows[item.id].get("shots", 0))
       prompts[item.id], chat = written(asked), chat or not isinstance(asked, str)
   return Task(
     name=benchmark.name,
@@ -95,6 +94,13 @@ def task_of(benchmark: protocol.Benchmark, result: contracts.EvalResult, written
     version=benchmark.version,
     items=benchmark.total,
   )
+
+
+def prompt_of(benchmark: protocol.Benchmark, item: protocol.Item, shots: int) -> conversation_lib.Conversation | str:
+  """What a benchmark puts to its responder for an item, with so many shots in front."""
+  asks = benchmark.ask
+  form = asks.form if isinstance(asks, (ask_lib.Generate, ask_lib.Choose, ask_lib.Score)) else "plain"
+  return item.prompt(form, shots)
 
 
 def _generation(ask: protocol.Ask) -> dict[str, Any]:
