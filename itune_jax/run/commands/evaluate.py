@@ -62,6 +62,8 @@ def evaluate(
   results.check_label(run_dir, name, overwrite or suite is not None)
   if not evals and suite is None:
     raise errors.InputError("this recipe has no evaluators: set EVALS, or include a file of gin_configs/evals")
+  if suite is not None:
+    suite.benchmarks()  # says what is missing before a model is loaded
   model, rendering = adapters_lib.as_trained(model, rendering, adapter, as_asked)
   session = session_lib.open_session(model, mesh=mesh, precision=precision, seed=seed, adapter=adapter)
   renderer = session.renderer(rendering)

@@ -115,7 +115,8 @@ def _shots(value: dict[str, Any], where: str) -> Iterator[protocol.Shot]:
 def _instance(instance: Any, where: str) -> tuple[str, list[str]]:
   if not isinstance(instance, dict):
     raise errors.InputError(f"{where}: a JSON object is expected")
-  references = folders.field(instance, "output", list, where)
+  references = folders.field(instance, "output", (list, str), where)
+  references = [references] if isinstance(references, str) else references  # as some mirrors write a single one
   if not references or not all(isinstance(one, str) for one in references):
     raise errors.InputError(f"{where}: 'output' must be a list of one text or more")
   return folders.field(instance, "input", str, where), references
@@ -155,6 +156,7 @@ def _ended(text: str) -> str:
 
 BENCHMARK = official.Published(
   name="super_ni",
+  also=("natural_instructions",),
   axis="utility",
   title="Super-NaturalInstructions: tasks by definition and examples",
   files=(FILES,),
