@@ -33,7 +33,10 @@ def flags(parser: command.Parser) -> None:
     "--out", default="", metavar="DIR", help="write figures and rows here; what is there is gone on with"
   )
   suite.add_argument(
-    "--lm_eval_out", default="", metavar="DIR", help="write them as lm-eval's files too (results_*.json, samples_*.jsonl)"
+    "--lm_eval_out",
+    default="",
+    metavar="DIR",
+    help="write them as lm-eval's files too (results_*.json, samples_*.jsonl)",
   )
   text = "score the answers in this file (.jsonl, .json, .gz) without a model; for several benchmarks: NAME=FILE,…"
   suite.add_argument("--responses", default="", metavar="FILE", help=text)
