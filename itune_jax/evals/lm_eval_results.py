@@ -75,8 +75,9 @@ Written = Callable[[conversation_lib.Conversation | str], str]
 
 
 def task_of(benchmark: protocol.Benchmark, result: contracts.EvalResult, written: Written) -> Task:
-  """A benchmark that was measured. written: what the model reads of a question, as text."""
-  rows = {row["id"]: row for row in result.rows}
+  """A benchmark that was measured. written: what the model reads of a question, as text. Items that nobody answered are
+  no samples: they show in `n-samples`, as all that were not asked do."""
+  rows = {row["id"]: row for row in result.rows if row.get("verdict") != "missing"}
   prompts, chat = {}, False
   for item in benchmark.items():
     if item.id in rows:  # the shots that had room
@@ -84,7 +85,7 @@ def task_of(benchmark: protocol.Benchmark, result: contracts.EvalResult, written
       prompts[item.id], chat = written(asked), chat or not isinstance(asked, str)
   return Task(
     name=benchmark.name,
-    rows=result.rows,
+    rows=list(rows.values()),
     figures=result.results,
     better={name: metric.better for name, metric in benchmark.metrics.items()},
     prompts=prompts,
@@ -92,7 +93,7 @@ def task_of(benchmark: protocol.Benchmark, result: contracts.EvalResult, written
     generation=_generation(benchmark.ask),
     shots=max((row.get("shots", 0) for row in result.rows), default=0),
     version=benchmark.version,
-    items=benchmark.total,
+    items=benchmark.total or len(result.rows),
   )
 
 
