@@ -1,5 +1,6 @@
 """Property tests with hypothesis: few examples by default, many under the marker `full`; the same ones every time."""
 
+import pathlib
 import tempfile
 
 import hypothesis
@@ -101,3 +102,51 @@ def damaged(draw, whole: bytes):
   end = min(len(whole), start + draw(st.integers(0, 40)))
   middle = draw(st.one_of(st.just(b""), st.binary(max_size=16), st.just(whole[start:end] * 2)))
   return whole[:start] + middle + draw(st.sampled_from([whole[end:], b""]))
+
+
+def fields_changed(config, mutations):
+  """A configuration with the mutations ("set", key, value) and ("drop", key, …) of a list."""
+  found = dict(config)
+  for kind, what, how in mutations:
+    if kind == "set":
+      found[what] = how
+    elif kind == "drop":
+      found.pop(what, None)
+  return found
+
+
+def cut(path, thousandths):
+  """Leaves so many thousandths of a file, if it is there."""
+  if path.exists():
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * thousandths // 1000])
+
+
+def flip(path, where, byte):
+  """Puts another byte into a file, if it is there and as long as that."""
+  content = bytearray(path.read_bytes() if path.exists() else b"")
+  if where < len(content):
+    content[where] = byte
+    path.write_bytes(content)
+
+
+def read_or_refused(read, folder):
+  """What reading a folder gives, or None where it is refused in one line that names the folder."""
+  try:
+    return read(folder)
+  except errors.InputError as e:
+    assert "\n" not in str(e) and str(folder) in str(e), e
+    return None
+
+
+def folders_of(mutations):
+  """A property of folders as a test: the check gets a new folder, and a list of mutations."""
+
+  def wrap(check):
+    def in_folder(mutations):
+      with tempfile.TemporaryDirectory() as folder:
+        check(pathlib.Path(folder), mutations)
+
+    in_folder.__name__, in_folder.__doc__ = check.__name__, check.__doc__
+    return given(mutations)(in_folder)
+
+  return wrap

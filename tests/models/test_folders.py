@@ -4,11 +4,8 @@ import functools
 import json
 import math
 import pathlib
-import shutil
-import tempfile
 from typing import Any
 
-import hypothesis
 from hypothesis import strategies as st
 import numpy as np
 import pytest
@@ -19,6 +16,7 @@ from itune_jax.models import load
 from itune_jax.models import zoo
 from itune_jax.models.hf import config as config_lib
 from itune_jax.models.hf import keys
+from tests import fuzz
 from tests.models import families
 
 EVERY = {**families.CASES, **families.ENCDEC, **families.VLM}
@@ -224,62 +222,38 @@ def changed(given, number, how):
   return rest | new[how]()
 
 
-def check_mutation(mutations):
-  """Reads a folder with these changes: the same tensors and a config that says the same again, or one line."""
-  folder = pathlib.Path(tempfile.mkdtemp())
-  try:
-    config, tensors = dict(CONFIG), arrays()
-    for kind, what, how in mutations:
-      if kind == "set":
-        config[what] = how
-      elif kind == "drop":
-        config.pop(what, None)
-      elif kind == "tensor":
-        tensors = changed(tensors, what, how)
-    write(folder, config, tensors)
-    for kind, what, how in mutations:
-      if kind == "bytes" and (folder / what).exists():
-        (folder / what).write_bytes((folder / what).read_bytes()[: (folder / what).stat().st_size * how // 1000])
-      elif kind == "flip":
-        path = folder / "model.safetensors"
-        content = bytearray(path.read_bytes() if path.exists() else b"")
-        if what < len(content):
-          content[what] = how
-          (folder / "model.safetensors").write_bytes(content)
-      elif kind == "index":
-        shard(folder)
-        if how:
-          (folder / "model.safetensors").unlink(missing_ok=True)
-        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": what}))
-    try:
-      cfg, found = read(folder)
-    except errors.InputError as e:
-      assert "\n" not in str(e) and str(folder) in str(e), e
-      return
-    there = safetensors.numpy.load_file(folder / "model.safetensors")
-    assert found.keys() == there.keys()
-    for name, value in there.items():
-      np.testing.assert_array_equal(found[name], value)
-    said = json.loads((folder / "config.json").read_text())
-    for ours, key in zoo.FAMILIES[cfg.family].all_keys.items():
-      value = said.get(key.theirs)
-      if value is not None:
-        assert getattr(cfg, ours) == key.read(value), key.theirs
-    assert all(math.isfinite(value) for value in (cfg.norm_eps, cfg.rope.base, cfg.rope.factor))
-    again = config_lib.config_from_hf(config_lib.config_to_hf(cfg, "float32", {}), "again")
-    assert again == cfg
-  finally:
-    shutil.rmtree(folder)
+@fuzz.folders_of(MUTATIONS)
+def test_mutated_folders_are_read_or_refused(folder, mutations):
+  """The same tensors and a config that says the same again, or one line."""
+  tensors, weights = arrays(), folder / "model.safetensors"
+  for kind, what, how in mutations:
+    tensors = changed(tensors, what, how) if kind == "tensor" else tensors
+  write(folder, fuzz.fields_changed(CONFIG, mutations), tensors)
+  for kind, what, how in mutations:
+    if kind == "bytes":
+      fuzz.cut(folder / what, how)
+    elif kind == "flip":
+      fuzz.flip(weights, what, how)
+    elif kind == "index":
+      shard(folder)
+      if how:
+        weights.unlink(missing_ok=True)
+      (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": what}))
+  if (found := fuzz.read_or_refused(read, folder)) is not None:
+    same(folder, *found)
 
 
-@hypothesis.settings(max_examples=50, deadline=None, derandomize=True, database=None)
-@hypothesis.given(MUTATIONS)
-def test_mutated_folders_are_read_or_refused(mutations):
-  check_mutation(mutations)
-
-
-@pytest.mark.full
-@hypothesis.settings(max_examples=2000, deadline=None, derandomize=True, database=None)
-@hypothesis.given(MUTATIONS)
-def test_many_mutated_folders(mutations):
-  check_mutation(mutations)
+def same(folder, cfg, found):
+  """What was read is what the files say, by other code."""
+  there = safetensors.numpy.load_file(folder / "model.safetensors")
+  assert found.keys() == there.keys()
+  for name, value in there.items():
+    np.testing.assert_array_equal(found[name], value)
+  said = json.loads((folder / "config.json").read_text())
+  for ours, key in zoo.FAMILIES[cfg.family].all_keys.items():
+    value = said.get(key.theirs)
+    if value is not None:
+      assert getattr(cfg, ours) == key.read(value), key.theirs
+  assert all(math.isfinite(value) for value in (cfg.norm_eps, cfg.rope.base, cfg.rope.factor))
+  again = config_lib.config_from_hf(config_lib.config_to_hf(cfg, "float32", {}), "again")
+  assert again == cfg

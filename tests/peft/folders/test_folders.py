@@ -2,11 +2,8 @@
 
 import json
 import pathlib
-import shutil
-import tempfile
 from typing import Any
 
-import hypothesis
 from hypothesis import strategies as st
 import numpy as np
 import pytest
@@ -15,6 +12,7 @@ import safetensors.numpy
 from itune_jax.core import errors
 from itune_jax.peft.folders import exchange
 from itune_jax.peft.folders import options
+from tests import fuzz
 from tests.peft.folders import small
 
 Q1 = small.PREFIX + "model.layers.1.self_attn.q_proj."
@@ -157,48 +155,18 @@ def changed(arrays, name, how):
   return rest | new[how]()
 
 
-def check_mutation(mutations):
-  """Reads a folder with these changes: as meant, or one line."""
-  folder = pathlib.Path(tempfile.mkdtemp())
-  try:
-    config, arrays = dict(small.CONFIG), small.tensors()
-    for kind, what, how in mutations:
-      if kind == "set":
-        config[what] = how
-      elif kind == "drop":
-        config.pop(what, None)
-      elif kind == "tensor" and what in arrays:
-        arrays = changed(arrays, what, how)
-    small.write(folder, config, arrays)
-    weights, said = folder / "adapter_model.safetensors", folder / "adapter_config.json"
-    for kind, what, how in mutations:
-      if kind == "bytes":
-        path = weights if what == "tensors" else said
-        path.write_bytes(path.read_bytes()[: path.stat().st_size * how // 1000])
-      elif kind == "flip":
-        content = bytearray(weights.read_bytes())
-        if what < len(content):
-          content[what] = how
-          weights.write_bytes(content)
-    try:
-      found = small.read(folder)
-    except errors.InputError as e:
-      assert "\n" not in str(e) and str(folder) in str(e), e
-      return
-    # What was read is what the files say, by other code.
+@fuzz.folders_of(MUTATIONS)
+def test_mutated_folders_are_read_as_meant_or_refused(folder, mutations):
+  """What is read is what the files say, by other code; or one line."""
+  arrays = small.tensors()
+  for kind, what, how in mutations:
+    arrays = changed(arrays, what, how) if kind == "tensor" and what in arrays else arrays
+  small.write(folder, fuzz.fields_changed(small.CONFIG, mutations), arrays)
+  weights, said = folder / "adapter_model.safetensors", folder / "adapter_config.json"
+  for kind, what, how in mutations:
+    if kind == "bytes":
+      fuzz.cut(weights if what == "tensors" else said, how)
+    elif kind == "flip":
+      fuzz.flip(weights, what, how)
+  if (found := fuzz.read_or_refused(small.read, folder)) is not None:
     small.same(found, small.meant(json.loads(said.read_text()), safetensors.numpy.load_file(weights)))
-  finally:
-    shutil.rmtree(folder)
-
-
-@hypothesis.settings(max_examples=50, deadline=None, derandomize=True, database=None)
-@hypothesis.given(MUTATIONS)
-def test_mutated_folders_are_read_as_meant_or_refused(mutations):
-  check_mutation(mutations)
-
-
-@pytest.mark.full
-@hypothesis.settings(max_examples=2000, deadline=None, derandomize=True, database=None)
-@hypothesis.given(MUTATIONS)
-def test_many_mutated_folders(mutations):
-  check_mutation(mutations)

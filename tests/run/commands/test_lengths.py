@@ -34,7 +34,12 @@ def test_a_validated_run_of_one_pass_shows_its_curve(tmp_path, capsys):
 
 @pytest.mark.parametrize(
   "steps,epochs,words",
-  [(0, 0, "set one of them"), (3, 2, "set one of them"), (1e3, 0, "STEPS = 1000.0"), (0, -1, "EPOCHS = -1")],
+  [
+    (0, 0, "set one of them"),
+    (3, 2, "set one of them"),
+    (1e3, 0, "STEPS must be a positive integer, not 1000.0"),
+    (0, -1, "EPOCHS must be a positive number, not -1"),
+  ],
 )
 def test_exactly_one_length_is_given(steps, epochs, words, monkeypatch):
   given = dict.fromkeys(train.Train.__dataclass_fields__, None) | {"steps": steps, "epochs": epochs}
