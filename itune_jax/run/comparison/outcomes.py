@@ -91,4 +91,5 @@ class Asked:
     if metric in self.lower:
       return "lower"
     said = (one.better[metric] for one in evaluations if metric in one.better)
-    return next(said, "lower" if metric.split(",")[0].endswith(_LOSSES) else "higher")
+    by_name: contracts.Better = "lower" if metric.split(",")[0].endswith(_LOSSES) else "higher"
+    return next(said, by_name)
