@@ -49,7 +49,8 @@ class Comparison:
   @property
   def detectable(self) -> float:
     """The smallest difference that would be found in four of five cases; NaN where that is not known."""
-    return power.detectable(self.error)
+    smallest = power.detectable(self.error)
+    return max(smallest, power.fewest_changes() / self.shared) if self.test == "McNemar" else smallest
 
   @property
   def improved(self) -> bool | None:
