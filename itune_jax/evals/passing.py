@@ -44,7 +44,8 @@ class Passes(protocol.Grade):
     shown: dict[str, Any] = {"judged": judged[0].verdict, "why": judged[0].detail}
     if len(judged) > 1:
       shown = {"judged": [one.verdict for one in judged], "why": [one.detail for one in judged]}
-    return protocol.Graded({f"pass@{k}": counts for k in self.at}, shown)
+    values: dict[str, Any] = {f"pass@{k}": counts for k in self.at}
+    return protocol.Graded(values, shown)
 
 
 def at(samples: int) -> tuple[int, ...]:
