@@ -35,6 +35,7 @@ from itune_jax.sampling import requests as requests_lib
 PREFIX = "itune_"
 _TEXT = tf.TensorSpec((), tf.string)
 _PLAIN = official.Settings(form="plain")
+_ASKS = (ask_lib.Generate, ask_lib.Choose, ask_lib.Score, ask_lib.Rolling)  # those of one text, or of its choices
 
 
 def register(
@@ -47,18 +48,20 @@ def register(
 ) -> list[str]:
   """Registers benchmarks as tasks, anew where they are there; returns the tasks' names.
 
-  names: of benchmarks, all that can be asked at once where it is empty. vocabulary: of inputs and targets. data:
-  folders to look for files in. settings: how they are asked. Raises InputError for a benchmark that is not, or that
-  asks again what hangs on an answer: SeqIO asks a task once.
+  names: of benchmarks; all that can be asked at once, and whose judge the settings know, where it is empty. vocabulary:
+  of inputs and targets. data: folders to look for files in. settings: how they are asked. Raises InputError for a
+  benchmark that is not, or that asks again what hangs on an answer: SeqIO asks a task once.
   """
   found = []
   for name in names or registry.ROWS:
     one = registry.find(name)
+    if one.judged and settings.judge is None and not names:
+      continue
     ask = one.make(folders.Folder(""), one.checked(settings)).ask
-    if isinstance(ask, protocol.Pooled):
+    if isinstance(ask, _ASKS):
       found.append(_add(_Task(one, settings, tuple(data)), ask, vocabulary or seqio.ByteVocabulary(), prefix))
     elif names:
-      raise errors.InputError(f"{name}: its questions hang on answers, and SeqIO asks a task once")
+      raise errors.InputError(f"{name}: its questions hang on answers or are several, and SeqIO asks a task once")
   return found
 
 
