@@ -15,7 +15,8 @@ SETTINGS = {
   "max_new_tokens": (int, "N", "tokens of an answer at most"),
   "temperature": (float, "X", "how answers are drawn; 0 is greedy"),
 }
-_OF_SUITE = ("data_dir", "out", "responses", "responder", "responder_model", "thinks", *SETTINGS, *judging_flags.NAMES)
+_OF_MODEL = ("data_dir", "out", "lm_eval_out", "responses", "responder", "responder_model", "thinks")
+_OF_SUITE = (*_OF_MODEL, *SETTINGS, *judging_flags.NAMES)
 
 
 def flags(parser: command.Parser) -> None:
@@ -32,6 +33,12 @@ def flags(parser: command.Parser) -> None:
   suite.add_argument("--data_dir", default="", metavar="DIR", help="the folder of their files (default: ITUNE_DATA)")
   suite.add_argument(
     "--out", default="", metavar="DIR", help="write figures and rows here; what is there is gone on with"
+  )
+  suite.add_argument(
+    "--lm_eval_out",
+    default="",
+    metavar="DIR",
+    help="write them as lm-eval's files too (results_*.json, samples_*.jsonl)",
   )
   text = "score the answers in this file (.jsonl, .json, .gz) without a model; for several benchmarks: NAME=FILE,…"
   suite.add_argument("--responses", default="", metavar="FILE", help=text)
