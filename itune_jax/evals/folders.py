@@ -131,12 +131,16 @@ def _binary(path: str):
   return gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb")
 
 
-def find(name: str, wanted: Sequence[str], roots: Sequence[str], hub: str = "") -> Folder | None:
-  """The first folder that holds all wanted files: a root itself, its subfolder of the benchmark's name, or, for a hub
-  cache among the roots, a snapshot of the data set `hub`. None where there is none."""
+def find(names: Sequence[str], wanted: Sequence[str], roots: Sequence[str], hub: str = "") -> Folder | None:
+  """The first folder that holds all wanted files: a root's subfolder of one of the names, the root itself, or, for a
+  hub cache among the roots, a snapshot of the data set `hub`. None where there is none."""
   for root in roots:
     snapshots = os.path.join(root, f"datasets--{hub.replace('/', '--')}", "snapshots", "*") if hub else ""
-    for path in (os.path.join(root, name), root, *(sorted(glob.glob(snapshots)) if snapshots else ())):
+    for path in (
+      *(os.path.join(root, name) for name in names),
+      root,
+      *(sorted(glob.glob(snapshots)) if snapshots else ()),
+    ):
       if os.path.isdir(path) and all(Folder(path).holds(one) for one in wanted):
         return Folder(path)
   return None

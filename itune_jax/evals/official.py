@@ -86,7 +86,8 @@ class Published:
   """A published benchmark as a value.
 
   files: names or patterns below its folder, all of which it needs; `a|b` is either. source: where they are had;
-  licence and size are theirs. hub: the data set's name on the hub, whose cache is looked into. count: how many items it
+  licence and size are theirs. hub: the data set's name on the hub, whose cache is looked into. also:
+  other names that its folder may have. count: how many items it
   has officially, 0 where that is open. metric: the figure that it is known by. make: the benchmark of a folder and
   settings. variants: ways of asking by name, the default first. shots: its own number of examples, and most_shots how
   many there are at most (None: shots cannot be chosen); variant_shots is the number of variants that have one of their
@@ -105,6 +106,7 @@ class Published:
   make: Callable[[folders.Folder, Settings], protocol.Benchmark]
   count: int = 0
   hub: str = ""
+  also: tuple[str, ...] = ()
   title: str = ""
   variants: tuple[str, ...] = ()
   shots: int = 0
@@ -116,7 +118,7 @@ class Published:
 
   def folder(self, roots: Sequence[str]) -> folders.Folder:
     """Where its files are. Raises InputError saying where to get them, their size and licence."""
-    found = folders.find(self.name, self.files, roots, self.hub)
+    found = folders.find((self.name, *self.also), self.files, roots, self.hub)
     if found is None:
       looked = ", ".join(roots) or "nowhere: give --data DIR, or set ITUNE_DATA"
       raise errors.InputError(
@@ -215,7 +217,7 @@ def choose(settings: Settings, **own: Any) -> ask_lib.Choose:
 def judge(name: str, settings: Settings) -> judged.Judge:
   """The judge of the settings. Raises InputError where there is none."""
   if settings.judge is None:
-    raise errors.InputError(f"{name} is judged: say by whom (--judge URL, or --judge self for the model itself)")
+    raise errors.InputError(f"{name} is judged: say by whom (--judge URL, or --judge self: the model itself)")
   return settings.judge
 
 

@@ -78,13 +78,13 @@ def itune(words):
   """Flags and values of a command; a run is made, and not started."""
   found = cli.find(words[0])
   args = found.parse(words[1:])
-  if not found.gin:
+  if not args.gin:
     return
-  gin_setup.parse(found.gin, args.gin_file, args.overrides, imports=args.imports, placeholders=found.placeholders)
+  gin_setup.parse(args.gin, args.gin_file, args.overrides, imports=args.imports, placeholders=found.placeholders)
   defined = {scope for scope, name in gin_config._CONFIG if name == "gin.macro"}
   used = set(re.findall(r"%([A-Z][A-Z0-9_]*)", gin.config_str()))
   assert used <= defined, f"nothing sets {used - defined}"
-  if found.gin == "train":
+  if args.gin == "train":
     gin_setup.call(train.Train)
 
 

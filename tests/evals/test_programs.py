@@ -145,12 +145,13 @@ def test_what_a_test_asks_for(test, name):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name, field, least", [("mbpp", "code", 0.98), ("mbpp_sanitized", "canonical_solution", 0.98)])
-def test_reference_solutions_pass(name, field, least, itune_data):
-  """`pytest -s` prints what does not."""
+@pytest.mark.parametrize("name, field", [("mbpp", "code"), ("mbpp_sanitized", "canonical_solution")])
+def test_reference_solutions_pass(name, field, itune_data):
+  """`pytest -s` prints what does not. Of CodeT's 427, 243 have an indentation that does not go with their prompt."""
   files = {"mbpp": "mbpp.test.jsonl", "mbpp_sanitized": "mbpp_sanitized_for_code_generation.jsonl"}
   rows = [json.loads(line) for line in pathlib.Path(itune_data, "mbpp", files[name]).read_text().splitlines()]
   known = {str(row["task_id"]): row[field] for row in rows}
+  whole = [row.get("prompt", "") + row[field] for row in rows]
 
   class Knows(requests.Responder):
     def answer(self, given, progress=lambda n: None):
@@ -162,4 +163,16 @@ def test_reference_solutions_pass(name, field, least, itune_data):
     if row["judged"] != "passed":
       print(f"\n{name} {row['id']}: {row['judged']}: {row['why']}")
   print(f"\n{name}: {len(found.rows)} reference solutions, pass@1 = {found.figures[f'{name}/pass@1']:.4f}")
-  assert found.figures[f"{name}/pass@1"] >= least
+  can = [compiles(one) for one in whole]
+  print(f"{sum(can)} of them compile")
+  assert sum(row["judged"] == "passed" for row in found.rows) >= 0.97 * sum(can)
+  assert all(row["judged"] == "wrong" for row, fine in zip(found.rows, can, strict=True) if not fine)
+
+
+def compiles(text):
+  """Whether a text is a program of Python."""
+  try:
+    compile(text, "<text>", "exec")
+  except SyntaxError:
+    return False
+  return True

@@ -56,6 +56,11 @@ def _same_keys(
 
 def _settings(names: tuple[str, str], first: evaluated.Evaluation, second: evaluated.Evaluation) -> list[str]:
   """Settings that differ. One that only one side's files tell is not known to be equal, which is said too."""
+  if bool(first.settings) != bool(second.settings):
+    unknown = names[0] if second.settings else names[1]
+    return [
+      f"the settings of {unknown} are not told (version, prompts, decoding, judge): whether they are equal is not known"
+    ]
   notes = []
   for key in dict.fromkeys((*first.settings, *second.settings)):
     a, b = first.settings.get(key), second.settings.get(key)

@@ -15,7 +15,7 @@ from typing import Any
 
 from itune_jax.evals import folders
 from itune_jax.evals import official
-from itune_jax.evals import programs
+from itune_jax.evals import passing
 from itune_jax.evals import protocol
 
 FILE = "HumanEval.jsonl"
@@ -56,7 +56,7 @@ def make(folder: folders.Folder, settings: official.Settings) -> protocol.Benchm
 
 def of_file(name: str, path: str, settings: official.Settings) -> protocol.Benchmark:
   """The benchmark of a file of this form."""
-  variant, ks = settings.variant, programs.at(settings.samples)
+  variant, ks = settings.variant, passing.at(settings.samples)
   drawn = SAMPLED if settings.samples > 1 else {"temperature": 0.0}
   how = {"limit": NEW_TOKENS, "form": "chat" if variant == "chat" else "plain", **drawn}
   stop = () if variant == "chat" else STOP
@@ -64,8 +64,8 @@ def of_file(name: str, path: str, settings: official.Settings) -> protocol.Bench
     name=name,
     items=lambda: items(path, variant),
     ask=official.generate(settings, stop=stop, **how),
-    grade=programs.Passes(RULES[variant], ks, settings.sandbox),
-    metrics=programs.metrics(ks),
+    grade=passing.Passes(RULES[variant], ks, settings.sandbox),
+    metrics=passing.metrics(ks),
   )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from itune_jax.core import check
 from itune_jax.evals import folders
 from itune_jax.evals import official
-from itune_jax.evals import programs
+from itune_jax.evals import passing
 from itune_jax.evals import protocol
 
 FILES = "mbpp.*"  # the repository has all 974 in mbpp.jsonl; splits of it are called mbpp.test.jsonl
@@ -124,15 +124,15 @@ def make(folder: folders.Folder, settings: official.Settings) -> protocol.Benchm
 
 def of_file(name: str, path: str, settings: official.Settings) -> protocol.Benchmark:
   """The benchmark of a file of this form."""
-  variant, ks = settings.variant, programs.at(settings.samples)
+  variant, ks = settings.variant, passing.at(settings.samples)
   drawn = SAMPLED if settings.samples > 1 else {"temperature": 0.0}
   how = {"limit": NEW_TOKENS[variant], "form": "chat" if variant == "chat" else "plain", **drawn}
   return protocol.Benchmark(
     name=name,
     items=lambda: items(path, settings),
     ask=official.generate(settings, stop=STOP[variant], **how),
-    grade=programs.Passes(RULES[variant], ks, settings.sandbox),
-    metrics=programs.metrics(ks),
+    grade=passing.Passes(RULES[variant], ks, settings.sandbox),
+    metrics=passing.metrics(ks),
   )
 
 
