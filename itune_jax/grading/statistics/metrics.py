@@ -159,14 +159,26 @@ class MicroMean(Resampled):
 class PassAtK(Resampled):
   """pass@k, unbiased (Chen et al. 2021): the mean of 1 - C(n - c, k) / C(n, k) over items with c of n samples right.
 
-  k: how many samples one may pick from. A value is a pair (n, c).
+  k: how many samples one may pick from. A value is a pair (n, c). Intervals and tests are those of the mean: of one
+  sample an item it is a plain share.
   """
 
   k: int = 1
 
   def statistic(self, values: Sequence[Value], groups_N: np.ndarray) -> bootstrap.Statistic:
     """The estimates of items, as a mean."""
-    return Mean(self.better).statistic([self.estimate(*pair(value)) for value in values], groups_N)
+    return Mean(self.better).statistic(self._estimates(values), groups_N)
+
+  def _interval(
+    self, statistic: bootstrap.Statistic, values: Sequence[Value], groups_N: np.ndarray
+  ) -> bootstrap.Interval:
+    return Mean(self.better)._interval(statistic, self._estimates(values), groups_N)
+
+  def _paired(self, first: Sequence[Value], second: Sequence[Value], groups_N: np.ndarray) -> Paired:
+    return Mean(self.better)._paired(self._estimates(first), self._estimates(second), groups_N)
+
+  def _estimates(self, values: Sequence[Value]) -> list[float]:
+    return [self.estimate(*pair(value)) for value in values]
 
   def estimate(self, samples: int, right: int) -> float:
     """Of one item. Raises InputError for counts that cannot be."""
