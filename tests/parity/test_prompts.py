@@ -1,7 +1,7 @@
 """Prompts character for character as lm-eval 0.4.13 builds them: its own task files, its own templates, the same rows.
 
-scripts/test.sh parity tests/parity/test_prompts.py prints how many were compared. Rows are made up; with ITUNE_DATA the
-real ones of GSM8K and MMLU are compared as well.
+`python -m pytest -m parity -s tests/parity/test_prompts.py` prints how many were compared. Rows are made up; with
+ITUNE_DATA real ones of GSM8K and MMLU are compared as well.
 """
 
 import importlib.metadata

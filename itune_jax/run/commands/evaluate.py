@@ -12,6 +12,7 @@ from itune_jax.core import numerics
 from itune_jax.data.render import chat
 from itune_jax.evals import official
 from itune_jax.evals import suite as suite_lib
+from itune_jax.grading.sandbox import sandbox
 from itune_jax.parallel import mesh as mesh_lib
 from itune_jax.run import adapters as adapters_lib
 from itune_jax.run import command
@@ -152,6 +153,8 @@ def from_flags(args: command.Args) -> dict[str, Any] | None:
 def _asked(args: command.Args) -> suite_lib.Suite:
   """The suite that flags ask for."""
   given = {name: getattr(args, name) for name in evaluate_flags.SETTINGS if getattr(args, name) is not None}
+  if args.sandbox:
+    given["sandbox"] = sandbox.Sandbox(require=args.sandbox)
   judged = {"judge": judging.judge(args), "baseline": args.baseline}
   common = official.Settings(limit=args.limit, thinks=args.thinks, **judged, **given)
   suite = suite_lib.Suite(names=suites.named(args.suite), common=common, data=args.data_dir)

@@ -4,6 +4,7 @@ benchmarks, NAME.key (what the figures hang on)."""
 from collections.abc import Iterator, Mapping
 import dataclasses
 import json
+import math
 import os
 from typing import Any
 
@@ -129,24 +130,30 @@ def _result(one: Any, path: str) -> contracts.Result:
 
 
 def _items(path: str) -> dict[str, evaluated.Item]:
+  """The items of a file of rows; none of rows that say nothing of items one by one (those of a held-out loss)."""
+  rows = list(folders.objects(path))
+  without = [where for where, row in rows if "values" not in row]
+  if len(without) == len(rows):
+    return {}
+  if without:
+    raise errors.InputError(f"{without[0]}: has no 'values', as other rows of this file do; evaluate again")
   found: dict[str, evaluated.Item] = {}
-  for where, row in folders.objects(path):
+  for where, row in rows:
     item = _item(row, where)
-    if item is None:
-      return {}
     if item.id in found:
       raise errors.InputError(f"{where}: a second row of item {item.id!r}; ids must differ")
     found[item.id] = item
   return found
 
 
-def _item(row: Mapping[str, Any], where: str) -> evaluated.Item | None:
-  """The item of a row; None for rows that say nothing of items one by one (those of a held-out loss)."""
-  if "values" not in row:
-    return None
+def _item(row: Mapping[str, Any], where: str) -> evaluated.Item:
+  """The item of a row. Raises InputError for one without id or values, and for a value that is not finite."""
   for name, kind in (("id", str), ("values", dict)):
     folders.field(dict(row), name, kind, where)
   values = dict(row["values"])
+  for name, value in values.items():
+    if isinstance(value, float) and not math.isfinite(value):
+      raise errors.InputError(f"{where}: the value of {name} is {value}, which no figure can be made of")
   values |= {
     name: float(row["verdict"] == name) for name in evaluated.DERIVED if "verdict" in row and name not in values
   }
