@@ -12,6 +12,7 @@ from itune_jax.core import numerics
 from itune_jax.data.render import chat
 from itune_jax.evals import official
 from itune_jax.evals import suite as suite_lib
+from itune_jax.grading.sandbox import sandbox
 from itune_jax.parallel import mesh as mesh_lib
 from itune_jax.run import adapters as adapters_lib
 from itune_jax.run import command
@@ -25,6 +26,7 @@ from itune_jax.run import session as session_lib
 from itune_jax.run import specs
 from itune_jax.run import suites
 from itune_jax.run.commands import evaluate_flags
+from itune_jax.run.commands import judging
 from itune_jax.sampling.responders import http
 from itune_jax.train import checkpoint
 
@@ -120,6 +122,9 @@ def from_flags(args: command.Args) -> dict[str, Any] | None:
   if args.list:
     suites.table()
     return None
+  if args.annotations:
+    roots = official.roots(args.data_dir, os.environ.get("ITUNE_DATA", ""))
+    return judging.annotations(args, args.responses, roots)
   suite = _asked(args) if args.suite else None
   if args.responses:
     if suite is not None:
@@ -148,6 +153,9 @@ def from_flags(args: command.Args) -> dict[str, Any] | None:
 def _asked(args: command.Args) -> suite_lib.Suite:
   """The suite that flags ask for."""
   given = {name: getattr(args, name) for name in evaluate_flags.SETTINGS if getattr(args, name) is not None}
-  common = official.Settings(limit=args.limit, thinks=args.thinks, **given)
+  if args.sandbox:
+    given["sandbox"] = sandbox.Sandbox(require=args.sandbox)
+  judged = {"judge": judging.judge(args), "baseline": args.baseline}
+  common = official.Settings(limit=args.limit, thinks=args.thinks, **judged, **given)
   suite = suite_lib.Suite(names=suites.named(args.suite), common=common, data=args.data_dir)
   return suites.completed([suite])[0]
