@@ -37,6 +37,7 @@ _ROOMS = {
   "parallel": "Mesh",
   "train": "Checkpoints and stopping",
   "evals": "Evaluation",
+  "grading": "Grading",
   "sampling": "Generation",
 }
 _FOLDERS = {

@@ -178,7 +178,8 @@ class EvalResult(NamedTuple):
       if result.low is not None and result.high is not None:
         found |= {f"{result.name}_low": result.low, f"{result.name}_high": result.high}
       if not result.tag and result.of:
-        found[f"{result.benchmark}/items"] = float(result.of)
+        items = f"{result.benchmark}/items"
+        found[items] = max(found.get(items, 0.0), float(result.n))
     return found
 
 

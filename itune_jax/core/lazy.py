@@ -4,6 +4,8 @@ import importlib
 import types
 from typing import Any
 
+from itune_jax.core import errors
+
 
 def module(name: str) -> Any:
   """A module by its full name, imported at the first look at one of its attributes.
@@ -19,4 +21,10 @@ class _Lazy(types.ModuleType):
   def __getattr__(self, name: str) -> Any:
     if name.startswith("__"):  # what Python itself asks of every module, such as `__path__`
       raise AttributeError(name)
-    return getattr(importlib.import_module(self.__name__), name)
+    try:
+      return getattr(importlib.import_module(self.__name__), name)
+    except ModuleNotFoundError as e:
+      package = self.__name__.partition(".")[0]
+      if e.name != package or package == "itune_jax":
+        raise
+      raise errors.InputError(f"{package} is not installed: pip install 'itune_jax[eval]' brings it") from None

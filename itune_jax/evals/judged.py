@@ -313,6 +313,12 @@ def key_of(result: contracts.EvalResult) -> str:
   return next(iter(keys), "")
 
 
+def said(result: contracts.EvalResult) -> dict[str, Any]:
+  """What stands beside the figures of a judged benchmark: the judge's key, and what it gave no verdict of."""
+  key, lost = key_of(result), faults(result)
+  return ({"judge": key} if key else {}) | ({"judge_faults": lost} if lost else {})
+
+
 def faults(result: contracts.EvalResult) -> dict[str, int]:
   """How many verdicts are missing, by the reason."""
   found: dict[str, int] = {}

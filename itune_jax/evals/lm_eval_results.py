@@ -75,17 +75,17 @@ Written = Callable[[conversation_lib.Conversation | str], str]
 
 
 def task_of(benchmark: protocol.Benchmark, result: contracts.EvalResult, written: Written) -> Task:
-  """A benchmark that was measured. written: what the model reads of a question, as text."""
-  rows = {row["id"]: row for row in result.rows}
+  """A benchmark that was measured. written: what the model reads of a question, as text. Items that nobody answered are
+  no samples: they show in `n-samples`, as all that were not asked do."""
+  rows = {row["id"]: row for row in result.rows if row.get("verdict") != "missing"}
   prompts, chat = {}, False
-  form = benchmark.ask.form if isinstance(benchmark.ask, (ask_lib.Generate, ask_lib.Choose, ask_lib.Score)) else "plain"
   for item in benchmark.items():
     if item.id in rows:  # the shots that had room
-      asked = item.prompt(form, rows[item.id].get("shots", 0))
+      asked = prompt_of(benchmark, item, rows[item.id].get("shots", 0))
       prompts[item.id], chat = written(asked), chat or not isinstance(asked, str)
   return Task(
     name=benchmark.name,
-    rows=result.rows,
+    rows=list(rows.values()),
     figures=result.results,
     better={name: metric.better for name, metric in benchmark.metrics.items()},
     prompts=prompts,
@@ -93,8 +93,15 @@ def task_of(benchmark: protocol.Benchmark, result: contracts.EvalResult, written
     generation=_generation(benchmark.ask),
     shots=max((row.get("shots", 0) for row in result.rows), default=0),
     version=benchmark.version,
-    items=benchmark.total,
+    items=benchmark.total or len(result.rows),
   )
+
+
+def prompt_of(benchmark: protocol.Benchmark, item: protocol.Item, shots: int) -> conversation_lib.Conversation | str:
+  """What a benchmark puts to its responder for an item, with so many shots in front."""
+  asks = benchmark.ask
+  form = asks.form if isinstance(asks, (ask_lib.Generate, ask_lib.Choose, ask_lib.Score)) else "plain"
+  return item.prompt(form, shots)
 
 
 def _generation(ask: protocol.Ask) -> dict[str, Any]:

@@ -93,7 +93,8 @@ class Published:
   many there are at most (None: shots cannot be chosen); variant_shots is the number of variants that have one of their
   own. subtask: the tag that names subtasks, over which a limit is spread. needs_data: False for one that brings its own
   items. format_only: no official file was had when it was written; it is held to the official scorer on perturbed
-  answers, and no figure is claimed. version: as of `protocol.Benchmark`.
+  answers, and no figure is claimed. judged: whether it needs a judge (`Settings.judge`). version: as of
+  `protocol.Benchmark`.
   """
 
   name: str
@@ -114,6 +115,7 @@ class Published:
   most_shots: int | None = None
   subtask: str = ""
   format_only: bool = False
+  judged: bool = False
   version: int = 1
 
   def folder(self, roots: Sequence[str]) -> folders.Folder:
@@ -217,7 +219,7 @@ def choose(settings: Settings, **own: Any) -> ask_lib.Choose:
 def judge(name: str, settings: Settings) -> judged.Judge:
   """The judge of the settings. Raises InputError where there is none."""
   if settings.judge is None:
-    raise errors.InputError(f"{name} is judged: say by whom (--judge URL, or --judge self for the model itself)")
+    raise errors.InputError(f"{name} is judged: say by whom (--judge URL, or --judge self: the model itself)")
   return settings.judge
 
 

@@ -77,8 +77,9 @@ def read(file: str) -> own_table.Spec:
       raise errors.InputError(f"{file}: unknown key {key!r}{meant}")
   for key in ("name", "file", "question"):
     check.require(key in given, f"{file}: `{key}` is missing")
+  values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
   try:
-    return own_table.Spec(**{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()})
+    return own_table.Spec(**values)
   except errors.InputError as e:
     raise errors.InputError(f"{file}: {e}") from None
 

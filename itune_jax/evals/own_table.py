@@ -130,7 +130,8 @@ class Table:
     found = []
     for number, (where, row) in enumerate(tables.rows(os.path.join(self.folder, self.spec.shots)), 1):
       item = self._item(row, where, number)
-      found.append(protocol.Shot(item.question, _behind(item.question, str(item.answer))))
+      question = str(item.question)
+      found.append(protocol.Shot(question, _behind(question, str(item.answer))))
     return tuple(found)
 
   def _item(self, row: tables.Row, where: str, number: int) -> protocol.Item:

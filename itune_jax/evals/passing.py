@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 from itune_jax.core import check
+from itune_jax.core import log
 from itune_jax.evals import protocol
 from itune_jax.grading import code
 from itune_jax.grading.sandbox import sandbox as sandbox_lib
@@ -34,6 +35,7 @@ class Passes(protocol.Grade):
     problems = [code.Problem(**item.answer) for item in items]
     pairs = [(problem, one.text) for problem, answer in zip(problems, answers, strict=True) for one in answer.samples]
     programs = [code.RULES[self.rule](text, problem) for problem, text in pairs]
+    log.info(f"{len(programs)} programs run in a sandbox of tier {self.sandbox.tier()}")
     judged = iter(code.judge([problem for problem, _ in pairs], programs, self.sandbox))
     return [self._graded([next(judged) for _ in answer.samples]) for answer in answers]
 
@@ -42,7 +44,8 @@ class Passes(protocol.Grade):
     shown: dict[str, Any] = {"judged": judged[0].verdict, "why": judged[0].detail}
     if len(judged) > 1:
       shown = {"judged": [one.verdict for one in judged], "why": [one.detail for one in judged]}
-    return protocol.Graded({f"pass@{k}": counts for k in self.at}, shown)
+    values: dict[str, Any] = {f"pass@{k}": counts for k in self.at}
+    return protocol.Graded(values, shown)
 
 
 def at(samples: int) -> tuple[int, ...]:

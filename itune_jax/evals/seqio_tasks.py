@@ -8,26 +8,25 @@ looked for when a task is loaded: in the folders that `register` was given, else
 ITUNE_DATA. Texts are bytes (`seqio.ByteVocabulary`), which needs no file; a program with another vocabulary registers
 them anew: `seqio_tasks.register(vocabulary=mine, prefix="mine_")`.
 
-Prompts are plain text, shots in front. Where choices are scored, each of them is an example of its own; otherwise an
-item is one example. `metric_fns` give the figures of our own suite, over all items.
+Prompts are plain text, shots and a system's text in front. Whatever is asked once is an example: a question, or each of
+its choices, which are scored. `metric_fns` give the figures of our own suite, over the items of which all examples are
+there. A judged benchmark needs a judge (`settings`), and one whose second question hangs on the first answer is no
+task.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-import functools
+from collections.abc import Iterator, Sequence
 import json
 import os
 from typing import Any
 
-import numpy as np
 import seqio
 import tensorflow as tf
 
 from itune_jax.core import conversation as conversation_lib
 from itune_jax.core import errors
-from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import folders
-from itune_jax.evals import protocol
 from itune_jax.evals import official
+from itune_jax.evals import protocol
 from itune_jax.evals import suite
 from itune_jax.evals.benchmarks import registry
 from itune_jax.sampling import requests as requests_lib
@@ -47,115 +46,152 @@ def register(
 ) -> list[str]:
   """Registers benchmarks as tasks, anew where they are there; returns the tasks' names.
 
-  names: of benchmarks, all that can be asked at once where it is empty. vocabulary: of inputs and targets. data:
-  folders to look for files in. settings: how they are asked. Raises InputError for a benchmark that is not, or that
-  asks again what hangs on an answer: SeqIO asks a task once.
+  names: of benchmarks, or paths of one's own; all of the registry where it is empty. vocabulary: of inputs and targets.
+  data: folders to look for files in. settings: how they are asked.
   """
   found = []
   for name in names or registry.ROWS:
-    one = registry.find(name)
-    ask = one.make(folders.Folder(""), one.checked(settings)).ask
-    if isinstance(ask, protocol.Pooled):
-      found.append(_add(_Task(one, settings, tuple(data)), ask, vocabulary or seqio.ByteVocabulary(), prefix))
-    elif names:
-      raise errors.InputError(f"{name}: its questions hang on answers, and SeqIO asks a task once")
+    task = f"{prefix}{name if name in registry.ROWS else registry.find(name).name}"
+    seqio.TaskRegistry.remove(task)
+    seqio.TaskRegistry.add_provider(task, Task(task, Examples(name, settings, data), vocabulary))
+    found.append(task)
   return found
 
 
-def _add(task: "_Task", ask: protocol.Pooled, vocabulary: seqio.Vocabulary, prefix: str) -> str:
-  name = f"{prefix}{task.official.name}"
-  seqio.TaskRegistry.remove(name)
-  source: Any = seqio.FunctionDataSource(task.dataset, splits=["test"])
-  feature = functools.partial(seqio.Feature, vocabulary=vocabulary, required=False)
-  seqio.TaskRegistry.add(
-    name,
-    source=source,
-    preprocessors=[seqio.preprocessors.tokenize, seqio.preprocessors.append_eos],
-    output_features={"inputs": feature(add_eos=False), "targets": feature(add_eos=ask.kind == "answer")},
-    postprocess_fn=_postprocess,
-    metric_fns=[task.of_predictions if ask.kind == "answer" else task.of_scores],
-  )
-  return name
-
-
-def _postprocess(text: Any, *, example: Any, is_target: bool = False) -> Any:
-  """(item, number of the choice) of a target, which metrics find the item by; the text of a prediction."""
-  if not is_target:
-    return text
-  number = int(example["choice"])
-  return bytes(np.asarray(example["item"]).item()).decode(), number
-
-
-class _Task:
+class Examples:
   """A benchmark as SeqIO wants it: examples, and figures of what was predicted or scored."""
 
-  def __init__(self, one: official.Published, settings: official.Settings, data: tuple[str, ...]):
-    self.official, self._settings, self._data = one, settings, data
+  def __init__(self, name: str, settings: official.Settings = _PLAIN, data: Sequence[str] = ()):
+    self._name, self._settings, self._data = name, settings, tuple(data)
 
-  def _benchmark(self) -> protocol.Benchmark:
+  def benchmark(self) -> protocol.Benchmark:
+    """The benchmark with its files. Raises InputError where they are not found, or it is no task."""
     roots = official.roots(*(self._data or (os.environ.get("ITUNE_DATA", ""),)))
-    return self.official.benchmark(roots, self._settings)
+    found = registry.find(self._name).benchmark(roots, self._settings)
+    self._ask(found)
+    return found
+
+  def is_scored(self) -> bool:
+    """Whether it is texts that are scored, and not answers that are written. Most benchmarks tell without files."""
+    one = registry.find(self._name)
+    try:
+      return self._ask(one.make(folders.Folder(""), one.checked(self._settings))).kind != "answer"
+    except errors.InputError:
+      return self._ask(self.benchmark()).kind != "answer"
+
+  def _ask(self, benchmark: protocol.Benchmark) -> protocol.Pooled:
+    if not isinstance(benchmark.ask, protocol.Pooled):
+      raise errors.InputError(f"{self._name}: its questions hang on answers, and a task of SeqIO is asked once")
+    return benchmark.ask
 
   def dataset(self, split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
-    """The examples: `inputs`, `targets`, `item` (its id) and `choice` (a number, 0 without choices)."""
+    """The examples: `inputs`, `targets`, `item` (its id) and `number` (which of the item's)."""
     del split, shuffle_files, seed  # one split, in the order of the files
-    signature = {"inputs": _TEXT, "targets": _TEXT, "item": _TEXT, "choice": tf.TensorSpec((), tf.int32)}
-    return tf.data.Dataset.from_generator(self._examples, output_signature=signature)
+    benchmark = self.benchmark()  # here, since what is wrong with its files would be TensorFlow's error below
+    signature = {"inputs": _TEXT, "targets": _TEXT, "item": _TEXT, "number": tf.TensorSpec((), tf.int32)}
+    return tf.data.Dataset.from_generator(lambda: self._examples(benchmark), output_signature=signature)
 
-  def _examples(self) -> Iterator[dict[str, Any]]:
-    benchmark = self._benchmark()
+  def _examples(self, benchmark: protocol.Benchmark) -> Iterator[dict[str, Any]]:
     for item in benchmark.items():
-      for number, (prompt, target) in enumerate(_texts(benchmark.ask, item)):
-        yield {"inputs": prompt, "targets": target, "item": item.id, "choice": number}
+      for number, asked in enumerate(self._ask(benchmark).asked(item, _NOBODY)):
+        inputs, targets = _texts(asked, item)
+        yield {"inputs": inputs, "targets": targets, "item": item.id, "number": number}
 
   def of_predictions(self, targets: Sequence[Any], predictions: Sequence[Any]) -> dict[str, float]:
-    """The figures of generated texts, one an item; a list of texts where several were drawn."""
-    said = {
-      name: requests_lib.Response(name, tuple(requests_lib.Sample(text, "stop") for text in _listed(texts)))
-      for (name, _), texts in zip(targets, predictions, strict=True)
-    }
-    return self._figures(said, lambda name: [said[name]])
+    """The figures of generated texts; a prediction is a list of texts where several were drawn."""
+    return self._figures(targets, [_response(texts) for texts in predictions])
 
   def of_scores(self, targets: Sequence[Any], scores: Sequence[Any]) -> dict[str, float]:
-    """The figures of log-likelihoods, one an example."""
-    given: dict[str, list[tuple[int, float]]] = {}
-    for (name, number), score in zip(targets, scores, strict=True):
-      given.setdefault(name, []).append((number, float(score)))
-    return self._figures(given, lambda name: [requests_lib.Score(score, False, 0) for _, score in sorted(given[name])])
+    """The figures of log-likelihoods in nats. A suite counts tokens as well: SeqIO does not tell how many there were,
+    so figures by token are not a number."""
+    return self._figures(targets, [requests_lib.Score(float(score), False, 0) for score in scores])
 
-  def _figures(self, given: Any, results: Callable[[str], list[Any]]) -> dict[str, float]:
-    """The figures over all items that results are given for, as the suite makes them."""
-    benchmark = self._benchmark()
-    ask = benchmark.ask
-    assert isinstance(ask, protocol.Pooled)
-    items = [item for item in benchmark.items() if item.id in given]
-    rows = suite.graded(benchmark, items, [ask.answer(item, results(item.id)) for item in items])
+  def _figures(self, targets: Sequence[Any], results: Sequence[Any]) -> dict[str, float]:
+    given = dict(zip(targets, results, strict=True))
+    benchmark = self.benchmark()
+    ask, items, answers = self._ask(benchmark), [], []
+    for item in benchmark.items():
+      places = [(item.id, number) for number, _ in enumerate(ask.asked(item, _NOBODY))]
+      if all(place in given for place in places):
+        items.append(item)
+        answers.append(ask.answer(item, [given[place] for place in places]))
+    rows = suite.graded(benchmark, items, answers)
     return {one.metric: one.value for one in suite.figures(benchmark, rows) if not one.tag}
 
 
-def _texts(ask: protocol.Ask, item: protocol.Item) -> Iterator[tuple[str, str]]:
-  """(prompt, target) of an item's examples. Raises InputError for a conversation of several turns."""
-  if isinstance(ask, ask_lib.Rolling):
-    yield "", _plain(item.question, item)
-    return
-  prompt = _plain(item.prompt("plain"), item)
-  if isinstance(ask, ask_lib.Choose):
-    yield from ((prompt, choice) for choice in item.choices)
-  else:
-    yield prompt, item.answer if isinstance(item.answer, str) else json.dumps(item.answer, ensure_ascii=False)
+class Task(seqio.Task):
+  """A benchmark as a task, which says by the way of asking whether its metrics are of predictions or of scores."""
+
+  def __init__(self, name: str, examples: Examples, vocabulary: seqio.Vocabulary | None = None):
+    feature = seqio.Feature(vocabulary or seqio.ByteVocabulary(), add_eos=False, required=False)
+    source: Any = seqio.FunctionDataSource(examples.dataset, splits=["test"])
+    self._examples = examples
+    super().__init__(
+      name,
+      source,
+      output_features={"inputs": feature, "targets": feature},
+      preprocessors=[seqio.preprocessors.tokenize],
+      postprocess_fn=_postprocess,
+    )
+
+  @property
+  def metric_fns(self) -> Sequence[Any]:
+    """The one metric function, which gives all figures."""
+    return [self._examples.of_scores if self._examples.is_scored() else self._examples.of_predictions]
+
+  @property
+  def predict_metric_fns(self) -> Sequence[Any]:
+    """That function, where it is of predictions."""
+    return [] if self._examples.is_scored() else self.metric_fns
+
+  @property
+  def score_metric_fns(self) -> Sequence[Any]:
+    """That function, where it is of scores."""
+    return self.metric_fns if self._examples.is_scored() else []
+
+
+class _Nobody(requests_lib.Responder):
+  """Has room for any prompt, and is asked nothing."""
+
+  def answer(
+    self, requests: Sequence[requests_lib.Request], progress: requests_lib.Progress = lambda n: None
+  ) -> list[requests_lib.Response]:
+    """Nothing: the model is elsewhere."""
+    raise NotImplementedError
+
+
+_NOBODY = _Nobody()
+
+
+def _postprocess(text: Any, *, example: Any, is_target: bool = False) -> Any:
+  """(item, number of the example) of a target, by which metrics find the item; a prediction as it is."""
+  return (bytes(example["item"]).decode(), int(example["number"])) if is_target else text
+
+
+def _texts(asked: protocol.Asked, item: protocol.Item) -> tuple[str, str]:
+  """Inputs and targets of what is asked. Raises InputError for a conversation of several turns."""
+  if isinstance(asked, str):
+    return "", asked
+  if isinstance(asked, requests_lib.Pair):
+    return _plain(asked.context, item), asked.continuation
+  answer = item.answer if isinstance(item.answer, str) else json.dumps(item.answer, ensure_ascii=False, default=str)
+  return _plain(asked.conversation, item), answer
 
 
 def _plain(prompt: conversation_lib.Conversation | str, item: protocol.Item) -> str:
   if isinstance(prompt, str):
     return prompt
-  first, *more = prompt.messages
-  if more or not isinstance(first.get("content"), str):
-    raise errors.InputError(f"{item.called}: a task's prompt is one text, and this is a conversation")
-  return first["content"]
+  *before, last = prompt.messages
+  texts = [message.get("content") for message in prompt.messages]
+  is_one = last["role"] == "user" and all(message["role"] == "system" for message in before)
+  if not is_one or not all(isinstance(text, str) for text in texts):
+    raise errors.InputError(f"{item.called}: a task's prompt is one text, and this is a conversation of several turns")
+  return "\n\n".join(map(str, texts))
 
 
-def _listed(texts: Any) -> list[str]:
-  return [texts] if isinstance(texts, str) else list(texts)
+def _response(texts: Any) -> requests_lib.Response:
+  listed = [texts] if isinstance(texts, str) else list(texts)
+  return requests_lib.Response("", tuple(requests_lib.Sample(text, "stop") for text in listed))
 
 
 register()

@@ -1,8 +1,8 @@
 """Stored responses as a responder: a file of answers that somebody made before is scored without a model.
 
 A row is a JSON object with the id of an item, or its prompt, and a response: text, or a list of texts. Rows of
-lm-evaluation-harness' sample files are read as well. What matches no item, and items that no row answers, are counted
-and named.
+lm-evaluation-harness' sample files are read as well, and MT-bench's, whose turns answer ITEM, ITEM/2, …. What matches
+no item, and items that no row answers, are counted and named.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,9 +97,21 @@ def _rows(path: str) -> Iterator[Row]:
     ids = [str(given[name]) for given in (raw, doc) for name in _IDS if isinstance(given.get(name), (str, int))]
     prompts = [given[name] for given in (raw, doc) for name in _PROMPTS if isinstance(given.get(name), str)]
     prompts += _argument(raw)
+    if ids and isinstance(raw.get("choices"), list):
+      for turn, text in enumerate(_turns(raw["choices"], where), 1):
+        yield Row(where, (ids[0] if turn == 1 else f"{ids[0]}/{turn}",), (), (text,))
+      continue
     if not ids and not prompts:
       raise errors.InputError(f"{where}: names no item; it needs one of {', '.join((*_IDS, *_PROMPTS))}")
     yield Row(where, tuple(dict.fromkeys(ids)), tuple(dict.fromkeys(prompts)), _responses(raw, where))
+
+
+def _turns(choices: Sequence[Any], where: str) -> list[str]:
+  """The answers to all turns of a row of FastChat's `model_answer`."""
+  turns = choices[0].get("turns") if len(choices) == 1 and isinstance(choices[0], dict) else None
+  if not isinstance(turns, list) or not turns or not all(isinstance(one, str) for one in turns):
+    raise errors.InputError(f"{where}: choices is {jsontext.shown(choices)}; it must be one, with `turns` of text")
+  return turns
 
 
 def _argument(raw: Mapping[str, Any]) -> list[str]:

@@ -223,7 +223,7 @@ class Suite:
   """Published benchmarks as an evaluator: they are asked together, with one engine.
 
   names: of `evals/benchmarks/registry.py`, or folders and files of one's own. settings: how a benchmark is asked, by
-  its name; others are asked as `common` says. data: the folder of their files, "" for ITUNE_DATA. decode: how answers
+  its name. common: how all others are asked. data: the folder of their files, "" for ITUNE_DATA. decode: how answers
   are drawn, but for what a benchmark says itself. every: steps between two evaluations in training, 0 for none: then
   only `itune eval` runs it. name: under which the evaluator is known; figures stand under the benchmarks' own names.
   """

@@ -13,12 +13,35 @@ import jax
 import itune_jax
 from itune_jax.core import contracts
 from itune_jax.core import conversation
+from itune_jax.core import log
 from itune_jax.data.render import chat
 from itune_jax.evals import lm_eval_results
 from itune_jax.evals import protocol
 from itune_jax.run import session as session_lib
+from itune_jax.run import suites
 
 _TOKENS = ("pad", "eos", "bos")
+
+
+def after(
+  folder: str, name: str, session: session_lib.Session | None = None, renderer: chat.Renderer | None = None
+) -> suites.After | None:
+  """What writes a suite's results into a folder when it is done; None without a folder. The clock starts here."""
+  started = time.time()
+
+  def done(measured: Sequence[tuple[protocol.Benchmark, contracts.EvalResult]]) -> None:
+    if log.is_lead():
+      template = renderer.template().source if renderer and any(_is_chat(b) for b, _ in measured) else None
+      own = tasks(measured, renderer)
+      path = write(folder, own, name=name, started=started, session=session, template=template)
+      log.info(f"as lm-eval writes its results: {path}")
+
+  return done if folder else None
+
+
+def _is_chat(benchmark: protocol.Benchmark) -> bool:
+  first = next(iter(benchmark.items()), None)
+  return first is not None and not isinstance(lm_eval_results.prompt_of(benchmark, first, 0), str)
 
 
 def write(

@@ -1,6 +1,6 @@
 """Published benchmarks as a command runs them: found, asked, written as they are done, reused where nothing changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import hashlib
 import json
@@ -13,6 +13,7 @@ from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import log
+from itune_jax.evals import judged
 from itune_jax.evals import official
 from itune_jax.evals import protocol
 from itune_jax.evals import stored as stored_lib
@@ -24,6 +25,7 @@ from itune_jax.run import results
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.responders import journal
 
+After = Callable[[Sequence[tuple[protocol.Benchmark, contracts.EvalResult]]], None]
 _ANSWERS = "answers.partial.jsonl"  # what was answered so far, in the folder of an evaluation that is under way
 
 
@@ -61,11 +63,12 @@ def run(
   out: str,
   progress: requests_lib.Progress,
   overwrite: bool = False,
-) -> dict[str, float]:
+  after: After | None = None,
+) -> dict[str, Any]:
   """Asks the benchmarks of a suite and writes each into `out` as it is done; returns their figures.
 
   who: what the answers hang on beside the benchmark: weights, rendering, how tokens are drawn. A benchmark that stands
-  in `out` with the same digest of all this is not asked again.
+  in `out` with the same digest of all this is not asked again. after: gets all of them with their results at the end.
 
   Raises InputError where `out` holds a benchmark of something else, unless it may be overwritten.
   """
@@ -74,7 +77,8 @@ def run(
   found: dict[str, contracts.EvalResult] = {}
   for name in called if out and not overwrite else ():
     found |= _earlier(out, name, keys[name])
-  rest = [b for b in suite.benchmarks() if b.name not in found]
+  benchmarks = suite.benchmarks()
+  rest = [b for b in benchmarks if b.name not in found]
   for name in found:
     log.info(f"{name}: {out} has it of the same weights, files and settings; not asked again")
   path = os.path.join(out, _ANSWERS)
@@ -89,13 +93,24 @@ def run(
   if out and log.is_lead() and files.exists(path):
     files.remove(path)
   results_ = [one for name in called for one in found[name].results]
+  if after is not None:
+    after([(b, _with_rows(found[b.name], out, b.name)) for b in benchmarks])
   show(results_)
-  return contracts.EvalResult(results_, []).figures
+  said = {f"{name}/{what}": told for name, result in found.items() for what, told in judged.said(result).items()}
+  return contracts.EvalResult(results_, []).figures | said
 
 
-def stored(suite: suite_lib.Suite, responses: str) -> dict[str, float]:
+def _with_rows(result: contracts.EvalResult, out: str, name: str) -> contracts.EvalResult:
+  """A result with its rows, which those that stood there already left on disk."""
+  if result.rows:
+    return result
+  with files.opened(os.path.join(out, f"{name}.jsonl")) as f:
+    return result._replace(rows=[json.loads(line) for line in f])
+
+
+def stored(suite: suite_lib.Suite, responses: str, after: After | None = None) -> dict[str, Any]:
   """Scores the answers in files (`FILE`, or `NAME=FILE,…`); returns the figures, of one benchmark by bare names and
-  in percent.
+  in percent. after: as for `run`.
 
   Raises InputError for a benchmark that generates nothing, and for files and names that do not fit together.
   """
@@ -104,12 +119,14 @@ def stored(suite: suite_lib.Suite, responses: str) -> dict[str, float]:
     if not benchmark.ask.generates:
       raise errors.InputError(f"{benchmark.name} asks for no answers that could be stored: it needs a model")
   where = _files(responses, [benchmark.name for benchmark in benchmarks])
-  figures: dict[str, float] = {}
+  figures: dict[str, Any] = {}
   shown: list[contracts.Result] = []
+  found: list[tuple[protocol.Benchmark, contracts.EvalResult]] = []
   for benchmark in benchmarks:
     responder = stored_lib.Stored(where[benchmark.name])
     result = suite_lib.run([benchmark], responder)[benchmark.name]
     shown += result.results
+    found.append((benchmark, result))
     if said := responder.said():
       log.info(said)
     prefix = "" if len(benchmarks) == 1 else f"{benchmark.name}/"
@@ -117,25 +134,33 @@ def stored(suite: suite_lib.Suite, responses: str) -> dict[str, float]:
     figures |= {f"{prefix}{one.metric}": scale * one.value for one in result.results if not one.tag}
     answered = len(result.rows) - len(responder.missing)
     counts = {"n": answered, "of": benchmark.total or len(result.rows), "missing": len(responder.missing)}
-    figures |= {f"{prefix}{name}": count for name, count in (counts | {"unmatched": len(responder.unmatched)}).items()}
+    counts |= {"unmatched": len(responder.unmatched), **judged.said(result)}
+    figures |= {f"{prefix}{name}": count for name, count in counts.items()}
+  if after is not None:
+    after(found)
   show(shown)
   return figures
 
 
 def show(figures: Sequence[contracts.Result]) -> None:
   """Prints figures with their intervals and of how many items they are; by tags the first metric of each benchmark."""
-  shown = rich.table.Table("benchmark", "of", "metric", "value", "95 % interval", "items")
-  for column in shown.columns:
-    column.overflow = "fold"
+  shown = rich.table.Table("figure", "value", "95 % interval", "items")
+  shown.columns[0].overflow = "fold"
   first: dict[str, str] = {}
   for one in figures:
-    if one.tag and one.metric != first.setdefault(one.benchmark, one.metric):
+    if one.benchmark not in first:
+      first[one.benchmark] = one.metric
+      shown.add_row(f"{one.benchmark} (by tag: {one.metric})" if _has_tags(figures, one.benchmark) else one.benchmark)
+    if one.tag and one.metric != first[one.benchmark]:
       continue
-    first.setdefault(one.benchmark, one.metric)
     interval = "" if one.low is None or one.high is None else f"{one.low:.4f} to {one.high:.4f}"
     items = f"{one.n}" if one.n == one.of else f"{one.n} of {one.of}"
-    shown.add_row(one.benchmark, one.tag, one.metric, f"{one.value:.4f}", interval, items)
+    shown.add_row(f"  {one.tag or one.metric}", f"{one.value:.4f}", interval, items)
   console.show(shown)
+
+
+def _has_tags(figures: Sequence[contracts.Result], benchmark: str) -> bool:
+  return any(one.tag for one in figures if one.benchmark == benchmark)
 
 
 def _files(responses: str, names: Sequence[str]) -> dict[str, str]:
@@ -154,13 +179,19 @@ def _identity(suite: suite_lib.Suite, name: str, who: Mapping[str, Any]) -> dict
   what = {
     "benchmark": name,
     "version": benchmark.version,
-    "settings": dataclasses.asdict(settings),
+    "settings": settings.identity,
     "data": folder.digest(benchmark.files),
     "decode": dataclasses.asdict(suite.decode),
     **who,
   }
   plain = json.loads(json.dumps(what, default=str))
   return {"key": hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16], **plain}
+
+
+def _plain(settings: official.Settings) -> dict[str, Any]:
+  """Settings as JSON; of a judge what makes its verdicts, and no key of an endpoint."""
+  found = dataclasses.asdict(dataclasses.replace(settings, judge=None))
+  return found if settings.judge is None else {**found, "judge": settings.judge.identity}
 
 
 def _earlier(out: str, name: str, identity: Mapping[str, Any]) -> dict[str, contracts.EvalResult]:

@@ -140,6 +140,15 @@ while True:
   threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
 """
 FLOOD = "import os\nfor i in range(10**6):\n  with open(f'{i}', 'wb') as g:\n    g.write(bytes(2**20))\n"
+DEEP = (
+  """
+import os
+for i in range(2500):
+  os.mkdir('d')
+  os.chdir('d')
+"""
+  + "\n"
+)
 BLOB = "with open('big', 'wb') as g:\n  for i in range(10**4):\n    g.write(bytes(2**20))\n"
 IGNORE = """
 import signal
@@ -203,6 +212,11 @@ PROGRAMS = (
   Hostile("becomes root", "import os\nos.setuid(0)\n", REFUSED),
   Hostile("a huge file", BLOB, REFUSED),
   Hostile("many files", FLOOD, ("refused", "timeout")),
+  Hostile("deep folders", DEEP + "raise ValueError\n", STOPPED),
+  Hostile("files in deep folders", DEEP.replace("'d'", "'d' * 250") + FLOOD, ("refused", "timeout")),
+  Hostile(
+    "folders without rights", "import os\nos.mkdir('d')\nos.mkdir('d/e')\nos.mkdir('f', 0)\nraise ValueError\n", WRONG
+  ),
   Hostile("fills /dev/shm", "open('/dev/shm/itune-x', 'wb').write(bytes(2**20))\n", REFUSED),
   Hostile("fills memory files", "import os\nos.memfd_create('x')\n", REFUSED),
   Hostile("deep recursion", "import sys\nsys.setrecursionlimit(10**9)\ndef g(): g()\ng()\n", STOPPED),

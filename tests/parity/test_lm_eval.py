@@ -73,10 +73,10 @@ def evaluated(lm, tasks, manager, **how):
   "tasks, how",
   [
     (lm_eval_tasks.PLAIN, {}),
-    (lm_eval_tasks.CHAT, {"apply_chat_template": True, "fewshot_as_multiturn": True}),
+    (lm_eval_tasks.CHAT, {"apply_chat_template": True, "fewshot_as_multiturn": True, "limit": 8}),
     (
       lm_eval_tasks.CHAT,
-      {"apply_chat_template": True, "fewshot_as_multiturn": False, "system_instruction": "Be brief."},
+      {"apply_chat_template": True, "fewshot_as_multiturn": False, "system_instruction": "Be brief.", "limit": 6},
     ),
   ],
   ids=["plain", "multiturn", "one turn"],

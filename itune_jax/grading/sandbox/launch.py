@@ -9,6 +9,7 @@ loses its parent, so no daemon is left.
 """
 
 import json
+import math
 import os
 import resource
 import select
@@ -30,6 +31,7 @@ _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/et
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random", "/usr/share/zoneinfo")
 _PROGRAMS = ("/bin", "/usr/bin")  # what a program that may start others may start
 _POLL, _LOOK_EVERY = 0.004, 25
+_LONGEST = 1024  # path below the folder of a program
 
 
 class Settings(NamedTuple):
@@ -54,15 +56,13 @@ def main() -> None:
     return
   given = wire.receive(0)
   settings, source = Settings(**given["settings"]), given["program"]
-  user = rights.own_user(os.getpid())
   try:
-    rights.adopt_orphans()
-    if user >= 0:
-      os.chown(settings.folder, user, user)
-    os.chdir(settings.folder)
-    os.umask(0o077)
-    if settings.tier == "namespaces":
-      rights.enter_namespaces()
+    user = _prepared(settings)
+  except OSError as e:
+    os.write(1, _line("impossible", str(e)))
+    return
+  verdict = b""
+  try:
     child = os.fork()
     if child == 0:
       _judge(settings, source, user)
@@ -71,6 +71,19 @@ def main() -> None:
     _end_all()
   if verdict:
     os.write(1, verdict)
+
+
+def _prepared(settings: Settings) -> int:
+  """Makes this process the one above a program, and the folder the program's; returns who that will be."""
+  user = rights.own_user(os.getpid())
+  rights.adopt_orphans()
+  if user >= 0:
+    os.chown(settings.folder, user, user)
+  os.chdir(settings.folder)
+  os.umask(0o077)
+  if settings.tier == "namespaces":
+    rights.enter_namespaces()
+  return user
 
 
 def _judge(settings: Settings, source: str, user: int) -> None:
@@ -173,7 +186,7 @@ def _watch(child: int, settings: Settings) -> bytes:
     if hangs_up.poll(_POLL * 1000):
       return _line("timeout", "the caller is gone")
     if turn % _LOOK_EVERY == 0 and settings.files and _size(settings.folder) > settings.files:
-      return _line("refused", f"it wrote more than {settings.files >> 20} MiB")
+      return _line("refused", f"it wrote more than {settings.files >> 20} MiB, or folders too deep")
   return b""
 
 
@@ -181,9 +194,9 @@ def _line(verdict: str, detail: str, token: str = "") -> bytes:
   return json.dumps({"verdict": verdict, "detail": detail, "token": token}).encode() + b"\n"
 
 
-def _size(folder: str) -> int:
-  """Bytes on disk below a folder, as far as it can be read."""
-  total, folders = 0, [folder]
+def _size(folder: str) -> float:
+  """Bytes on disk below a folder; without end where it is nested so deeply that it takes long to look."""
+  total, folders = 0.0, [folder]
   while folders and total < 2**40:
     try:
       with os.scandir(folders.pop()) as entries:
@@ -192,6 +205,8 @@ def _size(folder: str) -> int:
           total += found.st_blocks * 512 + 512
           if stat.S_ISDIR(found.st_mode):
             folders.append(entry.path)
+          if len(entry.path) > len(folder) + _LONGEST:
+            return math.inf
     except OSError:  # it is being changed
       continue
   return total

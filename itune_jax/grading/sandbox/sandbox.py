@@ -19,7 +19,6 @@ import os
 import pathlib
 import secrets
 import selectors
-import shutil
 import stat
 import subprocess
 import sys
@@ -267,9 +266,25 @@ def _folder() -> Iterator[str]:
   try:
     yield folder
   finally:
-    for at, folders, _ in os.walk(folder):
-      for name in folders:
-        path = os.path.join(at, name)
-        if not stat.S_ISLNK(os.lstat(path).st_mode):
-          os.chmod(path, 0o700)
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove(folder)
+
+
+def _remove(folder: str) -> None:
+  """Removes a folder that may be nested deeper than paths reach: what is in a folder of it is moved up."""
+  top, moved = os.open(folder, os.O_RDONLY | os.O_DIRECTORY), 0
+  try:
+    while names := os.listdir(top):
+      for name in names:
+        if not stat.S_ISDIR(os.lstat(name, dir_fd=top).st_mode):
+          os.unlink(name, dir_fd=top)
+          continue
+        os.chmod(name, 0o700, dir_fd=top)
+        below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+        for one in os.listdir(below):
+          moved += 1
+          os.rename(one, f".moved-{moved}-{secrets.token_hex(8)}", src_dir_fd=below, dst_dir_fd=top)
+        os.close(below)
+        os.rmdir(name, dir_fd=top)
+  finally:
+    os.close(top)
+  os.rmdir(folder)

@@ -12,18 +12,21 @@ from itune_jax.core import numerics
 from itune_jax.data.render import chat
 from itune_jax.evals import official
 from itune_jax.evals import suite as suite_lib
+from itune_jax.grading.sandbox import sandbox
 from itune_jax.parallel import mesh as mesh_lib
 from itune_jax.run import adapters as adapters_lib
 from itune_jax.run import command
 from itune_jax.run import console
 from itune_jax.run import evaluators
 from itune_jax.run import gin_setup
+from itune_jax.run import lm_eval_out as lm_eval_out_lib
 from itune_jax.run import results
 from itune_jax.run import run_dir as run_dir_lib
 from itune_jax.run import session as session_lib
 from itune_jax.run import specs
 from itune_jax.run import suites
 from itune_jax.run.commands import evaluate_flags
+from itune_jax.run.commands import judging
 from itune_jax.sampling.responders import http
 from itune_jax.train import checkpoint
 
@@ -44,6 +47,7 @@ def evaluate(
   overwrite: bool = False,
   suite: suite_lib.Suite | None = None,
   out: str = "",
+  lm_eval_out: str = "",
 ) -> dict[str, float]:
   """Runs every evaluator once; returns all figures, and writes them with their rows into the run directory.
 
@@ -56,6 +60,7 @@ def evaluate(
   for none. run_dir: where figures and rows are written, "" for nowhere. name: of this evaluation in the run
   directory. dry_run: builds everything and evaluates nothing. overwrite: replaces an earlier evaluation of this name.
   suite: published benchmarks, in place of `evals`. out: where their figures and rows are written, in place of run_dir.
+  lm_eval_out: where they are written as lm-eval writes its own.
   """
   if run_dir:
     run_dir_lib.check_place(run_dir)
@@ -69,7 +74,8 @@ def evaluate(
   renderer = session.renderer(rendering)
   if suite is not None:
     folder = out or (os.path.join(run_dir, "evals", name) if run_dir else "")
-    return {} if dry_run else _suite(session, renderer, suite, folder, rendering, overwrite)
+    after = lm_eval_out_lib.after(lm_eval_out, adapter or model.base, session, renderer)
+    return {} if dry_run else _suite(session, renderer, suite, folder, rendering, overwrite, after)
   bound = evaluators.bound(evals, renderer, seed)
   if dry_run:
     return {}
@@ -87,27 +93,28 @@ def evaluate(
   return figures | {"eval_s": time.perf_counter() - started}
 
 
-def _suite(session, renderer, suite, folder, rendering, overwrite) -> dict[str, float]:
+def _suite(session, renderer, suite, folder, rendering, overwrite, after) -> dict[str, float]:
   """The figures of published benchmarks, asked of a model on the mesh."""
   who = {**session.identity(rendering), "arrays": checkpoint.checksums(session.trainable)}
   started = time.perf_counter()
   with console.Bars("answers") as bars:
     bar = bars.add("eval " + ", ".join(suite.names))
     responder = session.responder(renderer, suite.decode)
-    figures = suites.run(suite, responder, who, folder, bar.advance, overwrite)
+    figures = suites.run(suite, responder, who, folder, bar.advance, overwrite, after)
     bar.finish()
   return figures | {"eval_s": time.perf_counter() - started}
 
 
-def stored(*, evals: Sequence[Any], responses: str) -> dict[str, float]:
+def stored(*, evals: Sequence[Any], responses: str, lm_eval_out: str = "") -> dict[str, float]:
   """Scores stored answers to the suite among evaluators. Raises InputError where there is none, or several.
 
-  evals: the evaluators. responses: the file of answers.
+  evals: the evaluators. responses: the file of answers. lm_eval_out: where figures and rows are written as lm-eval's.
   """
   found = [one for one in evals if isinstance(one, suite_lib.Suite)]
   if len(found) != 1:
     raise errors.InputError("--responses scores one suite (suite.Suite in EVALS, or --suite), which is not there")
-  return suites.stored(suites.completed(found)[0], responses)
+  after = lm_eval_out_lib.after(lm_eval_out, os.path.basename(responses).partition(".")[0])
+  return suites.stored(suites.completed(found)[0], responses, after)
 
 
 def from_flags(args: command.Args) -> dict[str, Any] | None:
@@ -115,10 +122,13 @@ def from_flags(args: command.Args) -> dict[str, Any] | None:
   if args.list:
     suites.table()
     return None
+  if args.annotations:
+    roots = official.roots(args.data_dir, os.environ.get("ITUNE_DATA", ""))
+    return judging.annotations(args, args.responses, roots)
   suite = _asked(args) if args.suite else None
   if args.responses:
     if suite is not None:
-      return stored(evals=(suite,), responses=args.responses)
+      return stored(evals=(suite,), responses=args.responses, lm_eval_out=args.lm_eval_out)
     return gin_setup.call(stored, responses=args.responses)
   if args.responder and suite is not None:
     key = os.environ.get("OPENAI_API_KEY", "")
@@ -126,9 +136,10 @@ def from_flags(args: command.Args) -> dict[str, Any] | None:
     who = {"responder": args.responder, "model": args.responder_model}
     with console.Bars("answers") as bars:
       bar = bars.add("eval " + ", ".join(suite.names))
-      return suites.run(suite, asked, who, args.out, bar.advance, args.overwrite)
+      after = lm_eval_out_lib.after(args.lm_eval_out, args.responder_model)
+      return suites.run(suite, asked, who, args.out, bar.advance, args.overwrite, after)
   if suite is not None:
-    names = ("adapter", "run_dir", "name", "dry_run", "as_asked", "overwrite", "out")
+    names = ("adapter", "run_dir", "name", "dry_run", "as_asked", "overwrite", "out", "lm_eval_out")
     return gin_setup.call(evaluate, suite=suite, evals=(), **{name: getattr(args, name) for name in names})
   names = ("adapter", "run_dir", "name", "dry_run", "as_asked", "overwrite")
   figures = gin_setup.call(evaluate, **{name: getattr(args, name) for name in names})
@@ -142,6 +153,9 @@ def from_flags(args: command.Args) -> dict[str, Any] | None:
 def _asked(args: command.Args) -> suite_lib.Suite:
   """The suite that flags ask for."""
   given = {name: getattr(args, name) for name in evaluate_flags.SETTINGS if getattr(args, name) is not None}
-  common = official.Settings(limit=args.limit, thinks=args.thinks, **given)
+  if args.sandbox:
+    given["sandbox"] = sandbox.Sandbox(require=args.sandbox)
+  judged = {"judge": judging.judge(args), "baseline": args.baseline}
+  common = official.Settings(limit=args.limit, thinks=args.thinks, **judged, **given)
   suite = suite_lib.Suite(names=suites.named(args.suite), common=common, data=args.data_dir)
   return suites.completed([suite])[0]

@@ -2,7 +2,9 @@
 
 from itune_jax.core import check
 from itune_jax.core import errors
+from itune_jax.grading.sandbox import sandbox
 from itune_jax.run import command
+from itune_jax.run.commands import judging_flags
 
 # What flags change of how every benchmark of --suite is asked (`evals.official.Settings`).
 SETTINGS = {
@@ -14,7 +16,8 @@ SETTINGS = {
   "max_new_tokens": (int, "N", "tokens of an answer at most"),
   "temperature": (float, "X", "how answers are drawn; 0 is greedy"),
 }
-_OF_SUITE = ("data_dir", "out", "responses", "responder", "responder_model", "thinks", *SETTINGS)
+_OF_MODEL = ("data_dir", "out", "lm_eval_out", "responses", "responder", "responder_model", "thinks", "sandbox")
+_OF_SUITE = (*_OF_MODEL, *SETTINGS, *judging_flags.NAMES)
 
 
 def flags(parser: command.Parser) -> None:
@@ -32,13 +35,22 @@ def flags(parser: command.Parser) -> None:
   suite.add_argument(
     "--out", default="", metavar="DIR", help="write figures and rows here; what is there is gone on with"
   )
+  suite.add_argument(
+    "--lm_eval_out",
+    default="",
+    metavar="DIR",
+    help="write them as lm-eval's files too (results_*.json, samples_*.jsonl)",
+  )
   text = "score the answers in this file (.jsonl, .json, .gz) without a model; for several benchmarks: NAME=FILE,…"
   suite.add_argument("--responses", default="", metavar="FILE", help=text)
   suite.add_argument("--responder", default="", metavar="URL", help="ask this OpenAI-compatible endpoint")
   suite.add_argument("--responder_model", default="", metavar="NAME", help="the model that the endpoint is asked for")
   suite.add_argument("--thinks", action="store_true", help="the model thinks before it answers, up to </think>")
+  text = "the least tier of the sandbox in which programs that the model wrote are run (default: landlock)"
+  suite.add_argument("--sandbox", default="", choices=sandbox.TIERS, metavar="TIER", help=text)
   for name, (kind, metavar, text) in SETTINGS.items():
     suite.add_argument(f"--{name}", type=kind, metavar=metavar, help=text)
+  judging_flags.flags(parser)
 
 
 def together(args: command.Args) -> None:
@@ -52,7 +64,8 @@ def together(args: command.Args) -> None:
     args.limit = _limit(args)
     if not args.gin_file:
       args.gin = "suite"
-    alone = args.responses or args.responder
+    judging_flags.together(args)
+    alone = args.responses or args.responder or args.annotations
     model = args.adapter or args.gin_file or args.macro_BASE
     check.require(alone or model, "--suite needs a model: --base, --adapter or --gin_file; or --responses, --responder")
     if alone and not args.gin_file:

@@ -15,23 +15,17 @@ from itune_jax.sampling.responders import http
 from itune_jax.sampling.responders import journal
 
 BASELINE = os.path.join("alpaca_eval", "gpt4_1106_preview_outputs.json")
+JOURNAL = "judge.jsonl"
 HUB = os.path.join("alpaca_eval", "df_gamed.csv")
 
 
 def judge(args: command.Args) -> judged.Judge | None:
-  """The judge of the flags; None where none is named. Raises InputError for flags that do not go together."""
+  """The judge of the flags; None where none is named. Raises InputError where its key is not in the environment."""
   if not args.judge:
-    given = [name for name in ("model", "prompt", "adapter", "journal", "key_env") if getattr(args, f"judge_{name}")]
-    check.require(not given, f"--judge_{', --judge_'.join(given)}: say who judges (--judge)")
     return None
-  own = dict(name=args.judge_name, prompt=args.judge_prompt, by=args.judge_by, adapter=args.judge_adapter or None)
-  if args.judge == "self":
-    given = [name for name in ("model", "key_env", "journal", "requests", "tokens") if getattr(args, f"judge_{name}")]
-    check.require(not given, f"--judge_{', --judge_'.join(given)}: these are of endpoints; --judge is self")
-    return judged.Judge(**own)
-  check.require(args.judge_model, "--judge is an endpoint: name its model (--judge_model)")
-  check.require(not args.judge_adapter, "--judge_adapter is of --judge=self: an endpoint knows no adapter")
-  return judged.Judge(responder=_endpoint(args), **own)
+  responder = None if args.judge == "self" else _endpoint(args)
+  adapter, by = args.judge_adapter or None, args.judge_by or "text"
+  return judged.Judge(responder=responder, name=args.judge_name, prompt=args.judge_prompt, by=by, adapter=adapter)
 
 
 def _endpoint(args: command.Args) -> requests_lib.Responder:
@@ -41,11 +35,12 @@ def _endpoint(args: command.Args) -> requests_lib.Responder:
     url=args.judge,
     model=args.judge_model,
     key=key,
-    at_a_time=args.judge_at_a_time,
+    at_a_time=args.judge_at_a_time or 8,
     budget=budget.Budget(requests=args.judge_requests, tokens=args.judge_tokens),
     failed="answer",
   )
-  return journal.Journal(found, args.judge_journal) if args.judge_journal else found
+  path = args.judge_journal or (os.path.join(args.out, JOURNAL) if args.out else "")
+  return journal.Journal(found, path) if path else found
 
 
 def annotations(args: command.Args, responses: str, roots: tuple[str, ...]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -45,15 +46,18 @@ def find(
         f"{evaluation.where}; the figure recorded with them is {target:.6g}"
       )
     return chosen
-  options = _options(metric, values)
+  options = _options(evaluation, metric, values)
   if target is None:
-    return options[0] if len(options) == 1 else None
+    return options[0] if len(options) == 1 and math.isfinite(_value(options[0], values)) else None
   return next((one for one in options if _gives(one, values, target)), None)
 
 
 def name_of(metric: metrics_lib.Resampled) -> str:
   """What flags and tables call a way of making figures."""
-  return next(name for name, one in pair_metrics.AGGREGATES.items() if one == metric)
+  if isinstance(metric, metrics_lib.PassAtK):
+    return f"pass@{metric.k}"
+  known = (name for name, one in pair_metrics.AGGREGATES.items() if type(one) is type(metric))
+  return next(known, type(metric).__name__)
 
 
 def figure(evaluation: evaluated.Evaluation, metric: str, way: metrics_lib.Resampled) -> metrics_lib.Figure:
@@ -69,24 +73,27 @@ def known(evaluation: evaluated.Evaluation, metric: str) -> list[Any]:
 
 
 def score(metric: metrics_lib.Resampled, value: Any) -> float | None:
-  """One item's value as a number, higher where there is more of the metric; None where it alone is no such thing."""
+  """The figure of one item alone; of classes whether it is right. None where one item has none (a correlation)."""
   if value is None:
     return None
   if isinstance(metric, pair_metrics.Classes):
     return float(value[0] == value[1])
-  if isinstance(metric, metrics_lib.MicroMean):
-    return float(value[0]) / float(value[1]) if value[1] else None
-  if isinstance(metric, metrics_lib.PassAtK):
-    return metric.estimate(*value)
-  return metrics_lib.number(value) if isinstance(metric, metrics_lib.Mean) else None
+  found = metrics_lib.number(value) if isinstance(metric, metrics_lib.Mean) else _value(metric, [value])
+  return found if math.isfinite(found) else None
 
 
-def _options(metric: str, values: Sequence[Any]) -> list[metrics_lib.Resampled]:
-  """The one that the metric's name or its values speak for; all that can be made of pairs where neither does."""
+def _options(evaluation: evaluated.Evaluation, metric: str, values: Sequence[Any]) -> list[metrics_lib.Resampled]:
+  """The benchmark's own; the one that the metric's name or its values speak for; all that can be made of pairs where
+  nothing does."""
   table = pair_metrics.AGGREGATES
+  if metric in evaluation.ways:
+    own = evaluation.ways[metric]
+    return [own] if isinstance(own, metrics_lib.Resampled) else []
   if all(not isinstance(value, (list, tuple)) for value in values):
     return [table["mean"]]
   name = metric.split(",")[0].lower().replace("-", "_")
+  if passes := re.fullmatch(r"pass@([1-9]\d*)", name):
+    return [metrics_lib.PassAtK(k=int(passes[1]))]
   if name in table or name in _KNOWN:
     return [table[_KNOWN.get(name, name)]]
   return [one for one in table.values() if one != table["mean"]]

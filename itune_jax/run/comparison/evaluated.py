@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 from itune_jax.core import contracts
+from itune_jax.grading.statistics import metrics as metrics_lib
 
 # Shares of answers that came to nothing, which tell why others are wrong. Rows hold the verdict alone.
 DERIVED = ("cut_off", "empty")
@@ -38,8 +39,9 @@ class Evaluation:
 
   where: the file of its rows, or of its figures. items: by id, in the order of the file; none where only figures were
   kept. figures: what the run recorded, by (metric, tag). of: how many items the benchmark has. settings: what must be
-  equal for two figures to mean the same (version, judge, prompt settings). better: which way, where the files say it.
-  repeats: the evaluations by single seeds, of which this one is the mean; none for one run. notes: what must be known.
+  equal for two figures to mean the same (version, judge, prompt settings). better: which way, where it is known. ways:
+  the metrics themselves, of a benchmark that this project knows. repeats: the evaluations by single seeds, of which
+  this one is the mean; none for one run. notes: what must be known.
   """
 
   benchmark: str
@@ -49,6 +51,7 @@ class Evaluation:
   of: int = 0
   settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
   better: Mapping[str, contracts.Better] = dataclasses.field(default_factory=dict)
+  ways: Mapping[str, metrics_lib.Metric] = dataclasses.field(default_factory=dict)
   repeats: tuple["Evaluation", ...] = ()
   notes: tuple[str, ...] = ()
 

@@ -39,8 +39,9 @@ def match(names: tuple[str, str], first: evaluated.Evaluation, second: evaluated
   for name, only in zip(names, (only_first, only_second), strict=True):
     if only and pairs:
       notes.append(f"{len(only):,} of the items {'is' if len(only) == 1 else 'are'} only in {name}: {_some(only)}")
-  own = dict(first=first, second=second, pairs=pairs, only_first=only_first, only_second=only_second)
-  return Match(**own, notes=tuple(notes))
+  return Match(
+    first=first, second=second, pairs=pairs, only_first=only_first, only_second=only_second, notes=tuple(notes)
+  )
 
 
 def _same_keys(
@@ -56,6 +57,11 @@ def _same_keys(
 
 def _settings(names: tuple[str, str], first: evaluated.Evaluation, second: evaluated.Evaluation) -> list[str]:
   """Settings that differ. One that only one side's files tell is not known to be equal, which is said too."""
+  if bool(first.settings) != bool(second.settings):
+    unknown = names[0] if second.settings else names[1]
+    return [
+      f"the settings of {unknown} are not told (version, prompts, decoding, judge): whether they are equal is not known"
+    ]
   notes = []
   for key in dict.fromkeys((*first.settings, *second.settings)):
     a, b = first.settings.get(key), second.settings.get(key)

@@ -49,7 +49,8 @@ class Comparison:
   @property
   def detectable(self) -> float:
     """The smallest difference that would be found in four of five cases; NaN where that is not known."""
-    return power.detectable(self.error)
+    smallest = power.detectable(self.error)
+    return max(smallest, power.fewest_changes() / self.shared) if self.test == "McNemar" else smallest
 
   @property
   def improved(self) -> bool | None:
@@ -91,4 +92,5 @@ class Asked:
     if metric in self.lower:
       return "lower"
     said = (one.better[metric] for one in evaluations if metric in one.better)
-    return next(said, "lower" if metric.split(",")[0].endswith(_LOSSES) else "higher")
+    by_name: contracts.Better = "lower" if metric.split(",")[0].endswith(_LOSSES) else "higher"
+    return next(said, by_name)

@@ -1,7 +1,10 @@
-"""Evaluations that this project wrote: folders of NAME.json (figures) and NAME.jsonl (a row an item)."""
+"""Evaluations that this project wrote: folders of NAME.json (figures), NAME.jsonl (a row an item), and, of published
+benchmarks, NAME.key (what the figures hang on)."""
 
 from collections.abc import Iterator, Mapping
+import dataclasses
 import json
+import math
 import os
 from typing import Any
 
@@ -9,12 +12,16 @@ from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.evals import folders
+from itune_jax.evals import official
+from itune_jax.evals.benchmarks import registry
+from itune_jax.grading.statistics import metrics as metrics_lib
 from itune_jax.run.comparison import evaluated
 
 # What a row says of its item itself; all else is shown as it is.
 _KNOWN = frozenset(
   [
     "id",
+    "benchmark",
     "cluster",
     "tags",
     "values",
@@ -29,6 +36,9 @@ _KNOWN = frozenset(
     "logprobs",
   ]
 )
+
+# What of a key is the model itself, which is what one compares.
+_MODEL = frozenset(["key", "benchmark", "base", "base_digest", "model", "methods", "imports", "arrays", "responder"])
 
 
 def is_one(folder: str) -> bool:
@@ -61,29 +71,52 @@ def _is_figures(folder: str, name: str) -> bool:
 
 def _evaluation(folder: str, name: str) -> evaluated.Evaluation:
   path = os.path.join(folder, f"{name}.json")
-  found = files.read_json(path)
-  stored, settings = _split(found, path)
+  stored = files.read_json(path)
+  if not isinstance(stored, list):
+    raise errors.InputError(f"{path}: is no list of results; evaluate again")
   results = [_result(one, path) for one in stored]
+  key = os.path.join(folder, f"{name}.key")
+  told = files.read_object(key) if files.exists(key) else {}
+  ways = _ways(name, told)
   rows = next((one for one in (f"{path}l", f"{path}l.gz") if files.exists(one)), "")
   items = _items(rows) if rows else {}
+  judged = dict.fromkeys(judge for item in items.values() if (judge := item.more.get("judge")))
+  judges = {"judge": ", ".join(judged)} if judged else {}
   return evaluated.Evaluation(
     benchmark=name,
     where=rows or path,
     items=items,
     figures={(one.metric, one.tag): one for one in results},
     of=max([one.of for one in results if not one.tag], default=len(items)) or len(items),
-    settings=settings,
-    better=dict.fromkeys(evaluated.DERIVED, "lower"),
+    settings=dict(_flat({key: value for key, value in told.items() if key not in _MODEL})) | judges,
+    better={**dict.fromkeys(evaluated.DERIVED, "lower"), **{metric: way.better for metric, way in ways.items()}},
+    ways=ways,
   )
 
 
-def _split(found: Any, path: str) -> tuple[list[Any], dict[str, str]]:
-  """The figures of a file, and what else it says of how they were made."""
-  if isinstance(found, list):
-    return found, {}
-  if isinstance(found, dict) and isinstance(found.get("results"), list):
-    return found["results"], {name: _text(value) for name, value in found.items() if name != "results"}
-  raise errors.InputError(f"{path}: is no list of results; evaluate again")
+def _ways(name: str, told: Mapping[str, Any]) -> Mapping[str, metrics_lib.Metric]:
+  """The metrics of a published benchmark of this name, asked as its key tells. None of a user's own, and none of
+  settings that the benchmark has no more: then figures tell how they were made."""
+  if name not in registry.ROWS:
+    return {}
+  known = {field.name for field in dataclasses.fields(official.Settings)}
+  given = {key: value for key, value in (told.get("settings") or {}).items() if key in known}
+  published = registry.find(name)
+  given["variant"] = given.get("variant") or next(iter(published.variants), "")
+  given["shots"] = published.shots if given.get("shots") is None else given["shots"]
+  try:
+    return published.make(folders.Folder(""), official.Settings(**given)).metrics
+  except errors.InputError:
+    return {}
+
+
+def _flat(told: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+  """Values by dotted names."""
+  for name, value in told.items():
+    if isinstance(value, dict):
+      yield from _flat(value, f"{prefix}{name}.")
+    else:
+      yield f"{prefix}{name}", _text(value)
 
 
 def _result(one: Any, path: str) -> contracts.Result:
@@ -94,24 +127,30 @@ def _result(one: Any, path: str) -> contracts.Result:
 
 
 def _items(path: str) -> dict[str, evaluated.Item]:
+  """The items of a file of rows; none of rows that say nothing of items one by one (those of a held-out loss)."""
+  rows = list(folders.objects(path))
+  without = [where for where, row in rows if "values" not in row]
+  if len(without) == len(rows):
+    return {}
+  if without:
+    raise errors.InputError(f"{without[0]}: has no 'values', as other rows of this file do; evaluate again")
   found: dict[str, evaluated.Item] = {}
-  for where, row in folders.objects(path):
+  for where, row in rows:
     item = _item(row, where)
-    if item is None:
-      return {}
     if item.id in found:
       raise errors.InputError(f"{where}: a second row of item {item.id!r}; ids must differ")
     found[item.id] = item
   return found
 
 
-def _item(row: Mapping[str, Any], where: str) -> evaluated.Item | None:
-  """The item of a row; None for rows that say nothing of items one by one (those of a held-out loss)."""
-  if "values" not in row:
-    return None
+def _item(row: Mapping[str, Any], where: str) -> evaluated.Item:
+  """The item of a row. Raises InputError for one without id or values, and for a value that is not finite."""
   for name, kind in (("id", str), ("values", dict)):
     folders.field(dict(row), name, kind, where)
   values = dict(row["values"])
+  for name, value in values.items():
+    if isinstance(value, float) and not math.isfinite(value):
+      raise errors.InputError(f"{where}: the value of {name} is {value}, which no figure can be made of")
   values |= {
     name: float(row["verdict"] == name) for name in evaluated.DERIVED if "verdict" in row and name not in values
   }
@@ -124,7 +163,7 @@ def _item(row: Mapping[str, Any], where: str) -> evaluated.Item | None:
     answer=_answer(row),
     expected=_text(row["answer"]) if row.get("answer") is not None else "",
     verdict=str(row.get("verdict", "")),
-    more={name: _text(value) for name, value in row.items() if name not in _KNOWN and value is not None},
+    more={name: _spoken(value) for name, value in row.items() if name not in _KNOWN and value is not None},
   )
 
 
@@ -155,6 +194,15 @@ def chosen(choices: Any, logprobs: Any) -> str:
   best = max(logprobs)
   lines = (f"{'→' if lp == best else ' '} {lp:9.3f}  {_text(c)}" for c, lp in zip(choices, logprobs, strict=True))
   return "\n".join(lines)
+
+
+def _spoken(value: Any) -> str:
+  """What somebody said, as it was said: the texts of a list or an object one below the other."""
+  if isinstance(value, dict):
+    return "\n".join(f"{name}: {_spoken(one)}" for name, one in value.items())
+  if isinstance(value, list) and any(isinstance(one, (str, dict)) for one in value):
+    return "\n\n".join(f"[{k}] {_spoken(one)}" for k, one in enumerate(value, 1))
+  return _text(value)
 
 
 def _text(value: Any) -> str:

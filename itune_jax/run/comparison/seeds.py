@@ -54,7 +54,7 @@ def _mean(name: str, parts: Sequence[evaluated.Evaluation]) -> evaluated.Evaluat
   notes = [f"the mean over {len(parts)} runs; answers are those of {first.where}"]
   means = []
   for metric in first.metrics:
-    if all(aggregates.find(part, metric, {}) == metrics_lib.Mean() for part in parts):
+    if all(isinstance(aggregates.find(part, metric, {}), metrics_lib.Mean) for part in parts):
       means.append(metric)
     else:
       notes.append(f"{metric} is no mean of numbers, and so has no mean over runs")

@@ -19,7 +19,8 @@ class Budget:
   """How much may be spent; 0 is no bound. Each try counts as a request. Tokens are known behind an answer, so requests
   under way together may pass their bound.
 
-  requests: that are sent. tokens: of prompts and answers, as the endpoint counts them (`usage.total_tokens`).
+  requests: that are sent. tokens: of prompts and answers, as the endpoint counts them (`usage.total_tokens`). spent:
+  what has been spent so far, by all copies of this value.
   """
 
   requests: int = 0

@@ -34,10 +34,13 @@ _FINISH: Mapping[str, requests_lib.Finish] = {
 class HttpResponder(requests_lib.Responder):
   """`POST url/chat/completions`, or `url/completions` for plain text, as OpenAI, vLLM, SGLang and llama.cpp serve it.
 
-  url: up to the version, such as http://localhost:8000/v1. key: sent as a bearer token. at_a_time: requests under way
-  together. tries: of each request in all; between them waits grow from `wait_s` twofold, with jitter. more: further
-  fields of the request's body, sent as they are. budget: what may be spent. failed: whether a request without an answer
-  after all tries, or one refused for what it says, ends the work (`stop`), or is answered by a sample that `failed`.
+  url: up to the version, such as http://localhost:8000/v1. model: as the endpoint calls it. key: sent as a bearer
+  token. max_new_tokens: of an answer whose request sets no limit. temperature, top_p: of requests that say nothing of
+  them. seed: sent with each request, and what jitter hangs on. at_a_time: requests under way together. tries: of each
+  request in all. wait_s: seconds before the second try; waits grow twofold from there, with jitter. timeout_s:
+  seconds after which a try has failed. more: further fields of the request's body, sent as they are. budget: what may
+  be spent. failed: whether a request without an answer after all tries, or one refused for what it says, ends the
+  work (`stop`), or is answered by a sample that `failed`.
   """
 
   url: str

@@ -152,7 +152,10 @@ def _kept(sample: requests_lib.Sample) -> dict[str, Any]:
 
 
 def _response(id: str, samples: Sequence[dict[str, Any]]) -> requests_lib.Response:
-  pick: Callable[[Any], Any] = lambda value: tuple(map(pick, value)) if isinstance(value, list) else value
   return requests_lib.Response(
-    id, tuple(requests_lib.Sample(**{name: pick(value) for name, value in one.items()}) for one in samples)
+    id, tuple(requests_lib.Sample(**{name: _tuples(value) for name, value in one.items()}) for one in samples)
   )
+
+
+def _tuples(value: Any) -> Any:
+  return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -43,6 +43,21 @@ def test_ifeval_in_percent(ifeval, capsys, asked):
   assert "1 items have no response (1); 1 rows match no item" in said
 
 
+def test_figures_as_lm_eval_writes_them_are_answers_again(ifeval, capsys, tmp_path):
+  """What is written as lm-eval's samples is scored as stored answers are, with the same figures."""
+  out = tmp_path / "lm_eval"
+  figures, said = result(capsys, "--suite=ifeval", f"--responses={ifeval}", f"--lm_eval_out={out}")
+  (path,), (samples,) = out.glob("answers/results_*.json"), out.glob("answers/samples_ifeval_*.jsonl")
+  assert str(path) in said
+  found = json.loads(path.read_text())
+  assert found["n-samples"]["ifeval"] == {"original": 3, "effective": 2} and found["model_source"] == "itune_jax"
+  assert found["results"]["ifeval"]["prompt_level_strict_acc,none"] == figures["prompt_level_strict_acc"] / 100
+  assert found["results"]["ifeval"]["prompt_level_strict_acc_stderr,none"] == pytest.approx(0.5)
+  assert found["config"]["gen_kwargs"] is None and "chat_template" in found
+  again, _ = result(capsys, "--suite=ifeval", f"--responses={samples}")
+  assert again == {**figures, "unmatched": 0}
+
+
 def test_the_guide_to_ones_own_benchmark(tmp_path, capsys, monkeypatch):
   """Table, description and answers as the page has them."""
   of = lambda language: next(block.text for block in blocks.in_language(language) if block.page == PAGE)

@@ -13,7 +13,7 @@ EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)><!-- <b>bo
 WAYS = {"exact": metrics.Mean(), "f1": pair_metrics.MacroF1()}
 
 
-def rows(seed, n=40, share=0.5):
+def rows(seed, n=40, share=0.5, judge="digest"):
   """Rows of questions in two languages; every fourth is a conversation, and a judge spoke of some."""
   rng, same = random.Random(seed), random.Random(0)
   found = []
@@ -34,12 +34,13 @@ def rows(seed, n=40, share=0.5):
     }
     turns = ({"role": "system", "content": "Be terse."}, {"role": "user", "content": prompt})
     row |= {"messages": [*turns, {"role": "assistant", "content": "Of what?"}]} if i % 4 == 0 else {}
-    found.append(row | ({"judge": f"Judge of {i}: {'right' if right else 'wrong'}"} if i % 3 == 0 else {}))
+    words = [{"straight": f"Judge of {i}: {'right' if right else 'wrong'}", "swapped": "The same."}]
+    found.append(row | ({"judge": judge, "verdicts": words} if i % 3 == 0 else {}))
   return found
 
 
 def folder(path, given, name="apples", of=0, ways=WAYS, **told):
-  """Writes an evaluation; told: what its file of figures says beside them."""
+  """Writes an evaluation; told: what its key says that the figures hang on."""
   path = pathlib.Path(path)
   path.mkdir(parents=True, exist_ok=True)
   clusters = [row["cluster"] for row in given]
@@ -51,7 +52,9 @@ def folder(path, given, name="apples", of=0, ways=WAYS, **told):
     )
   stored = [one._asdict() for one in figures]
   (path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given))
-  (path / f"{name}.json").write_text(json.dumps({"results": stored, **told} if told else stored))
+  (path / f"{name}.json").write_text(json.dumps(stored))
+  if told:
+    (path / f"{name}.key").write_text(json.dumps({"key": str(told), "benchmark": name, "base": str(path), **told}))
   return str(path)
 
 

@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pytest
 
+from itune_jax.evals.benchmarks import registry
 from itune_jax.grading.statistics import metrics
 from itune_jax.grading.statistics import pair_metrics
 from itune_jax.grading.statistics import paired
@@ -17,6 +18,7 @@ from itune_jax.run.commands import compare as command
 from itune_jax.run.comparison import comparing
 from itune_jax.run.comparison import layouts
 from itune_jax.run.comparison import outcomes
+from itune_jax.run.comparison import own_folders
 from tests.docs import blocks
 from tests.run.comparison import made
 
@@ -106,16 +108,26 @@ def test_what_could_be_seen_and_how_many_items_there_are(capsys):
   )
 
 
-@pytest.mark.parametrize("key", ["version", "judge", "settings"])
+@pytest.mark.parametrize("key", ["version", "judge", "settings.shots"])
 def test_other_settings_are_said(capsys, key):
-  made.folder("a", made.rows(1), **{key: "one"})
-  made.folder("b", made.rows(2), **{key: "two"})
-  made.folder("c", [{**row, "prompt": "Else?", "messages": None} for row in made.rows(3)])
+  """Of the key of a benchmark, or of its rows. The model itself may differ: it is what one compares."""
+  for name, seed, value in (("a", 1, "one"), ("b", 2, "two")):
+    told = {"version": {"version": value}, "judge": {"data": "same"}, "settings.shots": {"settings": {"shots": value}}}
+    made.folder(name, made.rows(seed, judge=value if key == "judge" else "same"), **told[key])
+  made.folder("c", [{**row, "prompt": "Else?", "messages": None, "judge": None} for row in made.rows(3)])
   found, err = compare(capsys, "a", "b", "c", "--metric=exact")
   assert f"note: apples, a and b: {key} differs: one (a), two (b)" in err
-  assert f"{key} differs: one (a), not told (c)" in err and "prompts differ in 40 of 40 shared items" in err
-  assert all(f"{key} differs" in row["notes"] for row in found["rows"])
+  assert "the settings of c are not told" in err and "prompts differ in 40 of 40 shared items" in err
+  assert [bool(row["notes"]) for row in found["rows"]] == [True, True] and err.count("note:") == 3
   assert f"{key} differs: one (a), two (b)" in text("compare.html")
+
+
+@pytest.mark.parametrize("name", registry.ROWS)
+def test_metrics_of_published_benchmarks_are_known_without_their_files(name):
+  """But for those whose metrics hang on what is asked: there the recorded figures tell."""
+  found = own_folders._ways(name, {})
+  assert all(isinstance(way, metrics.Metric) for way in found.values())
+  assert found or name in ("alpaca_eval", "arena", "humaneval", "mbpp", "mbpp_sanitized", "mt_bench")
 
 
 def test_figures_that_rows_do_not_give_are_compared_as_recorded(capsys):
@@ -241,6 +253,10 @@ def test_the_table_in_every_form(capsys):
     (["a", "others"], "no item of"),
     (["a", "twice"], "a second row of item 'q0'"),
     (["a", "broken"], "apples.jsonl:1: is no JSON"),
+    (["a", "nan"], "nan/apples.jsonl:1: the value of exact is nan"),
+    (["a", "some"], "some/apples.jsonl:2: has no 'values'"),
+    (["a", "nameless"], "nameless/apples.jsonl:1: has no 'id'"),
+    (["a", "listless"], "listless/apples.json: is no list of results"),
     (["a", "--against=bad.csv"], "bad.csv:2: has no value; a row has name, benchmark, metric, value"),
     (["a", "--against=more.csv"], "'model' is none of its columns"),
     (["a", "--against=words.csv"], "the value 'high' is no number"),
@@ -256,14 +272,21 @@ def test_bad_input_is_one_line(capsys, argv, said):
   made.folder("twice", [*given, given[0]])
   made.folder("broken", given)
   pathlib.Path("empty").mkdir()
-  for name, text in {
+  for name in ("nan", "some", "nameless", "listless"):
+    made.folder(name, given)
+  nan = json.dumps({"id": "q0", "values": {"exact": float("nan")}}) + "\n"
+  for name, content in {
+    "nan/apples.jsonl": nan,
+    "some/apples.jsonl": json.dumps(given[0]) + '\n{"id": "q1"}\n',
+    "nameless/apples.jsonl": '{"values": {}}\n',
+    "listless/apples.json": "{}",
     "broken/apples.jsonl": "{no\n",
     "bad.csv": "name,benchmark,metric,value\nPaper,apples,exact,\n",
     "more.csv": "name,benchmark,metric,value,model\nPaper,apples,exact,1,x\n",
     "words.csv": "name,benchmark,metric,value\nPaper,apples,exact,high\n",
     "none.csv": "name,benchmark,metric,value\n",
   }.items():
-    write(name, text)
+    write(name, content)
   assert said in refused(capsys, *argv)
 
 
@@ -281,3 +304,15 @@ def test_the_commands_of_the_guide_run(capsys):
   for words in commands:
     words = words[1 : words.index(">")] if ">" in words else words[1:]  # a shell sends the table elsewhere
     assert cli.main(words) == 0, capsys.readouterr().err
+
+
+def test_figures_without_rows_are_compared_as_recorded(capsys):
+  """Those of a held-out loss, whose rows are of domains and not of items."""
+  for name, loss in (("a", 2.0), ("b", 1.5)):
+    pathlib.Path(name).mkdir()
+    figure = {"benchmark": "heldout", "metric": "loss", "value": loss, "n": 100, "of": 100}
+    write(f"{name}/heldout.json", json.dumps([figure]))
+    write(f"{name}/heldout.jsonl", '{"domain": "all", "loss": 1.0}\n')
+  found, _ = compare(capsys, "a", "b")
+  (row,) = found["rows"]
+  assert (row["difference_value"], row["test"], row["p"], row["better"]) == (-0.5, "none", None, "lower")

@@ -96,7 +96,7 @@ def items(folder: folders.Folder, variant: str, count: int) -> Iterator[protocol
 
 def grade(item: protocol.Item, answer: requests_lib.Response, *, variant: str) -> protocol.Graded:
   """lm-eval's reading on each sample; figures are shares of samples."""
-  task, target = item.tags["task"], item.answer
+  task, target = str(item.tags["task"]), item.answer
   texts = [sample.text for sample in answer.samples]
   if "zero" not in variant:
     read = [reading.behind_words(text) if variant == "cot_fewshot" else text for text in texts]

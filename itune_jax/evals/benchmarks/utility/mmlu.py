@@ -101,7 +101,7 @@ def items(folder: folders.Folder, way: Way, count: int, categories: dict[str, st
     yield protocol.Item(
       id=f"{row.subject}/{place}",
       question=put(row, way),
-      head=head(row.subject),
+      head=head(row.subject, way),
       shots=_shots(examples, row.subject, count, way),
       choices=() if way.generates else tuple(" " + choice for choice in named(row, way)),
       answer=letter(row.answer),
@@ -112,9 +112,10 @@ def items(folder: folders.Folder, way: Way, count: int, categories: dict[str, st
     raise errors.InputError(f"{folder.path}: the subject {lacking[0]} has no test rows ({len(lacking)} lack)")
 
 
-def head(subject: str) -> str:
+def head(subject: str, way: Way) -> str:
   """The line in front of a subject's questions."""
-  return f"The following are multiple choice questions (with answers) about {subject.replace('_', ' ')}.\n\n"
+  kind = "multiple choice questions" if way.lettered else "questions"
+  return f"The following are {kind} (with answers) about {subject.replace('_', ' ')}.\n\n"
 
 
 def put(row: choice_files.Row, way: Way) -> str:

@@ -135,7 +135,7 @@ def make(folder: folders.Folder, settings: official.Settings) -> protocol.Benchm
   prompts = tuple(prompt for name, prompt in _PROMPTS.items() if name.startswith(settings.variant))
   common: dict[str, Any] = dict(name="mt_bench", ask=ask, tags=("category",))
   if settings.variant == "single":
-    check.require(not settings.baseline, "mt_bench: a baseline is compared with: add the variant (mt_bench:pair)")
+    check.require(not settings.baseline, "mt_bench: a baseline is compared with: give --variant pair")
     rated = judged.Ratings(judge, prompts, _parts, ("turn_1", "turn_2"))
     items = Items(folder, settings.temperature)
     return protocol.Benchmark(**common, items=items, grade=rated, metrics=rated.metrics, percent=False)
@@ -156,6 +156,7 @@ BENCHMARK = official.Published(
   count=80,
   metric="score",
   variants=("single", "pair"),
+  judged=True,
   subtask="category",
   make=make,
 )

@@ -5,8 +5,9 @@ examples, src/compute_metrics.py). rougeL is the figure it is known by; the best
 Tasks whose input, output or instruction is in another language than English are the track `xlingual`, scored by pieces
 of GPT-2's tokenizer; its `vocab.json` and `merges.txt` must lie in the folder `gpt2` beside the tasks.
 
-Files are the official ones, `tasks/task*.json`, or without the folder. Where `splits/default/test_tasks.txt` or
-`splits/xlingual/test_tasks.txt` lie there too, the tasks that these list are asked, as officially; all tasks otherwise.
+Files are the official ones, `tasks/task*.json`, or without that folder, below DIR/super_ni or DIR/natural_instructions.
+Where `splits/default/test_tasks.txt` or `splits/xlingual/test_tasks.txt` lie there too, the tasks that these list are
+asked, as officially; all tasks otherwise.
 The official evaluation takes the first hundred instances of each task: `limit_each` = 100.
 """
 
@@ -115,10 +116,10 @@ def _shots(value: dict[str, Any], where: str) -> Iterator[protocol.Shot]:
 def _instance(instance: Any, where: str) -> tuple[str, list[str]]:
   if not isinstance(instance, dict):
     raise errors.InputError(f"{where}: a JSON object is expected")
-  references = folders.field(instance, "output", (list, str), where)
-  references = [references] if isinstance(references, str) else references  # as some mirrors write a single one
+  given = folders.field(instance, "output", (list, str), where)
+  references = [given] if isinstance(given, str) else given
   if not references or not all(isinstance(one, str) for one in references):
-    raise errors.InputError(f"{where}: 'output' must be a list of one text or more")
+    raise errors.InputError(f"{where}: 'output' must be a text, or a list of texts")
   return folders.field(instance, "input", str, where), references
 
 

@@ -1,0 +1,89 @@
+"""`itune eval` with annotations, and with a judge at an endpoint, on small files of the official forms."""
+
+import gzip
+import json
+import re
+
+import numpy as np
+import pytest
+
+from itune_jax.run import cli
+from tests.parts import server
+
+COUNT = 12
+
+
+def last(capsys):
+  return json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+
+
+def outputs(name):
+  return [
+    {"instruction": f"do {i}", "output": f"{name} {i}" * (1 + i % 5), "generator": name, "dataset": "d"}
+    for i in range(COUNT)
+  ]
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+  monkeypatch.setenv("ITUNE_DATA", str(tmp_path))
+  folder = tmp_path / "alpaca_eval"
+  folder.mkdir()
+  (folder / "gpt4_1106_preview_outputs.json").write_text(json.dumps(outputs("base")))
+  (tmp_path / "mine.json").write_text(json.dumps(outputs("mine!!")))
+  return tmp_path
+
+
+def test_annotations_become_win_rates(data, capsys):
+  rng = np.random.default_rng(0)
+  rows = [{"instruction": f"do {i}", "preference": 1 + rng.random(), "annotator": "j"} for i in range(COUNT)]
+  rows[3]["preference"] = None
+  with gzip.open(data / "annotations.json.gz", "wt") as f:
+    json.dump(rows[:-1], f)
+  asked = ["eval", "--suite", "alpaca_eval", "--annotations", str(data / "annotations.json.gz")]
+  assert cli.main(asked) == 0
+  bare = last(capsys)
+  assert (bare["n"], bare["of"]) == (COUNT - 2, COUNT) and "length_controlled_minimal" not in bare
+  assert bare["win_rate"] == pytest.approx(100 * np.mean([r["preference"] - 1 for r in rows[:-1] if r["preference"]]))
+  assert bare["problems"]["without an annotation"] == {"count": 1, "first": ["do 11"]}
+  assert cli.main([*asked, "--responses", str(data / "mine.json"), "--run_dir", str(data / "run")]) == 0
+  full = last(capsys)
+  assert full["win_rate"] == bare["win_rate"] and 0 < full["length_controlled_minimal"] < 100
+  assert full["problems"]["without a preference"]["first"] == ["do 3"]
+  stored = (data / "run/evals/eval/alpaca_eval.jsonl").read_text().splitlines()
+  assert len(stored) == COUNT - 1 and json.loads(stored[0])["judge"] == "j"
+
+
+def test_stored_answers_are_judged_at_an_endpoint(data, capsys):
+  say = lambda name, tries: {"content": "m" if name.index("mine!!") < name.index("base") else "M", "tokens": 7}
+  with server.serving(say) as there:
+    asked = ["eval", "--suite", "alpaca_eval", "--responses", str(data / "mine.json"), "--judge", there.url]
+    asked += ["--judge_model", "big", "--judge_journal", str(data / "judge.jsonl")]
+    assert cli.main([*asked, "--judge_requests", "5"]) == 1
+    assert re.search(r"the budget is spent \(5 requests, \d+ tokens\) before request", capsys.readouterr().err)
+    assert cli.main(asked) == 0
+    found = last(capsys)
+    assert len(there.bodies) == 2 * COUNT, "what was paid for is not asked again"
+    assert cli.main(asked) == 0 and last(capsys) == found and len(there.bodies) == 2 * COUNT
+  assert found["win_rate"] == 100 and found["position_consistency"] == 100 and found["first_position_rate"] == 50
+  assert len(found["judge"]) == 16 and "judge_faults" not in found and found["n"] == COUNT
+
+
+@pytest.mark.parametrize(
+  ("flags", "says"),
+  [
+    (["--suite=mt_bench", "--annotations=x"], "--annotations are of one benchmark: --suite alpaca_eval"),
+    (["--suite=alpaca_eval", "--responses=x", "--judge=self"], "stored answers .--responses. have no model"),
+    (["--suite=alpaca_eval", "--responses=x", "--judge_model=m"], "no --judge, which --judge_model would be about"),
+    (["--suite=alpaca_eval", "--responses=x", "--judge=http://h/v1"], "name its model .--judge_model."),
+    (["--suite=alpaca_eval", "--base=x", "--judge=self", "--judge_tokens=3"], "--judge_tokens is about an endpoint"),
+    (["--gin_file=tiny_lora.gin", "--judge=self"], "--judge is for published benchmarks"),
+    (["--suite=alpaca_eval", "--responses=x", "--difficulty=d"], "--difficulty is of --annotations"),
+    (["--suite=alpaca_eval", "--annotations=/none.json"], "/none.json: no such file"),
+    (["--suite=alpaca_eval", "--responses=x"], "alpaca_eval is judged: say by whom"),
+  ],
+)
+def test_flags_that_do_not_go_together_are_one_line(data, capsys, flags, says):
+  assert cli.main(["eval", *flags]) == 2
+  error = capsys.readouterr().err.strip()
+  assert re.search(says, error), error
