@@ -137,7 +137,7 @@ def test_a_part_of_the_documentation_builds(block, tmp_path):
 @pytest.mark.parametrize("block", blocks.in_language("jsonl"), ids=str)
 def test_rows_of_the_documentation_are_read(block, tmp_path):
   (tmp_path / "rows.jsonl").write_text(block.text)
-  found = readers.examples(str(tmp_path / "rows.jsonl"))
+  found = readers.examples(str(tmp_path / "rows.jsonl"), format="preference" if '"chosen"' in block.text else "auto")
   assert len(found) == len(block.text.splitlines())
   assert all(json.loads(line) for line in block.text.splitlines())
 

@@ -12,6 +12,7 @@ from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.evals import folders
+from itune_jax.evals import judged
 from itune_jax.evals import official
 from itune_jax.evals import protocol
 from itune_jax.evals.benchmarks import registry
@@ -81,8 +82,8 @@ def _evaluation(folder: str, name: str) -> evaluated.Evaluation:
   ways = _ways(name, told)
   rows = next((one for one in (f"{path}l", f"{path}l.gz") if files.exists(one)), "")
   items = _items(rows) if rows else {}
-  judged = dict.fromkeys(judge for item in items.values() if (judge := item.more.get("judge")))
-  judges = {"judge": ", ".join(judged)} if judged else {}
+  keys = dict.fromkeys(judge for item in items.values() if (judge := item.more.get("judge")))
+  judges = {"judge": ", ".join(keys)} if keys else {}
   return evaluated.Evaluation(
     benchmark=name,
     where=rows or path,
@@ -100,12 +101,14 @@ def _ways(name: str, told: Mapping[str, Any]) -> Mapping[str, metrics_lib.Metric
   settings that the benchmark has no more: then figures tell how they were made."""
   if name not in registry.ROWS:
     return {}
-  known = {field.name for field in dataclasses.fields(official.Settings)}
+  known = {field.name for field in dataclasses.fields(official.Settings)} - {"sandbox"}  # no metric hangs on it
   given = {key: value for key, value in (told.get("settings") or {}).items() if key in known}
   published = registry.find(name)
   given["variant"] = given.get("variant") or next(iter(published.variants), "")
   given["shots"] = published.shots if given.get("shots") is None else given["shots"]
   try:
+    if isinstance(given.get("judge"), dict):
+      given["judge"] = judged.recalled(given["judge"])
     return published.make(folders.Folder(""), official.Settings(**given)).metrics
   except errors.InputError:
     return {}
