@@ -44,7 +44,7 @@ class Comparer:
     """seconds: for one pair. Raises InputError where math-verify is not installed."""
     if importlib.util.find_spec("math_verify") is None:
       raise errors.InputError("math answers are compared by math-verify: pip install 'math-verify==0.9.0'")
-    self._seconds = seconds
+    self.seconds = seconds
     self._process: subprocess.Popen[bytes] | None = None
 
   def __enter__(self) -> "Comparer":
@@ -58,11 +58,11 @@ class Comparer:
   def verdict(self, gold: str, answer: str) -> Verdict:
     """The verdict on one pair. Raises RunError where the process does not start."""
     process = self._process or self._started()
-    line = json.dumps([gold, answer, self._seconds]).encode() + b"\n"
+    line = json.dumps([gold, answer, self.seconds]).encode() + b"\n"
     with contextlib.suppress(BrokenPipeError):
       _pipe(process.stdin).write(line)
       _pipe(process.stdin).flush()
-    said = _line(process, self._seconds)
+    said = _line(process, self.seconds)
     if said is None:
       self._end()
       return Verdict(False, "time")
