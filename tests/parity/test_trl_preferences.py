@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
+from itune_jax.objectives.distill import logits as distill  # noqa: E402
 from itune_jax.objectives.preference import cpo  # noqa: E402
 from itune_jax.objectives.preference import dpo  # noqa: E402
 from itune_jax.objectives.preference import formulas  # noqa: E402
@@ -94,7 +95,7 @@ def ours(objective, batch, logp, ref, square):
     sums = objective(views, batch, None)
     return sums.loss / sums.weight, sums.metrics
 
-  (value, metrics), grad = jax.jit(jax.value_and_grad(loss, has_aux=True))(jnp.asarray(logp))
+  (value, metrics), grad = jax.value_and_grad(loss, has_aux=True)(jnp.asarray(logp))
   return float(value), np.asarray(grad), {name: float(a / b) for name, (a, b) in metrics.items()}
 
 
@@ -273,3 +274,19 @@ def test_targets_of_a_prompt_that_stands_once_are_those_of_repeating_it():
 def test_log1mexp_is_theirs():
   x = -np.logspace(-6, 1.5, 60).astype(np.float32)
   np.testing.assert_allclose(pairs_lib.log1mexp(jnp.asarray(x)), orpo_trainer.log1mexp(torch.tensor(x)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.3, 0.5, 1.0])
+def test_divergences_are_those_of_gkd(beta):
+  """Its ends are the two KL; between them it is our jsd."""
+  gkd = importlib.import_module("trl.experimental.gkd.gkd_trainer")
+  rs = np.random.RandomState(0)
+  student, teacher = (rs.randn(2, 5, 11).astype(np.float32) for _ in range(2))
+  own = torch.tensor(student, requires_grad=True)
+  wanted = gkd.GKDTrainer.generalized_jsd_loss(own, torch.tensor(teacher), beta=beta, temperature=0.9, reduction="sum")
+  wanted.backward()
+  kind = {0.0: "forward_kl", 1.0: "reverse_kl"}.get(beta, "jsd")
+  objective = distill.Distill(divergence=kind, beta=beta if kind == "jsd" else 0.5, temperature=0.9)
+  loss = lambda z: objective.of((z, jnp.asarray(teacher)), jnp.zeros((2, 5), jnp.int32))[0].sum()
+  value, grad = jax.value_and_grad(loss)(jnp.asarray(student))
+  print(f"\n{kind}: {same((float(value), np.asarray(grad)), (float(wanted.detach()), own.grad.numpy()), kind):.1e}")

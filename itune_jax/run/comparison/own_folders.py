@@ -14,6 +14,7 @@ from itune_jax.core import files
 from itune_jax.evals import folders
 from itune_jax.evals import judged
 from itune_jax.evals import official
+from itune_jax.evals import protocol
 from itune_jax.evals.benchmarks import registry
 from itune_jax.grading.statistics import metrics as metrics_lib
 from itune_jax.run.comparison import evaluated
@@ -161,7 +162,7 @@ def _item(row: Mapping[str, Any], where: str) -> evaluated.Item:
     id=row["id"],
     values=values,
     cluster=str(row.get("cluster") or row["id"]),
-    tags={name: str(value) for name, value in (row.get("tags") or {}).items() if value is not None},
+    tags={name: tuple(map(str, protocol.tagged(value))) for name, value in (row.get("tags") or {}).items()},
     prompt=tuple(turns(row.get("messages") or row.get("prompt", ""))),
     answer=_answer(row),
     expected=_text(row["answer"]) if row.get("answer") is not None else "",
