@@ -37,10 +37,10 @@ class Judge:
 
   responder: who answers; None is whoever is evaluated, so that a model judges itself or by one of its adapters. name:
   what else makes the judge what it is, such as the model on the mesh: it is shown, and hashed. prompt: a rubric by
-  name, "" for the benchmark's own. by: verdicts are read in its text, weighed by the log-probabilities that come with
-  its first token (`tokens`), or by those of every answer that the rubric knows (`scores`: models on the mesh). top: so
-  many tokens are weighed. temperature: of its answers. limit: their new tokens, 0 for the rubric's. adapter: of those
-  that ride on the responder's base.
+  name or file, "" for the benchmark's own. by: verdicts are read in its text, weighed by the log-probabilities that
+  come with its first token (`tokens`), or by those of every answer that the rubric knows (`scores`: models on the
+  mesh). top: so many tokens are weighed. temperature: of its answers. limit: their new tokens, 0 for the rubric's.
+  adapter: of those that ride on the responder's base.
   """
 
   responder: requests_lib.Responder | None = None

@@ -1,6 +1,8 @@
 """Judges' prompts by name: AlpacaEval 2, Arena-Hard, LLMBar and MT-bench, verbatim from where `source` says."""
 
 from collections.abc import Mapping
+import dataclasses
+import tomllib
 
 from itune_jax.core import errors
 from itune_jax.grading.judging import mt_bench_prompts
@@ -189,7 +191,32 @@ PROMPTS: Mapping[str, prompt_lib.Prompt] = {
 
 
 def named(name: str) -> prompt_lib.Prompt:
-  """A prompt by its name. Raises InputError with the names there are."""
+  """A prompt by its name, or of one's own, by the path of its file (`.toml`, with the fields of `Prompt`).
+
+  Raises InputError with the names there are, and for a file that holds no prompt.
+  """
+  if name.endswith(".toml"):
+    return _read(name)
   if name not in PROMPTS:
-    raise errors.InputError(f"no judge's prompt is called {name!r}; known: {', '.join(PROMPTS)}")
+    raise errors.InputError(f"no judge's prompt is called {name!r}; known: {', '.join(PROMPTS)}, or a file (.toml)")
   return PROMPTS[name]
+
+
+def _read(path: str) -> prompt_lib.Prompt:
+  try:
+    with open(path, "rb") as f:
+      found = tomllib.load(f)
+  except (OSError, ValueError) as e:
+    raise errors.InputError(f"{path}: cannot be read as TOML ({' '.join(str(e).split())})") from None
+  known = {field.name for field in dataclasses.fields(prompt_lib.Prompt)}
+  needed = ("name", "kind", "template", "fields", "reads")
+  unknown, lacking = sorted(set(found) - known), [name for name in needed if name not in found]
+  if unknown or lacking:
+    what = f"has no {lacking[0]}" if lacking else f"has {unknown[0]}, which no judge's prompt has"
+    raise errors.InputError(f"{path}: {what}; its fields are {', '.join(sorted(known))}")
+  try:
+    return prompt_lib.Prompt(
+      **{key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+    )
+  except errors.InputError as e:
+    raise errors.InputError(f"{path}: {e}") from None

@@ -15,7 +15,7 @@ def flags(parser: command.Parser) -> None:
   add("--judge", default="", metavar="URL", help="who judges: an endpoint (http://HOST:PORT/v1), or `self`: the model")
   add("--judge_model", default="", metavar="NAME", help="the judge's model at its endpoint")
   add("--judge_key_env", default="", metavar="VARIABLE", help="the variable of the environment that holds its key")
-  add("--judge_prompt", default="", metavar="NAME", help="its rubric (default: the benchmark's own)")
+  add("--judge_prompt", default="", metavar="NAME", help="its rubric, a name or a file (default: the benchmark's own)")
   by = "verdicts are read in its text (default), or weighed by log-probabilities: of its first token, or of all answers"
   add("--judge_by", default="", choices=("", "text", "tokens", "scores"), metavar="text|tokens|scores", help=by)
   add("--judge_adapter", default="", metavar="NAME", help="of `self`: the adapter that judges")

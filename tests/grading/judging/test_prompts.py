@@ -66,3 +66,23 @@ def test_braces_of_answers_stay_text():
 def test_a_digest_is_of_everything():
   prompts = list(rubrics.PROMPTS.values())
   assert len({prompt.digest for prompt in prompts}) == len(prompts)
+
+
+def test_a_rubric_of_ones_own_is_a_file(tmp_path):
+  path = tmp_path / "polite.toml"
+  text = 'name = "polite"\nkind = "single"\nreads = "digit"\nfields = ["answer"]\nscale = [1, 3]\n'
+  path.write_text(text + "template = '''How polite is\n{answer}?'''\n[tokens]\n1 = 1\n2 = 2.0\n3 = 3\n")
+  found = rubrics.named(str(path))
+  assert found.filled({"answer": "{this}"}).messages[0]["content"] == "How polite is\n{this}?"
+  assert (found.scale, found.tokens) == ((1, 3), {"1": 1, "2": 2.0, "3": 3})
+  for change, says in (
+    (text, "has no template"),
+    (text + 'template = "{answer}"\nrubric = 1\n', "has rubric, which no judge's prompt has"),
+    (text + 'template = "answer"\n', "its template has no {answer}"),
+    (text.replace('"single"', "7") + 'template = "{answer}"\n', "Prompt.kind = 7 .int.; it takes one of"),
+    ("name = ", "cannot be read as TOML"),
+  ):
+    path.write_text(change)
+    with pytest.raises(errors.InputError, match=says) as e:
+      rubrics.named(str(path))
+    assert "\n" not in str(e.value) and str(path) in str(e.value)
