@@ -77,7 +77,7 @@ class Settings:
   @property
   def identity(self) -> dict[str, Any]:
     """The settings as JSON, a judge by what makes its verdicts what they are."""
-    plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+    plain = dataclasses.asdict(dataclasses.replace(self, judge=None))
     return plain | {"judge": None if self.judge is None else self.judge.identity}
 
 

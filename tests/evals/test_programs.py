@@ -13,6 +13,8 @@ from itune_jax.evals import suite
 from itune_jax.evals.benchmarks import registry
 from itune_jax.evals.benchmarks.utility import mbpp
 from itune_jax.grading.sandbox import sandbox
+from itune_jax.run import cli
+from itune_jax.run.commands import evaluate
 from itune_jax.sampling import requests
 
 DOUBLE = {
@@ -125,6 +127,22 @@ def test_a_row_that_lacks_something_is_refused_with_its_line(row, words, tmp_pat
   (tmp_path / "humaneval" / "HumanEval.jsonl").write_text(json.dumps(row))
   with pytest.raises(errors.InputError, match=words):
     figures("humaneval", tmp_path, "x")
+
+
+def test_the_command_scores_stored_responses(data):
+  """`itune eval --suite … --responses FILE`, of completions and of lists of them."""
+  rows = [
+    {"task_id": 11, "completion": "def add(a, b): return a + b"},
+    {"task_id": 13, "completion": "def add(): pass"},
+  ]
+  (data / "mbpp.jsonl").write_text("\n".join(map(json.dumps, rows)))
+  texts = [DOUBLE["canonical_solution"], "  return xs\n"] * 5
+  with gzip.open(data / "humaneval.jsonl.gz", "wt") as f:
+    f.write(json.dumps({"task_id": "HumanEval/0", "completions": texts}))
+  responses = f"mbpp={data}/mbpp.jsonl,humaneval={data}/humaneval.jsonl.gz"
+  words = ["--suite=mbpp,humaneval", f"--data_dir={data}", f"--responses={responses}", "--samples=1"]
+  found = evaluate.from_flags(cli.find("eval").parse([*words, f"--sandbox={sandbox.tier()}"]))
+  assert found["mbpp/pass@1"] == 50 and found["humaneval/pass@1"] == 50, found
 
 
 def test_a_machine_without_a_sandbox_runs_nothing(data, monkeypatch):

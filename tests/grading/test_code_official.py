@@ -17,8 +17,9 @@ from itune_jax.grading import code
 from itune_jax.grading.sandbox import sandbox
 
 FILE = pathlib.Path(os.environ.get("ITUNE_DATA", "/nowhere"), "mbpp", "mbpp.test.jsonl")
-SECONDS = 4.0
-CHECK = "import sys; exec(compile(sys.stdin.read(), '<both>', 'exec', dont_inherit=True), {})"
+SECONDS, CPU_SECONDS = 30.0, 2  # a busy machine makes no timeout
+LIMIT = f"import resource, sys; resource.setrlimit(resource.RLIMIT_CPU, ({CPU_SECONDS}, {CPU_SECONDS})); "
+CHECK = LIMIT + "exec(compile(sys.stdin.read(), '<both>', 'exec', dont_inherit=True), {})"
 
 
 def wrong(text, rng):
@@ -82,7 +83,7 @@ def test_verdicts_are_those_of_the_published_check():
   problems, kinds, texts = zip(*answers(), strict=True)
   programs = [code.program(text, problem) for text, problem in zip(texts, problems, strict=True)]
   began = time.monotonic()
-  found = code.judge(problems, programs, sandbox.Sandbox(seconds=SECONDS, cpu_seconds=2, workers=4))
+  found = code.judge(problems, programs, sandbox.Sandbox(seconds=SECONDS, cpu_seconds=CPU_SECONDS, workers=4))
   seconds = time.monotonic() - began
   with futures.ThreadPoolExecutor(4) as pool:
     expected = list(pool.map(published, programs, [problem.tests for problem in problems]))

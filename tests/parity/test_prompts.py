@@ -80,7 +80,7 @@ def test_gsm8k(tmp_path, variant):
     rows = {"test": fixtures.lines(pathlib.Path(DATA, "gsm8k/test.jsonl")),
             "train": fixtures.lines(pathlib.Path(DATA, "gsm8k/train_first1500.jsonl"))}  # fmt: skip
     task = theirs(f"gsm8k/{GSM8K[variant]}", rows, **first)
-    found += compare(ours(DATA, "gsm8k", variant=variant), prompts(task, rows["test"], count))
+    found += compare(ours(DATA, "gsm8k", variant=variant)[:200], prompts(task, rows["test"][:200], count))
   print(f"\ngsm8k {variant}: {found} prompts equal lm-eval's at {count} shots")
 
 

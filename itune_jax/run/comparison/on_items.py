@@ -68,8 +68,8 @@ def tags(
   for tag in dict.fromkeys(tag for item, _ in pair.pairs.values() for tag in item.tags):
     by_value: dict[str, list[str]] = {}
     for id, (item, _) in pair.pairs.items():
-      if tag in item.tags:
-        by_value.setdefault(item.tags[tag], []).append(id)
+      for value in item.tags.get(tag, ()):
+        by_value.setdefault(value, []).append(id)
     if len(by_value) > max(_FEW, len(pair.pairs) // 2):
       notes.append(f"{whole.benchmark}: the tag {tag} has {len(by_value):,} values, too many to tell apart")
       continue

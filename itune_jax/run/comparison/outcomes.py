@@ -91,6 +91,7 @@ class Asked:
     """Which way a metric is better: as a flag says, the files, or the name of a well-known loss; else higher."""
     if metric in self.lower:
       return "lower"
-    said = (one.better[metric] for one in evaluations if metric in one.better)
-    by_name: contracts.Better = "lower" if metric.split(",")[0].endswith(_LOSSES) else "higher"
-    return next(said, by_name)
+    for one in evaluations:
+      if metric in one.better:
+        return one.better[metric]
+    return "lower" if metric.split(",")[0].endswith(_LOSSES) else "higher"
