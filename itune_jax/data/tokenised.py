@@ -92,11 +92,11 @@ def write_source(
 
 def _write_source(folder, key, mixture, source, renderer, rows, progress):
   with files.whole_folder(folder) as partial:
-    rows, make, schema = _made(source, rows, renderer)
+    rows, make, schema = _conversion(source, rows, renderer)
     tally, store = _Tally(mixture.bad_rows), Writer(partial, schema, with_images=renderer.images is not None)
     for row in rows:
       progress()
-      for example, truncated in tally.made(row, make):
+      for example, truncated in tally.convert(row, make):
         store.write(example, () if isinstance(example, pack.Group) else example.images or ())
         tally.count(example, truncated)
     lengths = store.close()
@@ -121,12 +121,12 @@ def _write_source(folder, key, mixture, source, renderer, rows, progress):
     files.write_json(os.path.join(partial, "manifest.json"), manifest)
 
 
-Made = list[tuple[pack.Item | pack.Group, bool]]  # what a row becomes, and of each whether something was cut
+Converted = Sequence[tuple[pack.Item | pack.Group, bool]]  # what a row becomes, and of each whether something was cut
 
 
-def _made(
+def _conversion(
   source: mixture_lib.Source, rows: Iterable[readers.Row], renderer: chat.Renderer
-) -> tuple[Iterable[readers.Row], Callable[[example_lib.Example], Made], records.Schema]:
+) -> tuple[Iterable[readers.Row], Callable[[example_lib.Example], Converted], records.Schema]:
   """The rows again, what each becomes, and the schema of the records. Preferences become groups of two."""
   if source.format != readers.PREFERENCE:
     single = lambda example: [(_trim(one, renderer.images), one.truncated) for one in renderer.render(example)]
@@ -262,13 +262,13 @@ class _Tally:
     self._unread: collections.Counter[str] = collections.Counter()
     self._listed: list[dict[str, Any]] = []
 
-  def made(self, row: readers.Row, make: Callable[[example_lib.Example], Made]) -> Made:
+  def convert(self, row: readers.Row, make: Callable[[example_lib.Example], Converted]) -> Converted:
     """What the row becomes, or nothing and a reason on the books."""
     self._count["rows"] += 1
     try:
       if row.example is None:
         raise example_lib.BadRow(row.problem)
-      made = make(row.example)
+      found = make(row.example)
     except example_lib.BadRow as e:
       if self._policy == "refuse":
         raise errors.InputError(f"{row.file}:{row.line}: {e}") from None
@@ -278,9 +278,9 @@ class _Tally:
         self._listed.append({"file": row.file, "line": row.line, "reason": str(e)})
       return []
     self._count["kept"] += 1
-    self._count["cut"] += any(truncated for _, truncated in made)
+    self._count["cut"] += any(truncated for _, truncated in found)
     self._unread.update(set(row.example.unread))
-    return made
+    return found
 
   def count(self, example: pack.Item | pack.Group, truncated: bool) -> None:
     """Books one stored example, or one group."""

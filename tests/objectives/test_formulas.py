@@ -61,6 +61,7 @@ def test_losses_where_policy_and_reference_are_the_same():
     np.testing.assert_allclose(np.asarray(found)[0, 1], value, rtol=1e-6, err_msg=name)
 
 
+@pytest.mark.heavy
 def test_odpo_wants_more_of_a_pair_with_a_larger_margin():
   batch = given.pairs([(2, 3), (4, 2)], margins=[0.5, 2.0])
   logp = np.zeros(batch.tokens_BT.shape, np.float32)
@@ -93,6 +94,7 @@ def test_divergences_are_scipys_and_the_scaled_one_has_both_kl_at_its_ends():
   np.testing.assert_allclose(divergences.scaled_jsd(student, teacher, 1 - 1e-3), backward, rtol=2e-2)
 
 
+@pytest.mark.heavy
 def test_all_tokens_as_top_k_are_the_whole_divergence_and_a_tail_is_one_event():
   rs = np.random.RandomState(1)
   p, q = rs.dirichlet(np.ones(6), (1, 3)).astype(np.float32), rs.dirichlet(np.ones(6), (1, 3)).astype(np.float32)
