@@ -31,6 +31,11 @@ PROVIDES = {
 DATA = pathlib.Path(__file__).parent / "golden" / "rows.jsonl"
 
 
+def of_pairs(recipe):
+  """Whether a recipe trains on pairs, which the starter set has as well."""
+  return "data/pairs.gin" in recipe.read_text()
+
+
 @pytest.fixture(autouse=True)
 def one_device(monkeypatch):
   devices = __import__("jax").devices()
@@ -58,6 +63,7 @@ def test_parts_are_small_and_provide_their_macros(path):
 def test_recipe_builds(recipe):
   text = recipe.read_text()
   flags = [f"--gin_file={recipe}"] + ([f"--gin.DATA='{DATA}'"] if "jsonl" in text else [])
+  flags += ["--gin.DATA='starter:heldout_pairs'"] if of_pairs(recipe) else []
   flags += ["--gin.BASE='smollm2-135m-instruct'"] if "models/path" in text else []
   assert cli.main(["prepare", *flags]) == 0
   assert cli.main(["train", *flags, "--dry_run", "--run_dir=unused"]) == 0
@@ -67,7 +73,8 @@ def test_recipe_builds(recipe):
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
 @pytest.mark.by_default("demo", "llama3_8b_lora")
 def test_recipe_trains_three_steps_under_smoke(recipe, tmp_path):
-  flags = [f"--gin_file={recipe}", "--gin_file=overlays/smoke.gin"]
+  overlay = "smoke_pairs" if of_pairs(recipe) else "smoke"
+  flags = [f"--gin_file={recipe}", f"--gin_file=overlays/{overlay}.gin"]
   assert cli.main(["prepare", *flags]) == 0
   assert cli.main(["train", *flags, f"--run_dir={tmp_path}/run"]) == 0
   assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3

@@ -94,6 +94,17 @@ class Objective(abc.ABC):
     """What it reads of `batch.columns`."""
     return ()
 
+  @property
+  def couples_batch(self) -> bool:
+    """Whether what one example adds hangs on the others of its micro-batch, over all devices. Then a step must be one
+    micro-batch, or the cut would change the loss."""
+    return False
+
+  @property
+  def starts_at(self) -> Mapping[str, float]:
+    """Metrics that a run begins with where nothing has trained yet: it ends at its first step where they differ."""
+    return {}
+
   @abc.abstractmethod
   def __call__(self, views: Mapping[str, View], batch: batch_lib.Batch, key: Any) -> Sums:
     """Sums over one micro-batch."""

@@ -22,7 +22,9 @@ class Example:
   messages: dicts with `role`, `content` (text, or a list of parts), and optionally `weight` (assistant turns
   only; default 1), `tool_calls`, `reasoning_content`; see `messages`. source: kind (annotated, distilled,
   self_generated), dataset, teacher, licence, parents. check: how an answer to it is judged, `{"name": …, …}`.
-  unread: keys of its row that nothing reads, to be counted.
+  rejected: of a preference, the conversation with the answer that is not preferred; `messages` has the one that is.
+  margin: by how much that one is better, where its row says so. unread: keys of its row that nothing reads, to be
+  counted.
   """
 
   messages: tuple[dict[str, Any], ...]
@@ -34,6 +36,8 @@ class Example:
   scores: dict[str, float] = dataclasses.field(default_factory=dict)
   check: dict[str, Any] = dataclasses.field(default_factory=dict)
   id: str = ""
+  rejected: tuple[dict[str, Any], ...] = ()
+  margin: float | None = None
   unread: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
   def __post_init__(self):
@@ -70,7 +74,8 @@ class Example:
     return {k: v for k, v in dataclasses.asdict(self).items() if v and k != "unread"}
 
 
-ROW_KEYS = tuple(field.name for field in dataclasses.fields(Example) if field.name != "unread")
+_OF_PAIRS = ("rejected", "margin")
+ROW_KEYS = tuple(field.name for field in dataclasses.fields(Example) if field.name not in ("unread", *_OF_PAIRS))
 IMAGE_KEYS = ("images", "image")  # columns that `readers` places in the text
 
 
@@ -92,6 +97,17 @@ def from_json(row: Mapping[str, Any]) -> Example:
     id=_id(row.get("id")),
     unread=(*unread, *unread_keys(row, ROW_KEYS)),
   )
+
+
+def with_rejected(
+  example: Example, rejected: tuple[dict[str, Any], ...], margin: float | None, unread: tuple[str, ...]
+) -> Example:
+  """The pair of an example and of a conversation with another answer to its prompt."""
+  content = json.dumps([example.id, rejected], sort_keys=True, ensure_ascii=False)
+  own = {"id": hashlib.sha256(content.encode()).hexdigest()[:16]}
+  found = dataclasses.replace(example, rejected=rejected, margin=margin, **own)
+  object.__setattr__(found, "unread", unread)
+  return found
 
 
 def unread_keys(row: Mapping[str, Any], known: tuple[str, ...]) -> list[str]:

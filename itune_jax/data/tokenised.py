@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import os
 from typing import Any
@@ -27,6 +28,7 @@ from itune_jax.core import pack
 from itune_jax.data.render import chat
 from itune_jax.data import example as example_lib
 from itune_jax.data.render import images as images_lib
+from itune_jax.data.render import pair_groups
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.data import records
 from itune_jax.data.readers import readers
@@ -90,13 +92,13 @@ def write_source(
 
 def _write_source(folder, key, mixture, source, renderer, rows, progress):
   with files.whole_folder(folder) as partial:
-    tally, store = _Tally(mixture.bad_rows), Writer(partial, with_images=renderer.images is not None)
+    rows, make, schema = _made(source, rows, renderer)
+    tally, store = _Tally(mixture.bad_rows), Writer(partial, schema, with_images=renderer.images is not None)
     for row in rows:
       progress()
-      for rendered in tally.render(row, renderer):
-        item = _trim(rendered, renderer.images)
-        store.write(item, item.images or ())
-        tally.count(item.ids, item.weights, rendered.truncated)
+      for example, truncated in tally.made(row, make):
+        store.write(example, () if isinstance(example, pack.Group) else example.images or ())
+        tally.count(example, truncated)
     lengths = store.close()
     if not lengths:
       raise readers.no_row(source.name, source.path, tally.reasons)
@@ -117,6 +119,26 @@ def _write_source(folder, key, mixture, source, renderer, rows, progress):
       "images": dataclasses.asdict(renderer.images.scale) if renderer.images else None,
     }
     files.write_json(os.path.join(partial, "manifest.json"), manifest)
+
+
+Made = list[tuple[pack.Item | pack.Group, bool]]  # what a row becomes, and of each whether something was cut
+
+
+def _made(
+  source: mixture_lib.Source, rows: Iterable[readers.Row], renderer: chat.Renderer
+) -> tuple[Iterable[readers.Row], Callable[[example_lib.Example], Made], records.Schema]:
+  """The rows again, what each becomes, and the schema of the records. Preferences become groups of two."""
+  if source.format != readers.PREFERENCE:
+    single = lambda example: [(_trim(one, renderer.images), one.truncated) for one in renderer.render(example)]
+    return rows, single, records.Schema()
+  rows, seen = iter(rows), []
+  for row in rows:
+    seen.append(row)
+    if row.example is not None:
+      break
+  columns = pair_groups.columns_of(seen[-1].example if seen else None)
+  pair = lambda example: [pair_groups.render(renderer, example, pair_groups.MARGIN in columns)]
+  return itertools.chain(seen, rows), pair, records.Schema(columns, grouped=True)
 
 
 class Writer:
@@ -240,13 +262,13 @@ class _Tally:
     self._unread: collections.Counter[str] = collections.Counter()
     self._listed: list[dict[str, Any]] = []
 
-  def render(self, row: readers.Row, renderer: chat.Renderer) -> list[chat.Rendered]:
-    """The rendered rows, or none and a reason on the books."""
+  def made(self, row: readers.Row, make: Callable[[example_lib.Example], Made]) -> Made:
+    """What the row becomes, or nothing and a reason on the books."""
     self._count["rows"] += 1
     try:
       if row.example is None:
         raise example_lib.BadRow(row.problem)
-      rendered = renderer.render(row.example)
+      made = make(row.example)
     except example_lib.BadRow as e:
       if self._policy == "refuse":
         raise errors.InputError(f"{row.file}:{row.line}: {e}") from None
@@ -256,15 +278,16 @@ class _Tally:
         self._listed.append({"file": row.file, "line": row.line, "reason": str(e)})
       return []
     self._count["kept"] += 1
-    self._count["cut"] += any(one.truncated for one in rendered)
+    self._count["cut"] += any(truncated for _, truncated in made)
     self._unread.update(set(row.example.unread))
-    return rendered
+    return made
 
-  def count(self, ids, weights, truncated) -> None:
-    """Books one stored row."""
+  def count(self, example: pack.Item | pack.Group, truncated: bool) -> None:
+    """Books one stored example, or one group."""
+    group = example if isinstance(example, pack.Group) else pack.Group((example,))
     self._count["stored"] += 1
-    self._count["tokens"] += len(ids) - 1
-    self._count["trained_tokens"] += int((weights[1:] != 0).sum())
+    self._count["tokens"] += group.positions
+    self._count["trained_tokens"] += sum(int((item.weights[1:] != 0).sum()) for item in group.items)
     self._count["truncated"] += truncated
 
   def notes(self, source: str, max_length: int) -> list[str]:

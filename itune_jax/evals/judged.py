@@ -326,3 +326,11 @@ def faults(result: contracts.EvalResult) -> dict[str, int]:
     for kind, number in row.get("judge_faults", {}).items():
       found[kind] = found.get(kind, 0) + number
   return found
+
+
+def recalled(identity: Mapping[str, Any]) -> Judge:
+  """A judge of an identity that was written down: how it was asked, without who answers. Raises InputError for what is
+  none."""
+  names = {field.name for field in dataclasses.fields(Judge)} - {"responder"}
+  own = {name: value for name, value in identity.items() if name in names}
+  return Judge(**own | {"top": own.get("top") or Judge.top})

@@ -77,7 +77,7 @@ class Settings:
   @property
   def identity(self) -> dict[str, Any]:
     """The settings as JSON, a judge by what makes its verdicts what they are."""
-    plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+    plain = dataclasses.asdict(dataclasses.replace(self, judge=None))
     return plain | {"judge": None if self.judge is None else self.judge.identity}
 
 
@@ -93,7 +93,8 @@ class Published:
   many there are at most (None: shots cannot be chosen); variant_shots is the number of variants that have one of their
   own. subtask: the tag that names subtasks, over which a limit is spread. needs_data: False for one that brings its own
   items. format_only: no official file was had when it was written; it is held to the official scorer on perturbed
-  answers, and no figure is claimed. version: as of `protocol.Benchmark`.
+  answers, and no figure is claimed. judged: whether it needs a judge (`Settings.judge`). version: as of
+  `protocol.Benchmark`.
   """
 
   name: str
@@ -114,6 +115,7 @@ class Published:
   most_shots: int | None = None
   subtask: str = ""
   format_only: bool = False
+  judged: bool = False
   version: int = 1
 
   def folder(self, roots: Sequence[str]) -> folders.Folder:

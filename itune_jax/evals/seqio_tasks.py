@@ -8,9 +8,10 @@ looked for when a task is loaded: in the folders that `register` was given, else
 ITUNE_DATA. Texts are bytes (`seqio.ByteVocabulary`), which needs no file; a program with another vocabulary registers
 them anew: `seqio_tasks.register(vocabulary=mine, prefix="mine_")`.
 
-Prompts are plain text, shots in front. Whatever is asked once is an example: a question, or each of its choices, which
-are scored. `metric_fns` give the figures of our own suite, over the items of which all examples are there. A judged
-benchmark needs a judge (`settings`), and one whose second question hangs on the first answer is no task.
+Prompts are plain text, shots and a system's text in front. Whatever is asked once is an example: a question, or each of
+its choices, which are scored. `metric_fns` give the figures of our own suite, over the items of which all examples are
+there. A judged benchmark needs a judge (`settings`), and one whose second question hangs on the first answer is no
+task.
 """
 
 from collections.abc import Iterator, Sequence
@@ -180,11 +181,12 @@ def _texts(asked: protocol.Asked, item: protocol.Item) -> tuple[str, str]:
 def _plain(prompt: conversation_lib.Conversation | str, item: protocol.Item) -> str:
   if isinstance(prompt, str):
     return prompt
-  first, *more = prompt.messages
-  content = first.get("content")
-  if more or not isinstance(content, str):
-    raise errors.InputError(f"{item.called}: a task's prompt is one text, and this is a conversation")
-  return content
+  *before, last = prompt.messages
+  texts = [message.get("content") for message in prompt.messages]
+  is_one = last["role"] == "user" and all(message["role"] == "system" for message in before)
+  if not is_one or not all(isinstance(text, str) for text in texts):
+    raise errors.InputError(f"{item.called}: a task's prompt is one text, and this is a conversation of several turns")
+  return "\n\n".join(map(str, texts))
 
 
 def _response(texts: Any) -> requests_lib.Response:

@@ -75,7 +75,7 @@ class Stored(requests_lib.Responder):
   @property
   def unmatched(self) -> list[str]:
     """The rows that answered nothing."""
-    return [row.where for row in self._rows if row.where not in self._used]
+    return list(dict.fromkeys(row.where for row in self._rows if row.where not in self._used))
 
   def said(self) -> str:
     """What was left over on either side, in one line; "" where nothing was."""

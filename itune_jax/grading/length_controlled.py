@@ -76,8 +76,8 @@ def control(
     difficulty_N: of each pair's instruction. gamed: where the formula weighs the baseline's own rows.
 
   Raises:
-    InputError when the formula needs what is not given, lengths differ nowhere, or fewer than five pairs have a
-    preference.
+    InputError when the formula needs what is not given, lengths differ nowhere, one side won all pairs, or fewer than
+    five have a preference.
   """
   formula = FORMULAS[name]
   check.require(difficulty_N is not None or not formula.difficulty, f"{name} needs the difficulty of each instruction")
@@ -96,6 +96,8 @@ def control(
     x_NF = np.concatenate([_features(gamed.std_delta_len, gamed.difficulty, gamed.is_model.astype(float)), x_NF])
     y_N = np.concatenate([gamed.preference, y_N])
   there_N = ~np.isnan(y_N)
+  one_sided = set(y_N[there_N]) in ({0.0}, {1.0})  # of all losses AlpacaEval's regression would make 50 %
+  check.require(not one_sided, f"{name}: one side won all {known} pairs: there is nothing that lengths could explain")
   model = _fitted(x_NF[there_N], y_N[there_N], None if weight_N is None else weight_N[there_N])
   predicted_N = model.predict_proba(asked_NF)[:, 1]
   names: list[str] = ["length", "difficulty", "model"] if formula.difficulty else ["length", "model"]

@@ -16,6 +16,7 @@ from itune_jax.core import names
 from itune_jax.run import gin_files
 from itune_jax.run import gin_reach
 from itune_jax.run import gin_values
+from itune_jax.run import macros
 from itune_jax.run import recipes
 
 _RECIPE_RUNS = ("train", "prepare", "inspect", "eval")  # what reads a recipe; the others name a model
@@ -105,7 +106,9 @@ class Effect:
     if not fields and not runs:
       hint = names.meant(name, known | set(self._runs_of()))
       return f"{name} is set, but nothing refers to it: it would have no effect{hint or f'; known are {_join(known)}'}"
-    text = f"{name} is set, but itune {self._command} does not read it here: it would have no effect"
+    flag = macros.MACROS[name].flag if name in macros.MACROS else ""
+    said = f"{name} (--{flag})" if flag else name
+    text = f"{said} is set, but itune {self._command} does not read it here: it would have no effect"
     if name == "DATA":
       return f"{text}; this recipe brings its own data: add --gin_file=data/jsonl.gin"
     reached = [field for _, field in fields if "/" not in field and self._is_reached(field.rpartition(".")[0])]

@@ -86,7 +86,10 @@ def _source_differs(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     ("chat_template_sha256", "another chat template"),
   )
   pairs = ((text, there.get(key), here.get(key)) for key, text in said)
-  found = [text.format(*pair) for text, *pair in pairs if pair[0] != pair[1] and None not in pair]
+  differ = {text: pair for text, *pair in pairs if pair[0] != pair[1] and None not in pair}
+  if said[1][1] in differ:  # fewer rows are fewer that are kept
+    differ.pop(said[2][1], None)
+  found = [text.format(*pair) for text, pair in differ.items()]
   before, now = there.get("rendering") or {}, here.get("rendering") or {}
   found += [f"{key} = {before[key]!r} there, {now[key]!r} here" for key in before if before[key] != now.get(key)]
   path = here.get("path", "")

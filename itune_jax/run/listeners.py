@@ -32,8 +32,9 @@ class Bar(contracts.Hook):
     if "loss" not in metrics:
       log.info(f"step {step}: {_figures(metrics)}", event="evaluation", step=step, figures=dict(metrics))
       return
-    speed = metrics.get("trained_tokens_per_s", 0.0)
-    self._bar.reach(step, note=f"loss {metrics['loss']:.3f}  {speed:,.0f} trained tokens/s")
+    speed = metrics.get("trained_tokens_per_s")  # which the first step, the one that compiles, does not have
+    said = f"loss {metrics['loss']:.3f}" + (f"  {speed:,.0f} trained tokens/s" if speed else "")
+    self._bar.reach(step, note=said)
 
   def flush(self) -> None:
     """A checkpoint of the last step is saved now."""

@@ -144,18 +144,23 @@ def stored(suite: suite_lib.Suite, responses: str, after: After | None = None) -
 
 def show(figures: Sequence[contracts.Result]) -> None:
   """Prints figures with their intervals and of how many items they are; by tags the first metric of each benchmark."""
-  shown = rich.table.Table("benchmark", "of", "metric", "value", "95 % interval", "items")
-  for column in shown.columns:
-    column.overflow = "fold"
+  shown = rich.table.Table("figure", "value", "95 % interval", "items")
+  shown.columns[0].overflow = "fold"
   first: dict[str, str] = {}
   for one in figures:
-    if one.tag and one.metric != first.setdefault(one.benchmark, one.metric):
+    if one.benchmark not in first:
+      first[one.benchmark] = one.metric
+      shown.add_row(f"{one.benchmark} (by tag: {one.metric})" if _has_tags(figures, one.benchmark) else one.benchmark)
+    if one.tag and one.metric != first[one.benchmark]:
       continue
-    first.setdefault(one.benchmark, one.metric)
     interval = "" if one.low is None or one.high is None else f"{one.low:.4f} to {one.high:.4f}"
     items = f"{one.n}" if one.n == one.of else f"{one.n} of {one.of}"
-    shown.add_row(one.benchmark, one.tag, one.metric, f"{one.value:.4f}", interval, items)
+    shown.add_row(f"  {one.tag or one.metric}", f"{one.value:.4f}", interval, items)
   console.show(shown)
+
+
+def _has_tags(figures: Sequence[contracts.Result], benchmark: str) -> bool:
+  return any(one.tag for one in figures if one.benchmark == benchmark)
 
 
 def _files(responses: str, names: Sequence[str]) -> dict[str, str]:

@@ -43,3 +43,18 @@ def test_the_quickstart_runs_from_its_notebook(tmp_path):
   assert done.returncode == 0, done.stderr[-2000:]
   assert (tmp_path / "quickstart" / "adapter" / "adapter_config.json").exists()
   assert done.stdout.splitlines()[-1].endswith("report.html")
+
+
+@pytest.mark.heavy
+def test_the_evaluation_runs_from_its_notebook(tmp_path):
+  """Its cells one after the other in a fresh process, on the tiny model."""
+  cells = json.loads((docs_notebook.FOLDER / "evaluation.ipynb").read_text(encoding="utf-8"))["cells"]
+  code = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+  small = {"ITUNE_MODEL": "--gin_file=recipes/llama_tiny.gin", "ITUNE_FOLDER": str(tmp_path / "evaluation")}
+  env = {**os.environ, **small, "PYTHONPATH": str(blocks.ROOT)}
+  env.pop("XLA_FLAGS", None)
+  done = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path, env=env
+  )
+  assert done.returncode == 0, done.stderr[-2000:]
+  assert (tmp_path / "evaluation" / "compare.html").exists() and '"missing": 1' in done.stdout

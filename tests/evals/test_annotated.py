@@ -123,6 +123,14 @@ def test_a_custom_judges_annotations_need_no_generators(tmp_path):
   assert found["n"] == COUNT and found["model"] == ""
 
 
+def test_what_one_side_won_alone_is_not_controlled(tmp_path):
+  """AlpacaEval's regression makes 50 % of nothing but losses."""
+  lost = [{**row, "preference": 1} for row in rows()]
+  found = annotated.measure(annotated.read(write(tmp_path / "a.json", lost)))
+  assert found["win_rate"] == 0 and "length_controlled_minimal" not in found
+  assert "one side won all 40 pairs" in found["length_control"]
+
+
 def test_the_baseline_against_itself_is_one_half(tmp_path):
   same = [{**row, "generator_2": "base", "preference": 1.5} for row in rows()]
   found = annotated.measure(annotated.read(write(tmp_path / "a.json", same)))

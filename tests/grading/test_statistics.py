@@ -147,6 +147,27 @@ def test_wilson_equals_scipy(right, n):
   assert proportions.wilson(right, n) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
 
 
+def test_tango_leaves_0_out_where_the_score_test_rejects():
+  """And holds the true difference in about 95 of 100 cases, few changes or many: exact, over all outcomes."""
+  for won, lost in itertools.product(range(0, 25, 2), repeat=2):
+    low, high = proportions.tango(won, lost, 60)
+    assert low <= (won - lost) / 60 <= high and low < high
+    rejects = won + lost and (won - lost) ** 2 / (won + lost) > scipy_stats.chi2.ppf(0.95, 1)
+    assert (low > 0 or high < 0) == bool(rejects)
+    assert proportions.tango(lost, won, 60) == pytest.approx((-high, -low), abs=1e-9)
+  assert proportions.tango(0, 0, 20) == pytest.approx((-0.1611, 0.1611), abs=1e-4)
+  z2 = scipy_stats.norm.ppf(0.975) ** 2
+  assert proportions.tango(20, 0, 20) == pytest.approx(((20 - z2) / (20 + z2), 1))
+  for p_won, p_lost in ((0.05, 0.02), (0.2, 0.1), (0.3, 0.3)):
+    outcomes = [(won, lost) for won in range(41) for lost in range(41 - won)]
+    chances = scipy_stats.multinomial.pmf(
+      [(w, l, 40 - w - l) for w, l in outcomes], 40, [p_won, p_lost, 1 - p_won - p_lost]
+    )
+    likely = [(one, chance) for one, chance in zip(outcomes, chances, strict=True) if chance > 1e-7]
+    held = sum(c for (w, l), c in likely if (b := proportions.tango(w, l, 40))[0] <= p_won - p_lost <= b[1])
+    assert 0.93 < held < 0.99
+
+
 def test_equal_outcomes_are_not_certainty():
   mean, names = metrics.Mean(), [str(i) for i in range(20)]
   assert mean([1] * 20, names)[:3] == (1, pytest.approx(0.8389, abs=1e-4), 1)
@@ -209,6 +230,7 @@ def test_what_can_be_detected_is_found_four_times_of_five():
   assert 0.74 < found < 0.86
   with pytest.raises(ValueError, match="no share"):
     power.paired_share_error(10, 2)
+  assert power.fewest_changes() == 6 and paired.mcnemar_exact(0, 6) <= 0.05 < paired.mcnemar_exact(0, 5)
 
 
 def test_parts_of_the_variance_add_up():
@@ -273,7 +295,7 @@ def test_memory_is_bounded():
 
 
 # Clusters, mean size of one, how alike its items are (intraclass correlation), and the kind of values.
-SETTINGS = list(itertools.product((15, 40, 120), (1, 6), (0.0, 0.4), ("share", "score", "f1")))
+SETTINGS = list(itertools.product((15, 40, 120), (1, 6), (0.0, 0.4), ("share", "score", "f1", "paired")))
 
 
 @pytest.mark.heavy
@@ -303,6 +325,10 @@ def _covers(rng, clusters, size, alike, kind):
   names = [str(g) for g in group]
   if kind == "share":
     figure, truth = metrics.Mean()(list((draw() < scipy_stats.norm.ppf(share)).astype(float)), names), share
+  elif kind == "paired":  # two runs that agree on much, of which one is better
+    same, truth = draw(), rng.uniform(-0.1, 0.1)
+    runs = [(same + draw() < np.sqrt(2) * scipy_stats.norm.ppf(p)).astype(float) for p in (share, share + truth)]
+    figure = metrics.Mean().paired(*map(list, runs), names).figure
   elif kind == "score":
     figure, truth = metrics.Mean()(list(np.exp(0.5 * draw())), names), float(np.exp(0.125))
   else:

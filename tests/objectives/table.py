@@ -8,11 +8,16 @@ import numpy as np
 
 from itune_jax.core import pack
 from itune_jax.objectives import sft
+from itune_jax.objectives.distill import divergences
+from itune_jax.objectives.distill import logits as distill
+from itune_jax.objectives.distill import top_k
+from itune_jax.objectives.preference import cpo
+from itune_jax.objectives.preference import dpo
+from itune_jax.objectives.preference import formulas
+from itune_jax.objectives.preference import orpo
+from itune_jax.objectives.preference import tdpo
 from tests import tiny
-from tests.parts import distill
-from tests.parts import dpo
 from tests.parts import policy_gradient
-from tests.parts import top_k
 
 V = tiny.CONFIG.vocab
 
@@ -61,12 +66,12 @@ def pairs(share: bool) -> Callable[[], list[pack.Group]]:
     found = []
     for _ in range(9):
       prompt = rs.randint(0, V, rs.randint(3, 9))
-      items = []
+      items, margin = [], rs.rand() + 0.1
       for side in (1.0, -1.0):
         answer = rs.randint(0, V, rs.randint(2, 8))
         ids = np.concatenate([prompt, answer]).astype(np.int32)
         weights = np.repeat([0.0, 1.0], [len(prompt), len(answer)]).astype(np.float32)
-        items.append(pack.Item(ids, weights, columns={"side": side}))
+        items.append(pack.Item(ids, weights, columns={"side": side, "margin": margin}))
       group = pack.grouped(items)
       found.append(group if share else group.repeated())
     return found
@@ -93,9 +98,43 @@ ROWS = {
   "sft by example": Row(sft.Sft(chunk=16, normalise="example", z_loss=0.1), texts),
   "dpo, adapters off": Row(dpo.Dpo(chunk=16), pairs(False), "base"),
   "dpo, prompt once": Row(dpo.Dpo(chunk=16), pairs(True), "base", same_as="dpo, adapters off"),
-  "dpo, separate tree": Row(dpo.Dpo(chunk=16), pairs(False), "tree"),
-  "distillation": Row(distill.Distill(chunk=16), texts, "model"),
-  "distillation by jsd": Row(distill.Distill(chunk=16, kind="jsd", beta=0.3), texts, "model"),
-  "top-k of a teacher": Row(top_k.TopK(chunk=16), with_columns(top)),
+  "orpo over prompts, prompt once": Row(orpo.Orpo(chunk=16, nll="prompt_and_answer"), pairs(True)),
+  "distillation by jsd": Row(distill.Distill(chunk=16, divergence="jsd", beta=0.3, sft=0.5), texts, "model"),
+  "top-k of a teacher": Row(top_k.TopK(chunk=16, k=3), with_columns(top)),
   "policy gradient": Row(policy_gradient.PolicyGradient(chunk=16), with_columns(advantages)),
 }
+
+_SMOOTH = dict.fromkeys(formulas.SMOOTHED, 0.1)
+# The same of all members of the families, by `scripts/test.sh full`.
+FULL_ROWS = {
+  "dpo, separate tree": Row(dpo.Dpo(chunk=16), pairs(False), "tree"),
+  **{
+    f"dpo: {name}": Row(
+      dpo.Dpo(chunk=16, losses=(name,), beta=0.3, label_smoothing=_SMOOTH.get(name, 0.0)), pairs(True), "tree"
+    )
+    for name in formulas.LOSSES
+  },
+  "mpo": Row(dpo.Dpo(chunk=16, losses=("sigmoid", "bco_pair", "sft"), weights=(0.8, 0.2, 1.0)), pairs(True), "base"),
+  "wpo": Row(dpo.Dpo(chunk=16, weighted=True), pairs(True), "tree"),
+  "ld-dpo": Row(dpo.Dpo(chunk=16, tail=0.4), pairs(True), "tree"),
+  "odpo": Row(dpo.Dpo(chunk=16, offset=0.5), pairs(True), "base"),
+  "β-dpo": Row(dpo.Dpo(chunk=16, beta_gain=0.6), pairs(True), "tree"),
+  "f-dpo": Row(dpo.Dpo(chunk=16, divergence="alpha"), pairs(True), "base"),
+  "tdpo1": Row(tdpo.Tdpo(chunk=16, alpha=0.0), pairs(True), "tree"),
+  "tdpo2": Row(tdpo.Tdpo(chunk=16), pairs(False), "tree"),
+  "cpo": Row(cpo.Cpo(chunk=16), pairs(True)),
+  "simpo": Row(cpo.Simpo(chunk=16), pairs(True)),
+  "alphapo": Row(cpo.Simpo(chunk=16, alpha=0.25), pairs(True)),
+  "slic": Row(cpo.Slic(chunk=16), pairs(True)),
+  "orpo": Row(orpo.Orpo(chunk=16), pairs(True)),
+  "orpo over prompts": Row(
+    orpo.Orpo(chunk=16, nll="prompt_and_answer"), pairs(False), same_as="orpo over prompts, prompt once"
+  ),
+  **{
+    f"distillation, {name}": Row(distill.Distill(chunk=16, divergence=name, temperature=1.5), texts, "model")
+    for name in divergences.DIVERGENCES
+  },
+  "top-k, reverse": Row(top_k.TopK(chunk=16, k=3, divergence="reverse_kl"), with_columns(top)),
+  "top-k, no tail": Row(top_k.TopK(chunk=16, k=3, tail="drop"), with_columns(top)),
+}
+ALL_ROWS = ROWS | FULL_ROWS

@@ -1,6 +1,6 @@
 """Short answers against lm-eval 0.4.13's own filters and metrics, built from its own task files, and rouge_score.
 
-scripts/test.sh parity tests/parity/test_answers.py prints the numbers.
+`python -m pytest -m parity -s tests/parity/test_answers.py` prints the numbers.
 """
 
 import contextlib

@@ -1,5 +1,6 @@
 """lm-evaluation-harness on a model here, beside its own Hugging Face backend. Figures are printed (run with -s)."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -25,8 +26,11 @@ from itune_jax.evals import lm_eval_answers  # noqa: E402
 from itune_jax.evals import lm_eval_bridge  # noqa: E402
 from itune_jax.evals import lm_eval_tokens  # noqa: E402
 from itune_jax.run import lm_eval_model  # noqa: E402
+from itune_jax.run import session as session_lib  # noqa: E402
+from itune_jax.run import specs  # noqa: E402
 from itune_jax.sampling.decode import call  # noqa: E402
 from itune_jax.sampling.score import rolling  # noqa: E402
+from tests import tiny  # noqa: E402
 from tests.parts import lm_eval_tasks  # noqa: E402
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
@@ -56,13 +60,28 @@ def manager(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def hf(base_folder):
-  return huggingface.HFLM(pretrained=base_folder, device="cpu", dtype="float32", batch_size=8, max_length=LENGTH)
+def tiny_folder(tmp_path_factory):
+  """A model of two layers with random weights that differ widely, and the tokenizer and template of SmolLM2."""
+  shape = dataclasses.replace(tiny.CONFIG, vocab=49152, width=64, head_dim=16, mlp=128, max_length=512)
+  session = session_lib.open_session(specs.Model(config=shape, seed=1))
+  folder = str(tmp_path_factory.mktemp("tiny") / "model")
+  api.export_hf(api.Model(session), folder)
+  return folder
+
+
+@pytest.fixture(scope="module", params=["tiny_folder", "base_folder"], ids=["tiny", "SmolLM2-135M"])
+def both(request):
+  """The same folder here and in lm-eval's own backend."""
+  folder = request.getfixturevalue(request.param)
+  hf = huggingface.HFLM(pretrained=folder, device="cpu", dtype="float32", batch_size=8, max_length=LENGTH)
+  asked = lm_eval_model.asked_of(api.load(folder).session)
+  return lm_eval_bridge.BridgeLM(asked, lm_eval_bridge.Settings(max_length=LENGTH)), hf
 
 
 @pytest.fixture(scope="module")
-def here(ours_hf):
-  return lm_eval_bridge.BridgeLM(lm_eval_model.asked_of(ours_hf.session), lm_eval_bridge.Settings(max_length=LENGTH))
+def here(tiny_folder):
+  asked = lm_eval_model.asked_of(api.load(tiny_folder).session)
+  return lm_eval_bridge.BridgeLM(asked, lm_eval_bridge.Settings(max_length=LENGTH))
 
 
 def evaluated(lm, tasks, manager, **how):
@@ -81,8 +100,8 @@ def evaluated(lm, tasks, manager, **how):
   ],
   ids=["plain", "multiturn", "one turn"],
 )
-def test_all_figures_of_its_tasks_are_equal(here, hf, manager, tasks, how):
-  ours, theirs = (evaluated(lm, tasks, manager, **how) for lm in (here, hf))
+def test_all_figures_of_its_tasks_are_equal(both, manager, tasks, how):
+  ours, theirs = (evaluated(lm, tasks, manager, **how) for lm in both)
   largest = 0.0
   for task in tasks:
     apart = [0.0]
@@ -107,7 +126,7 @@ def test_all_figures_of_its_tasks_are_equal(here, hf, manager, tasks, how):
 
 
 @pytest.mark.parametrize("add_bos_token", [None, True, False])
-def test_texts_are_cut_as_its_own_backend_cuts_them(here, hf, base_folder, add_bos_token, monkeypatch):
+def test_texts_are_cut_as_its_own_backend_cuts_them(here, tiny_folder, add_bos_token, monkeypatch):
   """All pairs of adversarial contexts and continuations; where that backend ends with an error, ours has tokens."""
   theirs = object.__new__(huggingface.HFLM)
   theirs.add_bos_token, theirs.custom_prefix_token_id, theirs.enable_thinking, theirs.backend = (
@@ -116,7 +135,7 @@ def test_texts_are_cut_as_its_own_backend_cuts_them(here, hf, base_folder, add_b
     None,
     "causal",
   )
-  theirs._create_tokenizer(base_folder, None, add_bos_token=add_bos_token)
+  theirs._create_tokenizer(tiny_folder, None, add_bos_token=add_bos_token)
   settings = lm_eval_bridge.Settings(add_bos_token=add_bos_token)
   ours, found = lm_eval_bridge.BridgeLM(here._asked, settings), {}
   for name, lm in (("ours", ours), ("theirs", theirs)):
@@ -204,10 +223,10 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-def test_its_own_command_line_runs_without_torch_and_network(base_folder, tmp_path):
+def test_its_own_command_line_runs_without_torch_and_network(tiny_folder, tmp_path):
   folder = lm_eval_tasks.write(tmp_path, limit=2)
   flags = ["--tasks", "it_last_word,it_letters,it_generate", "--include_path", folder, "--num_fewshot", "1"]
-  model = ["--model_args", f"base={base_folder},dtype=float32,max_length=512", "--apply_chat_template"]
+  model = ["--model_args", f"base={tiny_folder},dtype=float32,max_length=512", "--apply_chat_template"]
   out = ["--output_path", str(tmp_path / "out"), "--log_samples", "--use_cache", str(tmp_path / "kept")]
   env = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
   command = [sys.executable, "-c", PROGRAM, "lm_eval", *model, *flags, *out]
@@ -216,7 +235,7 @@ def test_its_own_command_line_runs_without_torch_and_network(base_folder, tmp_pa
     assert done.returncode == 0, done.stderr[-2000:]
     assert "itune_jax ({'pretrained'" in done.stdout and "|it_letters" in done.stdout
     assert ("Requests remaining: 0" in done.stderr) == bool(turn)
-  name = lm_eval_utils.sanitize_model_name(base_folder)
+  name = lm_eval_utils.sanitize_model_name(tiny_folder)
   found = sorted(os.listdir(tmp_path / "out" / name))
   assert len(found) == 8 and found[0].startswith("results_") and found[2].startswith("samples_it_generate_")
   results = files.read_json(str(tmp_path / "out" / name / found[0]))
@@ -278,9 +297,8 @@ def test_a_pair_without_tokens_and_a_thinking_score_are_refused(here, monkeypatc
     thinks.loglikelihood([], disable_tqdm=True)
 
 
-def test_names_of_prompts_differ_with_template_and_tokenizer(ours, ours_hf):
-  names = {
-    lm_eval_bridge.BridgeLM(lm_eval_model.asked_of(model.session)).tokenizer_name
-    for model in (ours, ours_hf, api.load(ours.session.model.base))
-  }
-  assert len(names) == 2
+def test_names_of_prompts_differ_with_template_and_model(here, tiny_folder, monkeypatch):
+  session = api.load(tiny_folder).session
+  assert lm_eval_model.asked_of(session).name == here.tokenizer_name
+  monkeypatch.setattr(session.tokenizer, "chat_template", session.tokenizer.chat_template + " ")
+  assert lm_eval_model.asked_of(session).name != here.tokenizer_name

@@ -1,7 +1,7 @@
 """Against the authors' own repositories, where ITUNE_PEERS names a folder with clones of them.
 
 git clone https://github.com/yizhongw/Tk-Instruct ; git clone https://github.com/suzgunmirac/BIG-Bench-Hard
-ITUNE_PEERS=DIR bash scripts/test.sh parity tests/parity/test_official_scripts.py
+ITUNE_PEERS=DIR python -m pytest -m parity -s tests/parity/test_official_scripts.py
 """
 
 import importlib

@@ -1,7 +1,7 @@
 """Prompts character for character as lm-eval 0.4.13 builds them: its own task files, its own templates, the same rows.
 
-scripts/test.sh parity tests/parity/test_prompts.py prints how many were compared. Rows are made up; with ITUNE_DATA the
-real ones of GSM8K and MMLU are compared as well.
+`python -m pytest -m parity -s tests/parity/test_prompts.py` prints how many were compared. Rows are made up; with
+ITUNE_DATA real ones of GSM8K and MMLU are compared as well.
 """
 
 import importlib.metadata
@@ -80,7 +80,7 @@ def test_gsm8k(tmp_path, variant):
     rows = {"test": fixtures.lines(pathlib.Path(DATA, "gsm8k/test.jsonl")),
             "train": fixtures.lines(pathlib.Path(DATA, "gsm8k/train_first1500.jsonl"))}  # fmt: skip
     task = theirs(f"gsm8k/{GSM8K[variant]}", rows, **first)
-    found += compare(ours(DATA, "gsm8k", variant=variant), prompts(task, rows["test"], count))
+    found += compare(ours(DATA, "gsm8k", variant=variant)[:200], prompts(task, rows["test"][:200], count))
   print(f"\ngsm8k {variant}: {found} prompts equal lm-eval's at {count} shots")
 
 

@@ -67,6 +67,14 @@ def test_bad_input_is_one_line_and_exit_code_2(capsys, argv, words):
   assert code == 2 and words in last and "Traceback" not in err
 
 
+def test_data_that_is_not_prepared_is_told_before_the_base_is_loaded(capsys, monkeypatch):
+  monkeypatch.setattr("itune_jax.run.loading.base", None)  # calling it would be a traceback
+  code, _, err = run(
+    capsys, "train", "--gin_file=llama_tiny", "--gin.chat.Rendering.max_length=78", "--run_dir=x", "--dry_run"
+  )
+  assert code == 2 and "run `itune prepare` with the same recipe and values first" in err and len(err.splitlines()) == 1
+
+
 def test_hub_name_without_a_network_says_so(capsys, monkeypatch):
   monkeypatch.setenv("HF_HUB_OFFLINE", "1")
   code, _, err = run(capsys, "generate", "--prompt=x", "--gin.specs.Model.base='nobody/nothing-at-all'")

@@ -51,7 +51,7 @@ def parse(raw: Raw, format: str = "auto") -> example_lib.Example:
 
 _PAIRED = (
   "it is a preference (`chosen`, `rejected`), which is not read as instruction data: write the answer to be learned as "
-  "the last assistant message"
+  "the last assistant message, or set Source.format to 'preference' and an OBJECTIVE on pairs"
 )
 
 

@@ -15,8 +15,10 @@ from itune_jax.data import example as example_lib
 from itune_jax.data.readers import formats
 from itune_jax.data.readers import lines
 from itune_jax.data.readers import places
+from itune_jax.data.readers import preferences
 
-FORMATS, files = formats.FORMATS, lines.files
+PREFERENCE = "preference"  # pairs of answers: told by name alone, since their rows may be instruction data too
+FORMATS, files = {**formats.FORMATS, PREFERENCE: preferences.parse}, lines.files
 _ANSWERS = {"prompt": "completion", "instruction": "output", "question": "answer"}  # what a row lacks that only asks
 
 
@@ -55,6 +57,8 @@ def read(path: str, format: str = "auto", source: dict[str, Any] | None = None) 
 def parse(raw: Any, folder: str, format: str = "auto") -> example_lib.Example:
   """The example of one raw row: JSON text or an object; paths of images are relative to the folder. Raises BadRow."""
   raw = _object(raw)
+  if format == PREFERENCE:
+    return preferences.parse(raw)
   if format != "auto" and not any(all(key in raw for key in keys) for keys in formats.KEYS[format]):
     raise example_lib.BadRow(f"it lacks the keys of the format {format}: {formats.said()}")
   return places.with_images(formats.parse(raw, format), raw, folder)

@@ -52,6 +52,23 @@ def _family(name: str, split_name: str) -> Iterator[dict[str, Any]]:
     }
 
 
+def pairs(name: str) -> Iterator[dict[str, Any]]:
+  """Preferences of "train" or "heldout": of each row with a check, its answer against that of the next row of its
+  family that is another one, which is wrong here."""
+  by_family: dict[str, list[dict[str, Any]]] = {}
+  for row in split(name):
+    if "check" in row:
+      by_family.setdefault(row["domain"], []).append(row)
+  for rows in by_family.values():
+    said = [row["messages"][-1]["content"] for row in rows]
+    for i, row in enumerate(rows):
+      others = (said[(i + k) % len(said)] for k in range(1, len(said)))
+      wrong = next((other for other in others if other.lower() != said[i].lower()), None)
+      if wrong is not None:
+        asked = {key: value for key, value in row.items() if key not in ("messages", "check")}
+        yield {**asked, "prompt": row["messages"][:-1], "chosen": said[i], "rejected": wrong}
+
+
 def _open_ended() -> Iterator[dict[str, Any]]:
   text = importlib.resources.files("itune_jax.data.starter").joinpath("open_ended.jsonl").read_text(encoding="utf-8")
   for i, line in enumerate(text.splitlines()):

@@ -4,15 +4,20 @@ from collections.abc import Iterator
 
 from itune_jax.core import errors
 from itune_jax.data import example as example_lib
+from itune_jax.data.readers import preferences
 from itune_jax.data.readers import readers
 from itune_jax.data.starter import build
 
-SPLITS = ("train", "heldout")
+SPLITS = ("train", "heldout", "pairs", "heldout_pairs")
 
 
 def rows(split: str) -> Iterator[readers.Row]:
   """Rows of a split. Raises InputError for another name."""
   if split not in SPLITS:
     raise errors.InputError(f"starter:{split}: splits are {', '.join(SPLITS)}")
+  if split.endswith("pairs"):
+    for line, raw in enumerate(build.pairs("train" if split == "pairs" else "heldout"), 1):
+      yield readers.Row(f"starter:{split}", line, preferences.parse(raw))
+    return
   for line, raw in enumerate(build.split(split), 1):
     yield readers.Row(f"starter:{split}", line, example_lib.from_json(raw))

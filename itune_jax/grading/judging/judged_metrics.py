@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from itune_jax.core import contracts
+from itune_jax.core import errors
 from itune_jax.grading import length_controlled
 from itune_jax.grading.statistics import bootstrap
 from itune_jax.grading.statistics import metrics
@@ -34,16 +35,17 @@ class Kappa(pair_metrics.Classes):
 @dataclasses.dataclass(frozen=True)
 class LengthControlled(metrics.Metric):
   """The length-controlled win rate of pairs (worth, difference of lengths), by AlpacaEval's formula without
-  difficulties; not a number where it cannot be fitted (few items, equal lengths). The interval is the normal one of
-  AlpacaEval's standard error."""
+  difficulties; not a number where it cannot be fitted (few items, equal lengths, one side won all). The interval is the
+  normal one of AlpacaEval's standard error."""
 
   better: contracts.Better = "higher"
 
   def __call__(self, values: Sequence[metrics.Value], clusters: Sequence[str]) -> metrics.Figure:
     """The figure of one pair (worth, length of the baseline's answer less that of ours) an item."""
     known = np.asarray([metrics.pair(value) for value in values if value is not None], np.float64).reshape(-1, 2)
-    if len(known) < length_controlled.FOLDS or np.std(known[:, 1]) == 0:
+    try:
+      found = length_controlled.control("length_controlled_minimal", known[:, 0], known[:, 1])
+    except errors.InputError:
       return metrics.Figure(math.nan, None, None, len(known))
-    found = length_controlled.control("length_controlled_minimal", known[:, 0], known[:, 1])
     value, error = found.value / 100, 1.96 * found.standard_error / 100
     return metrics.Figure(value, value - error, value + error, len(known))

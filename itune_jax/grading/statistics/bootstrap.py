@@ -218,7 +218,7 @@ def _product(counts_BG: np.ndarray, table_GF: np.ndarray) -> np.ndarray:
   are added row by row, since a matrix product may add in another order for another number of rows."""
   if np.array_equal(table_GF, np.rint(table_GF)) and np.abs(table_GF).sum() < 2**40:
     return counts_BG @ table_GF
-  return np.stack([np.einsum("bg,g->b", counts_BG, column) for column in np.ascontiguousarray(table_GF.T)], 1)
+  return np.stack([(counts_BG * column).sum(1) for column in np.ascontiguousarray(table_GF.T)], 1)
 
 
 def _quantiles(found: np.ndarray, low: float, high: float) -> Interval:

@@ -124,18 +124,21 @@ class Mean(Resampled):
     return bootstrap.percentile(statistic)
 
   def _paired(self, first: Sequence[Value], second: Sequence[Value], groups_N: np.ndarray) -> Paired:
-    """By the differences of items; McNemar's test for plain shares, flipped signs of clusters for all others."""
+    """By the differences of items: Tango's interval and McNemar's test for plain shares, the bootstrap and flipped
+    signs of clusters for all others."""
     changes = np.array([number(b) - number(a) for a, b in zip(first, second, strict=True)])
     statistic = self.statistic(list(changes), groups_N)
-    found, error = bootstrap.spread(statistic)
-    both_shares, size = shares([*first, *second]), statistic.clusters
+    (found, error), size = bootstrap.spread(statistic), statistic.clusters
+    both_shares, won, lost = shares([*first, *second]), int((changes > 0).sum()), int((changes < 0).sum())
+    is_plain = both_shares and size == len(changes)
+    if is_plain:
+      found = proportions.tango(won, lost, size)
+    elif both_shares and len(set(changes)) == 1:  # nothing to draw: as many items as there are clusters, all alike
+      found = proportions.tango(size * bool(won), size * bool(lost), size)
     if both_shares and len(set(changes)) == 1:
-      found = proportions.unchanged(float(changes[0]), size)
       error = math.sqrt(proportions.wilson(0, size)[1] / size)
-    low, high = found or (None, None)
-    figure = Figure(statistic.value, low, high, len(changes))
-    if both_shares and size == len(changes):
-      lost, won = int((changes < 0).sum()), int((changes > 0).sum())
+    figure = Figure(statistic.value, *(found or (None, None)), len(changes))
+    if is_plain:
       return Paired(figure, error, paired.mcnemar_exact(lost, won), "McNemar")
     return Paired(figure, error, paired.sign_flip(changes, groups_N), "sign flip")
 

@@ -49,7 +49,12 @@ class Classes(metrics.Resampled):
         table_GF[group, 2 * size + places[prediction]] += 1
       table_GF[group, 3 * size] += 1
     given = bool(self.labels)
-    return bootstrap.Sums(table_GF, lambda s: self.of(Tallies(*np.split(s[:, :-1], 3, axis=1), given)))
+
+    def function(sums_BF: np.ndarray) -> np.ndarray:
+      right, labels, predictions = np.split(sums_BF[:, :-1], 3, axis=1)
+      return self.of(Tallies(right, labels, predictions, given))
+
+    return bootstrap.Sums(table_GF, function)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,7 +82,7 @@ def components(figures_SF: Sequence[Sequence[float]], items: float) -> Component
     table_SF = np.zeros(0)
   if table_SF.ndim != 2 or not table_SF.size or not np.isfinite(table_SF).all():
     raise ValueError("figures are a full table of numbers: seeds by formats")
-  seeds, formats = table_SF.shape
+  seeds, formats = len(table_SF), len(table_SF[0])
   by_seed, by_format = table_SF.mean(1), table_SF.mean(0)
   spread = lambda means: float(np.var(means, ddof=1)) if len(means) > 1 else 0.0
   rest = 0.0

@@ -28,6 +28,7 @@ from itune_jax.parallel import shard
 from itune_jax.peft import attach
 from itune_jax.peft import method as method_lib
 from itune_jax.run import adapters as adapters_lib
+from itune_jax.run import begins
 from itune_jax.run import calibrate
 from itune_jax.run import command
 from itune_jax.run import evaluators
@@ -111,6 +112,10 @@ class Train:
     check.require(
       isinstance(self.micro_batches, int) and self.micro_batches > 0 and not self.packing.rows % self.micro_batches,
       f"PACKING rows = {self.packing.rows} do not divide into MICRO_BATCHES = {self.micro_batches!r}",
+    )
+    check.require(
+      self.micro_batches == 1 or not self.objective.couples_batch,
+      f"this {type(self.objective).__name__} compares all examples of a step: MICRO_BATCHES must be 1",
     )
 
   def _check_parts(self) -> None:
@@ -262,7 +267,7 @@ class Train:
     timing = listeners.FirstStep(os.path.join(run_dir, "profile") if self.profile else "")
     engine, started = session.engine(), time.perf_counter()
     train = loop.Loop(
-      step_fn=timing.wrap(ready.step_fn),
+      step_fn=timing.wrap(begins.checked(ready.step_fn, self.objective, self.precision.compute, done)),
       frozen=ready.frozen,
       source=ready.data.feed,
       put=ready.data.put,

@@ -48,7 +48,7 @@ def find(
     return chosen
   options = _options(evaluation, metric, values)
   if target is None:
-    return options[0] if len(options) == 1 else None
+    return options[0] if len(options) == 1 and math.isfinite(_value(options[0], values)) else None
   return next((one for one in options if _gives(one, values, target)), None)
 
 
@@ -78,7 +78,7 @@ def score(metric: metrics_lib.Resampled, value: Any) -> float | None:
     return None
   if isinstance(metric, pair_metrics.Classes):
     return float(value[0] == value[1])
-  found = _value(metric, [value])
+  found = metrics_lib.number(value) if isinstance(metric, metrics_lib.Mean) else _value(metric, [value])
   return found if math.isfinite(found) else None
 
 

@@ -69,7 +69,7 @@ def _compare(name: str, first: evaluated.Run, other: evaluated.Run, work: _Work)
       figures = [unpaired.recorded(one, metric) for one in (pair.first, pair.second)]
       work.rows.append(unpaired.row(*figures, metric=metric, how="as recorded", **own))
       continue
-    row = on_items.row(pair, metric, way, list(pair.pairs), whole=True, tested=_is_tested(metric, work.asked), **own)
+    row = on_items.row(pair, metric, way, list(pair.pairs), tested=_is_tested(metric, work.asked), **own)
     if row is None:
       work.notes.append(f"{name}, {metric}: no item has a value in both {' and '.join(names)}")
       continue

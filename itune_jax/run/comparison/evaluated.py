@@ -24,7 +24,7 @@ class Item:
   id: str
   values: Mapping[str, Any]
   cluster: str = ""
-  tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  tags: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
   document: str = ""
   prompt: tuple[tuple[str, str], ...] = ()
   answer: str = ""

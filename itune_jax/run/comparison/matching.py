@@ -39,8 +39,9 @@ def match(names: tuple[str, str], first: evaluated.Evaluation, second: evaluated
   for name, only in zip(names, (only_first, only_second), strict=True):
     if only and pairs:
       notes.append(f"{len(only):,} of the items {'is' if len(only) == 1 else 'are'} only in {name}: {_some(only)}")
-  own = dict(first=first, second=second, pairs=pairs, only_first=only_first, only_second=only_second)
-  return Match(**own, notes=tuple(notes))
+  return Match(
+    first=first, second=second, pairs=pairs, only_first=only_first, only_second=only_second, notes=tuple(notes)
+  )
 
 
 def _same_keys(

@@ -1,7 +1,6 @@
 """Differences of two runs on the items that both have: over all of them, and by tag."""
 
 from collections.abc import Iterator, Sequence
-import dataclasses
 from typing import Any
 
 from itune_jax.grading.statistics import metrics as metrics_lib
@@ -21,22 +20,24 @@ def row(
   way: metrics_lib.Resampled,
   ids: Sequence[str],
   *,
-  whole: bool,
+  percent: bool | None = None,
   tested: bool = True,
   **own: Any,
 ) -> outcomes.Comparison | None:
-  """The comparison over these items; None where no item has a value in both runs. whole: whether the runs' own figures
-  are those over all items that each has. tested: whether the difference has a p."""
-  lists = [[pair.pairs[id][side].values.get(metric) for id in ids] for side in (0, 1)]
-  if not any(a is not None and b is not None for a, b in zip(*lists, strict=True)):
+  """The comparison over these items; None where no item has a value in both runs. percent: whether the
+  figures are shares, of a part of the items; None for all of them, where the runs' own figures are those over all items
+  that each has. tested: whether the difference has a p."""
+  before, after = ([pair.pairs[id][side].values.get(metric) for id in ids] for side in (0, 1))
+  if not any(a is not None and b is not None for a, b in zip(before, after, strict=True)):
     return None
   clusters = [pair.pairs[id][0].cluster or id for id in ids]
-  found = _with_seeds(pair, metric, way, ids, way.paired(*lists, clusters))
+  found = _with_seeds(pair, metric, way, ids, way.paired(before, after, clusters))
   if not tested:
     found = found._replace(p=None, test="none")
-  figures = [way(values, clusters) for values in lists]
-  if whole:
-    figures = [aggregates.figure(one, metric, way) for one in (pair.first, pair.second)]
+  figures = [
+    aggregates.figure(one, metric, way) if percent is None else way(values, clusters)
+    for one, values in ((pair.first, before), (pair.second, after))
+  ]
   figures = [
     _widened(figure, seeds.spread(one, metric, ids, way))
     for figure, one in zip(figures, (pair.first, pair.second), strict=True)
@@ -50,7 +51,7 @@ def row(
     p=found.p,
     test=found.test,
     how=aggregates.name_of(way),
-    percent=_is_share(pair, metric, way),
+    percent=_is_share(pair, metric, way) if percent is None else percent,
     shared=found.figure.n,
     **own,
   )
@@ -67,15 +68,15 @@ def tags(
   for tag in dict.fromkeys(tag for item, _ in pair.pairs.values() for tag in item.tags):
     by_value: dict[str, list[str]] = {}
     for id, (item, _) in pair.pairs.items():
-      if tag in item.tags:
-        by_value.setdefault(item.tags[tag], []).append(id)
+      for value in item.tags.get(tag, ()):
+        by_value.setdefault(value, []).append(id)
     if len(by_value) > max(_FEW, len(pair.pairs) // 2):
       notes.append(f"{whole.benchmark}: the tag {tag} has {len(by_value):,} values, too many to tell apart")
       continue
     for value, ids in by_value.items():
-      found = row(pair, whole.metric, way, ids, whole=False, of=len(ids), tag=f"{tag}={value}", **own)
+      found = row(pair, whole.metric, way, ids, percent=whole.percent, of=len(ids), tag=f"{tag}={value}", **own)
       if found is not None:
-        yield dataclasses.replace(found, percent=whole.percent)
+        yield found
 
 
 def _with_seeds(

@@ -49,7 +49,8 @@ class Comparison:
   @property
   def detectable(self) -> float:
     """The smallest difference that would be found in four of five cases; NaN where that is not known."""
-    return power.detectable(self.error)
+    smallest = power.detectable(self.error)
+    return max(smallest, power.fewest_changes() / self.shared) if self.test == "McNemar" else smallest
 
   @property
   def improved(self) -> bool | None:
@@ -90,5 +91,7 @@ class Asked:
     """Which way a metric is better: as a flag says, the files, or the name of a well-known loss; else higher."""
     if metric in self.lower:
       return "lower"
-    said = (one.better[metric] for one in evaluations if metric in one.better)
-    return next(said, "lower" if metric.split(",")[0].endswith(_LOSSES) else "higher")
+    for one in evaluations:
+      if metric in one.better:
+        return one.better[metric]
+    return "lower" if metric.split(",")[0].endswith(_LOSSES) else "higher"

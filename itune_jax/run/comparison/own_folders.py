@@ -4,6 +4,7 @@ benchmarks, NAME.key (what the figures hang on)."""
 from collections.abc import Iterator, Mapping
 import dataclasses
 import json
+import math
 import os
 from typing import Any
 
@@ -11,7 +12,9 @@ from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.evals import folders
+from itune_jax.evals import judged
 from itune_jax.evals import official
+from itune_jax.evals import protocol
 from itune_jax.evals.benchmarks import registry
 from itune_jax.grading.statistics import metrics as metrics_lib
 from itune_jax.run.comparison import evaluated
@@ -79,8 +82,8 @@ def _evaluation(folder: str, name: str) -> evaluated.Evaluation:
   ways = _ways(name, told)
   rows = next((one for one in (f"{path}l", f"{path}l.gz") if files.exists(one)), "")
   items = _items(rows) if rows else {}
-  judged = dict.fromkeys(judge for item in items.values() if (judge := item.more.get("judge")))
-  judges = {"judge": ", ".join(judged)} if judged else {}
+  keys = dict.fromkeys(judge for item in items.values() if (judge := item.more.get("judge")))
+  judges = {"judge": ", ".join(keys)} if keys else {}
   return evaluated.Evaluation(
     benchmark=name,
     where=rows or path,
@@ -98,12 +101,14 @@ def _ways(name: str, told: Mapping[str, Any]) -> Mapping[str, metrics_lib.Metric
   settings that the benchmark has no more: then figures tell how they were made."""
   if name not in registry.ROWS:
     return {}
-  known = {field.name for field in dataclasses.fields(official.Settings)}
+  known = {field.name for field in dataclasses.fields(official.Settings)} - {"sandbox"}  # no metric hangs on it
   given = {key: value for key, value in (told.get("settings") or {}).items() if key in known}
   published = registry.find(name)
   given["variant"] = given.get("variant") or next(iter(published.variants), "")
   given["shots"] = published.shots if given.get("shots") is None else given["shots"]
   try:
+    if isinstance(given.get("judge"), dict):
+      given["judge"] = judged.recalled(given["judge"])
     return published.make(folders.Folder(""), official.Settings(**given)).metrics
   except errors.InputError:
     return {}
@@ -126,24 +131,30 @@ def _result(one: Any, path: str) -> contracts.Result:
 
 
 def _items(path: str) -> dict[str, evaluated.Item]:
+  """The items of a file of rows; none of rows that say nothing of items one by one (those of a held-out loss)."""
+  rows = list(folders.objects(path))
+  without = [where for where, row in rows if "values" not in row]
+  if len(without) == len(rows):
+    return {}
+  if without:
+    raise errors.InputError(f"{without[0]}: has no 'values', as other rows of this file do; evaluate again")
   found: dict[str, evaluated.Item] = {}
-  for where, row in folders.objects(path):
+  for where, row in rows:
     item = _item(row, where)
-    if item is None:
-      return {}
     if item.id in found:
       raise errors.InputError(f"{where}: a second row of item {item.id!r}; ids must differ")
     found[item.id] = item
   return found
 
 
-def _item(row: Mapping[str, Any], where: str) -> evaluated.Item | None:
-  """The item of a row; None for rows that say nothing of items one by one (those of a held-out loss)."""
-  if "values" not in row:
-    return None
+def _item(row: Mapping[str, Any], where: str) -> evaluated.Item:
+  """The item of a row. Raises InputError for one without id or values, and for a value that is not finite."""
   for name, kind in (("id", str), ("values", dict)):
     folders.field(dict(row), name, kind, where)
   values = dict(row["values"])
+  for name, value in values.items():
+    if isinstance(value, float) and not math.isfinite(value):
+      raise errors.InputError(f"{where}: the value of {name} is {value}, which no figure can be made of")
   values |= {
     name: float(row["verdict"] == name) for name in evaluated.DERIVED if "verdict" in row and name not in values
   }
@@ -151,7 +162,7 @@ def _item(row: Mapping[str, Any], where: str) -> evaluated.Item | None:
     id=row["id"],
     values=values,
     cluster=str(row.get("cluster") or row["id"]),
-    tags={name: str(value) for name, value in (row.get("tags") or {}).items() if value is not None},
+    tags={name: tuple(map(str, protocol.tagged(value))) for name, value in (row.get("tags") or {}).items()},
     prompt=tuple(turns(row.get("messages") or row.get("prompt", ""))),
     answer=_answer(row),
     expected=_text(row["answer"]) if row.get("answer") is not None else "",

@@ -41,8 +41,9 @@ def _gain(name: str, before: Rows, after: Rows) -> dict[str, Any]:
   score = lambda rows: {row["id"]: float(row["correct"]) for row in rows}
   first, second, clusters = score(before), score(after), {row["id"]: row["cluster"] for row in before}
   shared = [one for one in first if one in second]
-  lists = [[kind[one] for one in shared] for kind in (first, second, clusters)]
-  gain, low, high = _bounds(metrics_lib.Mean().paired(*lists).figure)
+  names = [clusters[one] for one in shared]
+  found = metrics_lib.Mean().paired([first[one] for one in shared], [second[one] for one in shared], names)
+  gain, low, high = _bounds(found.figure)
   b, a = (
     _bounds(metrics_lib.Mean()(list(score(rows).values()), [row["cluster"] for row in rows]))
     for rows in (before, after)
@@ -65,8 +66,9 @@ def _gain(name: str, before: Rows, after: Rows) -> dict[str, Any]:
 
 def _bounds(figure: metrics_lib.Figure) -> tuple[float, float, float]:
   """(value, low, high); NaN for bounds where there is no interval."""
-  known = figure.low is not None and figure.high is not None
-  return (figure.value, figure.low, figure.high) if known else (figure.value, float("nan"), float("nan"))
+  if figure.low is None or figure.high is None:
+    return figure.value, float("nan"), float("nan")
+  return figure.value, figure.low, figure.high
 
 
 def _by_domain(before: Rows, after: Rows) -> list[dict[str, Any]]:

@@ -196,3 +196,15 @@ def test_a_head_of_its_own_on_a_tied_base_goes_through_all_doors(place, tmp_path
   np.testing.assert_allclose(api.load(str(tmp_path / "hf")).logits(IDS), model.logits(IDS), rtol=1e-4, atol=1e-4)
   assert api.export_peft(model, str(tmp_path / "again"))["logit_parity"] < 1e-5
   np.testing.assert_array_equal(api.load(str(tmp_path / "again")).logits(IDS), model.logits(IDS))
+
+
+def test_a_model_that_several_adapters_made_names_their_methods(place, tmp_path):
+  at, model = place
+  two = (str(at / "saved"), str(at / "saved"))
+  given = dict(model=specs.Model(), rendering=export.chat.Rendering(), adapters=two, out=str(tmp_path / "out"))
+  manifest = merge.merge(**given)
+  assert (
+    manifest["merged"] == ["Lora", "Lora"] and files.read_json(str(tmp_path / "out" / "export_manifest.json"))["merged"]
+  )
+  with pytest.raises(errors.InputError, match="holds an earlier export: give --overwrite"):
+    merge.merge(**given)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import re
 
 import numpy as np
@@ -65,7 +66,12 @@ def test_stored_answers_are_judged_at_an_endpoint(data, capsys):
     found = last(capsys)
     assert len(there.bodies) == 2 * COUNT, "what was paid for is not asked again"
     assert cli.main(asked) == 0 and last(capsys) == found and len(there.bodies) == 2 * COUNT
-  assert found["win_rate"] == 100 and found["position_consistency"] == 100 and found["first_position_rate"] == 50
+  assert (
+    found["win_rate"] == 100
+    and math.isnan(found["length_controlled_minimal"])
+    and found["position_consistency"] == 100
+    and found["first_position_rate"] == 50
+  )
   assert len(found["judge"]) == 16 and "judge_faults" not in found and found["n"] == COUNT
 
 
@@ -87,3 +93,50 @@ def test_flags_that_do_not_go_together_are_one_line(data, capsys, flags, says):
   assert cli.main(["eval", *flags]) == 2
   error = capsys.readouterr().err.strip()
   assert re.search(says, error), error
+
+
+def test_runs_of_two_judges_are_compared_and_it_is_said(data, capsys):
+  """A model and its judges at one endpoint; the second judge finds the other answer better more often."""
+
+  def say(name, tries):
+    if "Best Model Identifier" not in name:
+      return {"content": f"mine!! {name}" * (1 + int(name.split()[-1]) % 3)}
+    return {"content": "m" if name.index("mine!!") < name.index("base") else "M", "tokens": 7}
+
+  with server.serving(say) as there:
+    for judge in ("one", "two"):
+      asked = ["eval", "--suite", "alpaca_eval", "--responder", there.url, "--responder_model", "small"]
+      asked += ["--judge", there.url, "--judge_model", judge, "--out", str(data / judge), "--limit", "10"]
+      assert cli.main(asked) == 0
+      found = last(capsys)
+      assert found["alpaca_eval/win_rate"] == 1 and len(found["alpaca_eval/judge"]) == 16
+      assert (data / judge / "judge.jsonl").exists()
+    before = len(there.bodies)
+    assert cli.main(asked) == 0 and len(there.bodies) == before, "what is done is not asked again"
+  capsys.readouterr()
+  assert cli.main(["compare", str(data / "one"), str(data / "two"), "--out", str(data / "page")]) == 0
+  out = capsys.readouterr()
+  assert re.search(r"judge differs: \w{16}", out.out + out.err), out
+  key = json.loads((data / "one/alpaca_eval.key").read_text())
+  assert key["settings"]["judge"]["responder"]["model"] == "one" and "Bearer" not in json.dumps(key)
+
+
+def test_stored_answers_of_two_turns_are_rated_by_the_judge_of_a_part(data, capsys):
+  """`gin_configs/evals/mt_bench.gin` on FastChat's `model_answer`; one question has no answer."""
+  folder = data / "mt_bench"
+  folder.mkdir()
+  lines = lambda rows: "".join(json.dumps(row) + "\n" for row in rows)
+  asked = [{"question_id": i, "category": "stem", "turns": [f"first {i}", f"second {i}"]} for i in range(3)]
+  (folder / "question.jsonl").write_text(lines(asked))
+  (folder / "reference_answer_gpt-4.jsonl").write_text("")
+  said = [{"question_id": i, "choices": [{"index": 0, "turns": [f"one {i}", f"two {i}"]}]} for i in (0, 2, 7)]
+  (data / "said.jsonl").write_text(lines(said))
+  rate = lambda name, tries: {"content": "Rating: [[8]]" if "two 2" in name else "Rating: [[5]]"}
+  with server.serving(rate) as there:
+    flags = ["--gin_file=evals/mt_bench.gin", f"--gin.http.HttpResponder.url='{there.url}'"]
+    assert cli.main(["eval", *flags, f"--responses={data / 'said.jsonl'}"]) == 0
+    said = {body["messages"][-1]["content"] for body, _ in there.bodies}
+  found = last(capsys)
+  assert found["score"] == (3 * 5 + 8) / 4 and found["score_turn_2"] == 6.5 and found["unread"] == 0
+  assert (found["n"], found["of"], found["missing"], found["unmatched"]) == (2, 3, 1, 1)
+  assert len(said) == 4 and any("first 2" in one and "two 2" in one for one in said)

@@ -253,6 +253,10 @@ def test_the_table_in_every_form(capsys):
     (["a", "others"], "no item of"),
     (["a", "twice"], "a second row of item 'q0'"),
     (["a", "broken"], "apples.jsonl:1: is no JSON"),
+    (["a", "nan"], "nan/apples.jsonl:1: the value of exact is nan"),
+    (["a", "some"], "some/apples.jsonl:2: has no 'values'"),
+    (["a", "nameless"], "nameless/apples.jsonl:1: has no 'id'"),
+    (["a", "listless"], "listless/apples.json: is no list of results"),
     (["a", "--against=bad.csv"], "bad.csv:2: has no value; a row has name, benchmark, metric, value"),
     (["a", "--against=more.csv"], "'model' is none of its columns"),
     (["a", "--against=words.csv"], "the value 'high' is no number"),
@@ -268,14 +272,21 @@ def test_bad_input_is_one_line(capsys, argv, said):
   made.folder("twice", [*given, given[0]])
   made.folder("broken", given)
   pathlib.Path("empty").mkdir()
-  for name, text in {
+  for name in ("nan", "some", "nameless", "listless"):
+    made.folder(name, given)
+  nan = json.dumps({"id": "q0", "values": {"exact": float("nan")}}) + "\n"
+  for name, content in {
+    "nan/apples.jsonl": nan,
+    "some/apples.jsonl": json.dumps(given[0]) + '\n{"id": "q1"}\n',
+    "nameless/apples.jsonl": '{"values": {}}\n',
+    "listless/apples.json": "{}",
     "broken/apples.jsonl": "{no\n",
     "bad.csv": "name,benchmark,metric,value\nPaper,apples,exact,\n",
     "more.csv": "name,benchmark,metric,value,model\nPaper,apples,exact,1,x\n",
     "words.csv": "name,benchmark,metric,value\nPaper,apples,exact,high\n",
     "none.csv": "name,benchmark,metric,value\n",
   }.items():
-    write(name, text)
+    write(name, content)
   assert said in refused(capsys, *argv)
 
 
@@ -291,5 +302,16 @@ def test_the_commands_of_the_guide_run(capsys):
   commands = [words for words in commands if words[:2] == ["itune", "compare"]]
   assert len(commands) >= 5
   for words in commands:
-    words = words[1 : words.index(">")] if ">" in words else words[1:]  # a shell sends the table elsewhere
-    assert cli.main(words) == 0, capsys.readouterr().err
+    assert cli.main(words[1:]) == 0, capsys.readouterr().err
+
+
+def test_figures_without_rows_are_compared_as_recorded(capsys):
+  """Those of a held-out loss, whose rows are of domains and not of items."""
+  for name, loss in (("a", 2.0), ("b", 1.5)):
+    pathlib.Path(name).mkdir()
+    figure = {"benchmark": "heldout", "metric": "loss", "value": loss, "n": 100, "of": 100}
+    write(f"{name}/heldout.json", json.dumps([figure]))
+    write(f"{name}/heldout.jsonl", '{"domain": "all", "loss": 1.0}\n')
+  found, _ = compare(capsys, "a", "b")
+  (row,) = found["rows"]
+  assert (row["difference_value"], row["test"], row["p"], row["better"]) == (-0.5, "none", None, "lower")

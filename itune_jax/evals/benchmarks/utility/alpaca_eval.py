@@ -101,6 +101,7 @@ BENCHMARK = official.Published(
   size="1.9 MB",
   count=805,
   metric="win_rate",
+  judged=True,
   subtask="dataset",
   make=make,
 )

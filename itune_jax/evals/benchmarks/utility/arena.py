@@ -136,6 +136,7 @@ BENCHMARK = official.Published(
   licence="Apache-2.0",
   size="3 MB, and as much for each baseline",
   metric="arena_score",
+  judged=True,
   subtask="category",
   format_only=True,
   make=make,

@@ -156,6 +156,7 @@ BENCHMARK = official.Published(
   count=80,
   metric="score",
   variants=("single", "pair"),
+  judged=True,
   subtask="category",
   make=make,
 )

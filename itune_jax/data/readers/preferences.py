@@ -1,0 +1,168 @@
+"""The format `preference`: two answers to one prompt, of which the first is preferred.
+
+`chosen` and `rejected` are texts, a message, or lists of messages. The prompt stands beside them (`prompt`, or the
+question of any other format without its answer), or both sides hold the whole conversation and the prompt is what they
+begin with alike. Texts of "\\n\\nHuman: … \\n\\nAssistant: …" are read as turns. The answers alone are compared: no
+turn of the prompt is trained. The margin of a pair is its `margin`, or the difference of `score_chosen` and
+`score_rejected`.
+"""
+
+from collections.abc import Mapping
+import re
+from typing import Any
+
+from itune_jax.core import jsontext
+from itune_jax.data import example as example_lib
+from itune_jax.data import fields
+from itune_jax.data import messages as messages_lib
+from itune_jax.data.readers import formats
+
+SIDES = ("chosen", "rejected")
+_SCORES = ("margin", "score_chosen", "score_rejected")
+_ASKS = {"prompt": "completion", "instruction": "output", "question": "answer"}
+_WHOLE = ("messages", "conversations", "conversation")
+_TURN = re.compile(r"\n\n(Human|Assistant):")
+_ROLES = {"Human": "user", "Assistant": "assistant"}
+
+Messages = list[dict[str, Any]]
+
+
+def parse(raw: Mapping[str, Any]) -> example_lib.Example:
+  """The pair of a row: an example whose messages are prompt and preferred answer. Raises BadRow by name."""
+  for key in SIDES:
+    if fields.is_null(raw.get(key)):
+      raise fields.BadRow(f"it has no `{key}`: a preference has `chosen` and `rejected`")
+  for key in example_lib.IMAGE_KEYS:
+    if raw.get(key):
+      raise fields.BadRow("a pair with images is not read yet")
+  asked, unread = _asked({key: value for key, value in raw.items() if key not in (*SIDES, *_SCORES)})
+  chosen, rejected = (_side(raw[key], key) for key in SIDES)
+  prompt = _prompt(asked, chosen, rejected)
+  answers = [
+    _answers(side[len(prompt) if _is_whole(side) else 0 :], key)
+    for side, key in zip((chosen, rejected), SIDES, strict=True)
+  ]
+  if answers[0] == answers[1]:
+    raise fields.BadRow("`chosen` equals `rejected`: there is nothing to prefer")
+  prompt = [_untrained(message, i) for i, message in enumerate(prompt)]
+  own = {key: raw[key] for key in example_lib.ROW_KEYS if key in raw and key != "messages"}
+  example = example_lib.from_json({**own, "messages": [*prompt, *answers[0]]})
+  for message in (*example.messages, *answers[1]):
+    if not isinstance(message["content"], str) and any(p["type"] != "text" for p in message["content"] or ()):
+      raise fields.BadRow("a pair with images is not read yet")
+  return example_lib.with_rejected(example, (*prompt, *answers[1]), _margin(raw), unread)
+
+
+def _asked(raw: Mapping[str, Any]) -> tuple[Messages, tuple[str, ...]]:
+  """The messages that stand beside the sides, and the keys of the row that nothing reads."""
+  beside = [key for key in _WHOLE if "prompt" in raw and key in raw]
+  given = {key: value for key, value in raw.items() if key not in beside}
+  answer = next((answer for key, answer in _ASKS.items() if key in raw and answer not in raw), None)
+  if answer is not None:
+    given[answer] = "-"
+  name = formats.known(given)
+  if name is None:
+    return [], tuple(example_lib.unread_keys(raw, example_lib.ROW_KEYS))
+  example = formats.FORMATS[name](given)
+  messages = [dict(m) for m in example.messages]
+  if answer is not None and name not in ("messages", "sharegpt"):
+    messages = messages[:-1]
+  return messages, (*beside, *example.unread)
+
+
+def _side(given: Any, key: str) -> Messages:
+  """The messages of a side: one for a text or an object, those of a list, the turns of a text that writes them."""
+  if isinstance(given, str):
+    text = fields.text(given, f"`{key}`")
+    return _turns(text, key) if _TURN.match(text) else [{"role": "assistant", "content": text}]
+  given = [given] if isinstance(given, Mapping) else given
+  if not isinstance(given, list):
+    raise fields.BadRow(f"`{key}` is {jsontext.name(given)} ({jsontext.shown(given)}); it must be text or messages")
+  if any(isinstance(one, Mapping) and "from" in one for one in given):
+    given = formats.FORMATS["sharegpt"]({"conversations": given}).messages if given else []
+  return messages_lib.conversation(given, f"`{key}` message")[0]
+
+
+def _turns(text: str, key: str) -> Messages:
+  pieces = _TURN.split(text)[1:]
+  found = [{"role": _ROLES[who], "content": said.strip()} for who, said in zip(pieces[::2], pieces[1::2], strict=True)]
+  for a, b in zip(found, found[1:], strict=False):
+    if a["role"] == b["role"]:
+      raise fields.BadRow(f"`{key}` has two turns of {'Human' if a['role'] == 'user' else 'Assistant'} in a row")
+  return found
+
+
+def _is_whole(side: Messages) -> bool:
+  """Whether a side begins with more than an answer."""
+  return bool(side) and side[0]["role"] not in ("assistant", "tool")
+
+
+def _prompt(asked: Messages, chosen: Messages, rejected: Messages) -> Messages:
+  """What both sides answer. Raises BadRow where there is none, or the sides have different ones."""
+  if not chosen or not rejected:
+    raise fields.BadRow("a side of the pair has no messages")
+  if _is_whole(chosen) != _is_whole(rejected):
+    raise fields.BadRow("one side is a whole conversation and the other an answer alone")
+  if not _is_whole(chosen):
+    if not any(m["role"] != "assistant" for m in asked):
+      raise fields.BadRow("it has no prompt: neither `prompt` nor a question in front of `chosen` and `rejected`")
+    if asked[-1]["role"] == "assistant":
+      raise fields.BadRow("its prompt ends with an assistant message, which the answers would continue")
+    return asked
+  same = next((i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), None)
+  same = min(len(chosen), len(rejected)) if same is None else same
+  for side in (chosen, rejected):
+    if same < len(side) and side[same]["role"] != "assistant":
+      raise fields.BadRow(f"the prompts of both sides differ in message {same} ({side[same]['role']})")
+  if asked and not _holds(chosen[:same], asked):
+    raise fields.BadRow("its prompt is not what `chosen` and `rejected` begin with: the prompts differ")
+  return chosen[:same]
+
+
+def _holds(begun: Messages, asked: Messages) -> bool:
+  """Whether a prompt beside the sides is the one that they begin with: a message of it, its beginning, or all of it
+  with the answer that is preferred."""
+  same = lambda a, b: a["role"] == b["role"] and messages_lib.text_of(a["content"]) == messages_lib.text_of(
+    b["content"]
+  )
+  if len(asked) == 1:
+    return any(same(message, asked[0]) for message in begun)
+  return all(same(a, b) for a, b in zip(asked, begun, strict=False))
+
+
+def _answers(messages: Messages, key: str) -> Messages:
+  """What a side answers. Raises BadRow where it says nothing."""
+  said = [m for m in messages if m["role"] == "assistant"]
+  if not said or messages[-1]["role"] != "assistant":
+    raise fields.BadRow(f"`{key}` does not end with an answer")
+  if not any(messages_lib.text_of(m["content"]).strip() or m.get("tool_calls") for m in said):
+    raise fields.BadRow(f"`{key}` is empty")
+  return messages
+
+
+def _untrained(message: dict[str, Any], i: int) -> dict[str, Any]:
+  if message["role"] != "assistant":
+    return message
+  if message.get("weight"):
+    raise fields.BadRow(
+      f"message {i} of the prompt has weight {message['weight']:g}: of a pair the answers alone train"
+    )
+  return {**message, "weight": 0}
+
+
+def _margin(raw: Mapping[str, Any]) -> float | None:
+  """By how much the preferred answer is better, if the row says so. Raises BadRow for a tie, and for the wrong sign."""
+  given = {key: fields.number(raw[key], f"`{key}`") for key in _SCORES if not fields.is_null(raw.get(key))}
+  if ("score_chosen" in given) != ("score_rejected" in given):
+    raise fields.BadRow("it has the score of one side alone")
+  margin = given.get("margin")
+  if "score_chosen" in given:
+    by_score = given["score_chosen"] - given["score_rejected"]
+    if margin is not None and abs(margin - by_score) > 1e-6 * max(abs(margin), 1):
+      raise fields.BadRow("its `margin` is not the difference of its scores")
+    margin = by_score
+  if margin == 0:
+    raise fields.BadRow("a tie: its margin is 0, so no side is preferred")
+  if margin is not None and margin < 0:
+    raise fields.BadRow("its margin is negative: `rejected` would be the preferred side")
+  return margin

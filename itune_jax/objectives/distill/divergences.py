@@ -1,0 +1,50 @@
+"""How far a student's distribution of the next token is from a teacher's, as functions of log-probs [..., V]."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+
+
+def kl(p, q):
+  """Σ p (log p - log q) of log-probs."""
+  return jnp.sum(jnp.exp(p) * (p - q), axis=-1)
+
+
+def forward_kl(student, teacher, beta: float = 0.5):
+  """KL(teacher || student): the student covers what the teacher does."""
+  del beta
+  return kl(teacher, student)
+
+
+def reverse_kl(student, teacher, beta: float = 0.5):
+  """KL(student || teacher): the student keeps to what the teacher likes most."""
+  del beta
+  return kl(student, teacher)
+
+
+def jsd(student, teacher, beta: float = 0.5):
+  """β KL(teacher || M) + (1-β) KL(student || M), M = β teacher + (1-β) student (Agarwal et al. 2024).
+
+  It goes to 0 where β goes to 0 or 1, and is no KL there: see `scaled_jsd`.
+  """
+  mixed = jnp.logaddexp(teacher + jnp.log(beta), student + jnp.log1p(-beta))
+  return beta * kl(teacher, mixed) + (1 - beta) * kl(student, mixed)
+
+
+def scaled_jsd(student, teacher, beta: float = 0.5):
+  """The same divided by β(1-β): it goes to KL(teacher || student) where β goes to 0, and to KL(student || teacher)
+  where β goes to 1, so that β may be swept."""
+  return jsd(student, teacher, beta) / (beta * (1 - beta))
+
+
+def total_variation(student, teacher, beta: float = 0.5):
+  """½ Σ |student - teacher|."""
+  del beta
+  return 0.5 * jnp.sum(jnp.abs(jnp.exp(student) - jnp.exp(teacher)), axis=-1)
+
+
+DIVERGENCES: dict[str, Callable[..., Any]] = {
+  one.__name__: one for one in (forward_kl, reverse_kl, jsd, scaled_jsd, total_variation)
+}
+MIXED = ("jsd", "scaled_jsd")  # what β acts on

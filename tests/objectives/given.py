@@ -1,0 +1,64 @@
+"""Objectives on log-probs that are given, in place of a model's: what formulas are tested by."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from itune_jax.core import batch as batch_lib
+from itune_jax.core import contracts
+from itune_jax.core import pack
+
+
+@dataclasses.dataclass(frozen=True)
+class View(contracts.View):
+  """Log-probs [B, T] of the targets, and what `over_vocabulary` gives, if it is asked."""
+
+  logp_BT: Any
+  over: Any = None
+
+  def context(self, batch, key=None) -> Any:
+    return None
+
+  def hidden(self, tokens_BT, ctx):
+    raise NotImplementedError
+
+  def project(self, hidden, ctx=None):
+    raise NotImplementedError
+
+  def token_logprobs(self, batch, ctx, *, temperature=1.0, chunk=0):
+    return jnp.where(batch.weights_BT != 0, self.logp_BT, 0)
+
+  def over_vocabulary(self, fn, batch, ctx, *, others=(), columns=(), chunk=0):
+    return self.over
+
+
+def pairs(lengths, share: bool = False, seed: int = 0, margins=None, prompt: int = 3) -> batch_lib.Batch:
+  """A batch of two rows of pairs with answers of these lengths [(chosen, rejected)]; ids are random."""
+  rs, found = np.random.RandomState(seed), []
+  for n, both in enumerate(lengths):
+    ids, items = rs.randint(0, 50, prompt), []
+    for side, length in zip((1.0, -1.0), both, strict=True):
+      whole = np.concatenate([ids, rs.randint(0, 50, length)]).astype(np.int32)
+      weights = np.repeat([0.0, 1.0], [prompt, length]).astype(np.float32)
+      more = {} if margins is None else {"margin": margins[n]}
+      items.append(pack.Item(whole, weights, columns={"side": side, **more}))
+    group = pack.Group(tuple(items), prompt if share else 0)
+    found.append(group)
+  half = len(found) // 2
+  rows = [found[:half], found[half:]]
+  size = max(sum(g.positions for g in row) for row in rows) + 2
+  columns = [batch_lib.Column("side")] + ([batch_lib.Column("margin")] if margins is not None else [])
+  return pack.fill(rows, size, columns=columns, grouped=True)
+
+
+def by_answer(batch: batch_lib.Batch) -> dict[float, list[tuple[np.ndarray, np.ndarray]]]:
+  """Where the trained tokens of the answers of each side stand (rows, places), in the order of pairs."""
+  found: dict[float, list[tuple[np.ndarray, np.ndarray]]] = {1.0: [], -1.0: []}
+  for b in range(len(batch.tokens_BT)):
+    for s in range(1, int(batch.segments_BT[b].max()) + 1):
+      at = np.flatnonzero((batch.segments_BT[b] == s) & (batch.weights_BT[b] != 0))
+      if len(at):
+        found[float(batch.columns["side"][b, at[0]])].append((np.full(len(at), b), at))
+  return found

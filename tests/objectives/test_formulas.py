@@ -1,0 +1,114 @@
+"""What formulas on pairs say of themselves, without a model: where they begin, and which values are refused."""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special
+
+from itune_jax.objectives.distill import divergences
+from itune_jax.objectives.distill import logits as distill
+from itune_jax.objectives.distill import top_k
+from itune_jax.objectives.preference import cpo
+from itune_jax.objectives.preference import dpo
+from itune_jax.objectives.preference import formulas
+from itune_jax.objectives.preference import orpo
+from itune_jax.objectives.preference import pairs as pairs_lib
+from itune_jax.objectives.preference import tdpo
+from itune_jax.run import begins
+from tests.objectives import given
+
+WRONG = {
+  "unknown": (lambda: dpo.Dpo(losses=("dpo",)), r"Dpo.losses has \['dpo'\]; losses are sigmoid, cdpo"),
+  "weights": (lambda: dpo.Dpo(weights=(1.0, 2.0)), "one for each of sigmoid"),
+  "smoothing": (lambda: dpo.Dpo(label_smoothing=0.1), "smoothed DPO is the loss 'cdpo'"),
+  "exo": (lambda: dpo.Dpo(losses=("exo_pair",)), "needs Dpo.label_smoothing above 0"),
+  "divergence": (lambda: dpo.Dpo(losses=("apo_zero",), divergence="js"), "not defined for apo_zero"),
+  "ranked": (lambda: dpo.Dpo(losses=("aot",), weighted=True), "which aot takes apart"),
+  "offset": (lambda: dpo.Dpo(losses=("ipo",), offset=1.0), "not for ipo"),
+  "beta": (lambda: tdpo.Tdpo(beta=0.0), "Tdpo.beta must be positive"),
+  "ipo smoothed": (lambda: cpo.Cpo(loss="ipo", label_smoothing=0.1), "acts on the loss 'sigmoid' alone"),
+  "orpo": (lambda: orpo.Orpo(beta=-1.0), "Orpo.beta must be 0 or more"),
+  "jsd at its end": (
+    lambda: distill.Distill(divergence="jsd", beta=0.0),
+    "'forward_kl' and 'reverse_kl' are the limits",
+  ),
+  "beta of a kl": (lambda: distill.Distill(beta=0.3), "acts on 'jsd' and 'scaled_jsd'"),
+  "k": (lambda: top_k.TopK(k=0), "TopK.k must be a number"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_values_that_act_on_nothing_are_refused(name):
+  make, reason = WRONG[name]
+  with pytest.raises(ValueError, match=reason):
+    make()
+
+
+def pairs(c, r, c_length=1.0, r_length=1.0):
+  whole = lambda x: np.full((1, 2), x, np.float32)
+  return pairs_lib.Pairs(whole(c), whole(r), whole(c_length), whole(r_length), np.array([[False, True]]))
+
+
+def test_losses_where_policy_and_reference_are_the_same():
+  wanted = dict(
+    sigmoid=math.log(2), cdpo=math.log(2), robust=math.log(2), sigmoid_norm=math.log(2), hinge=1.0, ipo=25.0
+  )
+  wanted |= dict(nca_pair=2 * math.log(2), bco_pair=2 * math.log(2), sppo_hard=50.0, apo_zero=1.0, apo_down=1.0)
+  for name, value in wanted.items():
+    found = formulas.LOSSES[name](formulas.Given(pairs(0.0, 0.0), 0.1, smoothing=0.2))
+    np.testing.assert_allclose(np.asarray(found)[0, 1], value, rtol=1e-6, err_msg=name)
+
+
+def test_odpo_wants_more_of_a_pair_with_a_larger_margin():
+  batch = given.pairs([(2, 3), (4, 2)], margins=[0.5, 2.0])
+  logp = np.zeros(batch.tokens_BT.shape, np.float32)
+  views = {"policy": given.View(jnp.asarray(logp)), "reference": given.View(jnp.asarray(logp))}
+  found = dpo.Dpo(offset=0.7).__call__(views, batch, None)
+  np.testing.assert_allclose(found.loss, -np.log(special.expit([-0.35, -1.4])).sum(), rtol=1e-6)
+  assert dpo.Dpo(offset=0.7).columns == (pairs_lib.SIDE, pairs_lib.MARGIN)
+
+
+def test_tdpo_is_dpo_where_both_answers_went_equally_far():
+  p = pairs(1.0, -2.0)
+  wanted = -np.log(special.expit(0.3 * 3))
+  for alpha in (0.0, 0.5):
+    np.testing.assert_allclose(tdpo.losses(p, 4.0, 4.0, 0.3, alpha)[0, 1], wanted, rtol=1e-6)
+  assert tdpo.losses(p, 1.0, 4.0, 0.3, 0.0)[0, 1] > wanted
+
+
+def test_divergences_are_scipys_and_the_scaled_one_has_both_kl_at_its_ends():
+  rs = np.random.RandomState(0)
+  p, q = rs.dirichlet(np.ones(7), 5), rs.dirichlet(np.ones(7), 5)
+  student, teacher = jnp.log(p), jnp.log(q)
+  forward, backward = special.rel_entr(q, p).sum(-1), special.rel_entr(p, q).sum(-1)
+  np.testing.assert_allclose(divergences.forward_kl(student, teacher), forward, rtol=1e-4)
+  np.testing.assert_allclose(divergences.reverse_kl(student, teacher), backward, rtol=1e-4)
+  mid = 0.3 * q + 0.7 * p
+  jsd = 0.3 * special.rel_entr(q, mid).sum(-1) + 0.7 * special.rel_entr(p, mid).sum(-1)
+  np.testing.assert_allclose(divergences.jsd(student, teacher, 0.3), jsd, rtol=1e-4)
+  np.testing.assert_allclose(divergences.total_variation(student, teacher), np.abs(p - q).sum(-1) / 2, rtol=1e-5)
+  np.testing.assert_allclose(divergences.scaled_jsd(student, teacher, 1e-3), forward, rtol=2e-2)
+  np.testing.assert_allclose(divergences.scaled_jsd(student, teacher, 1 - 1e-3), backward, rtol=2e-2)
+
+
+def test_all_tokens_as_top_k_are_the_whole_divergence_and_a_tail_is_one_event():
+  rs = np.random.RandomState(1)
+  p, q = rs.dirichlet(np.ones(6), (1, 3)).astype(np.float32), rs.dirichlet(np.ones(6), (1, 3)).astype(np.float32)
+  ids = np.broadcast_to(np.arange(6), (1, 3, 6))
+  z = (jnp.log(p) + 3.0,)
+  whole = top_k.TopK(k=6, tail="drop").of(z, (ids, jnp.log(q)))
+  np.testing.assert_allclose(whole, special.rel_entr(q, p).sum(-1), rtol=1e-4)
+  merge = lambda x: np.concatenate([x[..., :2], x[..., 2:].sum(-1, keepdims=True)], -1)
+  some = top_k.TopK(k=2).of(z, (ids[..., :2], jnp.log(q[..., :2])))
+  np.testing.assert_allclose(some, special.rel_entr(merge(q), merge(p)).sum(-1), rtol=1e-4)
+
+
+def test_a_run_whose_reference_is_not_the_policy_ends_at_its_first_step():
+  step = lambda size: lambda *args: (None, {"rewards/size": jnp.float32(size)})
+  begins.checked(step(5e-7), dpo.Dpo(), "float32", 0)(1)
+  begins.checked(step(0.5), dpo.Dpo(), "float32", 7)(1)
+  begins.checked(step(0.5), dpo.Dpo(check_start=False), "float32", 0)(1)
+  with pytest.raises(RuntimeError, match=r"begins with rewards/size = 0.5, .* Dropout, noise"):
+    begins.checked(step(0.5), tdpo.Tdpo(), "float32", 0)(1)
