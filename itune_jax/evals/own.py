@@ -20,7 +20,7 @@ from typing import Any
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import jsontext
-from itune_jax.core import names
+from itune_jax.core import nearest
 from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import folders
 from itune_jax.evals import own_table
@@ -73,7 +73,7 @@ def read(file: str) -> own_table.Spec:
   keys = [field.name for field in dataclasses.fields(own_table.Spec)]
   for key in given:
     if key not in keys:
-      meant = names.meant(key, keys) or f"; keys are {', '.join(keys)}"
+      meant = nearest.meant(key, keys) or f"; keys are {', '.join(keys)}"
       raise errors.InputError(f"{file}: unknown key {key!r}{meant}")
   for key in ("name", "file", "question"):
     check.require(key in given, f"{file}: `{key}` is missing")

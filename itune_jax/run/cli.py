@@ -12,7 +12,7 @@ import traceback
 from typing import Any
 
 from itune_jax.core import errors
-from itune_jax.core import names
+from itune_jax.core import nearest
 from itune_jax.run import command
 from itune_jax.run import exits
 from itune_jax.run import memory
@@ -92,7 +92,7 @@ def _dispatch(argv: list[str], own: bool) -> int:
     _overview().print_help()
     return 0 if argv else 2
   if argv[0] not in COMMANDS:
-    hint = names.meant(argv[0], COMMANDS)
+    hint = nearest.meant(argv[0], COMMANDS)
     raise errors.InputError(f"unknown command {argv[0]!r}{hint}; commands are {', '.join(COMMANDS)}")
   chosen = find(argv[0])
   args = chosen.parse(argv[1:])

@@ -10,7 +10,7 @@ import re
 from typing import NoReturn
 
 from itune_jax.core import errors
-from itune_jax.core import names
+from itune_jax.core import nearest
 from itune_jax.run import macros
 
 # Texts of the user's own, which may be anything: empty, or in quotes.
@@ -74,7 +74,7 @@ def _pairs(argv: Sequence[str]) -> Iterator[tuple[str, str | None]]:
 
 def _unknown(prog: str, flag: str, known: Sequence[str] | dict, reads_gin: bool) -> str:
   macro = flag.removeprefix("--").replace("-", "_").upper()
-  hint = f"; did you mean --gin.{macro}=…?" if reads_gin and macro in macros.MACROS else names.meant(flag, known)
+  hint = f"; did you mean --gin.{macro}=…?" if reads_gin and macro in macros.MACROS else nearest.meant(flag, known)
   if not hint and reads_gin:
     hint = f"; other values are --gin.NAME=VALUE, and {prog} --help lists all flags"
   return f"{prog} has no {flag}{hint or f'; {prog} --help lists what there is'}"
@@ -91,7 +91,9 @@ def _said(prog: str, message: str) -> str:
     return f"{found['flag']} must be {kind}, not {found['value']}"
   if found := re.fullmatch(r"argument (\S+): invalid choice: (.*) \(choose from (.*)\)", message):
     known = [one.strip().strip("'") for one in found[3].split(",")]
-    return f"{found[1]} must be one of {', '.join(known)}, not {found[2]}{names.meant(found[2].strip(chr(39)), known)}"
+    return (
+      f"{found[1]} must be one of {', '.join(known)}, not {found[2]}{nearest.meant(found[2].strip(chr(39)), known)}"
+    )
   if found := re.fullmatch(r"argument (\S+): expected (.*)", message):
     return f"{found[1]} stands without a value: write {found[1]}=…"
   return f"{prog}: {message}"

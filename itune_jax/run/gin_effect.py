@@ -12,7 +12,7 @@ import re
 
 from itune_jax.core import check
 from itune_jax.core import errors
-from itune_jax.core import names
+from itune_jax.core import nearest
 from itune_jax.run import gin_files
 from itune_jax.run import gin_reach
 from itune_jax.run import gin_values
@@ -71,7 +71,7 @@ class Effect:
     first = module.partition(".")[0]
     ends = {end for name in self._modules for end in (name.rsplit(".", 1)[-1], name.split(".")[0])}
     name = f"--gin.{one.selector}.{one.parameter}"
-    check.require(first in ends, f"{name}: no file of this run imports {first}{names.meant(first, ends)}")
+    check.require(first in ends, f"{name}: no file of this run imports {first}{nearest.meant(first, ends)}")
     known = any(each.startswith("itune_jax.") and each.endswith(f".{module}") for each in self._modules)
     if known and not self._mine(one) and not any(_holds(each, one) for each in self._elsewhere.values()):
       raise errors.InputError(f"{name}: nothing that is used here is a {one.selector}: it would have no effect")
@@ -104,7 +104,7 @@ class Effect:
     known = gin_files.used(self._files)
     fields, runs = self._fields(name), [run for run in self._runs_of().get(name, ()) if run != self._command]
     if not fields and not runs:
-      hint = names.meant(name, known | set(self._runs_of()))
+      hint = nearest.meant(name, known | set(self._runs_of()))
       return f"{name} is set, but nothing refers to it: it would have no effect{hint or f'; known are {_join(known)}'}"
     flag = macros.MACROS[name].flag if name in macros.MACROS else ""
     said = f"{name} (--{flag})" if flag else name

@@ -11,7 +11,7 @@ from gin import config_parser
 
 from itune_jax.core import check
 from itune_jax.core import errors
-from itune_jax.core import names
+from itune_jax.core import nearest
 from itune_jax.run import gin_files
 
 COMMAND_LINE = "the command line"

@@ -7,7 +7,7 @@ import shutil
 from typing import NamedTuple
 
 from itune_jax.core import errors
-from itune_jax.core import names
+from itune_jax.core import nearest
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FOLDERS = ("recipes", "overlays")  # what a user names; the other folders hold parts
@@ -44,7 +44,7 @@ def find(file: str) -> str:
     if os.path.isfile(path):
       return os.path.abspath(path)
   known = [*(f"{folder}/{name}" for folder in _folders() for name in _names(folder)), *_names("recipes")]
-  hint = names.meant(below, [*known, *(one.removesuffix(".gin") for one in known)])
+  hint = nearest.meant(below, [*known, *(one.removesuffix(".gin") for one in known)])
   raise errors.InputError(f"--gin_file={file}: no such file{hint}; recipes are {', '.join(_names('recipes'))}")
 
 
@@ -58,7 +58,7 @@ def part(folder: str, name: str) -> str:
   path = os.path.join(root(), folder, name.removeprefix(f"{folder}/").removesuffix(".gin") + ".gin")
   if not os.path.isfile(path):
     known = [one.removesuffix(".gin") for one in _names(folder)]
-    hint = names.meant(name, known)
+    hint = nearest.meant(name, known)
     raise errors.InputError(
       f"--{folder}={name}: no such part{hint}; there are {', '.join(known)} (or give a .gin file)"
     )

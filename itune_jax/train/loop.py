@@ -120,24 +120,29 @@ class Loop:
         step += 1
         pending = (step, metrics, batch)
     except jax.errors.JaxRuntimeError as e:
-      if "RESOURCE_EXHAUSTED" in str(e):
-        self.checkpointer.finish()
-        raise errors.RunError(
-          f"after step {step}: out of memory ({str(e).splitlines()[0][:200]}); more MICRO_BATCHES, fewer PACKING rows, "
-          "a REMAT that keeps less, or a larger mesh need less"
-        ) from None
-      if jax.process_count() == 1:
-        raise
-      raise errors.RunError(
-        f"after step {step}: another process of this run is gone ({str(e).splitlines()[0][:120]}); start all of them "
-        "again with the same command"
-      ) from None
+      raise self._explained(e, step) from None
     except BaseException:
       self.checkpointer.finish()  # what is being saved is made whole first
       raise
     finally:
       for hook in self.hooks:
         hook.close()
+
+  def _explained(self, e: jax.errors.JaxRuntimeError, step: int) -> Exception:
+    """What a failed program means for the user, as a RunError; the error itself where that is not known."""
+    said = str(e).splitlines()[0]
+    if "RESOURCE_EXHAUSTED" in str(e):
+      self.checkpointer.finish()
+      return errors.RunError(
+        f"after step {step}: out of memory ({said[:200]}); more MICRO_BATCHES, fewer PACKING rows, "
+        "a REMAT that keeps less, or a larger mesh need less"
+      )
+    if jax.process_count() == 1:
+      return e
+    return errors.RunError(
+      f"after step {step}: another process of this run is gone ({said[:120]}); start all of them "
+      "again with the same command"
+    )
 
   def _is_due(self, evaluator: contracts.Evaluator, step: int) -> bool:
     """Whether an evaluator runs at a step, one that runs at the end alone where the run has all its steps."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from itune_jax.core import errors
 from itune_jax.core import jsontext
-from itune_jax.core import names
+from itune_jax.core import nearest
 from itune_jax.grading.ifeval import content
 from itune_jax.grading.ifeval import form
 from itune_jax.grading.ifeval import instruction
@@ -48,7 +48,7 @@ def build(kind: Any, kwargs: Any) -> instruction.Instruction:
   the argument, for an unknown kind, and for arguments that are missing, unknown, or of a type or value that is none.
   """
   if not isinstance(kind, str) or kind not in KINDS:
-    meant = names.meant(str(kind)[:80], KINDS) or f"; they are {', '.join(KINDS)}"
+    meant = nearest.meant(str(kind)[:80], KINDS) or f"; they are {', '.join(KINDS)}"
     raise errors.InputError(f"unknown instruction {jsontext.shown(kind)}{meant}")
   if not isinstance(kwargs, Mapping):
     raise errors.InputError(f"{kind}: its kwargs are {jsontext.name(kwargs)}; they must be an object")
@@ -58,7 +58,9 @@ def build(kind: Any, kwargs: Any) -> instruction.Instruction:
   said = f"it takes {', '.join(takes) or 'none'}"
   for name in given:
     if name not in takes:
-      raise errors.InputError(f"{kind}: unknown argument {jsontext.shown(name)}{names.meant(str(name), takes)}; {said}")
+      raise errors.InputError(
+        f"{kind}: unknown argument {jsontext.shown(name)}{nearest.meant(str(name), takes)}; {said}"
+      )
   for name in takes:
     if name not in given:
       raise errors.InputError(f"{kind}: argument `{name}` is missing; {said}")

@@ -8,7 +8,7 @@ from typing import Any
 import transformers
 
 from itune_jax.core import errors
-from itune_jax.core import names
+from itune_jax.core import nearest
 from itune_jax.models import decoder
 from itune_jax.models import encdec
 from itune_jax.models import vlm
@@ -32,7 +32,7 @@ def config_from_hf(config: Mapping[str, Any], where: str) -> Any:
 def _from_hf(config: Mapping[str, Any], where: str) -> Any:
   family = config.get("model_type")
   if not isinstance(family, str) or family not in zoo.FAMILIES:
-    near = names.nearest(str(family)[:40], zoo.FAMILIES)
+    near = nearest.nearest(str(family)[:40], zoo.FAMILIES)
     hint = f"; the nearest supported is {near!r}" if near else ""
     raise errors.InputError(f"{where}: model_type is {family!r}; supported are {', '.join(zoo.FAMILIES)}{hint}")
   row = zoo.FAMILIES[family]

@@ -12,7 +12,7 @@ from typing import Any
 import itune_jax
 from itune_jax.core import check
 from itune_jax.core import errors
-from itune_jax.core import names
+from itune_jax.core import nearest
 from itune_jax.run import command
 from itune_jax.run import gin_values
 from itune_jax.run import macros
@@ -41,7 +41,7 @@ def explained(name: str) -> list[str]:
     if found and len(path) - length <= 1:
       return [line for where, kind in found for line in _of_class(where, kind, path[length:])]
   hint = (
-    names.meant(".".join(path[:2]), _all_classes()) or "; write it as gin does, like STEPS or schedule.Schedule.rate"
+    nearest.meant(".".join(path[:2]), _all_classes()) or "; write it as gin does, like STEPS or schedule.Schedule.rate"
   )
   raise errors.InputError(f"{name}: nothing is called so{hint}")
 
@@ -49,7 +49,7 @@ def explained(name: str) -> list[str]:
 def _of_macro(name: str) -> list[str]:
   setters = list(_setters(name))
   if name not in macros.MACROS and not setters:
-    raise errors.InputError(f"{name}: no macro is called so{names.meant(name, macros.MACROS)}")
+    raise errors.InputError(f"{name}: no macro is called so{nearest.meant(name, macros.MACROS)}")
   purpose = macros.MACROS[name].purpose if name in macros.MACROS else "a macro of gin_configs"
   uses = sorted({line.partition("=")[0].strip() for _, line in _lines() if re.search(rf"%{name}\b", line)})
   return [f"{name}: {purpose}", f"  set it by {macros.how(name)}", *_used(uses), *_set(setters)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from itune_jax.core import names
+from itune_jax.core import nearest
 from itune_jax.run import macros
 
 FLAGS = ("--run_dir", "--steps", "--gin_file", "--base", "--data")
@@ -25,13 +25,13 @@ FLAGS = ("--run_dir", "--steps", "--gin_file", "--base", "--data")
   ],
 )
 def test_the_nearest_name(name, known, found):
-  assert names.nearest(name, known) == found
+  assert nearest.nearest(name, known) == found
 
 
 def test_every_macro_with_one_letter_wrong_is_found():
   for macro in macros.MACROS:
     for i in range(len(macro)):
-      assert names.nearest(macro[:i] + "x" + macro[i + 1 :], [m for m in macros.MACROS if m != "VAL_DATA"]) in (
+      assert nearest.nearest(macro[:i] + "x" + macro[i + 1 :], [m for m in macros.MACROS if m != "VAL_DATA"]) in (
         macro,
         "EVAL_DATA",
       )
