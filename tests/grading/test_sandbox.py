@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 
 import pytest
@@ -47,12 +48,11 @@ def listener():
 
 
 @pytest.fixture
-def folder(tmp_path):
-  """One that anyone may come to and write."""
-  for one in (tmp_path, *tmp_path.parents[:2]):
-    one.chmod(0o755)
-  hostile.prepared(tmp_path)
-  return tmp_path
+def folder():
+  """One that anyone may come to and write; pytest's own folders are closed again by any other run of it."""
+  with tempfile.TemporaryDirectory(prefix="itune-hostile-", dir="/tmp") as path:
+    hostile.prepared(pathlib.Path(path))
+    yield pathlib.Path(path)
 
 
 def left(folder: pathlib.Path) -> list[str]:
