@@ -48,9 +48,17 @@ class Generate(protocol.Pooled):
     prompt = item.prompt(self.form)
     if not responder.fits(prompt, 1):
       return []
-    how = dict(n=self.n, limit=self.limit, temperature=self.temperature, top_p=self.top_p)
-    stop = () if self.thinks else self.stop
-    return [requests_lib.Request(conversation=prompt, id=item.id, stop=stop, **how)]  # pyright: ignore[reportArgumentType]
+    return [
+      requests_lib.Request(
+        conversation=prompt,
+        id=item.id,
+        n=self.n,
+        limit=self.limit,
+        stop=() if self.thinks else self.stop,
+        temperature=self.temperature,
+        top_p=self.top_p,
+      )
+    ]
 
   def answer(self, item: protocol.Item, results: Sequence[Any]) -> requests_lib.Response:
     """The answers, without what was thought."""
@@ -79,7 +87,8 @@ def verdict(answer: requests_lib.Response) -> Verdict:
   Of several samples it is answered if one of them is.
   """
   order: tuple[Verdict, ...] = ("answered", "cut_off", "empty", "too_long", "missing")
-  return min((_verdict(sample) for sample in answer.samples), key=order.index)
+  found = {_verdict(sample) for sample in answer.samples}
+  return next(one for one in order if one in found)
 
 
 def _verdict(sample: requests_lib.Sample) -> Verdict:

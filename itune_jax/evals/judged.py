@@ -332,5 +332,6 @@ def recalled(identity: Mapping[str, Any]) -> Judge:
   """A judge of an identity that was written down: how it was asked, without who answers. Raises InputError for what is
   none."""
   names = {field.name for field in dataclasses.fields(Judge)} - {"responder"}
-  own = {name: value for name, value in identity.items() if name in names}
-  return Judge(**own | {"top": own.get("top") or Judge.top})
+  own: dict[str, Any] = {name: value for name, value in identity.items() if name in names}
+  own["top"] = own.get("top") or Judge.top
+  return Judge(**own)

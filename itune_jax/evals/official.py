@@ -213,7 +213,8 @@ def generate(settings: Settings, **own: Any) -> ask_lib.Generate:
 
 def choose(settings: Settings, **own: Any) -> ask_lib.Choose:
   """`ask.Choose` as a benchmark has it, with what the settings change."""
-  return ask_lib.Choose(**own | ({"form": settings.form} if settings.form else {}))
+  changes: dict[str, Any] = {"form": settings.form} if settings.form else {}
+  return ask_lib.Choose(**own | changes)
 
 
 def judge(name: str, settings: Settings) -> judged.Judge:

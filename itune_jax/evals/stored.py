@@ -93,7 +93,8 @@ def _some(names: Sequence[str]) -> str:
 
 def _rows(path: str) -> Iterator[Row]:
   for where, raw in folders.objects(path):
-    doc = raw.get("doc") if isinstance(raw.get("doc"), dict) else {}
+    given_doc = raw.get("doc")
+    doc: dict[str, Any] = given_doc if isinstance(given_doc, dict) else {}
     ids = [str(given[name]) for given in (raw, doc) for name in _IDS if isinstance(given.get(name), (str, int))]
     prompts = [given[name] for given in (raw, doc) for name in _PROMPTS if isinstance(given.get(name), str)]
     prompts += _argument(raw)

@@ -55,7 +55,7 @@ def bind(one: gin_files.Binding) -> None:
       raise
     found: Any = gin_config._parse_context().get_configurable(one.selector)
     known = _parameters(found.wrapped)
-    raise errors.InputError(names.lacks(one.selector, one.parameter, known)) from None
+    raise errors.InputError(nearest.lacks(one.selector, one.parameter, known)) from None
 
 
 def resolve(given: Sequence[gin_files.Binding]) -> None:

@@ -17,8 +17,10 @@ from itune_jax.sampling.score import score
 class Engine:
   """Compiled functions of a binder with the parameters of now. `with_params` costs nothing.
 
-  stop_ids: of which each ends a text. text: of ids, which stop strings are looked for in. kept: what was laid out for
-  these parameters, shared with copies that differ in anything else.
+  bind: all that is static of the model on its mesh. params: its arrays of now. max_length: positions that it knows.
+  progress: is told of each answer or score that is there. stop_ids: of which each ends a text.
+  text: of ids, which stop strings are looked for in. kept: what was laid out for these parameters, shared with copies
+  that differ in anything else.
   """
 
   bind: Any

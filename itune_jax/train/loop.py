@@ -128,7 +128,7 @@ class Loop:
       for hook in self.hooks:
         hook.close()
 
-  def _explained(self, e: jax.errors.JaxRuntimeError, step: int) -> Exception:
+  def _explained(self, e: Exception, step: int) -> Exception:
     """What a failed program means for the user, as a RunError; the error itself where that is not known."""
     said = str(e).splitlines()[0]
     if "RESOURCE_EXHAUSTED" in str(e):

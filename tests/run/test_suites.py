@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -59,7 +60,7 @@ class Dying(requests.Responder):
 
 
 def _files(folder):
-  return {name: open(os.path.join(folder, name), "rb").read() for name in sorted(os.listdir(folder))}
+  return {name: pathlib.Path(folder, name).read_bytes() for name in sorted(os.listdir(folder))}
 
 
 def _run(suite, responder, out, who=None, **how):

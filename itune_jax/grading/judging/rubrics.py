@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 import dataclasses
 import tomllib
+from typing import Any
 
 from itune_jax.core import errors
 from itune_jax.grading.judging import mt_bench_prompts
@@ -215,8 +216,7 @@ def _read(path: str) -> prompt_lib.Prompt:
     what = f"has no {lacking[0]}" if lacking else f"has {unknown[0]}, which no judge's prompt has"
     raise errors.InputError(f"{path}: {what}; its fields are {', '.join(sorted(known))}")
   try:
-    return prompt_lib.Prompt(
-      **{key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
-    )
+    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+    return prompt_lib.Prompt(**plain)
   except errors.InputError as e:
     raise errors.InputError(f"{path}: {e}") from None

@@ -73,6 +73,8 @@ def together(args: command.Args) -> None:
     check.require(not (args.responses and args.responder), "--responses and --responder exclude each other")
     check.require(bool(args.responder) == bool(args.responder_model), "--responder and --responder_model go together")
     return
+  if args.responses:
+    args.gin = "stored"
   given = [name for name in _OF_SUITE if getattr(args, name) not in ("", None, False) and name != "responses"]
   if given:
     raise errors.InputError(f"--{given[0]} is for published benchmarks: name them with --suite (--list has them)")

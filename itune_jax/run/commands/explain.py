@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 import dataclasses
 import importlib
+import importlib.util
 import inspect
 import os
 import pkgutil
@@ -60,7 +61,7 @@ def _of_class(where: str, kind: Any, rest: list[str]) -> Iterator[str]:
   hints, doc = gin_values.hints(kind), inspect.getdoc(kind) or ""
   parameters = {n: p for n, p in inspect.signature(kind).parameters.items() if n != "self"}
   if rest and rest[0] not in parameters:
-    raise errors.InputError(names.lacks(where, rest[0], parameters))
+    raise errors.InputError(nearest.lacks(where, rest[0], parameters))
   short = ".".join(where.split(".")[-2:])
   if not rest:
     yield f"{short}  ({where})"
@@ -102,7 +103,10 @@ def _classes(path: list[str]) -> list[tuple[str, Any]]:
 def _all_classes() -> Iterator[str]:
   """ "module.Class" of every class of the package, by its text: nothing is imported."""
   for info in pkgutil.walk_packages(itune_jax.__path__, "itune_jax."):
-    with open(info.module_finder.find_spec(info.name).origin, encoding="utf-8") as f:
+    spec = importlib.util.find_spec(info.name)
+    if spec is None or spec.origin is None:
+      continue
+    with open(spec.origin, encoding="utf-8") as f:
       yield from (
         f"{info.name.rsplit('.', 1)[-1]}.{found}" for found in re.findall(r"^class ([A-Z]\w*)", f.read(), re.M)
       )

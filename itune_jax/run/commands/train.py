@@ -159,7 +159,7 @@ class Train:
     jax.config.update("jax_debug_nans", self.debug_nans)
     reading = rendering_lib.open_renderer(self.model, self.rendering)
     session_lib.prepared(self.validation.trained(self.mixture), reading)  # before the base is loaded, which takes long
-    how = dict(mesh=self.mesh, precision=self.precision, remat=self.remat, seed=self.seed)
+    how: dict[str, Any] = dict(mesh=self.mesh, precision=self.precision, remat=self.remat, seed=self.seed)
     session = session_lib.open_session(self.model, self.peft, **how, tokenizer=reading.tokenizer)
     renderer = session.renderer(self.rendering)
     data = self._data(session, renderer)

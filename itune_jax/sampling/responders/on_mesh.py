@@ -20,6 +20,7 @@ from itune_jax.sampling.score import rolling
 class MeshResponder(requests_lib.Responder):
   """Compiled functions of live parameters, the renderer of their model, and how answers are decoded.
 
+  engine: of the model. renderer: of its conversations. decode: how answers are drawn, where a request does not say.
   labels: names of the adapters that ride on one base, in the order of their numbers (`peft.combine.mixed`). on_text:
   gets what is new of each answer as it comes, by its request's id (a number written out is that number).
   """
@@ -89,8 +90,8 @@ class MeshResponder(requests_lib.Responder):
 
   def _sampling(self, request: requests_lib.Request) -> controls.Sampling | None:
     """How the request's tokens are drawn, where it says so itself; else as Decode says."""
-    own = {"temperature": request.temperature, "top_p": request.top_p}
-    own = {name: value for name, value in own.items() if value is not None}
+    given = {"temperature": request.temperature, "top_p": request.top_p}
+    own: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if not own:
       return None
     names = [field.name for field in dataclasses.fields(controls.Sampling)]

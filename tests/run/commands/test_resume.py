@@ -91,8 +91,10 @@ def test_a_finished_run_is_left_alone_and_another_configuration_refused(straight
 def test_a_run_goes_on_to_more_steps(straight, tmp_path, capsys):
   run = tmp_path / "longer"
   shutil.copytree(straight, run)
-  more = ["--gin.checkpoint.Keep.every=50", f"--gin.STEPS={STEPS + 2}", f"--run_dir={run}"]
-  assert cli.main(["train", *RECIPE, *more]) == 0
+  changed = {"--gin.checkpoint.Keep.every": "50", "--gin.STEPS": str(STEPS + 2)}
+  kept = [flag for flag in RECIPE if flag.partition("=")[0] not in changed]
+  more = [f"{name}={value}" for name, value in changed.items()]
+  assert cli.main(["train", *kept, *more, f"--run_dir={run}"]) == 0
   assert "goes on with keep.every = 50, which was 3" in capsys.readouterr().err
   assert lines(run)[:STEPS] == lines(straight) and len(lines(run)) == STEPS + 2
 
