@@ -49,9 +49,9 @@ def pytest_collection_modifyitems(config, items):
   """`heavy`, `parity` and `full` run by name only: the others are skipped, with a reason.
 
   Of a test with many rows, `by_default(2)` leaves the first two, and `by_default("lora")` those so called; the others
-  are heavy.
+  are heavy. With `heavy=5` only the first five of the others are, and the rest is `full`.
   """
-  chosen, seen = config.getoption("-m") or "", collections.Counter()
+  chosen, seen, others = config.getoption("-m") or "", collections.Counter(), collections.Counter()
   for item in items:
     if (mark := item.get_closest_marker("by_default")) is None or item.get_closest_marker("full"):
       continue
@@ -59,7 +59,8 @@ def pytest_collection_modifyitems(config, items):
     seen[function] += 1
     row = item.nodeid.removeprefix(function)
     if not any(which in row if isinstance(which, str) else seen[function] <= which for which in mark.args):
-      item.add_marker("heavy")
+      others[function] += 1
+      item.add_marker("heavy" if others[function] <= mark.kwargs.get("heavy", others[function]) else "full")
   for item in items:
     for weight in ("heavy", "parity", "full"):
       if item.get_closest_marker(weight) and weight not in chosen:

@@ -71,7 +71,7 @@ def test_recipe_builds(recipe):
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
-@pytest.mark.by_default("demo", "llama3_8b_lora")
+@pytest.mark.by_default("demo", heavy=4)
 def test_recipe_trains_three_steps_under_smoke(recipe, tmp_path):
   overlay = "smoke_pairs" if of_pairs(recipe) else "smoke"
   flags = [f"--gin_file={recipe}", f"--gin_file=overlays/{overlay}.gin"]

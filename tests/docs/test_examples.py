@@ -44,6 +44,7 @@ def module(section, tmp_path, monkeypatch):
   return found
 
 
+@pytest.mark.heavy
 def test_the_loss_of_the_example_keeps_the_contract(tmp_path, monkeypatch):
   focal = module("Add a loss", tmp_path, monkeypatch)
   monkeypatch.setitem(table.ALL_ROWS, "focal", table.Row(focal.Focal(chunk=16), table.texts))

@@ -82,6 +82,7 @@ def kept_in(programs, results, folder, listener):
     listener.accept()
 
 
+@pytest.mark.heavy
 def test_hostile_programs(folder, listener, monkeypatch):
   monkeypatch.setenv("SECRET_OF_THE_CALLER", "SECRET_1")
   programs = [one for one in hostile.PROGRAMS if one.name in QUICK]

@@ -61,7 +61,7 @@ def test_dispatches_agree():
   ],
   ids=str,
 )
-@pytest.mark.by_default(1)
+@pytest.mark.heavy
 def test_experts_shard(sizes, dispatch):
   batch = stacked(ITEMS, 4, 1)
   mesh = mesh_lib.MeshSpec(**sizes).make(jax.devices()[: math.prod(sizes.values())])

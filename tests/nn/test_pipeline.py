@@ -38,6 +38,7 @@ def outputs(cfg, mesh, key=None, method=lora.Lora(rank=4)):
 @pytest.mark.parametrize(
   "sizes", [dict(devices=4, fsdp=1, stage=4), dict(devices=8, fsdp=2, sequence=2, stage=2)], ids=["stages", "and-more"]
 )
+@pytest.mark.by_default("stages")
 def test_stages_equal_one_device(sizes):
   logits, grads = outputs(MIXED, tiny.mesh(1))
   there, grads_there = outputs(MIXED, tiny.mesh(**sizes))

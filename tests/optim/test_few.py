@@ -117,6 +117,7 @@ def test_clipping_under_lisa_counts_the_active_layers_only():
   ],
   ids=["galore", "lisa"],
 )
+@pytest.mark.heavy
 def test_sharded_steps_are_those_of_one_device_and_moments_lie_as_parameters(optimizer):
   one, _, small = trained(optimizer, steps=3)
   eight, _, state = trained(optimizer, steps=3, mesh=tiny.mesh(8, fsdp=4, tensor=2))

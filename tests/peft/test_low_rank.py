@@ -49,6 +49,7 @@ def test_outputs_and_all_gradients_are_those_of_the_formula(with_ratio):
 
 
 @pytest.mark.parametrize("name", METHODS)
+@pytest.mark.by_default("dora")
 def test_a_step_is_the_same_either_way(name, monkeypatch):
   model = tiny.randomise(tiny.attach(tiny.base(), *METHODS[name]), scale=0.05)
   params = {n: v for n, v in model.params.items() if n in model.trainable}

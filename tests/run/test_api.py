@@ -30,6 +30,7 @@ def test_train_and_use(run, tmp_path):
   np.testing.assert_allclose(api.load(str(tmp_path / "hf")).logits(tokens), model.logits(tokens), atol=1e-4)
 
 
+@pytest.mark.heavy
 def test_attach_save_load_and_peft(run, tmp_path):
   base = run.model()
   api.export_hf(base, str(tmp_path / "hf"))
@@ -59,6 +60,7 @@ def test_attach_save_load_and_peft(run, tmp_path):
   np.testing.assert_array_equal(both.attach(()).logits(tokens), api.load(str(tmp_path / "hf")).logits(tokens))
 
 
+@pytest.mark.heavy
 def test_generate_is_told_how(run):
   """Samples, stop strings, begun answers and streams through the chat template."""
   model, said = run.model(), []

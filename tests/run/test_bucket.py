@@ -73,6 +73,7 @@ def bucket(tmp_path, monkeypatch):
   return made
 
 
+@pytest.mark.heavy
 def test_a_run_trains_and_resumes_in_a_bucket(bucket, tmp_path, monkeypatch):
   monkeypatch.setattr(hooks, "REMOTE_SECONDS", 0)
   flags = ["--gin_file=recipes/llama_tiny.gin", "--gin.checkpoint.Keep.every=2"]

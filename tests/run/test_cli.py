@@ -81,6 +81,7 @@ def test_hub_name_without_a_network_says_so(capsys, monkeypatch):
   assert code == 2 and "the Hugging Face hub cannot give it" in err
 
 
+@pytest.mark.heavy
 def test_full_disk_is_one_line_and_exit_code_1(capsys, monkeypatch, tmp_path):
   made = os.makedirs
 

@@ -120,6 +120,7 @@ def test_evaluators_find_in_two_processes_what_one_finds(alone, tmp_path):
 
 
 @pytest.mark.parametrize("lost", [0, pytest.param(1, marks=pytest.mark.full)])
+@pytest.mark.heavy
 def test_a_lost_process_ends_the_others(alone, tmp_path, lost):
   run = tmp_path / "run"
   running = start(run, 2)

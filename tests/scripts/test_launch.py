@@ -62,6 +62,7 @@ def test_the_image_copies_what_there_is():
   assert copied and all((ROOT / name).exists() for name in copied)
 
 
+@pytest.mark.heavy
 def test_local_processes_report_the_worst(capfd):
   assert local.main(["2", "train", "--gin_file=recipes/no_such.gin", "--run_dir=x"]) == 2
   assert "2 processes: failed were 0 (code 2), 1 (code 2)" in capfd.readouterr().err

@@ -146,7 +146,7 @@ FULL = pytest.mark.full
   ],
   ids=str,
 )
-@pytest.mark.by_default(1)
+@pytest.mark.heavy
 def test_adapters_and_learned_prefixes(remat, sizes):
   """Scanned, rematerialised, on eight devices; keys in front of trunk and branches alike."""
   close("adapters", remat=remat, **sizes)

@@ -83,6 +83,7 @@ def test_a_long_beginning_that_all_share_runs_in_pieces(shapes):
     assert test_sampling.is_greedy(model, prompt, out)
 
 
+@pytest.mark.heavy
 def test_rows_with_adapters_of_their_own_run_in_pieces(shapes):
   one = {name: tuned(tiny.CONFIG, lora.Lora(rank=2, name=name)) for name in "ab"}
   base = tiny.base()
@@ -101,6 +102,7 @@ def test_equal_long_prompts_run_once(shapes):
   assert all(out.tokens == found[0].tokens for out in found) and test_sampling.is_greedy(model, PROMPTS[0], found[0])
 
 
+@pytest.mark.heavy
 def test_adapters_that_know_where_a_prompt_begins_see_all_of_it(shapes):
   model = tuned(tiny.CONFIG, reft.Reft(rank=4, first=20, sites=r"blocks/0/tap_out"))
   prompts = [PROMPTS[0], PROMPTS[2]]

@@ -122,6 +122,7 @@ def run(model, asks, text=TEXT, on_text=None, stops=(), **settings):
   return decode_lib.generate(bind, model.params, asks, decode, stops, 128, text=text, on_text=on_text)
 
 
+@pytest.mark.heavy
 def test_rows_end_as_if_they_had_stopped_there(model, monkeypatch):
   """Some rows with stop strings of their own, others with none, more prompts than rows."""
   free = run(model, PROMPTS, stops=(11,))
