@@ -52,9 +52,10 @@ def exact_match(
   text as long as it was when lower case is longer (İ); so does this.
   """
   left, right = prediction, reference
-  for pattern in ignored:
-    left, right = re.sub(pattern, "", left).rstrip("\0"), re.sub(pattern, "", right).rstrip("\0")
-  left, right = left.rstrip("\0"), right.rstrip("\0")
+  for number, pattern in enumerate(ignored):
+    if number:  # what the expression before left was put into an array
+      left, right = left.rstrip("\0"), right.rstrip("\0")
+    left, right = re.sub(pattern, "", left), re.sub(pattern, "", right)
   if ignore_case:
     left, right = _lower(left), _lower(right)
   if ignore_punctuation:
@@ -91,4 +92,5 @@ def gsm8k_official_match(text: str, answer: str) -> bool:
 
 
 def _lower(text: str) -> str:
-  return text.lower()[: len(text)]
+  """In lower case, as long at most as the text with its NUL characters was."""
+  return text.rstrip("\0").lower()[: len(text)].rstrip("\0")
