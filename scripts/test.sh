@@ -26,7 +26,7 @@ case "$weight" in
     one="--xla_force_host_platform_device_count=1"
     XLA_FLAGS="$one --xla_backend_optimization_level=0" .venv/bin/python -m pytest -rs -m parity -n 2 --dist loadfile tests/parity/families "$@"
     # A real model runs here: optimise, on one device.
-    XLA_FLAGS="$one" .venv/bin/python -m pytest -rs -m parity tests/parity --ignore=tests/parity/families -s "$@" ;;
+    XLA_FLAGS="$one" .venv/bin/python -m pytest -rs -m parity -n 2 --dist loadfile --durations=10 tests/parity --ignore=tests/parity/families "$@" ;;
   full) install_env test; .venv/bin/python -m pytest -rs -m full -s "$@" ;;
   gpu)
     install_env test; install_env gpu

@@ -69,7 +69,11 @@ def tiny_folder(tmp_path_factory):
   return folder
 
 
-@pytest.fixture(scope="module", params=["tiny_folder", "base_folder"], ids=["tiny", "SmolLM2-135M"])
+@pytest.fixture(
+  scope="module",
+  params=[pytest.param("tiny_folder", marks=pytest.mark.full), "base_folder"],
+  ids=["tiny", "SmolLM2-135M"],
+)
 def both(request):
   """The same folder here and in lm-eval's own backend."""
   folder = request.getfixturevalue(request.param)
