@@ -94,7 +94,7 @@ def test_hostile_programs(folder, listener, monkeypatch):
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("tier", ["landlock", "namespaces"])
+@pytest.mark.parametrize("tier", ["landlock", pytest.param("namespaces", marks=pytest.mark.full)])
 @pytest.mark.parametrize("user", ["this user", "nobody"])
 def test_every_hostile_program_by_tier_and_user(tier, user, folder, listener, monkeypatch):
   """`pytest -s` prints what became of each."""

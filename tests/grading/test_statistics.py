@@ -298,7 +298,7 @@ def test_memory_is_bounded():
 SETTINGS = list(itertools.product((15, 40, 120), (1, 6), (0.0, 0.4), ("share", "score", "f1", "paired")))
 
 
-@pytest.mark.heavy
+@pytest.mark.full
 def test_intervals_cover_in_95_of_100_cases():
   """Coverage of nominal 95 % intervals over simulated benchmarks, by metric and over all settings."""
   kinds: dict[str, list[float]] = {}

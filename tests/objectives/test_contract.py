@@ -100,7 +100,7 @@ def same(found, name):
 
 
 @pytest.mark.parametrize("name", EVERY)
-@pytest.mark.by_default(1)
+@pytest.mark.by_default(1, heavy=4)
 def test_packed_rematerialised_on_eight_devices_in_two_cuts(name):
   row = table.ALL_ROWS[name]
   same(
@@ -126,7 +126,7 @@ def test_any_cut_into_micro_batches(name, cuts):
 
 
 @pytest.mark.parametrize("name", EVERY)
-@pytest.mark.by_default(2)
+@pytest.mark.by_default(2, heavy=4)
 def test_the_policy_has_a_gradient_and_nothing_else(name):
   row, mesh = table.ALL_ROWS[name], tiny.mesh(1)
   _, grads = expected(name)

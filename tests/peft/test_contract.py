@@ -65,7 +65,7 @@ def test_start_and_size(case):
     assert registry.from_json(registry.to_json(method)) == method
 
 
-@pytest.mark.by_default(6)
+@pytest.mark.by_default(6, heavy=16)
 def test_only_what_trains_has_a_gradient_and_all_of_it(case):
   trainable = {n: case.moved.params[n] for n in case.moved.trainable}
   frozen = {n: v for n, v in case.moved.params.items() if n not in trainable}

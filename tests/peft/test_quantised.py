@@ -42,7 +42,7 @@ def bases(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.by_default(2)
+@pytest.mark.by_default(2, heavy=4)
 def test_an_adapter_is_that_of_the_unpacked_weights(bases, name):
   packed, plain = (tiny.attach(base, METHODS[name]) for base in bases)
   np.testing.assert_allclose(tiny.logits(packed, BATCH), tiny.logits(bases[0], BATCH), atol=1e-5)

@@ -80,7 +80,7 @@ def test_gradient_is_one_and_the_same(micro, mesh, packed):
   [
     (4, "1"),
     pytest.param(2, "8 data·fsdp·tensor", marks=pytest.mark.heavy),
-    pytest.param(4, "8 data·sequence", marks=pytest.mark.heavy),
+    pytest.param(4, "8 data·sequence", marks=pytest.mark.full),
     pytest.param(2, "8 fsdp·tensor·stage", marks=pytest.mark.heavy),
   ],
 )

@@ -23,7 +23,7 @@ def shardings(recipe: pathlib.Path) -> dict[str, str]:
   text = recipe.read_text()
   topology = next((t for mesh, t in test_plan.PODS.items() if f"mesh/{mesh}.gin" in text), "v5e:2x4")
   devices = topology_lib.devices_of(topology)[: 1 if "mesh/cpu1" in text else None]
-  given = ["DATA = 'any.jsonl'"] if "jsonl" in text else []
+  given = ["DATA = 'any.jsonl'"] if "jsonl" in text or "pairs" in text else []
   gin_setup.parse(
     "train", [str(recipe)], [*given, *(["BASE = 'smollm2-135m-instruct'"] if "models/path" in text else [])]
   )
