@@ -219,12 +219,15 @@ def test_equal_draws_are_as_many_as_are_asked(here):
 
 # A process without torch and without a network.
 PROGRAM = """
-import socket, sys
+import importlib.machinery, socket, sys
 
 def refused(self, address):
   raise SystemExit(f"connects to {address}")
 
-sys.modules["torch"], socket.socket.connect = None, refused
+found = importlib.machinery.PathFinder.find_spec
+without = lambda cls, name, *how: None if name.partition(".")[0] == "torch" else found(name, *how)
+importlib.machinery.PathFinder.find_spec = classmethod(without)
+socket.socket.connect = refused
 from itune_jax.run import cli
 sys.exit(cli.main(sys.argv[1:]))
 """
