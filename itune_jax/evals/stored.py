@@ -7,6 +7,7 @@ no item, and items that no row answers, are counted and named.
 
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
+import json
 from typing import Any
 
 from itune_jax.core import conversation as conversation_lib
@@ -92,7 +93,14 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _rows(path: str) -> Iterator[Row]:
+  """The rows of a file. lm-eval writes a response once for each filter of its task: it is one row here."""
+  filtered: set[str] = set()
   for where, raw in folders.objects(path):
+    if "filter" in raw and "resps" in raw:
+      said = json.dumps([raw.get("doc_id"), raw.get("doc"), raw["resps"]], sort_keys=True)
+      if said in filtered:
+        continue
+      filtered.add(said)
     given_doc = raw.get("doc")
     doc: dict[str, Any] = given_doc if isinstance(given_doc, dict) else {}
     ids = [str(given[name]) for given in (raw, doc) for name in _IDS if isinstance(given.get(name), (str, int))]

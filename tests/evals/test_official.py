@@ -1,6 +1,7 @@
 """Published benchmarks: files are found or said to be missing, items are chosen by seed, prompts lose whole shots."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -9,6 +10,7 @@ from itune_jax.core import errors
 from itune_jax.evals import ask
 from itune_jax.evals import official
 from itune_jax.evals import protocol
+from itune_jax.evals import stored
 from itune_jax.evals import suite
 from itune_jax.grading.statistics import metrics as metrics_lib
 from itune_jax.sampling import requests
@@ -149,3 +151,15 @@ def test_benchmarks_of_a_suite_are_asked_together(data):
   assert found["second"].rows[0]["id"] == "a0"
   with pytest.raises(errors.InputError, match="two benchmarks have one name"):
     suite.run([first, first], responder)
+
+
+def test_a_response_that_stands_once_for_each_filter_is_one_row(data, tmp_path):
+  said = lambda id, text, name: {"doc_id": 0, "doc": {"id": id}, "filter": name, "resps": [[text]]}
+  rows = [said("a0", "yes", name) for name in ("strict", "flexible")]
+  (tmp_path / "samples.jsonl").write_text("\n".join(map(json.dumps, rows)))
+  responder = stored.Stored(str(tmp_path / "samples.jsonl"))
+  found = suite.run([TOY.benchmark(data)], responder)["toy"]
+  assert found.rows[0]["values"]["right"] == 1 and not responder.unmatched and len(responder.missing) == 49
+  (tmp_path / "samples.jsonl").write_text("\n".join(map(json.dumps, [rows[0], said("a0", "no", "flexible")])))
+  with pytest.raises(errors.InputError, match="answers id 'a0' again"):
+    stored.Stored(str(tmp_path / "samples.jsonl"))
