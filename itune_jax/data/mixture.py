@@ -87,7 +87,7 @@ class Source:
         sha.update(json.dumps(example.to_json() if example else None, sort_keys=True).encode())
     else:
       for file in readers.files(self.path):
-        with open(file, "rb") as f:
+        with readers.content(file) as f:
           while block := f.read(1 << 20):
             sha.update(block)
     for file in self._image_files() if with_images else ():
