@@ -23,9 +23,8 @@ class Example:
   only; default 1), `tool_calls`, `reasoning_content`; see `messages`. source: kind (annotated, distilled,
   self_generated), dataset, teacher, licence, parents. check: how an answer to it is judged, `{"name": …, …}`.
   rejected: of a preference, the conversation with the answer that is not preferred; `messages` has the one that is.
-  margin: by how much that one is better, where its row says so. label: of a judged answer without another one to
-  compare it with, whether it is a good one (KTO). plain: its one message is text that no template is put around.
-  unread: keys of its row that nothing reads, to be counted.
+  margin: by how much that one is better, where its row says so. plain: its one message is text that no template is put
+  around. unread: keys of its row that nothing reads, to be counted.
   """
 
   messages: tuple[dict[str, Any], ...]
@@ -39,7 +38,6 @@ class Example:
   id: str = ""
   rejected: tuple[dict[str, Any], ...] = ()
   margin: float | None = None
-  label: bool | None = None
   plain: bool = False
   unread: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
@@ -74,10 +72,10 @@ class Example:
 
   def to_json(self) -> dict[str, Any]:
     """The row, without empty fields."""
-    return {k: v for k, v in dataclasses.asdict(self).items() if (v or v is False and k == "label") and k != "unread"}
+    return {k: v for k, v in dataclasses.asdict(self).items() if v and k != "unread"}
 
 
-_BY_NAME = ("rejected", "margin", "label", "plain")  # of formats that are told by name alone
+_BY_NAME = ("rejected", "margin", "plain")  # of formats that are told by name alone
 ROW_KEYS = tuple(field.name for field in dataclasses.fields(Example) if field.name not in ("unread", *_BY_NAME))
 IMAGE_KEYS = ("images", "image")  # columns that `readers` places in the text
 

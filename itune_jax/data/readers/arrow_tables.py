@@ -64,18 +64,29 @@ def _numbered(batches: Iterator[Any], part: str) -> jsons.Found:
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if twice is not None:
       raise ValueError(f"it has two columns {twice!r}")
+    whole = not _fault(batch)
     for i in range(batch.num_rows):
       number += 1
-      yield f"{part}, row {number}", _row(batch, i)
+      row = batch.slice(i, 1)
+      fault = "" if whole else _fault(row)
+      yield f"{part}, row {number}", lines.Bad(fault) if fault else _row(row)
 
 
-def _row(batch: Any, i: int) -> Any:
-  """A row of a batch, read by itself: a cell that cannot be read is the fault of its row alone."""
-  if batch.nbytes > streams.MAX_ROW and (size := batch.slice(i, 1).nbytes) > streams.MAX_ROW:
-    return lines.too_large(size)
+def _fault(batch: Any) -> str:
+  """What is wrong with the cells of a batch, "" where nothing is. To read an offset that leads out of the buffer would
+  end the process, so nothing is read before this."""
   try:
-    return {name: column[i].as_py() for name, column in zip(batch.schema.names, batch.columns, strict=True)}
-  except UnicodeDecodeError:
-    return lines.Bad("a text of it is not UTF-8")
+    batch.validate(full=True)
+  except (pyarrow.ArrowException, ValueError) as e:
+    return f"a cell of it is damaged ({jsontext.said(e)})"
+  return ""
+
+
+def _row(batch: Any) -> Any:
+  """The row of a batch of one. A cell that cannot be read is the fault of its row alone."""
+  if batch.nbytes > streams.MAX_ROW:
+    return lines.too_large(batch.nbytes)
+  try:
+    return {name: column[0].as_py() for name, column in zip(batch.schema.names, batch.columns, strict=True)}
   except (ValueError, OverflowError, pyarrow.ArrowException) as e:
     return lines.Bad(f"a cell of it cannot be read ({jsontext.said(e)})")

@@ -8,8 +8,8 @@ from itune_jax.data import example as example_lib
 from itune_jax.data import fields
 from itune_jax.data.readers import building
 from itune_jax.data.readers import formats
-from itune_jax.data.readers import judged_answers
 from itune_jax.data.readers import preferences
+from itune_jax.data.readers import scored_pairs
 
 FIELDS = tuple(
   dict.fromkeys(
@@ -17,7 +17,7 @@ FIELDS = tuple(
       *(key for keys in formats.KEYS.values() for together in keys for key in together),
       *("context", "history", "completions", "text", "content"),
       *(*building.SHARED, *building.SYSTEM, *building.REASONING, *example_lib.IMAGE_KEYS),
-      *(*preferences.SIDES, *preferences.SCORES, *judged_answers.LABELS),
+      *(*preferences.SIDES, *scored_pairs.SCORES, "label", "score", "scores", "responses", "labels"),
     )
   )
 )

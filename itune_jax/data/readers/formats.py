@@ -63,13 +63,6 @@ def parse_all(raw: Raw, format: str = "auto") -> Iterator[Example]:
     yield example
 
 
-def plainly(raw: Raw) -> Example:
-  """The example of a row whose judgement the caller has read. Raises BadRow."""
-  if any(building.holds(raw, key) for key in PREFERENCES):
-    raise fields.BadRow("it has `chosen` or `rejected` beside its `label`")
-  return parse(raw)
-
-
 _PAIRED = (
   "it is a preference (`chosen`, `rejected`), which is not read as instruction data: write the answer to be learned as "
   "the last assistant message, set Source.format to 'chosen' to learn what is preferred, or to 'preference' with an "
@@ -77,7 +70,7 @@ _PAIRED = (
 )
 _JUDGED = (
   "its `label` judges the answer, which may be a bad one: set Source.format to 'unpaired' with an OBJECTIVE on judged "
-  "answers, or leave the rows of false out"
+  "answers, or give the column another name"
 )
 _BY_NAME = (
   "for columns of other names say Source.columns; raw text is Source.format = 'text', and scored completions are "

@@ -2,14 +2,12 @@
 
 `chosen` and `rejected` are texts, a message, or lists of messages. The prompt stands beside them (`prompt`, or the
 question of any other format without its answer), or both sides hold the whole conversation and the prompt is what they
-begin with alike. Texts of "\\n\\nHuman: … \\n\\nAssistant: …" (hh-rlhf) are read as turns. The answers alone are
-compared: no turn of the prompt is trained. The margin of a pair is its `margin`, or the difference of `score_chosen`
-and `score_rejected`. Rows of UltraFeedback as it was published, `instruction` with scored `completions`, are the pair
-of the best and the worst of these.
+begin with alike. Texts of "\\n\\nHuman: … \\n\\nAssistant: …" are read as turns. The answers alone are compared: no
+turn of the prompt is trained. The margin of a pair is its `margin`, or the difference of `score_chosen` and
+`score_rejected`.
 """
 
 from collections.abc import Mapping
-import dataclasses
 import re
 from typing import Any
 
@@ -20,11 +18,7 @@ from itune_jax.data import messages as messages_lib
 from itune_jax.data.readers import formats
 
 SIDES = ("chosen", "rejected")
-SCORES = ("margin", "score_chosen", "score_rejected")
-_SCORE_NAMES = {  # as other sets call them
-  **dict.fromkeys(("chosen_score", "chosen-rating", "chosen_rating"), "score_chosen"),
-  **dict.fromkeys(("rejected_score", "rejected-rating", "rejected_rating"), "score_rejected"),
-}
+_SCORES = ("margin", "score_chosen", "score_rejected")
 _ASKS = {"prompt": "completion", "instruction": "output", "question": "answer"}
 _WHOLE = ("messages", "conversations", "conversation")
 _TURN = re.compile(r"\n\n(Human|Assistant):")
@@ -35,15 +29,13 @@ Messages = list[dict[str, Any]]
 
 def parse(raw: Mapping[str, Any]) -> example_lib.Example:
   """The pair of a row: an example whose messages are prompt and preferred answer. Raises BadRow by name."""
-  raw = _scored(raw) if "completions" in raw and not any(key in raw for key in SIDES) else raw
-  raw = _with_scores(raw)
   for key in SIDES:
     if fields.is_null(raw.get(key)):
       raise fields.BadRow(f"it has no `{key}`: a preference has `chosen` and `rejected`")
   for key in example_lib.IMAGE_KEYS:
     if raw.get(key):
       raise fields.BadRow("a pair with images is not read yet")
-  asked, unread = _asked({key: value for key, value in raw.items() if key not in (*SIDES, *SCORES)})
+  asked, unread = _asked({key: value for key, value in raw.items() if key not in (*SIDES, *_SCORES)})
   chosen, rejected = (_side(raw[key], key) for key in SIDES)
   prompt = _prompt(asked, chosen, rejected)
   answers = [
@@ -59,64 +51,6 @@ def parse(raw: Mapping[str, Any]) -> example_lib.Example:
     if not isinstance(message["content"], str) and any(p["type"] != "text" for p in message["content"] or ()):
       raise fields.BadRow("a pair with images is not read yet")
   return example_lib.with_rejected(example, (*prompt, *answers[1]), _margin(raw), unread)
-
-
-def preferred(raw: Mapping[str, Any]) -> example_lib.Example:
-  """The preferred side of a pair alone, to be learned as an answer. Raises BadRow."""
-  pair = parse(raw)
-  found = dataclasses.replace(pair, rejected=(), margin=None)
-  object.__setattr__(found, "unread", pair.unread)
-  return found
-
-
-def _with_scores(raw: Mapping[str, Any]) -> Mapping[str, Any]:
-  """The row with its scores under one name each."""
-  found = dict(raw)
-  for key, name in _SCORE_NAMES.items():
-    if key in found and not fields.is_null(found[key]):
-      if name in found and found[name] != found[key]:
-        raise fields.BadRow(f"`{key}` and `{name}` differ")
-      found[name] = found.pop(key)
-  return found
-
-
-def _scored(raw: Mapping[str, Any]) -> Mapping[str, Any]:
-  """The pair of the best and the worst of scored completions. The score is the mean of the ratings by aspect: for some
-  answers the overall score of the published set is ten times too large (a known fault of it)."""
-  given = raw["completions"]
-  if not isinstance(given, (list, tuple)) or len(given) < 2:
-    raise fields.BadRow("`completions` must be a list of two or more, each with a `response` and its ratings")
-  scored = []
-  for i, one in enumerate(given):
-    if not isinstance(one, Mapping):
-      raise fields.BadRow(f"`completions` {i} is {jsontext.shown(one)}; it must be an object")
-    scored.append(
-      (_score(one, f"`completions` {i}"), fields.text(one.get("response"), f"`response` of completion {i}"))
-    )
-  best, worst = max(scored, key=lambda one: one[0]), min(scored, key=lambda one: one[0])
-  own = {key: value for key, value in raw.items() if key not in ("completions", *_UNUSED)}
-  sides = {"chosen": best[1], "rejected": worst[1], "score_chosen": best[0], "score_rejected": worst[0]}
-  return {**own, **sides}
-
-
-_UNUSED = ("models", "correct_answers", "incorrect_answers")  # of UltraFeedback, beside its completions
-
-
-def _score(completion: Mapping[str, Any], where: str) -> float:
-  ratings = []
-  aspects = completion.get("annotations")
-  for aspect in aspects.values() if isinstance(aspects, Mapping) else ():
-    given = aspect.get("Rating") if isinstance(aspect, Mapping) else None
-    if isinstance(given, str) and given.strip().isdigit():
-      ratings.append(float(given))
-    elif isinstance(given, (int, float)) and not fields.is_null(given):
-      ratings.append(fields.number(given, f"a rating of {where}"))
-  if ratings:
-    return sum(ratings) / len(ratings)
-  for key in ("fine-grained_score", "overall_score", "score"):
-    if not fields.is_null(completion.get(key)):
-      return fields.number(completion[key], f"`{key}` of {where}")
-  raise fields.BadRow(f"{where} has no score")
 
 
 def _asked(raw: Mapping[str, Any]) -> tuple[Messages, tuple[str, ...]]:
@@ -219,7 +153,7 @@ def _untrained(message: dict[str, Any], i: int) -> dict[str, Any]:
 
 def _margin(raw: Mapping[str, Any]) -> float | None:
   """By how much the preferred answer is better, if the row says so. Raises BadRow for a tie, and for the wrong sign."""
-  given = {key: fields.number(raw[key], f"`{key}`") for key in SCORES if not fields.is_null(raw.get(key))}
+  given = {key: fields.number(raw[key], f"`{key}`") for key in _SCORES if not fields.is_null(raw.get(key))}
   if ("score_chosen" in given) != ("score_rejected" in given):
     raise fields.BadRow("it has the score of one side alone")
   margin = given.get("margin")

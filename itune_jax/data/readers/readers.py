@@ -18,27 +18,22 @@ from itune_jax.data import fields
 from itune_jax.data.readers import columns as columns_lib
 from itune_jax.data.readers import containers
 from itune_jax.data.readers import formats
-from itune_jax.data.readers import judged_answers
 from itune_jax.data.readers import lines
 from itune_jax.data.readers import places
-from itune_jax.data.readers import preferences
+from itune_jax.data.readers import plain_text
+from itune_jax.data.readers import scored_pairs
 from itune_jax.data.readers import streams
 from itune_jax.data.readers import trees
 
 PREFERENCE = "preference"  # pairs of answers: told by name alone, since their rows may be instruction data too
-UNPAIRED = "unpaired"  # judged answers, one a row
-BY_NAME: dict[str, Callable[[Any], Any]] = {
-  PREFERENCE: preferences.parse,
-  "chosen": preferences.preferred,
-  UNPAIRED: judged_answers.unpaired,
-  "text": judged_answers.text,
-}
+JUDGED: dict[str, Callable[[Any], example_lib.Example]] = {PREFERENCE: scored_pairs.parse}  # answers that are compared
+BY_NAME = {**JUDGED, "chosen": scored_pairs.preferred, "text": plain_text.parse}
 _MANY: dict[str, Callable[[Any], Iterator[example_lib.Example]]] = {
   "oasst_all": trees.paths,
   "oasst_pairs": trees.pairs,
 }
 FORMATS, files, content = {**formats.FORMATS, **BY_NAME, **_MANY}, containers.files, containers.content
-PAIRS = (PREFERENCE, "oasst_pairs")  # formats whose examples are pairs
+COMPARED = (*JUDGED, "oasst_pairs")  # formats whose examples are answers that are compared
 _ANSWERS = {"prompt": "completion", "instruction": "output", "question": "answer"}  # what a row lacks that only asks
 
 
@@ -119,7 +114,7 @@ def _objects(file: str) -> Iterator[tuple[int | str, Any]]:
   """(place, row) of a file: an object, or the BadRow that says why it is none."""
   for place, raw in containers.rows(file):
     try:
-      yield place, _object(raw)
+      yield place, object_of(raw)
     except fields.BadRow as e:
       yield place, e
 
@@ -192,7 +187,7 @@ class _Columns:
 def parse(raw: Any, folder: str, format: str = "auto") -> example_lib.Example:
   """The example of one raw row, of several the first: JSON text or an object; paths of images are relative to the
   folder. Raises BadRow."""
-  return next(parse_all(_object(raw), folder, format))
+  return next(parse_all(object_of(raw), folder, format))
 
 
 def parse_all(raw: dict[str, Any], folder: str, format: str = "auto") -> Iterator[example_lib.Example]:
@@ -266,7 +261,7 @@ def no_row(name: str, path: str, reasons: "collections.Counter[str]") -> errors.
 
 
 def _asked(raw, folder, begun):
-  raw = _object(raw)
+  raw = object_of(raw)
   answer = next((given for asked, given in _ANSWERS.items() if asked in raw and not formats.known(raw)), None)
   given = {
     key: value for key, value in raw.items() if key not in formats.PREFERENCES
@@ -277,7 +272,8 @@ def _asked(raw, folder, begun):
   return example.question, example.unread
 
 
-def _object(raw) -> dict[str, Any]:
+def object_of(raw: Any) -> dict[str, Any]:
+  """The object of a raw row: itself, or that of JSON text. Raises BadRow."""
   if isinstance(raw, lines.Bad):
     raise fields.BadRow(raw.reason)
   if isinstance(raw, str):

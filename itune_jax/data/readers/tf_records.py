@@ -54,20 +54,39 @@ def of_array_record(file: str) -> jsons.Found:
     raise streams.Broken(file, "is an ArrayRecord file, which is read from a disk alone: copy it there")
   with streams.opened(file):
     pass  # says in one line what an archive or a pointer is
+  reader = _reader(file)
+  count = reader.num_records()
+  for start in range(0, count, _AT_ONCE):
+    wanted = range(start, min(start + _AT_ONCE, count))
+    try:
+      found = reader.read(list(wanted))
+    except Exception:  # the library raises what its C++ says; one by one the damaged record is found
+      found = [_alone(file, i) for i in wanted]
+      reader = _reader(file)
+    for number, data in zip(wanted, found, strict=True):
+      if isinstance(data, bytes) and len(data) > streams.MAX_ROW:
+        data = lines.too_large(len(data))
+      yield number + 1, row(data) if isinstance(data, bytes) else data
+
+
+def _reader(file: str) -> Any:
+  """A reader of an ArrayRecord file. Raises Broken for a file without its end, where the places of records stand."""
   try:
     reader = array_record.ArrayRecordReader(file, "readahead_buffer_size:0")
-    count = reader.num_records()
-  except Exception as e:  # the library raises what its C++ says
+    if reader.ok():
+      return reader
+  except Exception as e:
     raise streams.Broken(file, f"cannot be read as ArrayRecord ({jsontext.said(e)})") from None
-  number = 0
-  for start in range(0, count, _AT_ONCE):
-    try:
-      found = reader.read(list(range(start, min(start + _AT_ONCE, count))))
-    except Exception as e:
-      raise streams.Broken(file, f"cannot be read on behind record {number} ({jsontext.said(e)})") from None
-    for data in found:
-      number += 1
-      yield number, lines.too_large(len(data)) if len(data) > streams.MAX_ROW else row(data)
+  raise streams.Broken(file, "cannot be read as ArrayRecord: it is damaged, or was not written to its end")
+
+
+def _alone(file: str, index: int) -> "bytes | lines.Bad":
+  try:
+    return _reader(file).read([index])[0]
+  except streams.Broken:
+    raise
+  except Exception as e:
+    return lines.Bad(f"the record is damaged ({jsontext.said(e)})")
 
 
 def row(data: bytes) -> Any:
