@@ -23,7 +23,7 @@ def holds(raw: Raw, key: str) -> bool:
 def one_of(raw: Raw, keys: tuple[str, ...], what: str) -> str:
   """The text that stands under one of several names, "" where none does; several may stand there if they say the same.
   Raises BadRow."""
-  said = {key: fields.text(raw[key], f"`{key}`") for key in keys if holds(raw, key)}
+  said = {key: fields.text(raw[key], f"`{key}`") for key in keys if key in raw and holds(raw, key)}
   filled = {key: text for key, text in said.items() if text} or said
   if len(set(filled.values())) > 1:
     raise fields.BadRow(f"it has different {what} under {', '.join(filled)}")

@@ -86,7 +86,7 @@ def read(
     for row in _of_file(file, how, known, alone=len(found) == 1):
       if row.example is not None:
         stamped = {"dataset": os.path.basename(file), "kind": "annotated"} | (source or {}) | row.example.source
-        row = dataclasses.replace(row, example=dataclasses.replace(row.example, source=stamped))
+        object.__setattr__(row.example, "source", stamped)  # made for this row, and read once already
       yield row
 
 

@@ -167,7 +167,7 @@ class _Unpacked(io.RawIOBase):
     return True
 
   def readinto(self, buffer) -> int:
-    data = self._inner.read(len(buffer))
+    data = self._inner.read1(len(buffer))  # no more than is there: what stands before a break is whole
     self._count += len(data)
     if self._count > FREE and self._count > RATIO * self._weight():
       raise _TooMuch
@@ -184,6 +184,10 @@ class _Zstd(io.RawIOBase):
 
   def readable(self) -> bool:
     return True
+
+  def read1(self, size: int) -> bytes:
+    """Up to so many bytes, b"" at the end."""
+    return self.read(size) or b""
 
   def readinto(self, buffer) -> int:
     while not self._ready:
