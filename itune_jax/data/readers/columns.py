@@ -38,10 +38,18 @@ def renamed(raw: Mapping[str, Any], columns: Mapping[str, str]) -> tuple[dict[st
 
   A column within an object is named with dots ("meta.score"). Raises BadRow for a row that lacks a column."""
   found = {field: _value(raw, column, field) for field, column in columns.items()}
-  used = set(columns.values())
-  displaced = tuple(key for key in raw if key in columns and key not in used and not fields.is_null(raw[key]))
+  within = {column.partition(".")[0] for column in columns.values() if column not in raw}
+  used = {*columns.values(), *within}
+  displaced = [key for key in raw if key in columns and key not in used and not fields.is_null(raw[key])]
+  displaced += [
+    f"{outer}.{key}" for outer in sorted(within) for key in raw[outer] if not _is_named(outer, key, columns)
+  ]
   rest = {key: value for key, value in raw.items() if key not in used and key not in columns}
-  return rest | found, displaced
+  return rest | found, tuple(displaced)
+
+
+def _is_named(outer: str, key: str, columns: Mapping[str, str]) -> bool:
+  return any(f"{column}.".startswith(f"{outer}.{key}.") for column in columns.values())
 
 
 def _value(raw: Mapping[str, Any], column: str, field: str) -> Any:

@@ -18,7 +18,7 @@ from itune_jax.data import messages as messages_lib
 
 _CALL = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
 _RESPONSE = re.compile(r"<tool_response>\s*(.*?)\s*</tool_response>", re.DOTALL)
-_TOOLS = re.compile(r"<tools>\s*(\S.*?)\s*</tools>", re.DOTALL)
+_TOOLS = re.compile(r"<tools>\s*((?:(?!</?tools>)\S)(?:(?!</?tools>).)*?)\s*</tools>", re.DOTALL)
 
 Message = dict[str, Any]
 
