@@ -277,3 +277,14 @@ def test_a_damaged_file_is_rows_with_reasons_or_one_line(case):
     for row in fuzz.outcome(lambda: list(readers.read(str(path)))) or ():
       assert (row.example is None) == bool(row.problem) and "\n" not in row.problem and len(row.problem) < 1500
       row.problem.encode()
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", ["x.jsonl", "x.json.gz"])
+def test_a_row_of_100_mb_is_named(name, tmp_path):
+  """At its real size: the process grows by less than twice the limit of a row."""
+  huge = b'{"question": "' + b"xy z" * (25 << 20) + b'", "answer": "a"}'
+  data = b"[" + LINE + b"," + huge + b"," + LINE + b"]" if ".json." in name else LINE + b"\n" + huge + b"\n" + LINE
+  (tmp_path / name).write_bytes(gzip.compress(data, 0) if name.endswith(".gz") else data)
+  found = said(tmp_path / name)
+  assert found[::2] == [WHOLE[0]] * 2 and found[1] == "a row of 100 MiB; rows of up to 64 MiB are read"

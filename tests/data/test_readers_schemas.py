@@ -159,6 +159,10 @@ def test_pairs_of_published_sets_and_what_is_preferred():
   }
   pair = readers.parse(whole, "", "preference")
   assert (pair.answer, pair.rejected[-1]["content"], pair.margin) == ("a", "worst", 3.0)
+  several = {"instruction": "q", "responses": ["worst", "a"], "rewards_armorm": [{"score": 0.5}, {"score": 1.5}]}
+  assert readers.parse(several, "", "preference").margin == 1.0 and readers.parse(several, "", "chosen").answer == "a"
+  with pytest.raises(fields.BadRow, match="a tie: all of its answers"):
+    readers.parse({**several, "rewards_armorm": [1, 1]}, "", "preference")
   named = {"prompt": "q", "chosen": "a", "rejected": "b", "chosen-rating": 5, "rejected-rating": 2}
   assert readers.parse(named, "", "preference").margin == 3.0
   transcript = {"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: b"}
@@ -180,6 +184,14 @@ def test_columns_of_other_names():
     assert reason in str(bad)
   with pytest.raises(errors.InputError, match="columns names 'promt', which is no field"):
     columns.require("s", {"promt": "q"})
+
+
+def test_images_as_bytes_and_outside_of_the_folder(tmp_path):
+  row = {"instruction": "<image>q", "output": "a", "images": [{"bytes": b"\x89PNG", "path": None}]}
+  (part, _) = readers.parse(row, str(tmp_path)).messages[0]["content"]
+  assert part["image"] == "data:image/png;base64,iVBORw=="
+  with pytest.raises(fields.BadRow, match="lies outside of the data file's folder"):
+    readers.parse({**row, "images": ["sub/../../x.png"]}, str(tmp_path))
 
 
 @fuzz.given(

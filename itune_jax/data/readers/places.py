@@ -2,9 +2,11 @@
 
 Images are parts of a message's content, `{"type": "image", "image": path or data URL}`. Read as such are also parts
 `image_url`, and rows with a column `images` (or `image`) whose places are parts without a source or the word <image> in
-the text, of a content or of a part. Paths are relative to the data file.
+the text, of a content or of a part. Paths are relative to the data file, and do not lead out of its folder; one from
+the root stands for itself. Bytes, as `datasets` keeps them in tables, become data URLs.
 """
 
+import base64
 from collections.abc import Mapping
 import dataclasses
 import hashlib
@@ -34,7 +36,7 @@ def with_images(example: example_lib.Example, raw: Mapping[str, Any], folder: st
   messages = tuple(place(m, waiting, folder, bool(columns)) for m in example.messages)
   if waiting:
     raise fields.BadRow(f"{len(waiting)} of its images have no place in the text: write <image> where they belong")
-  own = raw.get("id") or hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()[:16]
+  own = raw.get("id") or hashlib.sha256(json.dumps(raw, sort_keys=True, default=repr).encode()).hexdigest()[:16]
   return dataclasses.replace(example, messages=messages, id=str(own))
 
 
@@ -70,11 +72,17 @@ def _image_part(part, waiting, folder):
     if not waiting:
       raise fields.BadRow("an image part names no image, and the row's column `images` has none left for it")
     source = waiting.pop(0)
+  if isinstance(source, dict) and isinstance(source.get("bytes"), bytes):
+    source = "data:image/png;base64," + base64.b64encode(source["bytes"]).decode()
   if isinstance(source, dict):
     source = next((source[key] for key in ("url", "path") if not fields.is_null(source.get(key))), None)
   if not isinstance(source, str) or not source.strip():
     raise fields.BadRow(f"an image is a path or a data URL, not {jsontext.shown(source)}")
   fields.text(source, "the path of an image")
   if not source.startswith(("data:", "http://", "https://")):
+    if not os.path.isabs(source) and os.path.normpath(source).startswith(".."):
+      raise fields.BadRow(
+        f"the image {jsontext.shown(source)} lies outside of the data file's folder: name it from the root"
+      )
     source = os.path.abspath(os.path.join(folder, source))
   return {"type": "image", "image": source}

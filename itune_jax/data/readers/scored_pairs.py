@@ -1,5 +1,8 @@
-"""Pairs as published sets write them: scores under other names, and UltraFeedback's `completions`, each with ratings,
-of which the best and the worst are the pair. Then `preferences` reads them."""
+"""Pairs as published sets write them, which `preferences` then reads.
+
+Scores stand under other names; or several answers with a score each are there, of which the best and the worst are the
+pair: UltraFeedback's `completions`, or `responses` with `scores` (Magpie: `rewards_armorm`).
+"""
 
 from collections.abc import Mapping
 import dataclasses
@@ -19,8 +22,12 @@ _SCORE_NAMES = {  # as other sets call them
 
 def parse(raw: Mapping[str, Any]) -> example_lib.Example:
   """The pair of a row. Raises BadRow by name."""
-  if "completions" in raw and not any(key in raw for key in preferences.SIDES):
-    raw = _scored(raw)
+  if not any(key in raw for key in preferences.SIDES):
+    if "completions" in raw:
+      raw = _of_best_and_worst(raw, _completions(raw), ("completions",))
+    elif "responses" in raw:
+      key = next((key for key in _SCORES_OF_RESPONSES if not fields.is_null(raw.get(key))), "scores")
+      raw = _of_best_and_worst(raw, _responses(raw, key), ("responses", key))
   return preferences.parse(_with_scores(raw))
 
 
@@ -43,9 +50,20 @@ def _with_scores(raw: Mapping[str, Any]) -> Mapping[str, Any]:
   return found
 
 
-def _scored(raw: Mapping[str, Any]) -> Mapping[str, Any]:
-  """The pair of the best and the worst of scored completions. The score is the mean of the ratings by aspect: for some
-  answers the overall score of the published set is ten times too large (a known fault of it)."""
+def _of_best_and_worst(
+  raw: Mapping[str, Any], scored: list[tuple[float, str]], read: tuple[str, ...]
+) -> dict[str, Any]:
+  """The row as a pair. scored: (score, answer) of each."""
+  best, worst = max(scored, key=lambda one: one[0]), min(scored, key=lambda one: one[0])
+  if best[0] == worst[0]:
+    raise fields.BadRow("a tie: all of its answers have one score, so none is preferred")
+  own = {key: value for key, value in raw.items() if key not in read}
+  return own | {"chosen": best[1], "rejected": worst[1], "score_chosen": best[0], "score_rejected": worst[0]}
+
+
+def _completions(raw: Mapping[str, Any]) -> list[tuple[float, str]]:
+  """UltraFeedback's. The score is the mean of the ratings by aspect: for some answers the overall score of the
+  published set is ten times too large (a known fault of it)."""
   given = raw["completions"]
   if not isinstance(given, (list, tuple)) or len(given) < 2:
     raise fields.BadRow("`completions` must be a list of two or more, each with a `response` and its ratings")
@@ -53,16 +71,23 @@ def _scored(raw: Mapping[str, Any]) -> Mapping[str, Any]:
   for i, one in enumerate(given):
     if not isinstance(one, Mapping):
       raise fields.BadRow(f"`completions` {i} is {jsontext.shown(one)}; it must be an object")
-    scored.append(
-      (_score(one, f"`completions` {i}"), fields.text(one.get("response"), f"`response` of completion {i}"))
-    )
-  best, worst = max(scored, key=lambda one: one[0]), min(scored, key=lambda one: one[0])
-  own = {key: value for key, value in raw.items() if key not in ("completions", *_UNUSED)}
-  sides = {"chosen": best[1], "rejected": worst[1], "score_chosen": best[0], "score_rejected": worst[0]}
-  return {**own, **sides}
+    text = fields.text(one.get("response"), f"`response` of completion {i}")
+    scored.append((_score(one, f"`completions` {i}"), text))
+  return scored
 
 
-_UNUSED = ("models", "correct_answers", "incorrect_answers")  # of UltraFeedback, beside its completions
+def _responses(raw: Mapping[str, Any], key: str) -> list[tuple[float, str]]:
+  given, scores = raw["responses"], raw.get(key)
+  if not isinstance(given, (list, tuple)) or not isinstance(scores, (list, tuple)):
+    raise fields.BadRow(f"`responses` and `{key}` must be lists: an answer and its score each")
+  if len(given) != len(scores) or len(given) < 2:
+    raise fields.BadRow(f"it has {len(given)} `responses` and {len(scores)} of `{key}`; a pair is of two or more")
+  numbers = [one.get("score") if isinstance(one, Mapping) else one for one in scores]
+  texts = [fields.text(one, f"`responses` {i}") for i, one in enumerate(given)]
+  return [(fields.number(one, f"`{key}` {i}"), text) for i, (one, text) in enumerate(zip(numbers, texts, strict=True))]
+
+
+_SCORES_OF_RESPONSES = ("scores", "rewards_armorm", "rewards", "ratings")
 
 
 def _score(completion: Mapping[str, Any], where: str) -> float:
