@@ -25,6 +25,7 @@ COMMANDS = {
   "eval": "evaluate_flags",
   "compare": "compare_flags",
   "sweep": "sweep_flags",
+  "dashboard": "dashboard_flags",
   "convert": "convert_flags",
   "lm_eval": "lm_eval_flags",
   "generate": "generate_flags",
