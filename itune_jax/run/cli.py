@@ -116,6 +116,7 @@ def _drive(chosen: command.Command, args: command.Args) -> None:
       "light": chosen.light,
       "without": chosen.without,
       "placeholders": chosen.placeholders,
+      "reads_data": chosen.reads_data,
       "command": chosen.name,
     }
     idle = _function("itune_jax.run.gin_setup:parse")(args.gin, args.gin_file, args.overrides, **how)

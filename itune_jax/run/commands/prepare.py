@@ -8,6 +8,7 @@ from typing import Any
 from itune_jax.core import files
 from itune_jax.core import log
 from itune_jax.data import mixture as mixture_lib
+from itune_jax.data import opening
 from itune_jax.data import tokenised
 from itune_jax.data import validation as validation_lib
 from itune_jax.data.readers import readers
@@ -17,6 +18,7 @@ from itune_jax.run import console
 from itune_jax.run import gin_setup
 from itune_jax.run import rendering as rendering_lib
 from itune_jax.run import specs
+from itune_jax.run import user_code
 
 
 def prepare(
@@ -33,14 +35,14 @@ def prepare(
   model: whose tokenizer and template are used. mixture: the data. rendering: how conversations become tokens.
   validation: what is held out of it. dry_run: writes nothing.
   """
-  mixture = validation.trained(mixture)
+  root = specs.cache_dir()
+  mixture = validation.trained(_read(mixture, root))
   if dry_run:
     counted = {source.name: [row.example is not None for row in source.rows()] for source in mixture.sources}
     rates = mixture.shares({name: sum(each) for name, each in counted.items()})
     sources = [{"name": name, "rows": len(each)} for name, each in counted.items()]
     return {"name": mixture.name, "rates": rates, "sources": sources}
   renderer = rendering_lib.open_renderer(model, rendering)
-  root = specs.cache_dir()
   path = tokenised.mixture_file(root, tokenised.mixture_key(mixture, renderer))
   if (known := _prepared(root, path)) is not None:
     log.info(f"mixture {mixture.name} is already prepared: {path}")
@@ -59,6 +61,17 @@ def prepare(
   files.write_json(path, manifest)
   log.info(f"wrote {path}")
   return manifest
+
+
+def _read(mixture: mixture_lib.Mixture, root: str) -> mixture_lib.Mixture:
+  """The mixture with what is no file read into the cache. It is read each time: nothing says whether a task changed."""
+  if all(source.read_from() is None for source in mixture.sources):
+    return mixture
+  with console.Bars("rows") as bars:
+    bar = bars.add(f"read {mixture.name}")
+    found = opening.read(mixture, root, user_code.files(), bar.advance)
+    bar.finish()
+  return found
 
 
 class _Counted:

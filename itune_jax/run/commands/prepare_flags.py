@@ -15,6 +15,7 @@ COMMAND = command.Command(
   flags=flags,
   gin="prepare",
   light=True,
+  reads_data=True,
   # A tokenizer is all that it takes of a model.
   without=("itune_jax.run.specs.Model.config", "itune_jax.run.specs.Model.quant"),
 )
