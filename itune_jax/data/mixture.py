@@ -39,7 +39,8 @@ class Source:
   with SeqIO, in place of a path. tfds: "name/config:version" of a TFDS data set on this machine. grain:
   "module:function" that returns a dataset of Grain with an end. origin: another origin, as a value. split: of the task
   or data set. data_dir: where SeqIO's caches, or TFDS's data sets, lie. chat: the mapping from their fields to a row:
-  "inputs_targets", "ids", "rows", or "module:function"; "" is "inputs_targets" for tasks and "rows" for the others.
+  "inputs_targets", "ids", "rows", "json", or "module:function"; "" is "inputs_targets" for tasks, and
+  "rows" for the others.
   """
 
   name: str

@@ -60,7 +60,8 @@ def mapping(name: str) -> Mapped:
   """The mapping from the fields of a task or data set to a row in one of the formats.
 
   inputs_targets: the texts `inputs` (asked) and `targets` (answered), and a loss weight. ids: the ids of both as they
-  are, for a task whose vocabulary is the model's. rows: the fields are those of a format. Or `module:function` of the
+  are, for a task whose vocabulary is the model's. rows: the fields are those of a format. json: the field `row` holds
+  such a row as JSON text. Or `module:function` of the
   user's own, which gets the fields (texts as text) and returns such a row. Raises InputError for another name.
   """
   if name in MAPPINGS:
@@ -158,4 +159,8 @@ def _rows(given: Mapping[str, Any]) -> Mapping[str, Any]:
   return given
 
 
-MAPPINGS: dict[str, Mapped] = {"inputs_targets": _inputs_targets, IDS: _ids, "rows": _rows}
+def _json(given: Mapping[str, Any]) -> Mapping[str, Any]:
+  return fields.decoded(given.get("row"), "`row`", dict)
+
+
+MAPPINGS: dict[str, Mapped] = {"inputs_targets": _inputs_targets, IDS: _ids, "rows": _rows, "json": _json}

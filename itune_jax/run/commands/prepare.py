@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from itune_jax.core import files
+from itune_jax.core import lazy
 from itune_jax.core import log
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.data import opening
@@ -19,6 +20,8 @@ from itune_jax.run import gin_setup
 from itune_jax.run import rendering as rendering_lib
 from itune_jax.run import specs
 from itune_jax.run import user_code
+
+tfds_write = lazy.module("itune_jax.data.origins.tfds_write")  # it loads TensorFlow
 
 
 def prepare(
@@ -114,6 +117,16 @@ def from_flags(args: command.Args) -> dict[str, Any]:
       log.info(f"  {source['name']}: and rows for {len(reasons) - 5} more reasons, which the manifest lists")
     for row in source.get("dropped_rows", [])[:5]:
       log.info(f"    {row['file']}:{row['line']}: {row['reason']}")
+  written = {"tfds": _as_tfds(manifest, args.tfds_dir)} if args.tfds_dir else {}
   keys = ("name", "rows", "kept", "dropped", "truncated", "tokens", "trained_tokens")
   sources = [{k: s[k] for k in keys if k in s} for s in manifest["sources"]]
-  return {"mixture": manifest["name"], "rates": manifest["rates"], "sources": sources}
+  return {"mixture": manifest["name"], "rates": manifest["rates"], "sources": sources, **written}
+
+
+def _as_tfds(manifest: dict[str, Any], data_dir: str) -> str:
+  """Writes what was prepared as a TFDS data set; returns its folder."""
+  root = specs.cache_dir()
+  found = {
+    one["name"]: tokenised.CachedSource(tokenised.source_folder(root, one["key"])) for one in manifest["sources"]
+  }
+  return tfds_write.prepared(found, manifest["rates"], manifest["name"], data_dir)
