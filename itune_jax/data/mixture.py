@@ -161,7 +161,8 @@ class Mixture:
   there make the rates "given".
 
   name: of the mixture, in logs and caches. sources: what is mixed. seqio: a task or mixture registered with SeqIO, in
-  place of sources; its own rates hold. cap: examples that "proportional" counts of a
+  place of sources; its own rates hold. grain: "module:function" that returns a dataset of Grain, in place of sources,
+  which is read, rendered and packed as it is trained on (`grain_feed`). cap: examples that "proportional" counts of a
   source at most, 0 for no limit. temperature: above 1 it evens the rates out.
   """
 
@@ -172,6 +173,7 @@ class Mixture:
   temperature: float = 1.0
   bad_rows: Literal["drop", "refuse"] = "drop"
   seqio: str = ""
+  grain: str = ""
 
   def __post_init__(self):
     check.check_types(self)
@@ -180,6 +182,9 @@ class Mixture:
       object.__setattr__(self, "sources", (Source(name=self.seqio, task=self.seqio),))
       object.__setattr__(self, "seqio", "")  # it is one of the sources now
     self._expand()
+    if self.grain:
+      check.require(not self.sources, f"Mixture {self.name}: grain = {self.grain!r} stands in place of sources")
+      return
     names = [source.name for source in self.sources]
     check.require(
       names and len(set(names)) == len(names), f"Mixture {self.name}: sources need different names; got {names}"

@@ -38,6 +38,9 @@ def prepare(
   model: whose tokenizer and template are used. mixture: the data. rendering: how conversations become tokens.
   validation: what is held out of it. dry_run: writes nothing.
   """
+  if mixture.grain:
+    log.info(f"mixture {mixture.name}: {mixture.grain} is read as it is trained on; nothing is prepared")
+    return {"name": mixture.name, "rates": {}, "sources": []}
   root = specs.cache_dir()
   mixture = validation.trained(_read(mixture, root))
   if dry_run:

@@ -205,11 +205,13 @@ class Train:
     """Of one optimizer step."""
     return self.packing.rows * self.packing.row_length
 
-  def _lasting(self, feed: feed_lib.Feed) -> "Train":
+  def _lasting(self, feed: feed_lib.Packed) -> "Train":
     """The run with its number of steps, which hangs on the data where it is given in epochs."""
     if not self.epochs:
       return self
-    steps = max(1, math.ceil(self.epochs * feed.steps_per_epoch()))
+    whole = self.epochs * feed.steps_per_epoch()
+    check.require(math.isfinite(whole), f"EPOCHS = {self.epochs:g}: this data does not say how long it is; give STEPS")
+    steps = max(1, math.ceil(whole))
     return dataclasses.replace(self, steps=steps, epochs=0)
 
   def _validations(self) -> list[heldout.HeldOut]:
@@ -312,7 +314,7 @@ def from_flags(args: command.Args) -> dict[str, Any]:
 class _Data(NamedTuple):
   """What a run trains on: the feed, the manifest of its mixture, and how a batch gets onto the mesh."""
 
-  feed: feed_lib.Feed
+  feed: feed_lib.Packed
   manifest: dict[str, Any]
   put: Callable[[Any], Any]
 
