@@ -11,6 +11,7 @@ from itune_jax.core import log
 from itune_jax.run import command
 from itune_jax.run import console
 from itune_jax.run import gin_setup
+from itune_jax.run import outside as outside_lib
 from itune_jax.select import score_table
 from itune_jax.select import select_protocol
 from itune_jax.select import selecting
@@ -40,7 +41,9 @@ def select(
     seed=selection.seed if seed is None else seed,
   )
   with console.Bars("rows") as bars:
-    return selecting.select(changed, source, output, begin=_begun(bars), overwrite=overwrite)
+    return selecting.select(
+      changed, source, output, begin=_begun(bars), outside=outside_lib.Outside(), overwrite=overwrite
+    )
 
 
 def _begun(bars: console.Bars) -> stages.Begin:
