@@ -148,7 +148,10 @@ def _problem(value: Any, scored_too: bool) -> str:
 
 
 def _identity(selection: select_protocol.Selection, source: str, ask: select_protocol.Ask | None) -> dict[str, Any]:
-  beside = [file for step in selection.steps for path in step.files() for file in lines.files(path)]
+  beside = [file for step in selection.steps for file in step.files()]
+  for file in beside:
+    if not os.path.isfile(file):
+      raise errors.InputError(f"{file}: a step reads this file, and it is not there")
   inputs = [{"file": file, "sha256": files.sha256(file)} for file in (*lines.files(source), *beside)]
   model = {} if ask is None else {"model": dict(ask.identity)}
   return {"inputs": inputs, "values": described(selection), "seed": selection.seed, "versions": _versions(), **model}
