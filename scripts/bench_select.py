@@ -20,7 +20,6 @@ from itune_jax.data.readers import lines
 from itune_jax.run import outside as outside_lib
 from itune_jax.select import decontaminate
 from itune_jax.select import row_texts
-from itune_jax.select import select_protocol
 from itune_jax.select.duplicates import min_hash
 from itune_jax.select.duplicates import novelty
 
@@ -144,7 +143,8 @@ def decontaminated(args: argparse.Namespace) -> dict[str, Any]:
   world, wall = outside_lib.Outside(), time.perf_counter()
   opened = step.opened(world)
   built = time.perf_counter() - wall
-  grams = _grams(step, world, rng)
+  every = sorted({gram.words for gram in opened.index.grams()})
+  grams = [every[int(i)] for i in rng.permutation(len(every))[:200]]
   vocabulary = [word for words in texts_of(args.data) for word in words]
   held = {int(at): i for i, at in enumerate(rng.permutation(count)[: 2 * len(grams)])}
 
@@ -164,16 +164,6 @@ def decontaminated(args: argparse.Namespace) -> dict[str, Any]:
   figures = {"rows": count, "planted": len(grams), "found": found, "near_misses_found": missed}
   times = {"index_s": built, "wall_s": wall, "cpu_s": cpu, "rows_per_s": count / wall}
   return {**figures, "others_found": len(bad) - found - missed, **times, "items": said}
-
-
-def _grams(step: decontaminate.Decontaminate, world: select_protocol.Outside, rng) -> list[tuple[str, ...]]:
-  """Of 200 items an n-gram that no template has, half of them of what is right where that is long enough."""
-  names = [name for one in step.against for name in (world.benchmarks() if one == "all" else [one])]
-  index = decontaminate.Index(step.size, step.gold_size, step.whole, step.common)
-  for name in names:
-    index.add(name, world.items(name))
-  every = sorted({gram.words for table in index._grams.values() for one in table.values() for gram in one})
-  return [every[int(i)] for i in rng.permutation(len(every))[:200]]
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from itune_jax.select import stages
 
 BLOCK = 1000  # rows that are looked up at once
 EVERYTHING = "all"
+FRAMED = 20  # items from which on words that all of them begin with are taken for a frame
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,44 +79,72 @@ class Gram(NamedTuple):
   words: tuple[str, ...]
 
 
+class _Part(NamedTuple):
+  """What an item asks, or what is right there, as words."""
+
+  item: str
+  part: str
+  words: list[str]
+
+
+class _Table(NamedTuple):
+  """The n-grams of one length, by hash: the part of an item that each stands in, and where."""
+
+  keys: np.ndarray
+  parts: np.ndarray
+  starts: np.ndarray
+
+
 class Index:
-  """The n-grams of benchmarks by hash. `said` is what the manifest says of each benchmark."""
+  """The n-grams of benchmarks by hash, as sorted arrays. `said` is what the manifest says of each benchmark."""
 
   def __init__(self, size: int, gold_size: int, whole: int, common: int):
     self._sizes, self._whole, self._common = {"prompt": size, "gold": gold_size}, whole, common
-    self._grams: dict[int, dict[int, list[Gram]]] = {}
-    self._sorted: dict[int, np.ndarray] = {}
+    self._parts: list[_Part] = []
+    self._tables: dict[int, _Table] = {}
     self._words: set[str] = set()
     self.said: dict[str, dict[str, int]] = {}
 
   def add(self, name: str, items: Iterable[select_protocol.Held]) -> None:
     """Takes the items of a benchmark. Raises InputError when it has none."""
-    grams: dict[tuple[str, ...], list[Gram]] = collections.defaultdict(list)
-    count = short = 0
+    parts = {part: [] for part in self._sizes}
     for item in items:
-      count += 1
       for part, text in (("prompt", item.prompt), ("gold", item.gold)):
-        found = self._of(row_texts.words(text), self._sizes[part])
-        short += bool(text) and not found
-        for words in found:
-          grams[words].append(Gram(f"{name}/{item.id}", part, words))
+        parts[part].append(_Part(f"{name}/{item.id}", part, row_texts.words(text)))
+    count = len(parts["prompt"])
     check.require(count, f"Decontaminate: {name} has no items")
-    common = 0
-    for words, owners in grams.items():
-      if self._common and len({one.item for one in owners}) > self._common:
-        common += 1
-        continue
-      (hash_,) = ngrams.hashed(words, len(words)).tolist()
-      self._grams.setdefault(len(words), {}).setdefault(hash_, []).extend(owners)
-      self._words.update(words)
-    self._sorted = {n: np.sort(np.fromiter(known, np.uint64)) for n, known in self._grams.items()}
-    said = {"items": count, "ngrams": len(grams) - common, "too_short": short, "template_ngrams": common}
+    found: dict[int, list[tuple[np.ndarray, int]]] = collections.defaultdict(list)
+    short = 0
+    for given in (_unframed(parts["prompt"]), parts["gold"]):
+      for one in given:
+        n = min(self._sizes[one.part], len(one.words))
+        if n < min(self._whole, self._sizes[one.part]):
+          short += bool(one.words)
+          continue
+        found[n].append((ngrams.hashed(one.words, n), len(self._parts)))
+        self._parts.append(one)
+        self._words.update(one.words)
+    said = {"items": count, "ngrams": 0, "too_short": short, "template_ngrams": 0}
+    for n, each in found.items():
+      table, template = self._table(each)
+      said["ngrams"] += len(np.unique(table.keys))
+      said["template_ngrams"] += template
+      known = self._tables.get(n)
+      self._tables[n] = _sorted(
+        table if known is None else _Table(*map(np.concatenate, zip(known, table, strict=True)))
+      )
     self.said[name] = said
 
-  def _of(self, words: Sequence[str], size: int) -> set[tuple[str, ...]]:
-    if len(words) < size:
-      return {tuple(words)} if len(words) >= min(self._whole, size) else set()
-    return set(zip(*(words[i:] for i in range(size)), strict=False))
+  def _table(self, grams: Sequence[tuple[np.ndarray, int]]) -> tuple[_Table, int]:
+    """The n-grams of a benchmark, without those of its template; and how many those were."""
+    keys = np.concatenate([hashes for hashes, _ in grams])
+    parts = np.concatenate([np.full(len(hashes), part, np.int32) for hashes, part in grams])
+    starts = np.concatenate([np.arange(len(hashes), dtype=np.int32) for hashes, _ in grams])
+    _, once = np.unique(np.stack([keys, parts.astype(np.uint64)]), axis=1, return_index=True)
+    unique, back, counts = np.unique(keys[once], return_inverse=True, return_counts=True)
+    fine = counts[back] <= (self._common or len(grams))
+    once = once[fine]
+    return _Table(keys[once], parts[once], starts[once]), int((counts > (self._common or len(grams))).sum())
 
   def found(self, texts: Sequence[list[str]]) -> list[list[Gram]]:
     """For each text, as words, the n-grams of items that stand in it."""
@@ -127,19 +156,43 @@ class Index:
     hashes[at] = [ngrams.of_word(words[i]) for i in at.tolist()]
     ends = np.cumsum([len(text) + 1 for text in texts])
     through = np.concatenate([np.zeros(1, np.int64), np.cumsum(known)])
-    for n, table in self._sorted.items():
+    for n, table in self._tables.items():
       if len(words) < n:
         continue
       whole = np.flatnonzero(through[n:] - through[:-n] == n)  # windows of words that items have, and none else
       window = ngrams.windows(hashes, n)[whole]
-      place = np.minimum(np.searchsorted(table, window), len(table) - 1)
-      for start, key in zip(
-        whole[table[place] == window].tolist(), window[table[place] == window].tolist(), strict=True
-      ):
-        given = tuple(words[start : start + n])
-        owners = [one for one in self._grams[n][key] if one.words == given]
-        hits[int(np.searchsorted(ends, start, "right"))] += owners
+      low, high = np.searchsorted(table.keys, window, "left"), np.searchsorted(table.keys, window, "right")
+      hit = np.flatnonzero(high > low)
+      for start, a, b in zip(whole[hit].tolist(), low[hit].tolist(), high[hit].tolist(), strict=True):
+        given = words[start : start + n]
+        for part, place in zip(table.parts[a:b].tolist(), table.starts[a:b].tolist(), strict=True):
+          one = self._parts[part]
+          if one.words[place : place + n] == given:
+            hits[int(np.searchsorted(ends, start, "right"))].append(Gram(one.item, one.part, tuple(given)))
     return hits
+
+  def grams(self) -> Iterator[Gram]:
+    """All n-grams that are looked for."""
+    for n, table in self._tables.items():
+      for part, place in zip(table.parts.tolist(), table.starts.tolist(), strict=True):
+        one = self._parts[part]
+        yield Gram(one.item, one.part, tuple(one.words[place : place + n]))
+
+
+def _sorted(table: _Table) -> _Table:
+  order = np.argsort(table.keys, kind="stable")
+  return _Table(*(one[order] for one in table))
+
+
+def _unframed(parts: Sequence[_Part]) -> list[_Part]:
+  """Prompts without the words that all of them begin and end with ("Q: … A:"): a row has what is asked without them."""
+  if len(parts) < FRAMED:
+    return list(parts)
+  least = min(len(one.words) for one in parts)
+  same = lambda at: len({one.words[at] for one in parts}) == 1
+  first = next((i for i in range(least) if not same(i)), least)
+  last = next((i for i in range(least - first) if not same(-1 - i)), least - first)
+  return [one._replace(words=one.words[first : len(one.words) - last]) for one in parts]
 
 
 @dataclasses.dataclass(frozen=True)
