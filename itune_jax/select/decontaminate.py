@@ -140,8 +140,10 @@ class Index:
     keys = np.concatenate([hashes for hashes, _ in grams])
     parts = np.concatenate([np.full(len(hashes), part, np.int32) for hashes, part in grams])
     starts = np.concatenate([np.arange(len(hashes), dtype=np.int32) for hashes, _ in grams])
-    _, once = np.unique(np.stack([keys, parts.astype(np.uint64)]), axis=1, return_index=True)
-    unique, back, counts = np.unique(keys[once], return_inverse=True, return_counts=True)
+    once = np.lexsort((parts, keys))
+    again = (np.diff(keys[once]) == 0) & (np.diff(parts[once]) == 0)
+    once = once[np.concatenate([np.ones(1, bool), ~again])]
+    _, back, counts = np.unique(keys[once], return_inverse=True, return_counts=True)
     fine = counts[back] <= (self._common or len(grams))
     once = once[fine]
     return _Table(keys[once], parts[once], starts[once]), int((counts > (self._common or len(grams))).sum())

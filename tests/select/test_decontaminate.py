@@ -23,7 +23,7 @@ def items():
 
 def planted(rng, text, size, keep):
   """A text around an n-gram of another, of which one word is changed unless it is kept."""
-  words = text.lower().replace(":", "").split()
+  words = [word for word in text.split() if not word.endswith(":")]  # without the frame of the prompts
   start = rng.randrange(len(words) - size + 1)
   gram = words[start : start + size]
   if not keep:
