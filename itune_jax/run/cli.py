@@ -33,6 +33,7 @@ COMMANDS = {
   "import": "import_flags",
   "merge": "merge_flags",
   "plan": "plan_flags",
+  "select": "select_flags",
   "inspect": "inspect_flags",
   "templates": "templates_flags",
   "report": "report_flags",
