@@ -277,6 +277,8 @@ class _Scanner:
 
   def _as_text(self, text: str) -> "str | lines.Bad":
     """The text, unless it holds bytes that are no UTF-8, which stand in the window as halves of surrogate pairs."""
+    if len(text) > streams.MAX_ROW:
+      return lines.too_large(len(text))
     if text.isascii() or not _UNDECODED.search(text):
       return text
     return lines.text(text.encode("utf-8", "surrogateescape"))

@@ -96,18 +96,18 @@ def _of_file(file: str, how: How, known: "_Columns", alone: bool) -> Iterator[Ro
   folder = file.rpartition("/")[0] if files_lib.is_remote(file) else os.path.dirname(file)
   table, seen = containers.of(file), _Ids()
   try:
-    for last, raw in trees.grouped(_objects(file)):
+    for place, raw in trees.grouped(_objects(file)):
+      last = place
       lacking = known.lacking(file, raw) if table is not None and table.is_table else ""
       for example, schema, group in _examples(raw if not lacking else fields.BadRow(lacking), folder, how, seen):
         if isinstance(example, fields.BadRow):
-          yield Row(file, last, None, str(example), schema, group)
+          yield Row(file, place, None, str(example), schema, group)
         else:
-          yield Row(file, last, example, "", schema, group)
+          yield Row(file, place, example, "", schema, group)
   except streams.Broken as e:
     if alone and last is None:
       raise
-    place: int | str = 1 if last is None else f"behind {last}"
-    yield Row(file, place, None, f"the file {e.reason}: what follows is not read")
+    yield Row(file, 1 if last is None else f"behind {last}", None, f"the file {e.reason}: what follows is not read")
 
 
 def _objects(file: str) -> Iterator[tuple[int | str, Any]]:
