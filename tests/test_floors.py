@@ -49,6 +49,7 @@ MAY_IMPORT = (
   "peft/registry.py",
   "grading/checkers.py",
   "evals/benchmarks/registry.py",
+  "select/score_table.py",
   "run/user_code.py",
   "core/lazy.py",
   "run/commands/explain.py",

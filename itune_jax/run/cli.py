@@ -30,6 +30,7 @@ COMMANDS = {
   "import": "import_flags",
   "merge": "merge_flags",
   "plan": "plan_flags",
+  "select": "select_flags",
   "inspect": "inspect_flags",
   "report": "report_flags",
   "demo": "demo_flags",
