@@ -101,7 +101,7 @@ class Engine:
     return score.totals(self.bind, self.params, batches, self._put)
 
   def losses(self, items: Sequence[pack.Item]) -> list[on_tokens.Losses]:
-    """Nats of every token of items that has a weight. Raises InputError for an item longer than the model's positions."""
+    """Nats of every token of items that has a weight. Raises InputError for an item that the model cannot hold."""
     return on_tokens.losses(self.bind, self.params, items, self._put, **self._packed)
 
   def surprises(self, items: Sequence[pack.Item]) -> list[on_tokens.Surprise]:

@@ -19,7 +19,10 @@ from itune_jax.core import pack
 from itune_jax.parallel import shard
 from itune_jax.sampling.score import score
 
-BUCKET, ROW = 64, 1024  # a row's positions are a multiple of the first; so many where there is more than one row of them
+BUCKET, ROW = (
+  64,
+  1024,
+)  # a row's positions are a multiple of the first; so many where there is more than one row of them
 
 
 class Losses(NamedTuple):

@@ -26,9 +26,9 @@ from itune_jax.select.scores import nats as nats_lib
 class Ifd(select_protocol.Score):
   """Mean nats behind the prompt / mean nats behind the header alone.
 
-  model: a base or an adapter that scores in place of --base; the paper first tunes one on a few rows ("pre-experience").
-  most: rows above it have no number, and are left out: their prompt makes the answer less likely. 0 keeps them. name:
-  under which rows bear it.
+  model: a base or an adapter that scores in place of --base; the paper first tunes one on a few rows
+  ("pre-experience"). most: rows above it have no number, and are left out: their prompt makes the answer less likely. 0
+  keeps them. name: under which rows bear it.
   """
 
   needs: ClassVar[Literal["nothing", "model"]] = "model"

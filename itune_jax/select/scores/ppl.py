@@ -14,8 +14,8 @@ from itune_jax.select.scores import nats as nats_lib
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Perplexity(select_protocol.Score):
-  """exp(Σ nats / tokens). Low is wanted: answers that the model could nearly have given itself (GRAPE, arXiv 2502.04194,
-  takes the likeliest of several).
+  """exp(Σ nats / tokens). Low is wanted: answers that the model could nearly have given itself (GRAPE, arXiv
+  2502.04194, takes the likeliest of several).
 
   model: a base or an adapter that scores in place of --base. name: under which rows bear it.
   """

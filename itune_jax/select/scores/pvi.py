@@ -1,9 +1,9 @@
 """Pointwise V-information: the bits by which an input makes an answer easier for models that learned the task.
 
-PVI(x → y) = −log2 g'[∅](y) + log2 g[x](y) (Ethayarajh et al., ICML 2022, `v_info.py`; for choosing rows to tune on arXiv
-2501.09631). g is tuned with inputs, g' without: here two adapters on one base, the second on answers behind the header
-alone. The rows are cut into folds, and each row is scored by the pair of adapters that did not see its fold: a model
-that had seen the row would call it easy because it remembers it. One model's log-ratio is no PVI, and IFD has that.
+PVI(x → y) = −log2 g'[∅](y) + log2 g[x](y) (Ethayarajh et al., ICML 2022, `v_info.py`; for choosing rows to tune on:
+arXiv 2501.09631). g is tuned with inputs, g' without: here two adapters on one base, the second on answers behind the
+header alone. The rows are cut into folds, and each row is scored by the pair of adapters that did not see its fold: a
+model that had seen the row would call it easy because it remembers it. One model's log-ratio is no PVI; IFD has that.
 """
 
 from collections.abc import Sequence
