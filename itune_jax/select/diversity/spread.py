@@ -7,7 +7,7 @@ a time; no matrix of all pairs exists.
 from collections.abc import Sequence
 import dataclasses
 import heapq
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -25,13 +25,17 @@ class Spread(select_protocol.Diversity):
   features: what rows are compared by. threshold: rows whose cosine with a taken one is above it are left out.
   """
 
-  needs: ClassVar[Literal["nothing", "model"]] = "model"
   features: features_lib.Features = features_lib.States(by="last")
   threshold: float = 0.9
 
   def __post_init__(self):
     check.check_types(self)
     check.require(-1 <= self.threshold <= 1, f"Spread.threshold = {self.threshold}: it is a cosine")
+
+  @property
+  def needs(self) -> Literal["nothing", "model"]:
+    """What its features need."""
+    return self.features.needs
 
   def order(
     self,
@@ -55,11 +59,15 @@ class KCenter(select_protocol.Diversity):
   features: what rows are compared by.
   """
 
-  needs: ClassVar[Literal["nothing", "model"]] = "model"
   features: features_lib.Features = features_lib.States()
 
   def __post_init__(self):
     check.check_types(self)
+
+  @property
+  def needs(self) -> Literal["nothing", "model"]:
+    """What its features need."""
+    return self.features.needs
 
   def order(
     self,
@@ -84,13 +92,17 @@ class Facility(select_protocol.Diversity):
   all rows.
   """
 
-  needs: ClassVar[Literal["nothing", "model"]] = "model"
   features: features_lib.Features = features_lib.States()
   pool: float = 10.0
 
   def __post_init__(self):
     check.check_types(self)
     check.require(self.pool == 0 or self.pool >= 1, f"Facility.pool = {self.pool}: it is 0, or 1 and more")
+
+  @property
+  def needs(self) -> Literal["nothing", "model"]:
+    """What its features need."""
+    return self.features.needs
 
   def order(
     self,

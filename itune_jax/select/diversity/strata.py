@@ -7,7 +7,7 @@ row of most tags that brings a new one, again and again; when none does, all tag
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,7 +24,6 @@ class Strata(select_protocol.Diversity):
   features: what rows are clustered by. clusters: how many there are. rounds: of Lloyd's algorithm at most.
   """
 
-  needs: ClassVar[Literal["nothing", "model"]] = "model"
   features: features_lib.Features = features_lib.States()
   clusters: int = 100
   rounds: int = 50
@@ -32,6 +31,11 @@ class Strata(select_protocol.Diversity):
   def __post_init__(self):
     check.check_types(self)
     check.require(self.clusters > 0 and self.rounds > 0, "Strata.clusters and Strata.rounds count from 1")
+
+  @property
+  def needs(self) -> Literal["nothing", "model"]:
+    """What its features need."""
+    return self.features.needs
 
   def order(
     self,
