@@ -1,5 +1,6 @@
 """Rules of diversity against the plain form of each, and mixing."""
 
+import json
 import math
 
 import numpy as np
@@ -7,6 +8,9 @@ import pytest
 from sklearn import cluster
 
 from itune_jax.core import errors
+from itune_jax.core import pack
+from itune_jax.data import feed as feed_lib
+from itune_jax.data import tokenised
 from itune_jax.select import mixing
 from itune_jax.select import select_protocol
 from itune_jax.select.diversity import features
@@ -106,3 +110,40 @@ def test_rates_follow_what_is_learned():
   assert align["b"] / align["a"] == pytest.approx(0.3 / 0.5 * math.e)
   with pytest.raises(errors.InputError, match="source b is no number"):
     mixing.ByLoss().adapt(rates, {**now, "b": math.nan}, before)
+
+
+class Rows(tokenised.Examples):
+  """So many examples of four ids each."""
+
+  def __init__(self, count):
+    self._count = count
+
+  @property
+  def lengths(self):
+    return np.full(self._count, 3, np.int32)
+
+  def __getitem__(self, index):
+    return pack.Item(np.full(4, index, np.int32), np.ones(4, np.float32))
+
+
+def test_adaptive_rates_are_exact_on_resume():
+  """Rates that change at numbered steps are in the feed's log: a feed that is restored gives the same batches."""
+  policy, losses = mixing.ByLoss(every=10), [{"a": 2.0, "b": 2.0}, {"a": 1.9, "b": 1.4}, {"a": 1.2, "b": 1.39}]
+  make = lambda: feed_lib.Feed(
+    {"a": Rows(50), "b": Rows(80)}, rates, feed_lib.Packing(row_length=6, rows=2, window=16), seed=3
+  )
+  rates = mixing.Temperature().rates({"a": 50, "b": 80})
+  feed, now, seen, saved = make(), rates, [], {}
+  for step in range(30):
+    if step and step % policy.every == 0:
+      k = step // policy.every
+      now = policy.adapt(now, losses[k], losses[k - 1])
+      feed.change_rates(step, now)
+    seen.append(feed.batch(step).tokens_BT)
+    if step == 24:
+      saved = json.loads(json.dumps(feed.state()))
+  again = make()
+  again.restore(saved)
+  assert again.changes == 2
+  assert all(np.array_equal(again.batch(k).tokens_BT, seen[k]) for k in range(30))
+  assert not all(np.array_equal(make().batch(k).tokens_BT, seen[k]) for k in range(30))

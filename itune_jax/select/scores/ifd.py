@@ -6,8 +6,8 @@ Superfiltering (Li et al., ACL 2024, arXiv 2402.00530, `code_ifd/data_analysis.p
 ratio of perplexities.
 
 Both look for the answer's text in the prompt's (`rfind`) and tokenise what stands before it once more. Where a token
-straddles that place, where the text stands twice, or where the row is cut, the spans of their two passes differ. Here
-they cannot: both score the same ids, that of the turn's end among them.
+straddles that place, or where the row is cut, the spans of their two passes differ. Here they cannot: both score the
+same ids, that of the turn's end among them.
 """
 
 from collections.abc import Sequence
