@@ -6,10 +6,10 @@ first in it, so nothing is lost or seen twice.
 """
 
 import bisect
-from collections.abc import Mapping, Sequence
 import functools
 import threading
 import zlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 

@@ -5,21 +5,16 @@ same batch, and the state to resume from is one integer and the log.
 """
 
 import abc
-from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import grain
 import numpy as np
 
 from itune_jax.core import batch as batch_lib
-from itune_jax.core import check
-from itune_jax.core import contracts
-from itune_jax.core import errors
-from itune_jax.core import pack
-from itune_jax.data import draws
-from itune_jax.data import records
-from itune_jax.data import tokenised
+from itune_jax.core import check, contracts, errors, pack
+from itune_jax.data import draws, records, tokenised
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

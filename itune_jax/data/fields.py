@@ -1,7 +1,7 @@
 """The door of values: a field of a row is of the type that its format says, or refused by name, type and cure."""
 
-from collections.abc import Mapping
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from itune_jax.core import jsontext

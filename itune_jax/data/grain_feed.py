@@ -7,22 +7,20 @@ ends is better read once (`Source.grain`).
 """
 
 import collections
-from collections.abc import Callable, Iterator, Mapping, Sequence
 import concurrent.futures
 import json
 import math
 import sys
 import threading
-from typing import Any, NamedTuple
 import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
 
 from itune_jax.core import batch as batch_lib
-from itune_jax.core import errors
-from itune_jax.core import log
-from itune_jax.core import pack
+from itune_jax.core import errors, log, pack
 from itune_jax.data import example as example_lib
 from itune_jax.data import feed as feed_lib
 from itune_jax.data.origins import origin as origin_lib

@@ -1,7 +1,7 @@
 """A mixture with the rows of its origins at hand: each task, data set or dataset is then a source of kept rows."""
 
-from collections.abc import Callable, Mapping
 import dataclasses
+from collections.abc import Callable, Mapping
 
 from itune_jax.core import check
 from itune_jax.data import mixture as mixture_lib

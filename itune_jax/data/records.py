@@ -5,15 +5,14 @@ its ids, its weights, and its further columns, one value for each id. What the c
 the records (`Schema`): a record by itself cannot be read.
 """
 
-from collections.abc import Mapping, Sequence
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from itune_jax.core import columns as columns_lib
-from itune_jax.core import errors
-from itune_jax.core import pack
+from itune_jax.core import errors, pack
 
 VERSION = 2  # 1 was ids and weights, one half of a record each
 

@@ -4,10 +4,10 @@ A row's side hangs on the row alone, never on the others: rows that are added la
 on both sides: where ids or columns would put it there, the rows of it that are not held out are left out, by name.
 """
 
-from collections.abc import Callable, Iterable, Iterator
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable, Iterable, Iterator
 
 from itune_jax.core import check
 from itune_jax.data import example as example_lib

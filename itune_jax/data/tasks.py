@@ -11,10 +11,10 @@ installs.
 """
 
 import collections
-from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import functools
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -8,30 +8,28 @@ It is renamed into place when whole.
 
 import abc
 import collections
-from collections.abc import Callable, Iterable, Sequence
 import dataclasses
 import functools
 import hashlib
 import itertools
 import json
 import os
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from array_record.python import array_record_data_source
-from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 import numpy as np
+from array_record.python import (
+  array_record_data_source,
+  array_record_module,  # pyright: ignore[reportAttributeAccessIssue]
+)
 
-from itune_jax.core import check
-from itune_jax.core import errors
-from itune_jax.core import files
-from itune_jax.core import pack
-from itune_jax.data.render import chat
+from itune_jax.core import check, errors, files, pack
 from itune_jax.data import example as example_lib
-from itune_jax.data.render import images as images_lib
-from itune_jax.data.render import pair_groups
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.data import records
 from itune_jax.data.readers import readers
+from itune_jax.data.render import chat, pair_groups
+from itune_jax.data.render import images as images_lib
 from itune_jax.data.render import tokenizer as tokenizer_lib
 
 LISTED_PROBLEMS = 1000

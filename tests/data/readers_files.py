@@ -11,11 +11,10 @@ import pathlib
 import struct
 import tempfile
 
-from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 import pyarrow as pa
-from pyarrow import ipc
-from pyarrow import parquet
 import zstandard
+from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
+from pyarrow import ipc, parquet
 
 from itune_jax.data.readers import crc32c
 

@@ -4,17 +4,12 @@ import json
 import pathlib
 import re
 
-from hypothesis import strategies as st
 import pytest
+from hypothesis import strategies as st
 
 from itune_jax.core import errors
-from itune_jax.data import fields
-from itune_jax.data import mixture
-from itune_jax.data import splits
-from itune_jax.data import tokenised
-from itune_jax.data.readers import columns
-from itune_jax.data.readers import formats
-from itune_jax.data.readers import readers
+from itune_jax.data import fields, mixture, splits, tokenised
+from itune_jax.data.readers import formats, named_columns, readers
 from itune_jax.data.render import chat
 from itune_jax.data.render import tokenizer as tokenizer_lib
 from tests import fuzz
@@ -183,7 +178,7 @@ def test_columns_of_other_names():
     ((bad, *_),) = readers._examples(raw, "", how, readers._Ids())
     assert reason in str(bad)
   with pytest.raises(errors.InputError, match="columns names 'promt', which is no field"):
-    columns.require("s", {"promt": "q"})
+    named_columns.require("s", {"promt": "q"})
 
 
 def test_images_as_bytes_and_outside_of_the_folder(tmp_path):

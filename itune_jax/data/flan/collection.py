@@ -3,23 +3,18 @@
 The figures are those of google-research/FLAN (flan/v2/run_example.py and mixtures.py) and of Longpre et al. 2023.
 """
 
-from collections.abc import Iterator, Mapping
 import dataclasses
 import glob
 import os
 import random
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from itune_jax.core import check
-from itune_jax.core import errors
-from itune_jax.core import files
-from itune_jax.core import log
+from itune_jax.core import check, errors, files, log
 from itune_jax.data import fields
-from itune_jax.data.flan import prompts
-from itune_jax.data.flan import schemas
+from itune_jax.data.flan import prompts, schemas
 from itune_jax.data.origins import origin
-from itune_jax.data.readers import containers
-from itune_jax.data.readers import lines
+from itune_jax.data.readers import containers, lines
 
 
 class SubMixture(NamedTuple):

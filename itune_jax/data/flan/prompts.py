@@ -2,16 +2,15 @@
 options (Longpre et al. 2023, arXiv:2301.13688). What is drawn is a function of the seed and the row alone.
 """
 
-from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
 import os
 import random
 import string
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from itune_jax.core import errors
-from itune_jax.core import files
+from itune_jax.core import errors, files
 from itune_jax.data import fields
 
 TEMPLATES_A_TASK = 10

@@ -1,10 +1,10 @@
 """Where rows come from that are not in a file of their own, as a value; and how their fields become a row."""
 
 import abc
-from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import importlib
 import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np

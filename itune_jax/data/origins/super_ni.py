@@ -4,17 +4,15 @@ Prompts are those of its collator: the definition, positive and negative example
 instance. The official splits are lists of tasks beside the task files (`splits/default/train_tasks.txt`, and so on).
 """
 
-from collections.abc import Iterator
 import dataclasses
 import glob
 import os
 import random
 import string
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from itune_jax.core import check
-from itune_jax.core import errors
-from itune_jax.core import files
+from itune_jax.core import check, errors, files
 from itune_jax.data import fields
 from itune_jax.data.origins import origin
 

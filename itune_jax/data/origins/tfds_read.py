@@ -1,7 +1,7 @@
 """Data sets of TFDS as rows, read from this machine. Importing this module imports TensorFlow."""
 
-from collections.abc import Iterator
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow_datasets as tfds

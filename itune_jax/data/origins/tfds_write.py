@@ -1,16 +1,15 @@
 """The starter set, and any prepared mixture, as TFDS data sets. Importing this module imports TensorFlow."""
 
-from collections.abc import Iterable, Iterator, Mapping
 import json
 import os
 import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from itune_jax.core import errors
-from itune_jax.core import pack
+from itune_jax.core import errors, pack
 from itune_jax.data import tokenised
 from itune_jax.data.starter import build
 

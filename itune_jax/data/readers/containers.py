@@ -4,19 +4,14 @@ A container gives (where, row) of a file: where is a line, or names a row group;
 `lines.Bad` with the reason why it is none. A file that cannot be read on raises `streams.Broken`.
 """
 
-from collections.abc import Callable, Iterator
 import contextlib
 import dataclasses
 import os
 import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from itune_jax.data.readers import arrow_tables
-from itune_jax.data.readers import csvs
-from itune_jax.data.readers import jsons
-from itune_jax.data.readers import listing
-from itune_jax.data.readers import streams
-from itune_jax.data.readers import tf_records
+from itune_jax.data.readers import arrow_tables, csvs, jsons, listing, streams, tf_records
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,15 +4,13 @@ A cell is text. In the columns that hold lists, objects, numbers or truth values
 is read as such; an empty cell says nothing.
 """
 
-from collections.abc import Iterator
 import csv
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from itune_jax.core import jsontext
-from itune_jax.data.readers import jsons
-from itune_jax.data.readers import lines
-from itune_jax.data.readers import streams
+from itune_jax.data.readers import jsons, lines, streams
 
 # Columns whose values are no text in the other containers.
 STRUCTURED = {

@@ -5,16 +5,15 @@ that those behind it are read.
 """
 
 import codecs
-from collections.abc import Iterator
 import io
 import json
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from itune_jax.core import jsontext
-from itune_jax.data.readers import lines
-from itune_jax.data.readers import streams
+from itune_jax.data.readers import lines, streams
 
 Found = Iterator[tuple[int | str, Any]]
 

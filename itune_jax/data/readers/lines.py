@@ -1,7 +1,7 @@
 """Lines of a file as bytes, each with its number; one that is too long to be a row is told, and not held in memory."""
 
-from collections.abc import Iterator
 import io
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from itune_jax.data.readers import streams

@@ -1,15 +1,14 @@
 """The data files behind a path: a file, a folder, a glob pattern, a folder of Hugging Face's `datasets`, or "-"."""
 
-from collections.abc import Callable, Collection
 import glob
 import os
 import posixpath
 import re
+from collections.abc import Callable, Collection
 from typing import Any
 
-from itune_jax.core import errors
+from itune_jax.core import errors, jsontext
 from itune_jax.core import files as files_lib
-from itune_jax.core import jsontext
 from itune_jax.data.readers import streams
 
 _SHARD = re.compile(r"^(.+?)-\d{5}-of-\d{5}(?=\.|$)")

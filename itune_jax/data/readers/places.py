@@ -7,12 +7,12 @@ the root stands for itself. Bytes, as `datasets` keeps them in tables, become da
 """
 
 import base64
-from collections.abc import Mapping
 import dataclasses
 import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from itune_jax.core import jsontext

@@ -3,8 +3,8 @@
 It stands under `text`, or under `content`.
 """
 
-from collections.abc import Mapping
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from itune_jax.data import example as example_lib

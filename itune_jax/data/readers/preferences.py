@@ -7,8 +7,8 @@ turn of the prompt is trained. The margin of a pair is its `margin`, or the diff
 `score_rejected`.
 """
 
-from collections.abc import Mapping
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from itune_jax.core import jsontext

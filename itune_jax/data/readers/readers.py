@@ -2,28 +2,18 @@
 `places` where images stand. Every fault is one line with its file and place; every row that is no example is told."""
 
 import collections
-from collections.abc import Callable, Iterator, Mapping
 import dataclasses
 import hashlib
 import os
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from itune_jax.core import conversation
-from itune_jax.core import errors
+from itune_jax.core import conversation, errors, jsontext, log
 from itune_jax.core import files as files_lib
-from itune_jax.core import jsontext
-from itune_jax.core import log
 from itune_jax.data import example as example_lib
 from itune_jax.data import fields
-from itune_jax.data.readers import columns as columns_lib
-from itune_jax.data.readers import containers
-from itune_jax.data.readers import formats
-from itune_jax.data.readers import lines
-from itune_jax.data.readers import places
-from itune_jax.data.readers import plain_text
-from itune_jax.data.readers import scored_pairs
-from itune_jax.data.readers import streams
-from itune_jax.data.readers import trees
+from itune_jax.data.readers import containers, formats, lines, places, plain_text, scored_pairs, streams, trees
+from itune_jax.data.readers import named_columns as columns_lib
 
 PREFERENCE = "preference"  # pairs of answers: told by name alone, since their rows may be instruction data too
 JUDGED: dict[str, Callable[[Any], example_lib.Example]] = {PREFERENCE: scored_pairs.parse}  # answers that are compared

@@ -4,8 +4,8 @@ Scores stand under other names; or several answers with a score each are there, 
 pair: UltraFeedback's `completions`, or `responses` with `scores` (Magpie: `rewards_armorm`).
 """
 
-from collections.abc import Mapping
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from itune_jax.core import jsontext

@@ -6,7 +6,6 @@ far more than it weighs is refused where that is seen: no disk and no memory is 
 
 import atexit
 import bz2
-from collections.abc import Callable, Iterator
 import contextlib
 import functools
 import gzip
@@ -16,13 +15,12 @@ import os
 import shutil
 import sys
 import tempfile
-from typing import IO, Any
 import zlib
+from collections.abc import Callable, Iterator
+from typing import IO, Any
 
-from itune_jax.core import errors
+from itune_jax.core import errors, jsontext, lazy
 from itune_jax.core import files as files_lib
-from itune_jax.core import jsontext
-from itune_jax.core import lazy
 
 fsspec_core = lazy.module("fsspec.core")
 zstandard = lazy.module("zstandard")

@@ -6,9 +6,9 @@ tells how calls are written, which is the template's own business, so it goes, a
 """
 
 import ast
-from collections.abc import Sequence
 import dataclasses
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from itune_jax.core import jsontext

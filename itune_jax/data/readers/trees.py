@@ -5,8 +5,8 @@ together (`message_id`, `parent_id`). Read are its best path, all of its paths, 
 which one is ranked before the other. Messages that are marked deleted are no part of it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
 import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from itune_jax.core import jsontext

@@ -10,16 +10,15 @@ import hashlib
 import io
 import json
 import os
-from typing import Any
 import warnings
+from typing import Any
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
 import transformers
 
-from itune_jax.core import errors
-from itune_jax.core import jsontext
+from itune_jax.core import errors, jsontext
 from itune_jax.data import example as example_lib
 
 CONFIG_FILES = ("preprocessor_config.json", "processor_config.json")

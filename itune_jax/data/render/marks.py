@@ -1,7 +1,7 @@
 """Marks around what an assistant says: private-use characters, whose places in the rendered text tell where it went."""
 
-from collections.abc import Mapping, Sequence
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _FIRST, _COUNT = 0xF0000, 0xFFFC  # supplementary private-use area: two code points a piece

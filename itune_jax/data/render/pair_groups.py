@@ -4,9 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from itune_jax.core import check
+from itune_jax.core import check, pack
 from itune_jax.core import columns as columns_lib
-from itune_jax.core import pack
 from itune_jax.data import example as example_lib
 from itune_jax.data.render import chat
 

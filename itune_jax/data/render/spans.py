@@ -8,9 +8,9 @@ marked rendering without its marks is not the plain one to the letter, the row i
 A span begins where the prompt ends that the turn would be generated behind, and runs through the turn's terminator.
 """
 
-from collections.abc import Sequence
 import dataclasses
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from itune_jax.data import example as example_lib

@@ -4,14 +4,13 @@ Nothing that a row says may be lost on the way: the texts of users, systems and 
 offered, and the arguments of calls must stand in what the template writes, or the row is refused.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
 import datetime
 import functools
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from itune_jax.core import errors
-from itune_jax.core import jsontext
+from itune_jax.core import errors, jsontext
 from itune_jax.data import fields
 from itune_jax.data import messages as messages_lib
 from itune_jax.data.render import marks as marks_lib

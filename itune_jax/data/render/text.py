@@ -1,7 +1,7 @@
 """Plain text in and out of ids: what is asked of a model that needs no chat template."""
 
-from collections.abc import Sequence
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 from itune_jax.core import conversation as conversation_lib

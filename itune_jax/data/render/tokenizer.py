@@ -1,21 +1,17 @@
 """Tokenizers: from a Hugging Face folder, or rebuilt from the vocabulary inside a GGUF file."""
 
-from collections.abc import Sequence
 import hashlib
 import json
 import os
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import tokenizers
-from tokenizers import decoders
-from tokenizers import models
-from tokenizers import pre_tokenizers
 import transformers
+from tokenizers import decoders, models, pre_tokenizers
 
-from itune_jax.core import errors
-from itune_jax.core import gguf_fields
-from itune_jax.core import jsontext
+from itune_jax.core import errors, gguf_fields, jsontext
 
 _TEMPLATES = os.path.join(os.path.dirname(__file__), "templates")
 TEMPLATES = tuple(sorted(file.removesuffix(".jinja") for file in os.listdir(_TEMPLATES)))

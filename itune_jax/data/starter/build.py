@@ -1,9 +1,9 @@
 """The starter set, made anew from its seed: 16 families by template, and hand-written open-ended pairs. CC0."""
 
-from collections.abc import Iterator
 import importlib.resources
 import json
 import random
+from collections.abc import Iterator
 from typing import Any
 
 from itune_jax.data.starter import families

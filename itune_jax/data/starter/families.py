@@ -4,10 +4,10 @@ A family has wordings for training and others, never seen in training, for the h
 following an instruction put differently, not recalling a phrase.
 """
 
-from collections.abc import Callable
 import dataclasses
 import json
 import random
+from collections.abc import Callable
 from typing import Any
 
 from itune_jax.data.starter import words

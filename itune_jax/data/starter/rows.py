@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 from itune_jax.core import errors
 from itune_jax.data import example as example_lib
-from itune_jax.data.readers import preferences
-from itune_jax.data.readers import readers
+from itune_jax.data.readers import preferences, readers
 from itune_jax.data.starter import build
 
 SPLITS = ("train", "heldout", "pairs", "heldout_pairs")

@@ -7,8 +7,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from itune_jax.data.render import chat
 from itune_jax.data import example as example_lib
+from itune_jax.data.render import chat
 
 GOLDEN = pathlib.Path(__file__).parents[2] / "golden" / "chat_smollm2.json"
 QWEN_LIKE = (
