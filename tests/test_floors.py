@@ -50,6 +50,7 @@ MAY_IMPORT = (
   "grading/checkers.py",
   "data/origins/origin.py",
   "evals/benchmarks/registry.py",
+  "select/score_table.py",
   "run/user_code.py",
   "core/lazy.py",
   "run/commands/explain.py",

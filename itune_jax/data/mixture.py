@@ -1,8 +1,9 @@
 """What a run trains on, as a value: named sources with provenance, and how they mix."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 from typing import Literal
@@ -11,11 +12,12 @@ from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import lazy
-from itune_jax.data import example as example_lib
 from itune_jax.data import mixing_text
+from itune_jax.data import splits
 from itune_jax.data.origins import origin as origin_lib
 from itune_jax.data.origins import pins
 from itune_jax.data.origins import values
+from itune_jax.data.readers import columns as columns_lib
 from itune_jax.data.readers import readers
 from itune_jax.data.starter import rows as rows_lib
 
@@ -35,7 +37,10 @@ class Source:
   name of one; "preference" reads pairs of answers. rate: its weight when the mixture says "given". kind: who wrote the
   answers; it is kept as provenance. licence: of the data, kept as provenance. skip: rows left out at the beginning.
   stride: of the rest, every so many-th is taken. limit: rows taken at most, 0 for all. held_out: a share of those rows,
-  chosen by the hash of their text. take: all rows, the held-out ones, or the rest. task: a task or mixture registered
+  chosen by the hash of their text. take: all rows, the held-out ones, or the rest. columns: the column of each field of
+  a schema that has another name, {"prompt": "q", "completion": "a"}; within an object "meta.q". held_out_by: what is
+  hashed: "content", "id", or "column:NAME", whose values are clusters that stay together. held_out_where: "NAME=a,b"
+  holds out the rows whose column NAME is one of these. task: a task or mixture registered
   with SeqIO, in place of a path. tfds: "name/config:version" of a TFDS data set on this machine. grain:
   "module:function" that returns a dataset of Grain with an end. origin: another origin, as a value. split: of the task
   or data set. data_dir: where SeqIO's caches, or TFDS's data sets, lie. chat: the mapping from their fields to a row:
@@ -54,6 +59,9 @@ class Source:
   stride: int = 1
   held_out: float = 0.0
   take: Literal["all", "rest", "held_out"] = "all"
+  columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  held_out_by: str = splits.CONTENT
+  held_out_where: str = ""
   task: str = ""
   tfds: str = ""
   grain: str = ""
@@ -64,6 +72,12 @@ class Source:
 
   def __post_init__(self):
     check.check_types(self)
+    self.split_of.require(self.name)
+    columns_lib.require(self.name, self.columns)
+    check.require(
+      not self.path.startswith("starter:") or not (self.columns or self.split_of.column),
+      f"Source {self.name}: the starter set has no columns of other names",
+    )
     named = [key for key in ("path", "task", "tfds", "grain", "origin") if self.__dict__[key]]
     check.require(
       len(named) == 1,
@@ -75,7 +89,6 @@ class Source:
       not foreign or named[0] in ("task", "tfds", "grain"),
       f"Source {self.name}: {' and '.join(foreign)} is of a task, of TFDS or of Grain, and it is read from {named[0]}",
     )
-    check.require(0 <= self.held_out < 1, f"Source {self.name}: held_out must be a share below 1, not {self.held_out}")
     of_pairs = self.path.startswith("starter:") and self.path.endswith("pairs")
     check.require(
       not of_pairs or self.format == readers.PREFERENCE,
@@ -101,19 +114,18 @@ class Source:
       return values.Grain(make=self.grain, **how)
     return self.origin
 
-  def rows(self):
+  @property
+  def split_of(self) -> splits.Split:
+    """Which of its rows are held out."""
+    return splits.Split(self.held_out, self.held_out_by, self.held_out_where)
+
+  def rows(self) -> Iterator[readers.Row]:
     """The rows of this source, in order, of which skip, stride and limit leave some."""
-    taken = 0
-    for n, row in enumerate(self._all()):
-      if n < self.skip or (n - self.skip) % self.stride:
-        continue
-      if self.limit and taken >= self.limit:
-        return
-      taken += 1
-      if (
-        self.take == "all" or row.example is None or _held_out(row.example, self.held_out) == (self.take == "held_out")
-      ):
-        yield row
+    return splits.taken(self._selected, self.split_of, self.take)
+
+  def _selected(self) -> Iterator[readers.Row]:
+    rows = itertools.islice(self._all(), self.skip, None, self.stride)
+    return itertools.islice(rows, self.limit) if self.limit else rows
 
   def _all(self):
     if self.path.startswith("starter:"):
@@ -123,12 +135,14 @@ class Source:
       raise errors.InputError(f"source {self.name} ({origin.called}) is read by `itune prepare`, and not here")
     if self.path.startswith(pins.SCHEME):
       return pins.rows(self.path.removeprefix(pins.SCHEME), self.format, provenance)
-    return readers.read(self.path, self.format, provenance)
+    return readers.read(self.path, self.format, provenance, self.columns, self.split_of.column)
 
   def digest(self, with_images: bool = False) -> str:
     """SHA-256 over the bytes of the data, of its image files if asked for, and what selects rows of it."""
     chosen = [self.format, self.kind, self.licence, self.limit, self.skip, self.stride, self.name]
     chosen += [self.held_out, self.take] if self.take != "all" else []
+    if self.columns or not self.split_of.is_safe:
+      chosen += [dict(self.columns), self.held_out_by, self.held_out_where]
     sha = hashlib.sha256(json.dumps(chosen).encode())
     if self.path.startswith("starter:"):
       for example in (row.example for row in self._all()):
@@ -137,7 +151,7 @@ class Source:
       sha.update(pins.manifest(self.path.removeprefix(pins.SCHEME))["digest"].encode())
     else:
       for file in readers.files(self.path):
-        with open(file, "rb") as f:
+        with readers.content(file) as f:
           while block := f.read(1 << 20):
             sha.update(block)
     for file in self._image_files() if with_images else ():
@@ -237,11 +251,3 @@ def _apart(source: Source, found: list[mixing_text.One]) -> list[Source]:
     own |= {"split": one.split} if one.split else {}
     made.append(dataclasses.replace(source, **own, rate=source.rate if one.share is None else one.share))
   return made
-
-
-def _held_out(example: example_lib.Example, share: float) -> bool:
-  """Whether a row is among the held-out ones: its hash, as a number below 1, is below the share."""
-  own = [example.given] if example.given is not None else []
-  text = json.dumps([example.messages, example.tools, *own], sort_keys=True, ensure_ascii=False, default=str)
-  digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-  return int.from_bytes(digest[:8], "big") / 2**64 < share

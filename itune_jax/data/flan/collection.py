@@ -18,6 +18,7 @@ from itune_jax.data import fields
 from itune_jax.data.flan import prompts
 from itune_jax.data.flan import schemas
 from itune_jax.data.origins import origin
+from itune_jax.data.readers import containers
 from itune_jax.data.readers import lines
 
 
@@ -169,5 +170,5 @@ def read(sub_mixture: str, path: str) -> Iterator[Mapping[str, Any] | str]:
   if path.endswith(".json") and isinstance(files.read_json(path), dict):
     yield from schemas.of_super_ni(sub_mixture, files.read_object(path), path)
     return
-  for _, raw in lines.rows(path):
-    yield schemas.read(sub_mixture, raw)
+  for _, raw in containers.rows(path):
+    yield raw.reason if isinstance(raw, lines.Bad) else schemas.read(sub_mixture, raw)
