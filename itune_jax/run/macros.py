@@ -13,7 +13,9 @@ class Macro(NamedTuple):
 
 
 MACROS: dict[str, Macro] = {
-  "DATA": Macro("the training data: a file, a folder, a glob", "data", True),
+  "DATA": Macro(
+    "the training data: a file, folder or glob; A,B@0.3 for several; seqio:NAME, tfds:NAME/CONFIG:VERSION", "data", True
+  ),
   "BASE": Macro("the model to start from: a known name, a folder, a .gguf file or a hub id", "base", True),
   "PEFT": Macro("the methods that train, a tuple; the parts are gin_configs/peft", "peft"),
   "STEPS": Macro("optimizer steps; or set EPOCHS", "steps"),

@@ -109,6 +109,7 @@ def test_the_starter_set_is_built_and_read_as_a_data_set(tmp_path):
       opened(tmp_path, **{"data_dir": where, **wrong})
 
 
+@pytest.mark.full
 def test_a_prepared_mixture_is_written_as_a_data_set_and_trains_the_same(tmp_path, smollm2_tokenizer):
   from itune_jax.data.origins import tfds_write
 

@@ -46,6 +46,8 @@ def inspect(
   piece = lambda ids, weights: list(_pieces(renderer, ids, weights))
   if what == "batch":
     return _batch(renderer, mixture, packing, seed, step, piece)
+  if mixture.grain:
+    raise errors.InputError(f"{mixture.grain} is read as it is trained on: look at `itune inspect batch`")
   shown = []
   for source in mixture.sources:
     for row in itertools.islice(source.rows(), examples):

@@ -3,8 +3,10 @@
 import collections
 from collections.abc import Iterator
 import os
+import tempfile
 from typing import Any
 
+from itune_jax.core import check
 from itune_jax.core import files
 from itune_jax.core import lazy
 from itune_jax.core import log
@@ -42,12 +44,10 @@ def prepare(
     log.info(f"mixture {mixture.name}: {mixture.grain} is read as it is trained on; nothing is prepared")
     return {"name": mixture.name, "rates": {}, "sources": []}
   root = specs.cache_dir()
-  mixture = validation.trained(_read(mixture, root))
   if dry_run:
-    counted = {source.name: [row.example is not None for row in source.rows()] for source in mixture.sources}
-    rates = mixture.shares({name: sum(each) for name, each in counted.items()})
-    sources = [{"name": name, "rows": len(each)} for name, each in counted.items()]
-    return {"name": mixture.name, "rates": rates, "sources": sources}
+    with tempfile.TemporaryDirectory() as scratch:  # where rows of tasks and data sets are while they are counted
+      return _counted(validation.trained(_read(mixture, scratch)))
+  mixture = validation.trained(_read(mixture, root))
   renderer = rendering_lib.open_renderer(model, rendering)
   path = tokenised.mixture_file(root, tokenised.mixture_key(mixture, renderer))
   if (known := _prepared(root, path)) is not None:
@@ -67,6 +67,14 @@ def prepare(
   files.write_json(path, manifest)
   log.info(f"wrote {path}")
   return manifest
+
+
+def _counted(mixture: mixture_lib.Mixture) -> dict[str, Any]:
+  """The rows of every source, and the rates: all that a dry run finds."""
+  counted = {source.name: [row.example is not None for row in source.rows()] for source in mixture.sources}
+  rates = mixture.shares({name: sum(each) for name, each in counted.items()})
+  sources = [{"name": name, "rows": len(each)} for name, each in counted.items()]
+  return {"name": mixture.name, "rates": rates, "sources": sources}
 
 
 def _read(mixture: mixture_lib.Mixture, root: str) -> mixture_lib.Mixture:
@@ -128,6 +136,8 @@ def from_flags(args: command.Args) -> dict[str, Any]:
 
 def _as_tfds(manifest: dict[str, Any], data_dir: str) -> str:
   """Writes what was prepared as a TFDS data set; returns its folder."""
+  nothing = f"--tfds_dir: nothing of {manifest['name']} is prepared: it is read as it is trained on"
+  check.require(manifest["sources"], nothing)
   root = specs.cache_dir()
   found = {
     one["name"]: tokenised.CachedSource(tokenised.source_folder(root, one["key"])) for one in manifest["sources"]

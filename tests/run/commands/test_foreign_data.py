@@ -26,11 +26,16 @@ sys.exit(code)
 """
 
 
+def one_device():
+  """The environment of a process with one device, as a user has it."""
+  return {**os.environ, "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")}
+
+
 def command(folder, *argv):
   done = subprocess.run(
     [sys.executable, "-c", CODE, *argv],
     cwd=folder,
-    env={**os.environ, "ITUNE_CACHE": str(folder / "cache"), "MY_LINES": str(folder)},
+    env={**one_device(), "ITUNE_CACHE": str(folder / "cache"), "MY_LINES": str(folder)},
     capture_output=True,
     text=True,
     check=False,
@@ -69,9 +74,8 @@ GRAIN = [
 
 
 def start(run):
-  env = {**os.environ, "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")}
   line = [sys.executable, "-m", "itune_jax.run.cli", "train", *GRAIN, f"--run_dir={run}"]
-  return subprocess.Popen(line, env=env, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+  return subprocess.Popen(line, env=one_device(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
 @pytest.mark.full
