@@ -1,4 +1,4 @@
-"""Scores by name, for `--by`. A row is where the class is; it is imported when it is asked for."""
+"""Scores by name, for `--by`. A row says where it is; it is imported when it is asked for."""
 
 import importlib
 
@@ -6,8 +6,25 @@ from itune_jax.core import errors
 from itune_jax.core import nearest
 from itune_jax.select import select_protocol
 
-# Name: module of this room, and the class in it, which is made with its defaults.
-SCORES: dict[str, tuple[str, str]] = {}
+# Name: module of this room, and what in it makes the score with its defaults: a class, or a function.
+SCORES: dict[str, tuple[str, str]] = {
+  "random": ("scores.length", "Random"),
+  "length": ("scores.length", "Length"),
+  "perplexity": ("scores.ppl", "Perplexity"),
+  "ifd": ("scores.ifd", "Ifd"),
+  "superfilter": ("scores.ifd", "Superfilter"),
+  "pvi": ("scores.pvi", "Pvi"),
+  "deita": ("scores.deita", "Deita"),
+  "judge": ("scores.rated", "Judged"),
+  "rds": ("scores.rds", "Rds"),
+  "less": ("scores.less", "Less"),
+  "min_k": ("scores.min_k", "MinK"),
+  "density": ("scores.density", "Density"),
+  "professionalism": ("scores.prrc", "professionalism"),
+  "readability": ("scores.prrc", "readability"),
+  "reasoning": ("scores.prrc", "reasoning"),
+  "cleanliness": ("scores.prrc", "cleanliness"),
+}
 
 
 def find(name: str) -> select_protocol.Score:

@@ -132,7 +132,10 @@ class Score(abc.ABC):
 class Diversity(abc.ABC):
   """A frozen value: in which order rows are taken, so that what is taken is not all alike."""
 
-  needs: ClassVar[Literal["nothing", "model"]] = "nothing"
+  @property
+  def needs(self) -> Literal["nothing", "model"]:
+    """Whether it asks a model, which may hang on its values."""
+    return "nothing"
 
   @abc.abstractmethod
   def order(

@@ -14,6 +14,7 @@ from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import jsontext
 from itune_jax.data.readers import lines
+from itune_jax.select import baselines as baselines_lib
 from itune_jax.select import scored
 from itune_jax.select import select_protocol
 from itune_jax.select import stages
@@ -30,6 +31,7 @@ def select(
   outside: select_protocol.Outside,
   ask: select_protocol.Ask | None = None,
   overwrite: bool = False,
+  baselines: bool = False,
 ) -> dict[str, Any]:
   """Writes the rows that are kept, in the order of the input, and their manifest (`manifest_of`); returns it.
 
@@ -39,7 +41,8 @@ def select(
   Args:
     source, output: files. begin: told of each piece of work, for progress. outside: benchmarks and encoders.
     ask: a model, where the selection needs one.
-    overwrite: takes the place of an output, or of unfinished work, of other values.
+    overwrite: takes the place of an output, or of unfinished work, of other values. baselines: writes the rows of each
+      baseline too, in files beside the output.
 
   Raises:
     InputError for input that cannot be read, a score without its model, or a place that is taken. RunError when no row
@@ -52,7 +55,7 @@ def select(
     if (known := _known(output, identity, overwrite)) is not None:
       return known
     folder = _claimed(f"{output}.work", identity, overwrite)
-    manifest = identity | _run(selection, source, output, folder, begin, outside, ask)
+    manifest = identity | _run(selection, source, output, folder, begin, outside, ask, baselines)
     files.write_json(manifest_of(output), manifest)
     shutil.rmtree(folder)
     return manifest
@@ -83,6 +86,7 @@ def _run(
   begin: stages.Begin,
   outside: select_protocol.Outside,
   ask: select_protocol.Ask | None,
+  baselines: bool,
 ) -> dict[str, Any]:
   passed, said = stages.read(folder, _rows(selection, source), begin)
   passes = list(said)
@@ -100,7 +104,36 @@ def _run(
     why = "; ".join(f"{n} × {reason}" for one in passes for reason, n in one["dropped"].items())
     raise errors.RunError(f"{source}: no row is left ({why or 'it has no rows'}); {output} is not written")
   _write(output, passed, kept, found)
-  return {"rows": passes[0]["given"], "kept": len(kept), "passes": passes, "output_sha256": files.sha256(output)}
+  beside = _beside(selection, output, passed, kept, found, ask, with_files=baselines) if selection.scores else {}
+  return {
+    "rows": passes[0]["given"],
+    "kept": len(kept),
+    "passes": passes,
+    **beside,
+    "output_sha256": files.sha256(output),
+  }
+
+
+def _beside(
+  selection: select_protocol.Selection,
+  output: str,
+  passed: stages.Passed,
+  kept: np.ndarray,
+  found: Mapping[str, np.ndarray],
+  ask: select_protocol.Ask | None,
+  with_files: bool,
+) -> dict[str, Any]:
+  """What the baselines would have taken (`baselines`), and with files their rows as well."""
+  taken = baselines_lib.chosen(passed.rows, kept, selection.seed, ask, selection.budget, found)
+  for name, own in taken.items() if with_files else ():
+    if not isinstance(own, str):
+      _write(baseline_of(output, name), passed, own, found)
+  return {"beside": baselines_lib.report(taken, kept, found)}
+
+
+def baseline_of(output: str, name: str) -> str:
+  """Where the rows of a baseline are."""
+  return f"{output.removesuffix('.jsonl')}.{name}.jsonl"
 
 
 def _write(output: str, passed: stages.Passed, kept: np.ndarray, found: Mapping[str, np.ndarray]) -> None:

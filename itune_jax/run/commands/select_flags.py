@@ -14,6 +14,12 @@ def flags(parser: command.Parser) -> None:
   text = "how much is kept: a share (10%%), or a number of rows (5000) or of tokens (2000000tokens)"
   parser.add_argument("--keep", default="", metavar="N", help=text)
   parser.add_argument("--seed", type=int, default=None, help="of all that is drawn (default: the recipe's, else 0)")
+  parser.add_argument("--base", default="", metavar="MODEL", help="the model that scores ask: a name, path or hub id")
+  command.adapter_flag(parser)
+  targets = "rows of the task that is selected for, for less, rds and metarater"
+  parser.add_argument("--targets", default="", metavar="FILE", help=targets)
+  text = "also write what random, longest and RDS+ would have kept, in files beside --output"
+  parser.add_argument("--baselines", action="store_true", help=text)
   command.overwrite_flag(parser, "an earlier --output")
 
 
@@ -35,6 +41,7 @@ COMMAND = command.Command(
   flags=flags,
   check=sensible,
   gin="select",
+  own_base=True,
   recipe=False,
   light=True,
 )
