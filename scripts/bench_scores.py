@@ -19,12 +19,11 @@ import numpy as np
 
 from itune_jax import api
 from itune_jax.core import lazy
-from itune_jax.data.readers import lines
 from itune_jax.data.render import chat
-from itune_jax.core import jsontext
 from itune_jax.peft.methods import lora
 from itune_jax.run import session as session_lib
 from itune_jax.run import specs
+from itune_jax.select import input_rows
 from itune_jax.select.scores import answers
 from itune_jax.select.scores import gradients
 
@@ -61,9 +60,7 @@ def _session(args, seed: int) -> session_lib.Session:
 
 def _answers(args, session) -> list[answers.Answers]:
   renderer = session.renderer(chat.Rendering(max_length=bench_lib.MAX_LENGTH))
-  rows = (
-    jsontext.loads(raw) if isinstance(raw, str) else raw for f in lines.files(args.data) for _, raw in lines.rows(f)
-  )
+  rows = (given.row for given in input_rows.rows(args.data) if given.row is not None)
   made = (answers.of(renderer, row) for row in rows)
   # One answer a row, as the published programs have it.
   some = (one for one in made if one is not None and len(one.given) == len(one.alone) == 1)

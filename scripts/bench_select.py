@@ -16,9 +16,9 @@ import numpy as np
 from rouge_score import rouge_scorer
 from rouge_score import tokenize
 
-from itune_jax.data.readers import lines
 from itune_jax.run import outside as outside_lib
 from itune_jax.select import decontaminate
+from itune_jax.select import input_rows
 from itune_jax.select import row_texts
 from itune_jax.select.duplicates import min_hash
 from itune_jax.select.duplicates import novelty
@@ -48,7 +48,7 @@ def main() -> None:
 
 def texts_of(path: str) -> list[list[str]]:
   """The words of the questions of a file."""
-  rows = [json.loads(raw) if isinstance(raw, str) else raw for _, raw in lines.rows(path)]
+  rows = [given.row for given in input_rows.rows(path) if given.row is not None]
   return [words for row in rows if (words := row_texts.get(row, "instruction").split())]
 
 

@@ -12,10 +12,8 @@ import numpy as np
 
 from itune_jax.core import check
 from itune_jax.core import errors
-from itune_jax.core import jsontext
 from itune_jax.core import numerics
 from itune_jax.core import pack
-from itune_jax.data.readers import lines
 from itune_jax.data.render import chat
 from itune_jax.parallel import mesh as mesh_lib
 from itune_jax.run import adapters as adapters_lib
@@ -26,6 +24,7 @@ from itune_jax.run import tuning
 from itune_jax.sampling import engine as engine_lib
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.decode import decode as decode_lib
+from itune_jax.select import input_rows
 from itune_jax.select import select_protocol
 from itune_jax.select import stages
 from itune_jax.select.scores import answers
@@ -133,16 +132,11 @@ class MeshAsked(asked_lib.Asked):
 def targets_of(file: str) -> list[select_protocol.Row]:
   """The rows of a task. Raises InputError for a file that cannot be read."""
   found = []
-  for path in lines.files(file):
-    for line, raw in lines.rows(path):
-      try:
-        row = jsontext.loads(raw, finite=True) if isinstance(raw, str) else raw
-      except ValueError as e:
-        raise errors.InputError(f"{path}:{line}: not JSON ({e})") from None
-      check.require(
-        isinstance(row, dict) and answers.example(row) is not None, f"{path}:{line}: a row of --targets is no example"
-      )
-      found.append(row)
+  for path, line, row, problem, _ in input_rows.rows(file):
+    if row is None:
+      raise errors.InputError(f"{path}:{line}: {problem}")
+    check.require(answers.example(row) is not None, f"{path}:{line}: a row of --targets is no example")
+    found.append(row)
   return found
 
 

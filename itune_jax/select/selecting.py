@@ -12,9 +12,8 @@ import numpy as np
 
 from itune_jax.core import errors
 from itune_jax.core import files
-from itune_jax.core import jsontext
-from itune_jax.data.readers import lines
 from itune_jax.select import baselines as baselines_lib
+from itune_jax.select import input_rows
 from itune_jax.select import scored
 from itune_jax.select import select_protocol
 from itune_jax.select import stages
@@ -157,27 +156,13 @@ def _write(output: str, passed: stages.Passed, kept: np.ndarray, found: Mapping[
 
 def _rows(selection: select_protocol.Selection, source: str) -> Iterator[select_protocol.Outcome]:
   """The rows of the input; one that is no object of JSON, or cannot bear scores, is bad."""
-  for file in lines.files(source):
-    for line, raw in lines.rows(file):
-      try:
-        value = jsontext.loads(raw, finite=True) if isinstance(raw, str) else raw
-      except ValueError as e:
-        problem, value = f"not JSON ({e})", None
-      else:
-        problem = _problem(value, bool(selection.scores))
-      if problem and selection.bad_rows == "refuse":
-        raise errors.InputError(f"{file}:{line}: {problem}; mend it, or set Selection.bad_rows = 'drop'")
-      kind = "not JSON" if problem.startswith("not JSON") else problem
-      yield select_protocol.dropped(kind) if problem else select_protocol.Outcome(value)
-
-
-def _problem(value: Any, scored_too: bool) -> str:
-  """Why a row is none, or ""."""
-  if not isinstance(value, dict):
-    return f"a row is an object, this one is {jsontext.name(value)}"
-  if scored_too and not isinstance(value.get("scores", {}), dict):
-    return "its `scores` is no object"
-  return ""
+  for given in input_rows.rows(source):
+    problem, kind = given.problem, given.kind
+    if given.row is not None and selection.scores and not isinstance(given.row.get("scores", {}), dict):
+      problem = kind = "its `scores` is no object"
+    if problem and selection.bad_rows == "refuse":
+      raise errors.InputError(f"{given.file}:{given.place}: {problem}; mend it, or set Selection.bad_rows = 'drop'")
+    yield select_protocol.dropped(kind) if problem else select_protocol.Outcome(given.row)
 
 
 def _identity(selection: select_protocol.Selection, source: str, ask: select_protocol.Ask | None) -> dict[str, Any]:
@@ -185,7 +170,7 @@ def _identity(selection: select_protocol.Selection, source: str, ask: select_pro
   for file in beside:
     if not os.path.isfile(file):
       raise errors.InputError(f"{file}: a step reads this file, and it is not there")
-  inputs = [{"file": file, "sha256": files.sha256(file)} for file in (*lines.files(source), *beside)]
+  inputs = [{"file": file, "sha256": files.sha256(file)} for file in (*input_rows.files(source), *beside)]
   model = {} if ask is None else {"model": dict(ask.identity)}
   return {"inputs": inputs, "values": described(selection), "seed": selection.seed, "versions": _versions(), **model}
 

@@ -9,10 +9,8 @@ from itune_jax.select.duplicates import novelty
 rouge_scorer = pytest.importorskip("rouge_score.rouge_scorer")
 pytestmark = pytest.mark.parity
 
-WORDS = (
-  "Write a short story about the old man's café, in 3 sentences; then translate it into French and count words"
+TEXT = "Write a short story about the old man's café, in 3 sentences; then translate it into French and count words"
 WORDS = TEXT.split()
-)
 
 
 def test_no_decision_differs():

@@ -6,7 +6,7 @@ import pytest
 
 from itune_jax.core import errors
 from itune_jax.select import row_texts
-from itune_jax.select.cleaning import controls
+from itune_jax.select.cleaning import unseen
 from itune_jax.select.cleaning import gopher
 from itune_jax.select.cleaning import html_residue
 from itune_jax.select.cleaning import pii
@@ -52,7 +52,7 @@ def test_unicode_is_repaired_and_styles_stay():
 
 
 def test_unseen_characters_go_and_joiners_stay_where_they_are_needed():
-  step = controls.Controls()
+  step = unseen.Controls()
   assert changed(step, "a\u200bb\ufeff\x00c\r\nd\u202ee") == "abc\nde"
   assert changed(step, "hid\U000e0041\U000e0042den") == "hidden"
   assert changed(step, "to\u200dgether") == "together"

@@ -38,10 +38,10 @@ _OPEN_WORDS = frozenset(
 class Unfinished(select_protocol.RowStep):
   """Drops rows whose answer is empty, is a copy of what was asked, or is cut off.
 
-  cut: whether answers are looked at for being cut: a fence of code that is not closed, or prose of `prose` words or
-  more whose last line ends in a comma, in a word such as "the", or without a mark of punctuation though
-  sentences before it have one. copied: the share of the prompt's words that an answer must be to count as a copy, if it
-  stands there word by word.
+  cut: whether answers are looked at for being cut: a fence of code that is not closed, or prose whose last line ends in
+  a comma, in a word such as "the", or without a mark of punctuation though sentences before it have one. prose: words
+  from which on an answer counts as that. copied: the share of the prompt's words that an answer must be to count as a
+  copy, if it stands there word by word.
   """
 
   cut: bool = True

@@ -36,7 +36,8 @@ class RougeNovelty(select_protocol.Step):
   kept before. A text without a word of a-z and 0-9 is like no other, as it is in the originals, and is counted.
 
   field: the text that is compared: a key, or "@prompt", "@answer", "@all". threshold: the F1 that is still new. tie:
-  who decides at the threshold: the floats of the package rouge_score, or the fractions themselves. workers: threads.
+  who decides at the threshold: the floats of the package rouge_score, or the fractions themselves. workers: threads
+  that compare.
   """
 
   field: str = "instruction"

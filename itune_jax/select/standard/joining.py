@@ -8,7 +8,7 @@ from typing import Any, Literal
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import jsontext
-from itune_jax.data.readers import lines
+from itune_jax.select import input_rows
 from itune_jax.select import select_protocol
 
 
@@ -64,12 +64,10 @@ def _key(value: Any) -> Any:
 def _table(path: str, key: str) -> Mapping[Any, dict[str, Any]]:
   """The rows of a file by their key. Raises InputError for one without it, and for two of one key."""
   found: dict[Any, dict[str, Any]] = {}
-  for line, raw in lines.rows(path):
-    try:
-      row = jsontext.loads(raw) if isinstance(raw, str) else raw
-    except ValueError as e:
-      raise errors.InputError(f"{path}:{line}: not JSON ({e})") from None
-    value = _key(row.get(key)) if isinstance(row, dict) else None
+  for _, line, row, problem, _ in input_rows.rows(path):
+    if row is None:
+      raise errors.InputError(f"{path}:{line}: {problem}")
+    value = _key(row.get(key))
     if value is None:
       raise errors.InputError(f"{path}:{line}: has no text or whole number under {key!r}, which rows are joined on")
     if value in found:

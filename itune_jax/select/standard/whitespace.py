@@ -13,7 +13,7 @@ _SPACES = re.compile(r"[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
 class Whitespace(text_step.TextStep):
   """Spaces of other widths become spaces, those at ends of lines go, and at most `empty` empty lines stand together.
 
-  empty: lines. strip: whether the text begins and ends with no space.
+  empty: so many empty lines may stand together. strip: whether the text begins and ends with no space.
   """
 
   empty: int = 1
