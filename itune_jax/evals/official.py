@@ -85,16 +85,16 @@ class Settings:
 class Published:
   """A published benchmark as a value.
 
-  files: names or patterns below its folder, all of which it needs; `a|b` is either. source: where they are had;
-  licence and size are theirs. hub: the data set's name on the hub, whose cache is looked into. also:
-  other names that its folder may have. count: how many items it
-  has officially, 0 where that is open. metric: the figure that it is known by. make: the benchmark of a folder and
-  settings. variants: ways of asking by name, the default first. shots: its own number of examples, and most_shots how
-  many there are at most (None: shots cannot be chosen); variant_shots is the number of variants that have one of their
-  own. subtask: the tag that names subtasks, over which a limit is spread. needs_data: False for one that brings its own
-  items. format_only: no official file was had when it was written; it is held to the official scorer on perturbed
-  answers, and no figure is claimed. judged: whether it needs a judge (`Settings.judge`). version: as of
-  `protocol.Benchmark`.
+  files: names or patterns below its folder, all of which it needs; `a|b` is either, and there are none where it makes
+  its own items. source: where they are had; licence and size are theirs. hub: the data set's name on the hub, whose
+  cache is looked into. also: other names that its folder may have. count: how many items it has officially, 0 where
+  that is open. metric: the figure that it is known by. make: the benchmark of a folder and settings. variants: ways of
+  asking by name, the default first. shots: its own number of examples, and most_shots how many there are at most (None:
+  shots cannot be chosen); variant_shots is the number of variants that have one of their own. subtask: the tag that
+  names subtasks, over which a limit is spread. format_only: no official file was had when it was written; it is held to
+  the official scorer on perturbed answers, and no figure is claimed. judged: whether it needs a judge
+  (`Settings.judge`). parity: what its scores were compared with, and how many of them, for the page of all benchmarks.
+  version: as of `protocol.Benchmark`.
   """
 
   name: str
@@ -116,10 +116,13 @@ class Published:
   subtask: str = ""
   format_only: bool = False
   judged: bool = False
+  parity: str = ""
   version: int = 1
 
   def folder(self, roots: Sequence[str]) -> folders.Folder:
     """Where its files are. Raises InputError saying where to get them, their size and licence."""
+    if not self.files:  # it makes its own items
+      return folders.Folder("")
     found = folders.find((self.name, *self.also), self.files, roots, self.hub)
     if found is None:
       looked = ", ".join(roots) or "nowhere: give --data DIR, or set ITUNE_DATA"

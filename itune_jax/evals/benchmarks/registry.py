@@ -29,6 +29,17 @@ ROWS: dict[str, str] = {
   "mt_bench": "utility.mt_bench",
   "perplexity": "utility.perplexity",
   "super_ni": "utility.super_ni",
+  "pubmedqa": "medicine.pubmedqa",
+  "medqa": "medicine.medqa",
+  "medmcqa": "medicine.medmcqa",
+  "legalbench": "law.legalbench",
+  "casehold": "law.casehold",
+  "fpb": "finance.fpb",
+  "fiqa_sa": "finance.fiqa_sa",
+  "finqa": "finance.finqa",
+  "tatqa": "finance.tatqa",
+  "financebench": "finance.financebench",
+  "teleqna": "telecom.teleqna",
 }
 
 
