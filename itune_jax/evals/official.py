@@ -140,7 +140,7 @@ class Published:
     made = dataclasses.replace(made, **own)  # pyright: ignore[reportArgumentType]
     if settings.limit or settings.limit_each:
       total = self.count or sum(1 for _ in made.items())
-      chosen = Chosen(made.items, self.name, self.subtask, settings)
+      chosen = Chosen(made.items, self.name, self.subtask, settings, parallel=made.against is not None)
       made = dataclasses.replace(made, items=chosen, total=total)
     return made
 
@@ -171,13 +171,15 @@ class Published:
 class Chosen:
   """Some of a benchmark's items, in their order: so many in all, spread over subtasks, or so many of each.
 
-  Which ones is a function of the seed, the benchmark's name and the ids alone.
+  Which ones is a function of the seed, the benchmark's name and the ids alone. parallel: subtasks hold the same items,
+  such as translations, so the same places of each are chosen.
   """
 
   items: Callable[[], Any]
   name: str
   subtask: str
   settings: Settings
+  parallel: bool = False
 
   def __call__(self) -> Iterator[protocol.Item]:
     """The chosen items, as a stream."""
@@ -190,7 +192,7 @@ class Chosen:
       by_subtask.setdefault(item.tags.get(self.subtask, ""), []).append(item.id)
     if each := self.settings.limit_each:
       return {id for ids in by_subtask.values() for id in ids[:each]}
-    mixed = [self._mixed(subtask, ids) for subtask, ids in by_subtask.items()]
+    mixed = [self._mixed("parallel" if self.parallel else subtask, ids) for subtask, ids in by_subtask.items()]
     rounds = itertools.zip_longest(*self._mixed("", mixed))
     spread = (id for one in rounds for id in one if id is not None)
     return set(itertools.islice(spread, self.settings.limit))

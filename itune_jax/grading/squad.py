@@ -28,6 +28,8 @@ def f1(said: str, golds: Sequence[str]) -> float:
 
 
 def _f1(said: list[str], gold: list[str]) -> float:
+  if not said or not gold:
+    return float(said == gold)
   both = sum((collections.Counter(said) & collections.Counter(gold)).values())
   if not both:
     return 0.0

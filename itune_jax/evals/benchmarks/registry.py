@@ -40,6 +40,11 @@ ROWS: dict[str, str] = {
   "tatqa": "finance.tatqa",
   "financebench": "finance.financebench",
   "teleqna": "telecom.teleqna",
+  "mgsm": "multilingual.mgsm",
+  "xcopa": "multilingual.xcopa",
+  "xquad": "multilingual.xquad",
+  "belebele": "multilingual.belebele",
+  "global_mmlu": "multilingual.global_mmlu",
 }
 
 
