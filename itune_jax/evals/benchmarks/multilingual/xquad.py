@@ -96,5 +96,5 @@ BENCHMARK = official.Published(
   make=make,
   subtask="language",
   format_only=True,
-  parity="lm-eval's prompts; transformers' SQuAD metrics, which lm-eval calls, on 3,000 perturbed answers",
+  parity="lm-eval's prompts; SQuAD's official metrics on 3,000 perturbed answers",
 )
