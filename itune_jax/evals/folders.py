@@ -7,6 +7,7 @@ import dataclasses
 import glob
 import gzip
 import hashlib
+import importlib.util
 import io
 import os
 from typing import Any
@@ -183,6 +184,13 @@ def find(names: Sequence[str], wanted: Sequence[str], roots: Sequence[str], hub:
       if os.path.isdir(path) and all(Folder(path).holds(one) for one in wanted):
         return Folder(path)
   return None
+
+
+def of_package(name: str) -> tuple[str, ...]:
+  """The folder `data` of an installed package, which is not imported; nothing where there is none, or no name."""
+  found = importlib.util.find_spec(name) if name else None
+  places = found.submodule_search_locations if found else None
+  return tuple(os.path.join(path, "data") for path in places or ())
 
 
 def matches(path: str, pattern: str) -> list[str]:

@@ -87,14 +87,14 @@ class Published:
 
   files: names or patterns below its folder, all of which it needs; `a|b` is either, and there are none where it makes
   its own items. source: where they are had; licence and size are theirs. hub: the data set's name on the hub, whose
-  cache is looked into. also: other names that its folder may have. count: how many items it has officially, 0 where
-  that is open. metric: the figure that it is known by. make: the benchmark of a folder and settings. variants: ways of
-  asking by name, the default first. shots: its own number of examples, and most_shots how many there are at most (None:
-  shots cannot be chosen); variant_shots is the number of variants that have one of their own. subtask: the tag that
-  names subtasks, over which a limit is spread. format_only: no official file was had when it was written; it is held to
-  the official scorer on perturbed answers, and no figure is claimed. judged: whether it needs a judge
-  (`Settings.judge`). parity: what its scores were compared with, and how many of them, for the page of all benchmarks.
-  version: as of `protocol.Benchmark`.
+  cache is looked into. package: of Python, whose folder `data` has the files where it is installed. also: other names
+  that its folder may have. count: how many items it has officially, 0 where that is open. metric: the figure that it is
+  known by. make: the benchmark of a folder and settings. variants: ways of asking by name, the default first. shots:
+  its own number of examples, and most_shots how many there are at most (None: shots cannot be chosen); variant_shots is
+  the number of variants that have one of their own. subtask: the tag that names subtasks, over which a limit is spread.
+  format_only: no official file was had when it was written; it is held to the official scorer on perturbed answers, and
+  no figure is claimed. judged: whether it needs a judge (`Settings.judge`). parity: what its scores were compared with,
+  and how many of them, for the page of all benchmarks. version: as of `protocol.Benchmark`.
   """
 
   name: str
@@ -107,6 +107,7 @@ class Published:
   make: Callable[[folders.Folder, Settings], protocol.Benchmark]
   count: int = 0
   hub: str = ""
+  package: str = ""
   also: tuple[str, ...] = ()
   title: str = ""
   variants: tuple[str, ...] = ()
@@ -123,7 +124,7 @@ class Published:
     """Where its files are. Raises InputError saying where to get them, their size and licence."""
     if not self.files:  # it makes its own items
       return folders.Folder("")
-    found = folders.find((self.name, *self.also), self.files, roots, self.hub)
+    found = folders.find((self.name, *self.also), self.files, (*roots, *folders.of_package(self.package)), self.hub)
     if found is None:
       looked = ", ".join(roots) or "nowhere: give --data DIR, or set ITUNE_DATA"
       raise errors.InputError(

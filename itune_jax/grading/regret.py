@@ -221,7 +221,7 @@ def two_stage(given: Instances) -> Linear:
 
 
 def spo_plus(
-  problem: Problem, given: Instances, *, epochs: int = 10, batch: int = 32, rate: float = 0.1, seed: int = 0
+  problem: Problem, given: Instances, *, epochs: int = 30, batch: int = 32, rate: float = 0.03, seed: int = 0
 ) -> Linear:
   """Decisions first: the surrogate loss SPO+ by stochastic subgradients with Adam, from the two-stage fit.
 

@@ -43,6 +43,7 @@ ROWS: dict[str, str] = {
   "orthought": "decisions.orthought",
   "knapsack": "decisions.knapsack",
   "shortest_path": "decisions.shortest_path",
+  "bfcl": "agents.bfcl",
   "mgsm": "multilingual.mgsm",
   "xcopa": "multilingual.xcopa",
   "xquad": "multilingual.xquad",
