@@ -23,7 +23,7 @@ _DENSE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 def known(codes: Iterable[str]) -> frozenset[str]:
   """Those of ISO 639-1 codes that have a detector."""
-  return frozenset(codes) & _all().keys()
+  return frozenset(codes).intersection(_all())
 
 
 def said(text: str, codes: frozenset[str]) -> str | None:

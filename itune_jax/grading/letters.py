@@ -48,6 +48,8 @@ def chosen(text: str, options: Sequence[str]) -> str:
   for found in (_ANSWER.findall(text)[-1:], {one[1] for one in _IN_BRACKETS.findall(text)}):
     if len(found) == 1 and next(iter(found)) in known:
       return next(iter(found))
+  if len(set(_IN_BRACKETS.findall(text))) > 1:
+    return extract.INVALID
   there = [i for i, option in enumerate(options) if option.strip() and normal.contains(text, option)]
   whole = [i for i in there if not any(i != j and normal.contains(options[j], options[i]) for j in there)]
   return letter(whole[0]) if len(whole) == 1 else extract.INVALID

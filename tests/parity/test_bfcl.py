@@ -48,14 +48,14 @@ def theirs(monkeypatch):
 def call_of(answer, rng):
   """A possible answer as a model would write it: one of the possible values of each argument."""
   ((name, possible),) = answer.items()
-  chosen = {key: rng.choice(values) for key, values in possible.items()}
+  chosen = {key: rng.choice(values or [""]) for key, values in possible.items()}
   return {name: {key: first(value, rng) for key, value in chosen.items() if value != ""}}
 
 
 def first(value, rng):
   """A dictionary of possible values as one of values, also within a list."""
   if isinstance(value, dict):
-    chosen = {key: rng.choice(one) for key, one in value.items()}
+    chosen = {key: rng.choice(one or [""]) for key, one in value.items()}
     return {key: one for key, one in chosen.items() if one != ""}
   return [first(one, rng) for one in value] if isinstance(value, list) else value
 

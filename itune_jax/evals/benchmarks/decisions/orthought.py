@@ -83,7 +83,8 @@ def _optimum(row: dict[str, Any], where: str) -> tuple[float | None, str]:
   sample = folders.field(row, "sample", list, where)
   check.require(len(sample) == 1 and len(sample[0]["output"]) == 1, f"{where}: one sample with one output is expected")
   data = json.dumps(sample[0]["input"], ensure_ascii=False)
-  return float(sample[0]["output"][0]), f"\n\nData: {data}"
+  optimum = sample[0]["output"][0]
+  return (None if optimum is None else float(optimum)), f"\n\nData: {data}"
 
 
 def box(given: sandbox_lib.Sandbox) -> sandbox_lib.Sandbox:

@@ -6,7 +6,7 @@
 | `en_cot` | "Step-by-Step Answer:" | `strict_match`: "The answer is …" |
 | `direct` | "Answer:", in the language | `strict_match`: the whole answer |
 
-`flexible_extract`, of the first and the last, takes the last number.
+`flexible_extract` takes the last number.
 
 Without examples as lm-eval's default has none; up to eight of the official ones may stand in front (`shots`). lm-eval
 cuts the first character off the Chinese ones; here they are whole. Figures are given by language, with the gap to
@@ -95,9 +95,7 @@ def grade(item: protocol.Item, answer: requests_lib.Response, *, variant: str) -
   strict = text.strip() if variant == "direct" else extract.matched(re.compile(pattern), text)
   flexible = extract.matched(_FLEXIBLE, text, -1)
   same = lambda one: extract.exact_match(one, item.answer, ignore_case=True, ignore_punctuation=True)
-  values: dict[str, Any] = {"strict_match": same(strict)}
-  if variant != "en_cot":
-    values["flexible_extract"] = same(flexible)
+  values: dict[str, Any] = {"strict_match": same(strict), "flexible_extract": same(flexible)}
   if variant != "direct":  # answers of a number alone have no language
     known = languages.judged("mgsm", tuple(WORDS))
     values["wrong_language"] = languages.is_wrong(text, code if variant == "native_cot" else "en", known)
@@ -108,8 +106,7 @@ def make(folder: folders.Folder, settings: official.Settings) -> protocol.Benchm
   """The benchmark of a folder with mgsm_*.tsv, and exemplars.json where examples are asked for."""
   variant = settings.variant
   stops = tuple(dict.fromkeys(words.question for words in WORDS.values()))
-  metrics: dict[str, metrics_lib.Metric] = {"strict_match": metrics_lib.Mean()}
-  metrics |= {} if variant == "en_cot" else {"flexible_extract": metrics_lib.Mean()}
+  metrics: dict[str, metrics_lib.Metric] = dict.fromkeys(("strict_match", "flexible_extract"), metrics_lib.Mean())
   metrics |= {} if variant == "direct" else {"wrong_language": metrics_lib.Mean("lower")}
   return protocol.Benchmark(
     name="mgsm",
