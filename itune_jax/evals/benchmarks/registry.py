@@ -51,6 +51,7 @@ ROWS: dict[str, str] = {
   "mmbench": "multimodal.mmbench",
   "chartqa": "multimodal.chartqa",
   "mgsm": "multilingual.mgsm",
+  "mifeval": "multilingual.mifeval",
   "xcopa": "multilingual.xcopa",
   "xquad": "multilingual.xquad",
   "belebele": "multilingual.belebele",
