@@ -18,10 +18,12 @@ keeps it current. `itune eval --list` prints the same with where files are had.
 
 - *Items*: how many there are officially; "any" where files say.
 - *Figure*: what a benchmark is known by; tables have the others beside it.
-- *Judged by*: rules are a program of the project; a judge is a model that `--judge` names, which every table says; tests are programs run
-  in the [sandbox](sandbox.md).
-- *Equal to*: what the scores were compared with, and on how many answers. These comparisons are tests (`python -m pytest -m parity`).
-- *Format only*: no official file was at hand. The format and the scores were compared; no figure is claimed.
+- *Judged by*: rules are a program of the project; a judge is a model that `--judge` names, which every table says;
+  tests are programs run in the [sandbox](sandbox.md).
+- *Equal to*: what the scores were compared with, and on how many answers. These comparisons are tests
+  (`python -m pytest -m parity`).
+- *Format only*: no official file was at hand. The format and what stands under *equal to* were compared; no figure is
+  claimed.
 """
 COLUMNS = ("name", "items", "figure", "judged by", "equal to", "licence", "source")
 

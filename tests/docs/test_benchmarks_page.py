@@ -1,4 +1,4 @@
-"""The page of all benchmarks is the registry's: made anew it is the same, and each row says what it was compared with."""
+"""The page of all benchmarks is the registry's: made anew it is the same, and rows say what they were compared with."""
 
 import pytest
 

@@ -1,7 +1,7 @@
 """Scores of domains against the authors' own scripts, where ITUNE_PEERS names a folder with clones of them.
 
 git clone https://github.com/HazyResearch/legalbench ; git clone https://github.com/NExTplusplus/TAT-QA
-git clone https://github.com/czyssrs/FinQA ; git clone https://github.com/MMMU-Benchmark/MMMU
+git clone https://github.com/AoiDragon/POPE ; git clone https://github.com/czyssrs/FinQA ; git clone https://github.com/MMMU-Benchmark/MMMU
 ITUNE_PEERS=DIR python -m pytest -m parity -s tests/parity/test_domains.py
 """
 
@@ -228,6 +228,43 @@ def test_sentiment(name):
     published = sk.f1_score(told, golds, average="weighted", labels=list(set(golds)))
     assert figures["weighted_f1_published"] == pytest.approx(published)
   print(f"{name}: {2 * len(items)} answers, all figures equal")
+
+
+@needs_data
+def test_pope(tmp_path, capsys):
+  """evaluate.py, which is a script, on perturbed answers to the stored questions."""
+  script = PEERS / "POPE" / "evaluate.py"
+  if not script.exists():
+    pytest.skip("ITUNE_PEERS has no POPE")
+  rng, made = random.Random(5), registry.find("pope").benchmark((DATA,), official.Settings(variant="blind"))
+  items = list(made.items())
+  words = ["Yes", "No", "no", "not", "yes,", "No,", ".", "it is", "there is", "I cannot see", "NO", "a dog"]
+  for _ in range(6):
+    said = {item.id: " ".join(rng.choice(words) for _ in range(rng.randrange(1, 6))) for item in items}
+    for name, key in (
+      ("answers", lambda item: {"answer": said[item.id]}),
+      ("labels", lambda item: {"label": item.answer}),
+    ):
+      (tmp_path / name).write_text("".join(json.dumps(key(item)) + "\n" for item in items))
+    source = script.read_text().replace("ans_file = ''", f"ans_file = {str(tmp_path / 'answers')!r}")
+    exec(source.replace("label_file = ''", f"label_file = {str(tmp_path / 'labels')!r}"), {})
+    told = dict(line.split(": ") for line in capsys.readouterr().out.splitlines() if ": " in line)
+    rows = suite.graded(
+      made, items, Table(said).answer([requests_lib.Request(conversation="", id=i.id) for i in items])
+    )
+    ours = {
+      name: one.statistic([row["values"][name] for row in rows], np.arange(len(rows))).value
+      for name, one in made.metrics.items()
+    }
+    pairs = {
+      "acc": "Accuracy",
+      "precision": "Precision",
+      "recall": "Recall",
+      "f1": "F1 score",
+      "yes_ratio": "Yes ratio",
+    }
+    assert {name: ours[name] for name in pairs} == pytest.approx({name: float(told[b]) for name, b in pairs.items()})
+  print(f"POPE: {6 * len(items)} answers, five figures equal")
 
 
 def test_mmmu(monkeypatch):

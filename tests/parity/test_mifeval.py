@@ -71,8 +71,11 @@ def theirs(monkeypatch):
 def perturbed(text, rng):
   """A response with a line less, in another case, words moved, marks put in, or more of what kinds look for."""
   lines, words = text.split("\n"), text.split(" ")
-  marks = ("***|******|《a》|『題』|##titre##|<<t>>|- a|* b|・c|1. d|Sección 1|第1章|SECTION 2|P.S. x|P.D.|追伸|[x]|¿Qué?|¡Ay!|"
-           "Oui.|Sí.|はい、そうです。|tu|漢字（かんじ）|です。|42|à").split("|")  # fmt: skip
+  marks = [
+    *("***", "******", "《a》", "『題』", "##titre##", "<<t>>", "- a", "* b", "・c", "1. d", "Sección 1", "第1章"),
+    *("SECTION 2", "P.S. x", "P.D.", "追伸", "[x]", "¿Qué?", "¡Ay!", "Oui.", "Sí.", "はい、そうです。", "tu"),
+    *("漢字（かんじ）", "です。", "42", "à"),
+  ]
   return rng.choice(
     (
       lambda: "\n".join(lines[1:]),

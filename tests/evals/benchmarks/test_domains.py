@@ -226,6 +226,40 @@ def test_regret(name):
   assert sum(1 for _ in task.rows()) == predicted_costs.TRAIN
 
 
+PROGRAM = """Here it is.
+```python
+from scipy.optimize import milp, LinearConstraint, Bounds
+def solve():
+  rows = {rows}
+  found = milp({costs}, integrality=[1, 1], bounds=Bounds(0, 1e6), constraints=LinearConstraint(rows, ub={bounds}))
+  return {sign} * found.fun
+```"""
+# Problems of NLP4LP, solved by hand-written programs: costs, rows, bounds, sign.
+SOLVED = {
+  "prob_001": ([-3, -4], [[2, 3], [3, 5]], [40, 70], -1),
+  "prob_003": ([-12, -5], [[10, 7], [5, -1], [-1, 0]], [1000, 0, -10], -1),
+}
+
+
+@needs_data
+@pytest.mark.heavy
+def test_stored_optima_are_found_by_highs_in_the_sandbox():
+  """Right programs find the stored optima of real problems; a program of another value, and one without code, do not."""
+  made = registry.find("orthought").benchmark((DATA,))
+  items = {item.id: item for item in made.items()}
+  chosen, said = [], []
+  for name, (costs, rows, bounds, sign) in SOLVED.items():
+    chosen.append(items[f"NLP4LP/{name}"])
+    said.append(PROGRAM.format(costs=costs, rows=rows, bounds=bounds, sign=sign))
+  chosen += [items["NLP4LP/prob_004"], items["NLP4LP/prob_005"]]
+  said += ["def solve():\n  return 1.0", "I do not know."]
+  answers = [
+    requests_lib.Response(i.id, (requests_lib.Sample(one, "stop"),)) for i, one in zip(chosen, said, strict=True)
+  ]
+  rows = suite.graded(made, chosen, answers)
+  assert [row["judged"] for row in rows] == ["passed", "passed", "wrong", "no code"], [row["why"] for row in rows]
+
+
 def test_spo_plus_is_below_its_start():
   """The surrogate loss falls, and bounds the regret from above (proposition 2 of the paper)."""
   problem, given = regret.shortest_path(60, 5, height=3, width=4, degree=6, noise=0.5, seed=3)
