@@ -9,7 +9,7 @@ names.
 An answer that names no letter is wrong; it is never given a letter by chance.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 import functools
 from typing import Any
 
@@ -85,7 +85,7 @@ def said(item: protocol.Item, answer: requests_lib.Response, *, macro_f1: bool =
   return protocol.Graded(values, {"chosen": found[0]})
 
 
-def _values(right: str, found: Sequence[str], macro_f1: bool) -> Mapping[str, Any]:
+def _values(right: str, found: Sequence[str], macro_f1: bool) -> dict[str, Any]:
   """macro-F1 is of the first sample."""
   pair = (right, NONE if found[0] == extract.INVALID else found[0])
   values: dict[str, Any] = {"acc": sum(one == right for one in found) / len(found)}

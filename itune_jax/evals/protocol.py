@@ -24,8 +24,18 @@ from itune_jax.sampling import requests as requests_lib
 # How a prompt is put: plain text that is continued, all of it in one user's turn, or shots as turns of their own.
 Form = Literal["plain", "chat", "turns"]
 Axis = Literal[
-  *("utility", "faithfulness", "safety", "multilingual", "multimodal", "medicine", "law", "finance", "decisions"),
-  *("telecom", "agents", "own"),
+  "utility",
+  "faithfulness",
+  "safety",
+  "multilingual",
+  "multimodal",
+  "medicine",
+  "law",
+  "finance",
+  "decisions",
+  "telecom",
+  "agents",
+  "own",
 ]
 
 

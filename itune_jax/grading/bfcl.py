@@ -170,8 +170,8 @@ def _value(node: ast.expr) -> Any:
   match node:
     case ast.Constant(value=value):
       return "..." if value is Ellipsis else value
-    case ast.UnaryOp(operand=ast.Constant(value=value)):  # as there: of any sign the negative
-      return -value  # pyright: ignore[reportOperatorIssue]
+    case ast.UnaryOp(operand=ast.Constant(value=(int() | float()) as value)):  # as there: of any sign the negative
+      return -value
     case ast.List(elts=parts):
       return [_value(one) for one in parts]
     case ast.Tuple(elts=parts):

@@ -11,7 +11,7 @@ HiGHS through scipy; `by_highs` solves any of them so, to compare with.
 import abc
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import optimize
@@ -89,7 +89,7 @@ class Knapsack(Problem):
 
   def by_highs(self, costs_M: np.ndarray) -> np.ndarray:
     """The items of the highest total value, as an integer program."""
-    within = optimize.LinearConstraint(np.array(self.weights), ub=np.array(self.capacity))
+    within = _rows(np.array(self.weights), np.full(len(self.capacity), -np.inf), np.array(self.capacity))
     return _solved(-np.asarray(costs_M, np.float64), within, integral=True)
 
 
@@ -149,7 +149,12 @@ class ShortestPath(Problem):
     )
     wanted = np.zeros(arcs)
     wanted[0], wanted[-1] = -1, 1
-    return _solved(np.asarray(costs_M, np.float64), optimize.LinearConstraint(flow, wanted, wanted), integral=False)
+    return _solved(np.asarray(costs_M, np.float64), _rows(flow, wanted, wanted), integral=False)
+
+
+def _rows(rows: Any, low: Any, high: Any) -> optimize.LinearConstraint:
+  """Rows within bounds; scipy takes arrays of them, which its annotations do not say."""
+  return optimize.LinearConstraint(rows, low, high)
 
 
 def _solved(costs_M: np.ndarray, constraint: optimize.LinearConstraint, *, integral: bool) -> np.ndarray:

@@ -244,7 +244,7 @@ SOLVED = {
 @needs_data
 @pytest.mark.heavy
 def test_stored_optima_are_found_by_highs_in_the_sandbox():
-  """Right programs find the stored optima of real problems; a program of another value, and one without code, do not."""
+  """Right programs find stored optima; a program of another value, and an answer without code, do not."""
   made = registry.find("orthought").benchmark((DATA,))
   items = {item.id: item for item in made.items()}
   chosen, said = [], []

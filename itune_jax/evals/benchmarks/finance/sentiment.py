@@ -11,6 +11,7 @@ has label and prediction in each other's place, so classes weigh as often as the
 from collections.abc import Iterator
 import dataclasses
 import functools
+from typing import Any
 
 from itune_jax.core import check
 from itune_jax.core import conversation
@@ -64,7 +65,11 @@ def grade(item: protocol.Item, answer: requests_lib.Response, *, labels: tuple[s
   """The label of the first sample."""
   label = said(answer.text, labels)
   pair = (item.answer, label)
-  values = {"acc": label == item.answer, "missing": label == MISSING, "weighted_f1_published": pair[::-1]}
+  values: dict[str, Any] = {
+    "acc": label == item.answer,
+    "missing": label == MISSING,
+    "weighted_f1_published": pair[::-1],
+  }
   return protocol.Graded(values | dict.fromkeys(("weighted_f1", "macro_f1", "mcc"), pair), {"chosen": label})
 
 
