@@ -2,15 +2,21 @@
 get them."""
 
 from collections.abc import Iterator, Sequence
+import csv
 import dataclasses
 import glob
 import gzip
 import hashlib
+import importlib.util
+import io
 import os
 from typing import Any
 
 from itune_jax.core import errors
 from itune_jax.core import jsontext
+from itune_jax.core import lazy
+
+parquet = lazy.module("pyarrow.parquet")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,10 +77,14 @@ class Folder:
 
 
 def objects(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-  """(file:line, object) of a file of JSON lines, `.gz` too; a file that is one JSON list gives its members.
+  """(file:line, object) of a file of JSON lines, `.gz` too; a file that is one JSON list gives its members, and one
+  that ends in `.parquet` its rows.
 
   Raises InputError with file and line for what is no object.
   """
+  if path.endswith(".parquet"):
+    yield from _parquet(path)
+    return
   text = text_of(path)
   if text.lstrip()[:1] == "[":
     try:
@@ -92,6 +102,36 @@ def objects(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
       except ValueError as e:
         raise errors.InputError(f"{where}: is no JSON ({jsontext.said(e)})") from None
       yield where, _object(value, where)
+
+
+def table(path: str, separator: str) -> Iterator[tuple[str, dict[str, str]]]:
+  """(file: row, cells by column) of a CSV or TSV file with a header. Raises InputError for a row of another length."""
+  csv.field_size_limit(1 << 26)  # statutes stand in single cells
+  reader = csv.reader(io.StringIO(text_of(path), newline=""), delimiter=separator)
+  header = next(reader, None)
+  for number, cells in enumerate(reader, 1):
+    where = f"{path}: row {number}"
+    if header is None or len(cells) != len(header):
+      raise errors.InputError(f"{where}: has {len(cells)} cells, the header {len(header or ())}")
+    yield where, dict(zip(header, cells, strict=True))
+
+
+def one_of(folder: Folder, pattern: str) -> str:
+  """The file of a pattern. Raises InputError where there are several, naming them."""
+  found = folder.files(pattern)
+  if len(found) > 1:
+    names = ", ".join(os.path.relpath(path, folder.path) for path in found[:4])
+    raise errors.InputError(f"{folder.path}: {len(found)} files are called {pattern} ({names}): keep one")
+  return found[0]
+
+
+def _parquet(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+  try:
+    found = parquet.read_table(path).to_pylist()
+  except (OSError, ValueError) as e:
+    raise errors.InputError(f"{path}: is no parquet ({jsontext.said(e)})") from None
+  for number, row in enumerate(found, 1):
+    yield f"{path}: row {number}", row
 
 
 def text_of(path: str) -> str:
@@ -144,6 +184,13 @@ def find(names: Sequence[str], wanted: Sequence[str], roots: Sequence[str], hub:
       if os.path.isdir(path) and all(Folder(path).holds(one) for one in wanted):
         return Folder(path)
   return None
+
+
+def of_package(name: str) -> tuple[str, ...]:
+  """The folder `data` of an installed package, which is not imported; nothing where there is none, or no name."""
+  found = importlib.util.find_spec(name) if name else None
+  places = found.submodule_search_locations if found else None
+  return tuple(os.path.join(path, "data") for path in places or ())
 
 
 def matches(path: str, pattern: str) -> list[str]:

@@ -85,16 +85,16 @@ class Settings:
 class Published:
   """A published benchmark as a value.
 
-  files: names or patterns below its folder, all of which it needs; `a|b` is either. source: where they are had;
-  licence and size are theirs. hub: the data set's name on the hub, whose cache is looked into. also:
-  other names that its folder may have. count: how many items it
-  has officially, 0 where that is open. metric: the figure that it is known by. make: the benchmark of a folder and
-  settings. variants: ways of asking by name, the default first. shots: its own number of examples, and most_shots how
-  many there are at most (None: shots cannot be chosen); variant_shots is the number of variants that have one of their
-  own. subtask: the tag that names subtasks, over which a limit is spread. needs_data: False for one that brings its own
-  items. format_only: no official file was had when it was written; it is held to the official scorer on perturbed
-  answers, and no figure is claimed. judged: whether it needs a judge (`Settings.judge`). version: as of
-  `protocol.Benchmark`.
+  files: names or patterns below its folder, all of which it needs; `a|b` is either, and there are none where it makes
+  its own items. source: where they are had; licence and size are theirs. hub: the data set's name on the hub, whose
+  cache is looked into. package: of Python, whose folder `data` has the files where it is installed. also: other names
+  that its folder may have. count: how many items it has officially, 0 where that is open. metric: the figure that it is
+  known by. make: the benchmark of a folder and settings. variants: ways of asking by name, the default first. shots:
+  its own number of examples, and most_shots how many there are at most (None: shots cannot be chosen); variant_shots is
+  the number of variants that have one of their own. subtask: the tag that names subtasks, over which a limit is spread.
+  format_only: no official file was had when it was written; it is held to the official scorer on perturbed answers, and
+  no figure is claimed. judged: whether it needs a judge (`Settings.judge`). parity: what its scores were compared with,
+  and how many of them, for the page of all benchmarks. version: as of `protocol.Benchmark`.
   """
 
   name: str
@@ -107,6 +107,7 @@ class Published:
   make: Callable[[folders.Folder, Settings], protocol.Benchmark]
   count: int = 0
   hub: str = ""
+  package: str = ""
   also: tuple[str, ...] = ()
   title: str = ""
   variants: tuple[str, ...] = ()
@@ -116,11 +117,14 @@ class Published:
   subtask: str = ""
   format_only: bool = False
   judged: bool = False
+  parity: str = ""
   version: int = 1
 
   def folder(self, roots: Sequence[str]) -> folders.Folder:
     """Where its files are. Raises InputError saying where to get them, their size and licence."""
-    found = folders.find((self.name, *self.also), self.files, roots, self.hub)
+    if not self.files:  # it makes its own items
+      return folders.Folder("")
+    found = folders.find((self.name, *self.also), self.files, (*roots, *folders.of_package(self.package)), self.hub)
     if found is None:
       looked = ", ".join(roots) or "nowhere: give --data DIR, or set ITUNE_DATA"
       raise errors.InputError(
@@ -137,7 +141,7 @@ class Published:
     made = dataclasses.replace(made, **own)  # pyright: ignore[reportArgumentType]
     if settings.limit or settings.limit_each:
       total = self.count or sum(1 for _ in made.items())
-      chosen = Chosen(made.items, self.name, self.subtask, settings)
+      chosen = Chosen(made.items, self.name, self.subtask, settings, parallel=made.against is not None)
       made = dataclasses.replace(made, items=chosen, total=total)
     return made
 
@@ -168,13 +172,15 @@ class Published:
 class Chosen:
   """Some of a benchmark's items, in their order: so many in all, spread over subtasks, or so many of each.
 
-  Which ones is a function of the seed, the benchmark's name and the ids alone.
+  Which ones is a function of the seed, the benchmark's name and the ids alone. parallel: subtasks hold the same items,
+  such as translations, so the same places of each are chosen.
   """
 
   items: Callable[[], Any]
   name: str
   subtask: str
   settings: Settings
+  parallel: bool = False
 
   def __call__(self) -> Iterator[protocol.Item]:
     """The chosen items, as a stream."""
@@ -187,7 +193,7 @@ class Chosen:
       by_subtask.setdefault(item.tags.get(self.subtask, ""), []).append(item.id)
     if each := self.settings.limit_each:
       return {id for ids in by_subtask.values() for id in ids[:each]}
-    mixed = [self._mixed(subtask, ids) for subtask, ids in by_subtask.items()]
+    mixed = [self._mixed("parallel" if self.parallel else subtask, ids) for subtask, ids in by_subtask.items()]
     rounds = itertools.zip_longest(*self._mixed("", mixed))
     spread = (id for one in rounds for id in one if id is not None)
     return set(itertools.islice(spread, self.settings.limit))

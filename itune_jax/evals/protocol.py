@@ -23,7 +23,20 @@ from itune_jax.sampling import requests as requests_lib
 
 # How a prompt is put: plain text that is continued, all of it in one user's turn, or shots as turns of their own.
 Form = Literal["plain", "chat", "turns"]
-Axis = Literal["utility", "faithfulness", "safety", "multilingual", "multimodal", "medicine", "law", "finance", "own"]
+Axis = Literal[
+  "utility",
+  "faithfulness",
+  "safety",
+  "multilingual",
+  "multimodal",
+  "medicine",
+  "law",
+  "finance",
+  "decisions",
+  "telecom",
+  "agents",
+  "own",
+]
 
 
 class Shot(NamedTuple):
@@ -197,7 +210,8 @@ class Benchmark:
   items: gives the items anew at every call, as a stream. metrics: how the items' values become one figure, by the name
   of the value. tags: names of `Item.tags` by which figures are given as well. source, licence: for the table of them.
   total: how many items it has where `items` gives fewer, 0 where it gives all. percent: whether its figures are shares
-  that a single scoring prints in percent. version: of data, prompts and scoring; figures of two versions are two.
+  that a single scoring prints in percent. against: (tag, value) with which the other values of the tag are compared on
+  the same clusters, such as ("language", "en"). version: of data, prompts and scoring; figures of two versions are two.
   """
 
   name: str
@@ -211,6 +225,7 @@ class Benchmark:
   licence: str = ""
   total: int = 0
   percent: bool = True
+  against: tuple[str, str] | None = None
   version: int = 1
 
   def __post_init__(self):

@@ -146,7 +146,7 @@ def figures(benchmark: protocol.Benchmark, rows: Sequence[Mapping[str, Any]]) ->
       for value in protocol.tagged(row["tags"].get(tag)):
         by_value.setdefault(value, []).append(row)
     parts += [(f"{tag}={value}", chosen) for value, chosen in by_value.items()]
-  found = []
+  found = gaps(benchmark, rows)
   for tag, chosen in parts:
     clusters = [row["cluster"] for row in chosen]
     of = len(chosen) if tag or not benchmark.total else benchmark.total
@@ -155,6 +155,32 @@ def figures(benchmark: protocol.Benchmark, rows: Sequence[Mapping[str, Any]]) ->
       found.append(contracts.Result(benchmark.name, name, value, tag, low, high, n, of))
     if benchmark.ask.generates and not tag:
       found += _verdicts(benchmark, chosen, clusters, of)
+  return found
+
+
+def gaps(benchmark: protocol.Benchmark, rows: Sequence[Mapping[str, Any]]) -> list[contracts.Result]:
+  """What the values of the benchmark's tag `against` lack of the one that it names: metric NAME_gap, that one minus the
+  other on the clusters that both have, so more is worse where more of the metric is better.
+
+  The interval is that of the paired difference. Values of which an answer is not there are left out of both.
+  """
+  if benchmark.against is None:
+    return []
+  name, reference = benchmark.against
+  values: dict[str, dict[str, Mapping[str, Any]]] = {}
+  for row in rows:
+    for value in protocol.tagged(row["tags"].get(name)):
+      values.setdefault(value, {})[row["cluster"]] = row["values"]
+  base, found = values.pop(reference, {}), []
+  for value, own in values.items():
+    shared = [cluster for cluster in own if cluster in base]
+    for metric_name, metric in benchmark.metrics.items():
+      first, second = ([side[cluster][metric_name] for cluster in shared] for side in (own, base))
+      if not isinstance(metric, metrics_lib.Resampled) or all(None in pair for pair in zip(first, second, strict=True)):
+        continue
+      value_, low, high, n = metric.paired(first, second, shared).figure
+      tag, of = f"{name}={value}", len(own)
+      found.append(contracts.Result(benchmark.name, f"{metric_name}_gap", value_, tag, low, high, n, of))
   return found
 
 

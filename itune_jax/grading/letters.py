@@ -17,6 +17,7 @@ import re
 import unicodedata
 
 from itune_jax.grading import extract
+from itune_jax.grading import normal
 
 _IN_BRACKETS = re.compile(r"(\([A-Z]\))")
 _FIRST_LINE = re.compile(r"^(.*?)(?=\n|$)")
@@ -25,6 +26,33 @@ _FEW_SHOT = re.compile(r"(?<=answer is )(.*)(?=.)")
 _ZERO_SHOT = re.compile(
   r"((?<=The answer is )(.*)(?=.)|(?<=answer is )(.*)(?=.)|(?<=The answer: )(.*)(?=.)|(?<=The final answer: )(.*)(?=.))"
 )
+_ALONE = re.compile(r"\s*\**\(?([A-Z])\)?\**\s*(?:$|[.):\n])")
+_ANSWER = re.compile(r"(?i:answer)(?:\s+is|\s*:)?\s*:?\s*\**\s*\(?\b([A-Z])\b\)?")
+
+
+def letter(index: int) -> str:
+  """A, B, …"""
+  return chr(ord("A") + index)
+
+
+def chosen(text: str, options: Sequence[str]) -> str:
+  """The letter that a free answer names, by the project's own rules; `extract.INVALID` where it names none or several.
+
+  In this order: a letter with which the answer begins ("B", "(B)", "B. …"); the last "answer is B" or "Answer: B"; the
+  one letter that stands in brackets; the one choice whose text stands in the answer (of one within another the longer).
+  """
+  known = {letter(i) for i in range(len(options))}
+  first = _ALONE.match(text)
+  if first and first[1] in known:
+    return first[1]
+  for found in (_ANSWER.findall(text)[-1:], {one[1] for one in _IN_BRACKETS.findall(text)}):
+    if len(found) == 1 and next(iter(found)) in known:
+      return next(iter(found))
+  if len(set(_IN_BRACKETS.findall(text))) > 1:
+    return extract.INVALID
+  there = [i for i, option in enumerate(options) if option.strip() and normal.contains(text, option)]
+  whole = [i for i in there if not any(i != j and normal.contains(options[j], options[i]) for j in there)]
+  return letter(whole[0]) if len(whole) == 1 else extract.INVALID
 
 
 def named(text: str, choices: Sequence[str], which: int) -> str:

@@ -41,20 +41,22 @@ KINDS: dict[str, type[instruction.Instruction]] = {
 }
 
 
-def build(kind: Any, kwargs: Any) -> instruction.Instruction:
-  """The instruction of a kind and its kwargs, as a row gives them.
+def build(
+  kind: Any, kwargs: Any, table: Mapping[str, type[instruction.Instruction]] = KINDS
+) -> instruction.Instruction:
+  """The instruction of a kind of a table and its kwargs, as a row gives them.
 
   Arguments that are null are left out: tables hold every argument of every kind. Raises InputError, naming the kind and
   the argument, for an unknown kind, and for arguments that are missing, unknown, or of a type or value that is none.
   """
-  if not isinstance(kind, str) or kind not in KINDS:
-    meant = nearest.meant(str(kind)[:80], KINDS) or f"; they are {', '.join(KINDS)}"
+  if not isinstance(kind, str) or kind not in table:
+    meant = nearest.meant(str(kind)[:80], table) or f"; they are {', '.join(table)}"
     raise errors.InputError(f"unknown instruction {jsontext.shown(kind)}{meant}")
   if not isinstance(kwargs, Mapping):
     raise errors.InputError(f"{kind}: its kwargs are {jsontext.name(kwargs)}; they must be an object")
-  known = {field.name for one in KINDS.values() for field in _fields(one)}
+  known = {field.name for one in table.values() for field in _fields(one)}
   given = {name: value for name, value in kwargs.items() if value is not None or name not in known}
-  takes = [field.name for field in _fields(KINDS[kind])]
+  takes = [field.name for field in _fields(table[kind])]
   said = f"it takes {', '.join(takes) or 'none'}"
   for name in given:
     if name not in takes:
@@ -65,7 +67,7 @@ def build(kind: Any, kwargs: Any) -> instruction.Instruction:
     if name not in given:
       raise errors.InputError(f"{kind}: argument `{name}` is missing; {said}")
   try:
-    return KINDS[kind](**{name: _plain(value) for name, value in given.items()})
+    return table[kind](**{name: _plain(value) for name, value in given.items()})
   except errors.InputError as e:
     raise errors.InputError(f"{kind}: {e}") from None
 

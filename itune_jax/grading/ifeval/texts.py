@@ -27,9 +27,9 @@ LANGUAGES = (
 )  # fmt: skip
 
 
-def sentences(text: str, language: str = "english") -> list[str]:
-  """The sentences of a text: `nltk.sent_tokenize`."""
-  return _splitter(language).tokenize(text)
+def sentences(text: str, language: str = "english", abbreviations: frozenset[str] = frozenset()) -> list[str]:
+  """The sentences of a text: `nltk.sent_tokenize`. abbreviations: beside those of the language's parameters."""
+  return _splitter(language, abbreviations).tokenize(text)
 
 
 def tokens(text: str, language: str = "english") -> list[str]:
@@ -58,10 +58,10 @@ def language(text: str) -> str | None:
 
 
 @functools.cache
-def _splitter(language: str) -> Any:
+def _splitter(language: str, abbreviations: frozenset[str]) -> Any:
   known = _punkt_data.load_bundled(language)
   found = _nltk_punkt.PunktParameters()
-  found.abbrev_types = known.abbrev_types
+  found.abbrev_types = known.abbrev_types | abbreviations
   found.collocations = known.collocations
   found.sent_starters = known.sent_starters
   # A counter answers 0 for an unknown word, as NLTK's own default does, but does not grow with every text.

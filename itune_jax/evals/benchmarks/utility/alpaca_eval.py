@@ -104,4 +104,5 @@ BENCHMARK = official.Published(
   judged=True,
   subtask="dataset",
   make=make,
+  parity="alpaca-eval's win rates and length-controlled win rates",
 )

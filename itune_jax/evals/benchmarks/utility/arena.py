@@ -140,4 +140,5 @@ BENCHMARK = official.Published(
   subtask="category",
   format_only=True,
   make=make,
+  parity="none: the project's own",
 )

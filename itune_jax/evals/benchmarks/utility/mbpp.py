@@ -151,4 +151,5 @@ BENCHMARK = official.Published(
   variants=("published", "instruct", "chat"),
   shots=3,
   most_shots=3,
+  parity="lm-eval's prompts and rules of extraction",
 )

@@ -38,4 +38,5 @@ BENCHMARK = official.Published(
   variants=("published", "instruct", "chat"),
   shots=3,
   most_shots=3,
+  parity="as `mbpp`",
 )

@@ -176,4 +176,5 @@ BENCHMARK = official.Published(
   shots=5,
   most_shots=5,
   subtask="subject",
+  parity="lm-eval's prompts of all questions, and its filters on 3,000 strings each",
 )

@@ -30,4 +30,5 @@ BENCHMARK = official.Published(
   shots=0,
   most_shots=100,
   subtask="subject",
+  parity="as `mmlu`",
 )

@@ -159,4 +159,5 @@ BENCHMARK = official.Published(
   judged=True,
   subtask="category",
   make=make,
+  parity="FastChat's prompts, character by character, and its rules of reading",
 )

@@ -1,0 +1,127 @@
+"""M-IFEval's checkers beside the official ones, on released responses and perturbed ones.
+
+git clone https://github.com/lightblue-tech/M-IFEval
+ITUNE_PEERS=DIR python -m pytest -m parity -s tests/parity/test_mifeval.py
+"""
+
+import collections
+import glob
+import importlib
+import os
+import pathlib
+import random
+import sys
+import types
+
+import pytest
+
+langdetect = pytest.importorskip("langdetect")
+pytest.importorskip("nltk")
+
+from itune_jax.evals import folders  # noqa: E402
+from itune_jax.evals.benchmarks.multilingual import mifeval as benchmark  # noqa: E402
+from itune_jax.grading.ifeval import mifeval  # noqa: E402
+from itune_jax.grading.ifeval import texts  # noqa: E402
+from itune_jax.grading.ifeval import tongues  # noqa: E402
+
+pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
+HOME = pathlib.Path(os.environ.get("ITUNE_PEERS", "/nowhere")) / "M-IFEval"
+NAMES = {"es": "spanish", "fr": "french", "ja": "japanese"}
+
+
+@pytest.fixture
+def theirs(monkeypatch):
+  """The official classes by kind. What their models would be asked is not compared: those kinds are named as left out;
+  languages are langdetect's from seed 0, and French sentences Punkt's with the official abbreviations."""
+  if not (HOME / "instructions_registry.py").exists():
+    pytest.skip("ITUNE_PEERS has no M-IFEval")
+  monkeypatch.syspath_prepend(str(HOME))
+  empty = lambda name, **own: types.SimpleNamespace(__name__=name, __spec__=None, **own)
+  stand_ins = {
+    "spacy": empty("spacy", load=lambda name: None),
+    "janome": empty("janome"),
+    "janome.tokenizer": empty("janome.tokenizer", Tokenizer=None),
+    "immutabledict": empty("immutabledict", immutabledict=dict),
+  }
+  names = ("make_pipeline", "concatenate_matching", "normalize", "split_newline", "split_punctuation")
+  for part in ("", ".common", ".common.pipeline", ".concatenate", ".concatenate.simple_concatenator", ".normalize",
+               ".normalize.neologd_normalizer", ".split", ".split.simple_splitter"):  # fmt: skip
+    module = f"ja_sentence_segmenter{part}"
+    stand_ins[module] = empty(module, **dict.fromkeys(names))
+  for name, module in stand_ins.items():
+    monkeypatch.setitem(sys.modules, name, module)
+  found = importlib.import_module("instructions_registry")
+
+  def detect(text):
+    code = texts.language(text)
+    if code is None:
+      raise langdetect.LangDetectException(0, "nothing")
+    return code
+
+  monkeypatch.setattr(langdetect, "detect", detect)
+  french = importlib.import_module("instruction_utils.fr_instructions_util")
+  assert set(french._ABBREVIATIONS) == set(tongues.ABBREVIATIONS)
+  monkeypatch.setattr(
+    french, "split_into_sentences", lambda text: texts.sentences(text, "french", tongues.ABBREVIATIONS)
+  )
+  monkeypatch.setattr(french.nltk, "word_tokenize", texts.tokens)
+  return found.INSTRUCTION_DICT
+
+
+def perturbed(text, rng):
+  """A response with a line less, in another case, words moved, marks put in, or more of what kinds look for."""
+  lines, words = text.split("\n"), text.split(" ")
+  marks = [
+    *("***", "******", "《a》", "『題』", "##titre##", "<<t>>", "- a", "* b", "・c", "1. d", "Sección 1", "第1章"),
+    *("SECTION 2", "P.S. x", "P.D.", "追伸", "[x]", "¿Qué?", "¡Ay!", "Oui.", "Sí.", "はい、そうです。", "tu"),
+    *("漢字（かんじ）", "です。", "42", "à"),
+  ]
+  return rng.choice(
+    (
+      lambda: "\n".join(lines[1:]),
+      lambda: text.upper(),
+      lambda: text.lower(),
+      lambda: " ".join(rng.sample(words, len(words))),
+      lambda: f"{text}\n{rng.choice(marks)}\n{rng.choice(marks)}",
+      lambda: f'"{text}"',
+      lambda: f"「{text}」",
+      lambda: f"«{text}»",
+      lambda: text.replace("。", "、"),
+      lambda: text.replace("\n", "\n\n"),
+      lambda: text[: rng.randrange(1, 80)],
+      lambda: "".join(rng.choice("あいアイ漢ｱーん1 。「」") for _ in range(12)),
+    )
+  )()
+
+
+def test_official(theirs):
+  rng, counts = random.Random(0), collections.Counter()
+  for code in NAMES:
+    (path,) = glob.glob(str(HOME / "data" / f"{code}_input_data.jsonl"))
+    rows = {row["prompt"]: row for _, row in folders.objects(path)}
+    released = sorted(glob.glob(str(HOME / "data" / f"{code}_input_response_data_*.jsonl")))
+    said = [(row["prompt"], row["response"]) for name in released for _, row in folders.objects(name)]
+    for prompt, response in rng.sample(said, min(len(said), 260)):
+      row = rows[prompt]
+      if any(kind in mifeval.WITHOUT for kind in row["instruction_id_list"]):
+        counts[f"{code} left out"] += 1
+        continue
+      one = benchmark.item(row, code, "row")
+      for text in (response, perturbed(response, rng), perturbed(perturbed(response, rng), rng)):
+        for given in one.answer:
+          official = theirs[given["kind"]](given["kind"])
+          official.build_description(**given["kwargs"])
+          expected = bool(text.strip()) and bool(official.check_following(text))
+          ours = bool(text.strip()) and mifeval.build(**given).follows(text)
+          counts[f"{code} verdicts"] += 1
+          counts[f"{code} followed"] += expected
+          if ours != expected:
+            counts["differ"] += 1
+            print("differs", given, expected, repr(text[:200]))
+  kinds = {kind for kind in theirs if kind[:3] in ("es:", "fr:", "ja:")}
+  for _, row in (pair for code in NAMES for pair in folders.objects(str(HOME / "data" / f"{code}_input_data.jsonl"))):
+    assert set(row["instruction_id_list"]) <= mifeval.KINDS.keys() | mifeval.WITHOUT.keys()
+  print(
+    f"M-IFEval: {dict(counts)}; {len(mifeval.KINDS)} kinds of {len(kinds)} registered, {len(mifeval.WITHOUT)} left out"
+  )
+  assert not counts["differ"] and all(counts[f"{code} verdicts"] >= 500 for code in NAMES)
