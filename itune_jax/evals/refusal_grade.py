@@ -88,19 +88,19 @@ class Refusals(protocol.Grade):
     return found
 
   def _with_judge(self, judging: Judging, item, graded, refused, reading, key) -> protocol.Graded:
-    known = reading is not None and reading.value is not None
-    empty = reading_lib.Reading(None, "unparsed", "")
-    says = judging.says_refused(reading) if known else None
+    of = reading or reading_lib.Reading(None, "unparsed", "")
+    known = of.value is not None
+    says = judging.says_refused(of) if known else None
     values: dict[str, Any] = {
       **graded.values,
-      **judging.values(item, reading or empty),
+      **judging.values(item, of),
       "disagreement": float(says != refused) if known else None,
       "kappa": [[str(refused), str(says)]] if known else None,
       "unread": None if reading is None else float(not known),
-      "judge_refused": None if reading is None else float(reading.kind == "refused"),
+      "judge_refused": None if reading is None else float(of.kind == "refused"),
     }
     if reading is None:
       return protocol.Graded(values, {**graded.shown, "not_judged": "no rubric of the judge is for this item"})
-    told = {"judge": key, "judge_name": judging.judge.name, "verdicts": [reading.said], "refused_judge": says}
-    lost = {} if known else {"judge_faults": {reading.kind: 1}}
+    told = {"judge": key, "judge_name": judging.judge.name, "verdicts": [of.said], "refused_judge": says}
+    lost = {} if known else {"judge_faults": {of.kind: 1}}
     return protocol.Graded(values, {**graded.shown, **told, **lost})

@@ -18,6 +18,7 @@ _PATTERNS: Mapping[str, re.Pattern[str]] = {
   "ip": re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])"),
   "url_user": re.compile(r"https?://[^\s/:@]+:[^\s/@]+@\S+"),
 }
+_DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}")
 
 
 class Found(NamedTuple):
@@ -51,7 +52,7 @@ def _holds(kind: str, text: str) -> bool:
       return bool(ipaddress.ip_address(text))
     except ValueError:
       return False
-  return kind != "phone" or 7 <= len(digits) <= 15
+  return kind != "phone" or (7 <= len(digits) <= 15 and not _DATE.fullmatch(text))
 
 
 def _luhn(digits: str) -> bool:

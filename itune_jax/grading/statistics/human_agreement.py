@@ -80,7 +80,8 @@ class TunedBalancedAccuracy(metrics.Resampled):
       return bootstrap.Sums(np.zeros((int(groups_N.max()) + 1, 1)), lambda sums: np.full(len(sums), np.nan))
     threshold = best_threshold(*zip(*val, strict=True))
     return bootstrap.Sums(
-      bootstrap.summed(np.array([_counted(*one, threshold) for one in values]), groups_N), _balanced
+      bootstrap.summed(np.array([_counted(part, label, score, threshold) for part, label, score in values]), groups_N),
+      _balanced,
     )
 
 

@@ -88,8 +88,17 @@ def questions(folder: folders.Folder) -> Iterator[Question]:
     best, correct = truthful.closed(row["Best Answer"]), truthful.listed(row["Correct Answers"])
     check.require(best in correct, f"{where}: the best answer {best!r} is none of the correct ones")
     false, others = (row.get("Best Incorrect Answer") or "").strip(), truthful.listed(row["Incorrect Answers"])
-    text, tags = row["Question"].strip(), [row.get(name) or "" for name in ("Category", "Type")]
-    yield Question(str(number), text, best, correct, others, truthful.closed(false) if false else "", *tags, where)
+    yield Question(
+      id=str(number),
+      text=row["Question"].strip(),
+      best=best,
+      correct=correct,
+      incorrect=others,
+      best_false=truthful.closed(false) if false else "",
+      category=row.get("Category") or "",
+      kind=row.get("Type") or "",
+      where=where,
+    )
 
 
 def items(folder: folders.Folder, variant: str) -> Iterator[protocol.Item]:
