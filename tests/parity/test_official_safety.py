@@ -194,9 +194,7 @@ def test_bbq_beside_lm_eval():
         for item, place in drawn
       ]  # fmt: skip
       lacks_biased = not any(one[0] for one in values)  # lm-eval says 0 there, where the formula says -1
-      differ += not lacks_biased and not np.isclose(
-        ours, theirs(rows if condition == "ambig" else [one for one in rows])
-      )
+      differ += not lacks_biased and not np.isclose(ours, theirs(rows))
   said("BBQ, both bias scores beside lm-eval", 600, differ)
 
 
@@ -375,8 +373,8 @@ def test_frank():
 
   (correlate,) = taken(
     "frank/evaluation/evaluate.py", "human_metric_correlation", np=np, pd=pandas, pearsonr=stats.pearsonr,
-    spearmanr=stats.spearmanr, OneHotEncoder=preprocessing.OneHotEncoder, LinearRegression=linear_model.LinearRegression,
-    print=lambda *_: None,
+    spearmanr=stats.spearmanr, OneHotEncoder=preprocessing.OneHotEncoder,
+    LinearRegression=linear_model.LinearRegression, print=lambda *_: None,
   )  # fmt: skip
   human, given = (
     pandas.DataFrame(json.loads(pathlib.Path(DATA, "frank", name).read_text()))
