@@ -15,7 +15,7 @@ An item that a variation cannot change is asked as it is, and its row says `unch
 can be changed is passed over, and the reason is told.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import dataclasses
 import itertools
 from typing import NamedTuple
@@ -54,7 +54,7 @@ class Variant(NamedTuple):
 class Changed:
   """Items, changed one by one; what cannot be changed is marked."""
 
-  items: Callable[[], Iterator[protocol.Item]]
+  items: Callable[[], Iterable[protocol.Item]]
   change: Change
 
   def __call__(self) -> Iterator[protocol.Item]:
