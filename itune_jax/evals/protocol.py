@@ -55,7 +55,8 @@ class Item:
   answer: what is right, as the grader wants it. choices: of which one is right. cluster: what the item is drawn
   together with (a passage, a template); itself where that is empty. tags: by which figures are told apart; an item
   with several values of a tag counts for each of them. shown: what else a reader of the rows should see, or a grader
-  needs. where: file and line that it was read from, for what is said of it.
+  needs. where: file and line that it was read from, for what is said of it. harmful: whether question and answers may
+  be harmful: pages blur them until a reader asks for them.
   """
 
   id: str
@@ -70,6 +71,7 @@ class Item:
   tags: Mapping[str, str | tuple[str, ...]] = dataclasses.field(default_factory=dict)
   shown: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   where: str = ""
+  harmful: bool = False
 
   @property
   def called(self) -> str:

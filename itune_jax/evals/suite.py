@@ -197,7 +197,8 @@ def _row(benchmark: protocol.Benchmark, item: protocol.Item, answer: Any, graded
   missing = sorted(set(benchmark.metrics) - set(graded.values))
   check.require(not missing, f"{benchmark.name}: the grade of item {item.id} lacks {', '.join(missing)}")
   values = {name: _value(value) for name, value in graded.values.items()}
-  own = {"id": item.id, "cluster": item.cluster or item.id, "tags": dict(item.tags), "values": values}
+  own: Row = {"id": item.id, "cluster": item.cluster or item.id, "tags": dict(item.tags), "values": values}
+  own |= {"harmful": True} if item.harmful else {}
   return {**own, **benchmark.ask.row(item, answer), **item.shown, **graded.shown}
 
 

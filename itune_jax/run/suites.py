@@ -56,6 +56,16 @@ def table() -> None:
   console.printed(shown)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=False)
+class More:
+  """A benchmark that is asked beside a suite's: `base` is the name of the one that it is a variation of, `told` what it
+  hangs on beside that one's key."""
+
+  benchmark: protocol.Benchmark
+  base: str
+  told: Mapping[str, Any]
+
+
 def run(
   suite: suite_lib.Suite,
   responder: requests_lib.Responder,
@@ -72,32 +82,53 @@ def run(
 
   Raises InputError where `out` holds a benchmark of something else, unless it may be overwritten.
   """
+  return asked(suite, responder, who, out, progress, overwrite, after)[0]
+
+
+def asked(
+  suite: suite_lib.Suite,
+  responder: requests_lib.Responder,
+  who: Mapping[str, Any],
+  out: str,
+  progress: requests_lib.Progress,
+  overwrite: bool = False,
+  after: After | None = None,
+  more: Sequence[More] = (),
+  place: str = "",
+) -> tuple[dict[str, Any], dict[str, contracts.EvalResult]]:
+  """As `run`, with further benchmarks that are asked together with the suite's and written into `place`; returns the
+  figures of the suite, and all results with their rows by name."""
   called = [registry.find(name).name for name in suite.names]  # a user's own is named by its path
   keys = {name: _identity(suite, given, who) for name, given in zip(called, suite.names, strict=True)}
+  keys |= {one.benchmark.name: _keyed({**keys[one.base], **one.told}) for one in more}
+  where = {**dict.fromkeys(called, out), **dict.fromkeys((one.benchmark.name for one in more), place)}
   found: dict[str, contracts.EvalResult] = {}
-  for name in called if out and not overwrite else ():
-    found |= _earlier(out, name, keys[name])
+  for name, folder in where.items() if not overwrite else ():
+    found |= _earlier(folder, name, keys[name]) if folder else {}
   benchmarks = suite.benchmarks()
-  rest = [b for b in benchmarks if b.name not in found]
+  rest = [b for b in (*benchmarks, *(one.benchmark for one in more)) if b.name not in found]
   for name in found:
-    log.info(f"{name}: {out} has it of the same weights, files and settings; not asked again")
+    log.info(f"{name}: {where[name]} has it of the same weights, files and settings; not asked again")
   path = os.path.join(out, _ANSWERS)
-  asked = journal.Journal(responder, path) if out and rest else responder
+  answers = journal.Journal(responder, path) if out and rest else responder
 
   def done(benchmark: protocol.Benchmark, result: contracts.EvalResult) -> None:
-    if out and log.is_lead():
-      results.write_into(out, benchmark.name, result)
-      files.write_json(os.path.join(out, f"{benchmark.name}.key"), keys[benchmark.name])
+    folder = where[benchmark.name]
+    if folder and log.is_lead():
+      results.write_into(folder, benchmark.name, result)
+      files.write_json(os.path.join(folder, f"{benchmark.name}.key"), keys[benchmark.name])
 
-  found |= suite_lib.run(rest, asked, progress=progress, done=done) if rest else {}
+  found |= suite_lib.run(rest, answers, progress=progress, done=done) if rest else {}
   if out and log.is_lead() and files.exists(path):
     files.remove(path)
   results_ = [one for name in called for one in found[name].results]
+  if more or after is not None:
+    found = {name: _with_rows(result, where[name], name) for name, result in found.items()}
   if after is not None:
-    after([(b, _with_rows(found[b.name], out, b.name)) for b in benchmarks])
+    after([(b, found[b.name]) for b in benchmarks])
   show(results_)
-  said = {f"{name}/{what}": told for name, result in found.items() for what, told in judged.said(result).items()}
-  return contracts.EvalResult(results_, []).figures | said
+  said = {f"{name}/{what}": told for name in called for what, told in judged.said(found[name]).items()}
+  return contracts.EvalResult(results_, []).figures | said, found
 
 
 def _with_rows(result: contracts.EvalResult, out: str, name: str) -> contracts.EvalResult:
@@ -184,7 +215,12 @@ def _identity(suite: suite_lib.Suite, name: str, who: Mapping[str, Any]) -> dict
     "decode": dataclasses.asdict(suite.decode),
     **who,
   }
-  plain = json.loads(json.dumps(what, default=str))
+  return _keyed(what)
+
+
+def _keyed(what: Mapping[str, Any]) -> dict[str, Any]:
+  """With a digest of it all as its key."""
+  plain = json.loads(json.dumps({name: value for name, value in what.items() if name != "key"}, default=str))
   return {"key": hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16], **plain}
 
 

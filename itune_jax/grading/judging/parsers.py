@@ -9,6 +9,8 @@ line, or `Output (a) is better.`.
 from collections.abc import Callable, Mapping
 import re
 
+from itune_jax.grading.safety import harm_parsers
+
 _ONE = (re.compile(r"\[\[(\d+\.?\d*)\]\]"), re.compile(r"\[(\d+\.?\d*)\]"))
 _TWO = (re.compile(r"\[\[(\d+\.?\d*),\s?(\d+\.?\d*)\]\]"), re.compile(r"\[(\d+\.?\d*),\s?(\d+\.?\d*)\]"))
 _LABELS = (re.compile(r"\[\[([AB<>=]+)\]\]"), re.compile(r"\[([AB<>=]+)\]"))
@@ -95,6 +97,10 @@ PARSERS: Mapping[str, Callable[[str], float | None]] = {
   "digit": digit,
   "output_letter": output_letter,
   "output_better": output_better,
+  "yes_or_no": harm_parsers.yes_or_no,
+  "first_yes_or_no": harm_parsers.first_yes_or_no,
+  "refusal_class": harm_parsers.refusal_class,
+  "strong_reject": harm_parsers.strong_reject_score,
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from itune_jax.core import errors
 from itune_jax.grading.judging import mt_bench_prompts
 from itune_jax.grading.judging import judge_prompt as prompt_lib
+from itune_jax.grading.judging import safety_prompts
 
 ALPACA_EVAL = prompt_lib.Prompt(
   name="alpaca_eval",
@@ -188,6 +189,7 @@ RATE_5 = prompt_lib.Prompt(
 PROMPTS: Mapping[str, prompt_lib.Prompt] = {
   **{prompt.name: prompt for prompt in (ALPACA_EVAL, ARENA, ARENA_CREATIVE, LLMBAR, LLMBAR_COT, RATE_5)},
   **mt_bench_prompts.PROMPTS,
+  **safety_prompts.PROMPTS,
 }
 
 

@@ -21,6 +21,7 @@ from itune_jax.run import evaluators
 from itune_jax.run import gin_setup
 from itune_jax.run import lm_eval_out as lm_eval_out_lib
 from itune_jax.run import results
+from itune_jax.run import robustness
 from itune_jax.run import run_dir as run_dir_lib
 from itune_jax.run import session as session_lib
 from itune_jax.run import specs
@@ -48,6 +49,7 @@ def evaluate(
   suite: suite_lib.Suite | None = None,
   out: str = "",
   lm_eval_out: str = "",
+  robust: robustness.Robust | None = None,
 ) -> dict[str, float]:
   """Runs every evaluator once; returns all figures, and writes them with their rows into the run directory.
 
@@ -60,7 +62,7 @@ def evaluate(
   for none. run_dir: where figures and rows are written, "" for nowhere. name: of this evaluation in the run
   directory. dry_run: builds everything and evaluates nothing. overwrite: replaces an earlier evaluation of this name.
   suite: published benchmarks, in place of `evals`. out: where their figures and rows are written, in place of run_dir.
-  lm_eval_out: where they are written as lm-eval writes its own.
+  lm_eval_out: where they are written as lm-eval writes its own. robust: how they are varied, None for not at all.
   """
   if run_dir:
     run_dir_lib.check_place(run_dir)
@@ -75,7 +77,7 @@ def evaluate(
   if suite is not None:
     folder = out or (os.path.join(run_dir, "evals", name) if run_dir else "")
     after = lm_eval_out_lib.after(lm_eval_out, adapter or model.base, session, renderer)
-    return {} if dry_run else _suite(session, renderer, suite, folder, rendering, overwrite, after)
+    return {} if dry_run else _suite(session, renderer, suite, folder, rendering, overwrite, after, robust)
   bound = evaluators.bound(evals, renderer, seed)
   if dry_run:
     return {}
@@ -93,14 +95,14 @@ def evaluate(
   return figures | {"eval_s": time.perf_counter() - started}
 
 
-def _suite(session, renderer, suite, folder, rendering, overwrite, after) -> dict[str, float]:
+def _suite(session, renderer, suite, folder, rendering, overwrite, after, robust) -> dict[str, float]:
   """The figures of published benchmarks, asked of a model on the mesh."""
   who = {**session.identity(rendering), "arrays": checkpoint.checksums(session.trainable)}
   started = time.perf_counter()
   with console.Bars("answers") as bars:
     bar = bars.add("eval " + ", ".join(suite.names))
     responder = session.responder(renderer, suite.decode)
-    figures = suites.run(suite, responder, who, folder, bar.advance, overwrite, after)
+    figures = _run(robust, suite, responder, who, folder, bar.advance, overwrite, after)
     bar.finish()
   return figures | {"eval_s": time.perf_counter() - started}
 
@@ -137,10 +139,13 @@ def from_flags(args: command.Args) -> dict[str, Any] | None:
     with console.Bars("answers") as bars:
       bar = bars.add("eval " + ", ".join(suite.names))
       after = lm_eval_out_lib.after(args.lm_eval_out, args.responder_model)
-      return suites.run(suite, asked, who, args.out, bar.advance, args.overwrite, after)
+      return _run(_robust(args), suite, asked, who, args.out, bar.advance, args.overwrite, after)
   if suite is not None:
     names = ("adapter", "run_dir", "name", "dry_run", "as_asked", "overwrite", "out", "lm_eval_out")
-    return gin_setup.call(evaluate, suite=suite, evals=(), **{name: getattr(args, name) for name in names})
+    robust = _robust(args)
+    return gin_setup.call(
+      evaluate, suite=suite, robust=robust, evals=(), **{name: getattr(args, name) for name in names}
+    )
   names = ("adapter", "run_dir", "name", "dry_run", "as_asked", "overwrite")
   figures = gin_setup.call(evaluate, **{name: getattr(args, name) for name in names})
   table = rich.table.Table("figure", "value", title=f"{args.name}: {args.adapter or 'base model'}")
@@ -148,6 +153,20 @@ def from_flags(args: command.Args) -> dict[str, Any] | None:
     table.add_row(name, f"{value:.4f}")
   console.show(table)
   return figures
+
+
+def _run(robust, suite, *given) -> dict[str, Any]:
+  """The figures of a suite, and of its variations where there are some."""
+  return suites.run(suite, *given) if robust is None else robustness.run(suite, robust, *given)
+
+
+def _robust(args: command.Args) -> robustness.Robust | None:
+  """How the flags vary a suite; None where they do not."""
+  if not args.robust:
+    return None
+  counts = {"variants": args.robust_variants, "budget": args.robust_budget}
+  given = {name: value for name, value in counts.items() if value is not None}
+  return robustness.Robust(kinds=robustness.named(args.robust), **given)
 
 
 def _asked(args: command.Args) -> suite_lib.Suite:

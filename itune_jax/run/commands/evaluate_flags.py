@@ -17,7 +17,8 @@ SETTINGS = {
   "temperature": (float, "X", "how answers are drawn; 0 is greedy"),
 }
 _OF_MODEL = ("data_dir", "out", "lm_eval_out", "responses", "responder", "responder_model", "thinks", "sandbox")
-_OF_SUITE = (*_OF_MODEL, *SETTINGS, *judging_flags.NAMES)
+_ROBUST = ("robust", "robust_variants", "robust_budget")
+_OF_SUITE = (*_OF_MODEL, *_ROBUST, *SETTINGS, *judging_flags.NAMES)
 
 
 def flags(parser: command.Parser) -> None:
@@ -50,6 +51,12 @@ def flags(parser: command.Parser) -> None:
   suite.add_argument("--sandbox", default="", choices=sandbox.TIERS, metavar="TIER", help=text)
   for name, (kind, metavar, text) in SETTINGS.items():
     suite.add_argument(f"--{name}", type=kind, metavar=metavar, help=text)
+  add = parser.add_argument_group("how far figures hang on the way of asking").add_argument
+  kinds = "format, perturb, options, shots, system, temperature, seed, jailbreaks, or all"
+  add("--robust", default="", metavar="A,B", help=f"asks each benchmark in other ways too: {kinds}")
+  add("--robust_variants", type=int, metavar="K", help="ways of each kind at most (default: 4)")
+  text = "searches 64 formats by Thompson sampling, N items in all (default: every item of K formats)"
+  add("--robust_budget", type=int, metavar="N", help=text)
   judging_flags.flags(parser)
 
 
@@ -70,6 +77,9 @@ def together(args: command.Args) -> None:
     check.require(alone or model, "--suite needs a model: --base, --adapter or --gin_file; or --responses, --responder")
     if alone and not args.gin_file:
       args.gin = ""
+    check.require(not (args.robust and alone and not args.responder), "--robust asks in other ways: it needs a model")
+    given = [name for name in _ROBUST[1:] if getattr(args, name) is not None]
+    check.require(args.robust or not given, f"--{given[0] if given else ''} is of --robust, which is not given")
     check.require(not (args.responses and args.responder), "--responses and --responder exclude each other")
     check.require(bool(args.responder) == bool(args.responder_model), "--responder and --responder_model go together")
     return

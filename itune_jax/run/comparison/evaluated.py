@@ -18,7 +18,7 @@ class Item:
   values: by metric; None where it does not apply. document: a hash of the item's own text, "" where a file has none.
   prompt: the turns of what was asked, as (role, text). asked: what tells prompts apart. answer: what the model said, or
   chose. expected: what is right. verdict: how the answer ended, "" where nobody says. more: what else a reader should
-  see (a judge's words).
+  see (a judge's words). harmful: whether question and answer may be harmful, so that pages blur them.
   """
 
   id: str
@@ -31,6 +31,7 @@ class Item:
   expected: str = ""
   verdict: str = ""
   more: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  harmful: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

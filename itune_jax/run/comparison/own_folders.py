@@ -36,6 +36,7 @@ _KNOWN = frozenset(
     "stopped",
     "choices",
     "logprobs",
+    "harmful",
   ]
 )
 
@@ -167,6 +168,7 @@ def _item(row: Mapping[str, Any], where: str) -> evaluated.Item:
     answer=_answer(row),
     expected=_text(row["answer"]) if row.get("answer") is not None else "",
     verdict=str(row.get("verdict", "")),
+    harmful=bool(row.get("harmful", False)),
     more={name: _spoken(value) for name, value in row.items() if name not in _KNOWN and value is not None},
   )
 

@@ -94,6 +94,7 @@ def _item(
     "tags": dict(any_of.tags),
     "prompt": any_of.prompt,
     "expected": any_of.expected,
+    **({"harmful": True} if any(item is not None and item.harmful for item in answers) else {}),
     "runs": [None if item is None else _answer(item, any_of, ways) for item in answers],
   }
 

@@ -32,6 +32,11 @@ for (let k = 0; k < 9; k++) at("more").click();
 seen.most = at("list").childElementCount;
 seen.images = document.images.length;
 seen.bold = document.querySelectorAll("pre b").length;
+const veiled = document.querySelectorAll("article.veiled");
+const blur = () => getComputedStyle(veiled[0].querySelector("pre")).filter;
+seen.veiled = [veiled.length, blur()];
+veiled[0].querySelector("button.show").click();
+seen.veiled.push(document.querySelectorAll("article.veiled").length, blur());
 parent.document.body.dataset.seen = JSON.stringify(seen);
 """
 
@@ -62,6 +67,7 @@ class Elements(html.parser.HTMLParser):
 def page(folder, most=2000):
   first, second = made.rows(1), made.rows(2, share=0.7)
   second[1]["output"] = "x" * 3000 + " \u2028"
+  second[0]["harmful"] = True
   made.folder(folder / "base", first, of=541)
   made.folder(folder / "tuned", [*second, {**second[0], "id": "new"}], of=541)
   runs = command.runs_of([str(folder / "base"), str(folder / "tuned")])
@@ -88,6 +94,7 @@ def test_what_models_say_is_text(made_page):
   assert items["q3"]["runs"][0]["answer"].endswith(made.EVIL) and len(items) == 41
   assert items["q4"]["prompt"][0] == ["system", "Be terse."] and len(items["q4"]["prompt"]) == 3
   assert items["new"]["runs"][0] is None
+  assert [id for id, item in items.items() if item.get("harmful")] == ["q0", "new"], "one run's mark is enough"
 
 
 def test_of_many_items_those_that_changed_come_first(tmp_path):
@@ -128,6 +135,7 @@ def test_the_page_in_a_browser(made_page, tmp_path, width):
   assert seen["right"] == [f"q{i}" for i in np.flatnonzero(changes > 0)]
   assert seen["search"] == ["q3"] and "Judge of 3" in seen["card"] and made.EVIL in seen["card"]
   assert len(seen["first"]) == seen["most"] == 41 and seen["all"] == 20 and seen["images"] == seen["bold"] == 0
+  assert seen["veiled"] == [2, "blur(9px)", 1, "none"], "harm is blurred until a click shows it"
   shot = tmp_path / "shot.png"
   (tmp_path / "page.html").write_text(made_page, encoding="utf-8")
   subprocess.run(

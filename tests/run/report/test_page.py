@@ -42,6 +42,7 @@ def run_dir(tmp_path_factory):
         "output": f"answer {i} & more",
         "correct": i < right,
         "stopped": True,
+        **({"harmful": True} if i == 0 else {}),
       }
       for i in range(12)
     ]
@@ -55,6 +56,7 @@ def test_report_figures(run_dir, capsys):
   line = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
   assert line["gain"] == pytest.approx(7 / 12) and line["gain_ci_low"] > 0 and line["report"].endswith("report.html")
   page = (run_dir / "report.html").read_text()
+  assert page.count('<label class="veil">') == 3, "prompt and both answers of the one item that may be harmful"
   assert "&lt;b&gt;" in page and "<script" not in page and "http" not in re.sub(r"data:[^\"]+", "", page)
 
 

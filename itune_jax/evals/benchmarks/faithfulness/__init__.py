@@ -1,0 +1,1 @@
+"""Benchmarks of faithfulness: truth, and support by a source."""

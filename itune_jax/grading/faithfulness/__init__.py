@@ -1,0 +1,1 @@
+"""Whether a text is supported by another: aggregation, retrieval and the formulas of published benchmarks."""

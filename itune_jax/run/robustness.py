@@ -1,0 +1,188 @@
+"""`itune eval --robust`: benchmarks and their variations asked together, and what variations do to figures."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import itertools
+import os
+from typing import Any
+
+import rich.table
+
+from itune_jax.core import check
+from itune_jax.core import contracts
+from itune_jax.core import files
+from itune_jax.core import log
+from itune_jax.evals import protocol
+from itune_jax.evals import suite as suite_lib
+from itune_jax.evals.benchmarks import registry
+from itune_jax.evals.robust import formats
+from itune_jax.evals.robust import spread
+from itune_jax.evals.robust import thompson
+from itune_jax.evals.robust import variations
+from itune_jax.run import console
+from itune_jax.run import suites
+from itune_jax.sampling import requests as requests_lib
+
+FOLDER = "robust"  # of the rows of variations, in --out
+FILE = "robust.json"
+BATCH = 20  # items of a format that are asked together in a search, as FormatSpread does
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Robust:
+  """What is varied.
+
+  kinds: of `variations.KINDS`. variants: of each kind, at most; rotations of options are always all. budget: items that
+  a search over formats asks in all (Thompson sampling over `formats` of them), 0 to ask every item of `variants`
+  formats. formats: that are searched. seed: of what is drawn.
+  """
+
+  kinds: tuple[str, ...]
+  variants: int = 4
+  budget: int = 0
+  formats: int = 64
+  seed: int = 0
+
+  def __post_init__(self):
+    unknown = [kind for kind in self.kinds if kind not in variations.KINDS]
+    known = ", ".join(variations.KINDS)
+    check.require(not unknown, f"--robust: no variation is called {', '.join(unknown)}; they are {known}, or all")
+    check.require(self.kinds, f"--robust: name what is varied: {known}, or all")
+    check.require(self.variants > 0 and self.budget >= 0, "--robust_variants counts from 1, --robust_budget from 0")
+
+
+def named(text: str) -> tuple[str, ...]:
+  """The kinds of `--robust format,perturb`."""
+  kinds = tuple(dict.fromkeys(one.strip() for one in text.split(",") if one.strip()))
+  return variations.KINDS if kinds == ("all",) else kinds
+
+
+def run(
+  suite: suite_lib.Suite,
+  robust: Robust,
+  responder: requests_lib.Responder,
+  who: Mapping[str, Any],
+  out: str,
+  progress: requests_lib.Progress,
+  overwrite: bool = False,
+  after: suites.After | None = None,
+) -> dict[str, Any]:
+  """Asks benchmarks and variations together, so that they share compiled programs; returns figures of both.
+
+  As `suites.run` otherwise: rows of variations lie in `out/robust`, and what is there is not asked again.
+  """
+  benchmarks = suite.benchmarks()
+  main = dict(zip((b.name for b in benchmarks), map(_metric, suite.names, benchmarks), strict=True))
+  searched = robust.budget > 0 and "format" in robust.kinds
+  kinds = [kind for kind in robust.kinds if kind != "format" or not searched]
+  varied: dict[str, list[variations.Variant]] = {}
+  for benchmark in benchmarks:
+    varied[benchmark.name] = []
+    for kind in kinds:
+      made, why = variations.variants(benchmark, kind, robust.variants, robust.seed)
+      varied[benchmark.name] += made
+      if not made:
+        log.info(f"{benchmark.name}: {kind} is not varied: {why}")
+  own = dataclasses.asdict(robust)
+  more = [
+    suites.More(variant.benchmark, base, {"varied": [variant.kind, variant.name], "robust_seed": own["seed"]})
+    for base, given in varied.items()
+    for variant in given
+  ]
+  place = os.path.join(out, FOLDER) if out else ""
+  figures, found = suites.asked(suite, responder, who, out, progress, overwrite, after, more, place)
+  lines: list[spread.Line] = []
+  extra: list[contracts.Result] = []
+  for benchmark in benchmarks:
+    results = [(variant, found[variant.benchmark.name]) for variant in varied[benchmark.name]]
+    base = found[benchmark.name]
+    lines += spread.lines(benchmark, base, results)
+    turned = spread.circular(base, results, main[benchmark.name])
+    extra += [*([turned] if turned else []), *spread.calibrated(benchmark, base, main[benchmark.name])]
+  searches = [
+    one for b in benchmarks if searched and (one := _search(b, main[b.name], robust, responder, progress)) is not None
+  ]
+  _write(out, robust, lines, extra, searches)
+  _show(lines, main, extra, searches)
+  return {**figures, **_figures(lines, main), **{one.name: one.value for one in extra}, **_of_searches(searches)}
+
+
+def _metric(name: str, benchmark: protocol.Benchmark) -> str:
+  """The figure that a benchmark is known by, or its first where it is asked in a way that has another."""
+  known = registry.find(name).metric
+  return known if known in benchmark.metrics else next(iter(benchmark.metrics))
+
+
+def _search(
+  benchmark: protocol.Benchmark, metric: str, robust: Robust, responder: requests_lib.Responder, progress: Any
+) -> dict[str, Any] | None:
+  """The best and the worst format under a budget; None, with the reason, where formats do not apply."""
+  made, why = variations.variants(benchmark, "format", robust.formats, robust.seed)
+  if not made:
+    log.info(f"{benchmark.name}: formats are not searched: {why}")
+    return None
+  items = sum(1 for _ in benchmark.items())
+
+  def ask(arm: int, first: int, count: int) -> list[float]:
+    given = made[arm].benchmark
+    part = dataclasses.replace(given, items=lambda: itertools.islice(given.items(), first, first + count))
+    rows = suite_lib.run([part], responder, progress=progress)[part.name].rows
+    return [float(row["values"][metric] or 0) for row in rows]
+
+  found = thompson.search(len(made), items, ask, budget=robust.budget, batch=BATCH, seed=robust.seed)
+  shown = lambda place: {"format": made[place].name, "value": found.arms[place].mean, "items": found.arms[place].asked}
+  return {
+    "benchmark": benchmark.name,
+    "metric": metric,
+    "formats": len(made),
+    "asked": found.asked,
+    "of": items * len(made),
+    "best": shown(found.best),
+    "worst": shown(found.worst),
+    "spread": found.value,
+  }
+
+
+def _write(out: str, robust: Robust, lines, extra, searches) -> None:
+  if out and log.is_lead():
+    told = {
+      "robust": dataclasses.asdict(robust),
+      "lines": [dataclasses.asdict(line) for line in lines],
+      "figures": [one._asdict() for one in extra],
+      "searches": searches,
+      "grammar": {"separators": list(formats.SEPARATORS), "spaces": list(formats.SPACES)},
+    }
+    files.write_json(os.path.join(out, FOLDER, FILE), told)
+
+
+def _show(lines: Sequence[spread.Line], main: Mapping[str, str], extra, searches) -> None:
+  """Prints mean, worst and spread of the main figures, then circular accuracy and calibration, then searches."""
+  shown = rich.table.Table("benchmark", "varied", "as it is", "mean", "worst", "best", "spread", "p", "worst at")
+  for line in lines:
+    if main[line.benchmark] == line.metric:
+      numbers = (line.base, line.mean, line.worst, line.best, line.spread)
+      p = "" if line.p is None else f"{line.p:.3f}"
+      kind = f"{line.kind} ({line.variants})" + (f", {line.changed:.0%} of items" if line.changed < 1 else "")
+      at = f"{line.benchmark} {line.metric}"
+      shown.add_row(at, kind, *(f"{one:.4f}" for one in numbers), p, line.at_worst)
+  console.show(shown)
+  suites.show(extra)
+  for one in searches:
+    log.info(
+      f"{one['benchmark']}: of {one['formats']} formats {one['asked']} of {one['of']} answers were asked: "
+      f"{one['metric']} {one['worst']['value']:.4f} ({one['worst']['format']}) to "
+      f"{one['best']['value']:.4f} ({one['best']['format']})"
+    )
+
+
+def _figures(lines: Sequence[spread.Line], main: Mapping[str, str]) -> dict[str, float]:
+  return {
+    f"{line.benchmark}/{line.metric}/{line.kind}_{what}": vars(line)[what]
+    for line in lines
+    if main[line.benchmark] == line.metric
+    for what in ("mean", "worst", "spread")
+  }
+
+
+def _of_searches(searches: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+  return {f"{one['benchmark']}/{one['metric']}/searched_spread": one["spread"] for one in searches}
