@@ -24,6 +24,9 @@ COMMANDS = {
   "train": "train_flags",
   "eval": "evaluate_flags",
   "compare": "compare_flags",
+  "sweep": "sweep_flags",
+  "dashboard": "dashboard_flags",
+  "convert": "convert_flags",
   "lm_eval": "lm_eval_flags",
   "generate": "generate_flags",
   "export": "export_flags",
@@ -32,6 +35,7 @@ COMMANDS = {
   "plan": "plan_flags",
   "select": "select_flags",
   "inspect": "inspect_flags",
+  "templates": "templates_flags",
   "report": "report_flags",
   "demo": "demo_flags",
   "recipes": "recipes_flags",
@@ -117,6 +121,7 @@ def _drive(chosen: command.Command, args: command.Args) -> None:
       "light": chosen.light,
       "without": chosen.without,
       "placeholders": chosen.placeholders,
+      "reads_data": chosen.reads_data,
       "command": chosen.name,
     }
     idle = _function("itune_jax.run.gin_setup:parse")(args.gin, args.gin_file, args.overrides, **how)

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 import json
-from typing import IO, Any, overload
+import mmap
+from typing import Any, overload
 
 import numpy as np
 
@@ -18,7 +19,7 @@ class Rows(Sequence[Row]):
   def __init__(self, path: str):
     self.path = path
     self._starts: np.ndarray | None = None
-    self._file: IO[bytes] | None = None
+    self._bytes: mmap.mmap | None = None
 
   def __iter__(self) -> Iterator[Row]:
     with open(self.path, "rb") as f:
@@ -41,10 +42,10 @@ class Rows(Sequence[Row]):
     at = index if index >= 0 else len(self) + index
     if not 0 <= at < len(self):
       raise IndexError(index)
-    if self._file is None:
-      self._file = open(self.path, "rb")  # noqa: SIM115  # stays open for the next row
-    self._file.seek(int(starts[at]))
-    return json.loads(self._file.readline())
+    if self._bytes is None:
+      with open(self.path, "rb") as f:
+        self._bytes = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
+    return json.loads(self._bytes[int(starts[at]) : int(starts[at + 1])])
 
   def _offsets(self) -> np.ndarray:
     """Where each row begins, and where the last one ends."""

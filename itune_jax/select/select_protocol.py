@@ -34,15 +34,48 @@ def dropped(reason: str) -> Outcome:
   return Outcome(None, reason)
 
 
+class Held(NamedTuple):
+  """An item of a benchmark that no row may hold: what it asks, and what is right ("" where that is no text)."""
+
+  id: str
+  prompt: str
+  gold: str
+
+
+class Outside(abc.ABC):
+  """What steps need that lies outside of the rows; `run` makes it, since it knows benchmarks and models."""
+
+  @abc.abstractmethod
+  def items(self, name: str) -> Iterator[Held]:
+    """The items of a registered benchmark, or of a file. Raises InputError where there is none of this name."""
+
+  @abc.abstractmethod
+  def benchmarks(self) -> list[str]:
+    """The names of the registered benchmarks whose data is here."""
+
+  @abc.abstractmethod
+  def embed(self, encoder: str, texts: Sequence[str]) -> np.ndarray:
+    """A vector for each text [N, D] float32, by a folder or known name of an encoder. Raises InputError."""
+
+
 class Step(abc.ABC):
   """A frozen value that goes over rows. It never changes a row that it was given: it makes another one."""
+
+  def files(self) -> tuple[str, ...]:
+    """The files beside the input that it reads: their digests are part of what a selection is."""
+    return ()
+
+  def opened(self, outside: Outside) -> "Step":
+    """The step, with what it needs from outside; itself where that is nothing. Called just before its pass."""
+    del outside
+    return self
 
   @abc.abstractmethod
   def apply(self, rows: Iterable[Row], notes: Notes) -> Iterator[Outcome]:
     """One outcome for each row, in their order.
 
     rows: may be iterated more than once. notes: what the manifest says of this step beside the counts (clusters, a
-    report), to be filled before the last outcome is given.
+    report), read when the outcomes have ended; numbers of rows in it are `stages.At`.
     """
 
 

@@ -28,6 +28,7 @@ def select(
   output: str,
   *,
   begin: stages.Begin,
+  outside: select_protocol.Outside,
   ask: select_protocol.Ask | None = None,
   overwrite: bool = False,
   baselines: bool = False,
@@ -38,7 +39,8 @@ def select(
   finished pass or block.
 
   Args:
-    source, output: files. begin: told of each piece of work, for progress. ask: a model, where the selection needs one.
+    source, output: files. begin: told of each piece of work, for progress. outside: benchmarks and encoders.
+    ask: a model, where the selection needs one.
     overwrite: takes the place of an output, or of unfinished work, of other values. baselines: writes the rows of each
       baseline too, in files beside the output.
 
@@ -53,7 +55,7 @@ def select(
     if (known := _known(output, identity, overwrite)) is not None:
       return known
     folder = _claimed(f"{output}.work", identity, overwrite)
-    manifest = identity | _run(selection, source, output, folder, begin, ask, baselines)
+    manifest = identity | _run(selection, source, output, folder, begin, outside, ask, baselines)
     files.write_json(manifest_of(output), manifest)
     shutil.rmtree(folder)
     return manifest
@@ -82,13 +84,14 @@ def _run(
   output: str,
   folder: str,
   begin: stages.Begin,
+  outside: select_protocol.Outside,
   ask: select_protocol.Ask | None,
   baselines: bool,
 ) -> dict[str, Any]:
   passed, said = stages.read(folder, _rows(selection, source), begin)
   passes = list(said)
   for n, steps in enumerate(stages.grouped(selection.steps), 1):
-    passed, said = stages.run_pass(folder, n, steps, passed, begin)
+    passed, said = stages.run_pass(folder, n, steps, passed, begin, outside)
     passes += said
   found = {score.name: scored.numbers(folder, score, passed.rows, ask, begin) for score in selection.scores}
   worths = scored.worth(selection, found, len(passed.rows))
@@ -178,7 +181,11 @@ def _problem(value: Any, scored_too: bool) -> str:
 
 
 def _identity(selection: select_protocol.Selection, source: str, ask: select_protocol.Ask | None) -> dict[str, Any]:
-  inputs = [{"file": file, "sha256": files.sha256(file)} for file in lines.files(source)]
+  beside = [file for step in selection.steps for file in step.files()]
+  for file in beside:
+    if not os.path.isfile(file):
+      raise errors.InputError(f"{file}: a step reads this file, and it is not there")
+  inputs = [{"file": file, "sha256": files.sha256(file)} for file in (*lines.files(source), *beside)]
   model = {} if ask is None else {"model": dict(ask.identity)}
   return {"inputs": inputs, "values": described(selection), "seed": selection.seed, "versions": _versions(), **model}
 

@@ -80,14 +80,19 @@ def grouped(steps: Sequence[select_protocol.Step]) -> list[tuple[select_protocol
 
 
 def run_pass(
-  folder: str, n: int, steps: Sequence[select_protocol.Step], before: Passed, begin: Begin
+  folder: str,
+  n: int,
+  steps: Sequence[select_protocol.Step],
+  before: Passed,
+  begin: Begin,
+  outside: select_protocol.Outside,
 ) -> tuple[Passed, list[dict[str, Any]]]:
   """The rows behind pass n and its counts, made now or found finished."""
   if not os.path.exists(_at(folder, n, "json")):
     counts = [Counts(type(step).__name__) for step in steps]
     notes: list[select_protocol.Notes] = [{} for _ in steps]
     advance = begin(", ".join(type(step).__name__ for step in steps), len(before.rows))
-    kept = _kept(steps, before, counts, notes, advance)
+    kept = _kept([step.opened(outside) for step in steps], before, counts, notes, advance)
     _write(folder, n, kept)
     said = [one.to_json(_placed(note, before.origin)) for one, note in zip(counts, notes, strict=True)]
     files.write_json(_at(folder, n, "json"), said)

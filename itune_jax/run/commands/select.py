@@ -12,6 +12,7 @@ from itune_jax.core import log
 from itune_jax.run import command
 from itune_jax.run import console
 from itune_jax.run import gin_setup
+from itune_jax.run import outside as outside_lib
 from itune_jax.select import score_table
 from itune_jax.select import select_protocol
 from itune_jax.select import selecting
@@ -54,7 +55,8 @@ def select(
     how: dict[str, Any] = dict(begin=begin, folder=f"{output}.models", targets=rows)
     # A model is opened where it was named, and only then is JAX imported.
     ask = select_models.opened(base, adapter, **how) if base or adapter else None
-    return selecting.select(changed, source, output, begin=begin, ask=ask, overwrite=overwrite, baselines=baselines)
+    more = {"overwrite": overwrite, "baselines": baselines}
+    return selecting.select(changed, source, output, begin=begin, outside=outside_lib.Outside(), ask=ask, **more)
 
 
 def _begun(bars: console.Bars) -> stages.Begin:
