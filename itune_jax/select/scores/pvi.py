@@ -55,7 +55,9 @@ class Pvi(select_protocol.Score):
         [one for one in found if one is not None and fold_of(one, self.folds) != k],
       )
       if not len(mine) or not others:
-        raise errors.InputError(f"score {self.name}: {len(rows)} rows leave fold {k} of {self.folds} empty; take fewer")
+        raise errors.InputError(
+          f"score {self.name}: {len(rows)} rows leave fold {k} of {self.folds} empty; set Pvi.folds lower, or give more rows"
+        )
       items = {
         "given": [item for one in others for item in one.given],
         "alone": [item for one in others for item in one.alone],
