@@ -56,7 +56,7 @@ class Pvi(select_protocol.Score):
       )
       if not len(mine) or not others:
         raise errors.InputError(
-          f"score {self.name}: {len(rows)} rows leave fold {k} of {self.folds} empty; set Pvi.folds lower, or give more rows"
+          f"score {self.name}: {len(rows)} rows leave fold {k} of {self.folds} empty; lower Pvi.folds"
         )
       items = {
         "given": [item for one in others for item in one.given],
