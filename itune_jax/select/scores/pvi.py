@@ -50,9 +50,14 @@ class Pvi(select_protocol.Score):
     fold = np.array([fold_of(one, self.folds) for one in found])
     values = np.full(len(rows), np.nan)
     for k in range(self.folds):
-      mine, others = np.flatnonzero(fold == k), [one for one, f in zip(found, fold, strict=True) if f not in (k, -1)]
+      mine, others = (
+        np.flatnonzero(fold == k),
+        [one for one in found if one is not None and fold_of(one, self.folds) != k],
+      )
       if not len(mine) or not others:
-        raise errors.InputError(f"score {self.name}: {len(rows)} rows leave fold {k} of {self.folds} empty; take fewer")
+        raise errors.InputError(
+          f"score {self.name}: {len(rows)} rows leave fold {k} of {self.folds} empty; lower Pvi.folds"
+        )
       items = {
         "given": [item for one in others for item in one.given],
         "alone": [item for one in others for item in one.alone],
@@ -61,7 +66,7 @@ class Pvi(select_protocol.Score):
         side: model.tuned(f"{self.name}.{side}.{k}", items[side], how).model
         for side, how in (("given", self.given), ("alone", self.alone))
       }
-      mine_found = [found[i] for i in mine]
+      mine_found = [one for one in (found[i] for i in mine) if one is not None]
       values[mine] = bits(*(_nats(tuned[side], mine_found, side) for side in ("given", "alone")))
       if self.per_token:
         values[mine] /= [one.tokens for one in mine_found]
