@@ -1,0 +1,139 @@
+"""Files that generators read: rows in any known format, and tasks as Self-Instruct writes its seeds."""
+
+import collections
+from collections.abc import Iterator
+import functools
+import hashlib
+import json
+from typing import Any, NamedTuple
+
+from itune_jax.core import check
+from itune_jax.core import errors
+from itune_jax.core import files
+from itune_jax.data import example as example_lib
+from itune_jax.data.readers import lines
+from itune_jax.data.readers import readers
+from itune_jax.data.starter import rows as starter_rows
+
+STARTER = "starter:"
+
+
+class Inputs(NamedTuple):
+  """The examples of a file, and how many of its rows are none, by reason."""
+
+  examples: tuple[example_lib.Example, ...]
+  refused: dict[str, int]
+
+  def head(self, count: int) -> "Inputs":
+    """The first ones."""
+    return self._replace(examples=self.examples[:count])
+
+
+class Task(NamedTuple):
+  """A task: what is asked, what it is asked about ("" for nothing), an answer, and whether its answers are labels."""
+
+  instruction: str
+  input: str
+  output: str
+  is_classification: bool = False
+
+  @property
+  def question(self) -> str:
+    """Instruction and input as one text."""
+    return f"{self.instruction}\n\n{self.input}" if self.input else self.instruction
+
+
+@functools.lru_cache(8)
+def read(path: str) -> Inputs:
+  """The examples of a file; rows that are prompts alone have no answer. Raises InputError where none is left."""
+  found: list[example_lib.Example] = []
+  refused: collections.Counter[str] = collections.Counter()
+  for example, problem in _rows(path):
+    if example is None:
+      refused[problem] += 1
+    else:
+      found.append(example)
+  if not found:
+    raise readers.no_row("prompts_file", path, refused)
+  return Inputs(tuple(found), dict(refused))
+
+
+@functools.lru_cache(8)
+def tasks(path: str) -> tuple[Task, ...]:
+  """The tasks of a file: Self-Instruct's own seeds (`instruction`, `instances`), or rows of any format.
+
+  Raises InputError, naming file and line, for a row that is no task.
+  """
+  found: list[Task] = []
+  for number, raw in () if path.startswith(STARTER) else _objects(path):
+    if "instances" not in raw:
+      break
+    try:
+      first, label = raw["instances"][0], raw.get("is_classification", False)
+      told = [raw["instruction"], first.get("input", ""), first["output"]]
+    except (KeyError, IndexError, TypeError, AttributeError):
+      told = [None]
+    fits = all(isinstance(one, str) for one in told) and isinstance(raw.get("is_classification", False), bool)
+    check.require(fits, f"{path}:{number}: a seed task has `instruction` and `instances` of `input` and `output`, texts")
+    found.append(Task(*told, label))
+  if not found:
+    found = [Task(_asked(one), "", one.answer) for one in read(path).examples if _asked(one) and one.answer]
+  check.require(found, f"{path}: no row has a question and an answer, so none can be a seed")
+  return tuple(found)
+
+
+def identity(path: str) -> dict[str, Any]:
+  """What a manifest says of a file: its path, the digest of its bytes, its rows."""
+  if path.startswith(STARTER):
+    told = [example.id for example in read(path).examples]
+    return {"file": path, "sha256": hashlib.sha256(json.dumps(told).encode()).hexdigest(), "rows": len(told)}
+  digest = hashlib.sha256()
+  for file in readers.files(path):
+    digest.update(bytes.fromhex(files.sha256(file)))
+  return {"file": path, "sha256": digest.hexdigest(), "rows": sum(1 for _ in _raw(path))}
+
+
+def _asked(example: example_lib.Example) -> str:
+  """The question of an example of one user turn, "" of another."""
+  turns = [turn for turn in example.prompt if turn["role"] == "user"]
+  return example_lib.text(turns[0]["content"]) if len(turns) == 1 else ""
+
+
+asked = _asked
+
+
+def _rows(path: str) -> Iterator[tuple[example_lib.Example | None, str]]:
+  if path.startswith(STARTER):
+    yield from ((row.example, row.problem) for row in starter_rows.rows(path.removeprefix(STARTER)))
+    return
+  for _, raw in _raw(path):
+    try:
+      yield _example(raw), ""
+    except example_lib.BadRow as e:
+      yield None, str(e)
+
+
+def _example(raw: Any) -> example_lib.Example:
+  """The example of a row; of one that only asks, one without an answer."""
+  try:
+    return readers.parse(raw, "")
+  except example_lib.BadRow:
+    conversation = readers.question(raw, "")
+    given = raw if isinstance(raw, dict) else json.loads(raw)
+    own = {key: given[key] for key in ("id", "check", "source", "domain", "language") if key in given}
+    return example_lib.from_json({**own, "messages": list(conversation.messages), "tools": list(conversation.tools)})
+
+
+def _raw(path: str) -> Iterator[tuple[int, Any]]:
+  for file in readers.files(path):
+    yield from lines.rows(file)
+
+
+def _objects(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+  for number, raw in _raw(path):
+    try:
+      value = json.loads(raw) if isinstance(raw, str) else raw
+    except ValueError as e:
+      raise errors.InputError(f"{path}:{number}: not JSON ({e})") from None
+    check.require(isinstance(value, dict), f"{path}:{number}: a row is an object")
+    yield number, value
