@@ -16,10 +16,10 @@ from itune_jax.synth import sources
 
 PROMPT = """Think of {count} different tasks that a person may set for a language model, and solve each.
 Rules:
-- No two begin with the same verb, and their kinds differ: questions, requests, orders; open ones, classification, editing.
+- No two begin with the same verb; kinds differ: questions, requests, orders; open ones, classification, editing.
 - A model that reads and writes text alone can do each: it sees nothing, makes no sound, and reminds nobody later.
-- An instruction is one or two sentences of English. An input is given where the task is about something; it holds real \
-content, no placeholder, and at most 100 words. Else the input is <noinput>.
+- An instruction is one or two sentences of English. An input is given where the task is about something; it holds \
+real content, no placeholder, and at most 100 words. Else the input is <noinput>.
 - The output answers instruction and input, in under 100 words.
 {about}
 List of {count} tasks:
@@ -79,7 +79,7 @@ class Alpaca(generator.Generator):
     shown = "".join(_shown(i, self.seed_tasks[k]) for i, k in enumerate(chosen, 1))
     about = samplers.said(drawn)
     text = PROMPT.format(count=self.tasks, about=about) + shown + f"###\n{len(chosen) + 1}. Instruction:"
-    stop = (f"\n{self.tasks + 1}. Instruction", f"{self.tasks + 1}.")[:1]
+    stop = (f"\n{self.tasks + 1}. Instruction",)
     (response,) = yield from generator.ask([self.request(n, "tasks", self.question(text), stop=stop)])
     sample = response.samples[0]
     fault = self.faults.of(sample)
@@ -102,7 +102,9 @@ class Alpaca(generator.Generator):
 
 def _shown(number: int, task: sources.Task) -> str:
   given = task.input or "<noinput>"
-  return f"###\n{number}. Instruction: {task.instruction}\n{number}. Input:\n{given}\n{number}. Output:\n{task.output}\n"
+  return (
+    f"###\n{number}. Instruction: {task.instruction}\n{number}. Input:\n{given}\n{number}. Output:\n{task.output}\n"
+  )
 
 
 def _split(text: str, fault: str) -> list[tuple[str, str]]:

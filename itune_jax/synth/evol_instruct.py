@@ -1,4 +1,4 @@
-"""Evol-Instruct: instructions made harder or turned into rarer ones, round by round, with the eliminator (Xu et al. 2023).
+"""Evol-Instruct: instructions made harder or rarer, round by round, with the eliminator (Xu et al. 2023).
 
 Five operators: four in depth (a constraint more, deeper, more concrete, more steps of reasoning), one in breadth. The
 released code and its copies have no eliminator; the paper's has four rules, all of which are here: (1) it tells nothing
@@ -46,10 +46,11 @@ The second: {second}
 Answer with Equal or Not Equal alone, without a reason.
 """
 _COPIED = re.compile(r"#?(?:the |given |new |rewritten |created )+prompts?#?", re.I)
-_STOP = frozenset(
+_STOP_WORDS = (
   "a an and are as at be but by for from had has have he her his i if in is it its me my no not of on or our she so "
-  "that the their them then there they this to was we were what when which who will with you your".split()
+  "that the their them then there they this to was we were what when which who will with you your"
 )
+_STOP = frozenset(_STOP_WORDS.split(" "))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,7 @@ class EvolInstruct(generator.OverPrompts):
     (response,) = yield from generator.ask([self.request(n, f"{k}/{operator}", asked)])
     evolved = response.text.strip()
     source = {"operator": operator, "round": k, "parents": [parent]}
-    row = {"messages": [{"role": "user", "content": evolved or "-"}], "source": source}
+    row = {"messages": [{"role": "user", "content": evolved}], "source": source}
     reason = self.faults.of(response.samples[0]) or self._copies(evolved)
     if reason:
       return generator.Candidate(row, reason)
@@ -112,7 +113,7 @@ class EvolInstruct(generator.OverPrompts):
         told = "equal" in judged.text.lower()
         return generator.Candidate(row, "tells nothing new" if told else "whether it is new is not told")
     (answer,) = yield from generator.ask([self.request(n, f"{k}/answer", self.question(evolved))])
-    row["messages"] = generator.pair(evolved, answer.text.strip() or "-", self.system)
+    row["messages"] = generator.pair(evolved, answer.text.strip(), self.system)
     return generator.Candidate(row, self.faults.of(answer.samples[0]) or self._no_answer(answer.text))
 
   def _copies(self, evolved: str) -> str:

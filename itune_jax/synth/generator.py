@@ -137,7 +137,9 @@ class Generator(abc.ABC):
     names = [zlib.crc32(text.encode()) for text in (self.name, *what)]
     return np.random.Generator(np.random.PCG64([self.seed, n, *names]))
 
-  def request(self, n: int, what: str, asked: conversation_lib.Conversation | str, **more: Any) -> requests_lib.Request:
+  def request(
+    self, n: int, what: str, asked: conversation_lib.Conversation | str, /, **more: Any
+  ) -> requests_lib.Request:
     """A request of item n; `what` names it within the item. more: in place of what the generator says."""
     drawn = {"limit": self.limit, "temperature": self.temperature, "top_p": self.top_p}
     return requests_lib.Request(conversation=asked, id=f"{self.name}/{n}/{what}", **(drawn | more))
@@ -190,7 +192,9 @@ class OverPrompts(Generator):
     return (self.prompts_file,)
 
 
-def ask(requests: Sequence[requests_lib.Request], role: str = TEACHER) -> Coroutine[Any, Any, list[requests_lib.Response]]:
+def ask(
+  requests: Sequence[requests_lib.Request], role: str = TEACHER
+) -> Coroutine[Any, Any, list[requests_lib.Response]]:
   """For `yield from`: the responses to some requests."""
   return (yield Asks(requests, role)) if requests else []
 

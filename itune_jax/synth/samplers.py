@@ -26,7 +26,12 @@ TOPICS = (
   "nutrition", "job interviews", "poetry", "electric circuits", "museums", "time management",
 )  # fmt: skip
 FORMATS = ("plain prose", "a numbered list", "a table", "a short dialogue", "step-by-step instructions", "one sentence")
-LENGTHS = ("very short (under 30 words)", "short (about 60 words)", "medium (about 150 words)", "long (about 300 words)")
+LENGTHS = (
+  "very short (under 30 words)",
+  "short (about 60 words)",
+  "medium (about 150 words)",
+  "long (about 300 words)",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -74,7 +74,9 @@ def tasks(path: str) -> tuple[Task, ...]:
     except (KeyError, IndexError, TypeError, AttributeError):
       told = [None]
     fits = all(isinstance(one, str) for one in told) and isinstance(raw.get("is_classification", False), bool)
-    check.require(fits, f"{path}:{number}: a seed task has `instruction` and `instances` of `input` and `output`, texts")
+    check.require(
+      fits, f"{path}:{number}: a seed task has `instruction` and `instances` of `input` and `output`, texts"
+    )
     found.append(Task(*told, label))
   if not found:
     found = [Task(_asked(one), "", one.answer) for one in read(path).examples if _asked(one) and one.answer]
@@ -137,3 +139,14 @@ def _objects(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
       raise errors.InputError(f"{path}:{number}: not JSON ({e})") from None
     check.require(isinstance(value, dict), f"{path}:{number}: a row is an object")
     yield number, value
+
+
+@functools.lru_cache(8)
+def problems(path: str) -> tuple[str, ...]:
+  """The texts of problems: `description` of each row as LogiOR has it, or the question of rows of any format."""
+  if path.startswith(STARTER):
+    return tuple(_asked(one) for one in read(path).examples if _asked(one))
+  described = [raw["description"] for _, raw in _objects(path) if isinstance(raw.get("description"), str)]
+  found = described or [_asked(one) for one in read(path).examples if _asked(one)]
+  check.require(found, f"{path}: no row has a `description` or one question")
+  return tuple(found)

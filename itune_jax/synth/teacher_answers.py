@@ -57,7 +57,7 @@ class TeacherAnswers(generator.OverPrompts):
     texts = [one.text.strip() for one in response.samples]
     ratings: list[float | None] = [None] * self.samples
     if self.best == "judge":
-      question = generator_question(asked.messages)
+      question = _last_question(asked.messages)
       pairs = {str(k): rating.Pair(question, texts[k]) for k in range(self.samples) if not faults[k]}
       told = yield from rating.rate(self, n, pairs, self.rubric)
       ratings = [told.get(str(k)) for k in range(self.samples)]
@@ -95,11 +95,11 @@ class TeacherAnswers(generator.OverPrompts):
     return (good[0] if good else None), ["a better one is kept"] * len(texts)
 
 
-def generator_question(messages) -> str:
+def _last_question(messages) -> str:
   """The last user turn of some messages as text."""
   return next((str(turn["content"]) for turn in reversed(messages) if turn["role"] == "user"), "")
 
 
 def _said(text: str) -> str:
   number = numbers.final(text)
-  return normal.text(text) if number is None else f"= {number.normalize()}"
+  return normal.normalised(text) if number is None else f"= {number.normalize()}"

@@ -16,9 +16,7 @@ FILES = ("rows.jsonl", "dropped.jsonl", "journal.jsonl", "manifest.json")
 
 def go(folder, fault=lambda request: None, limits=runner.Limits(), batch=4, resume="if-possible", **more):
   one = generator.Grow(**more)
-  return runner.run(
-    one, generator.Hashes(fault), str(folder), identity={}, limits=limits, batch=batch, resume=resume
-  )
+  return runner.run(one, generator.Hashes(fault), str(folder), identity={}, limits=limits, batch=batch, resume=resume)
 
 
 def contents(folder):
@@ -52,8 +50,7 @@ def whole(tmp_path):
 
 @pytest.mark.parametrize("at", ["grow/4/2"])
 def test_killed_and_resumed_gives_the_same_bytes(tmp_path, whole, at):
-  program = f"from tests.synth import test_runner as t; t.go(t.pathlib.Path({str(tmp_path / 'cut')!r}), t.kill_at({at!r}))"
-  program = program.replace("t.pathlib.Path", "")
+  program = f"from tests.synth import test_runner as t; t.go({str(tmp_path / 'cut')!r}, t.kill_at({at!r}))"
   assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
   asked = []
   go(tmp_path / "cut", lambda request: asked.append(request.id))

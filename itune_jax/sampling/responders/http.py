@@ -41,8 +41,8 @@ class HttpResponder(requests_lib.Responder):
   them. seed: sent with each request, and what jitter hangs on. at_a_time: requests under way together. tries: of each
   request in all. wait_s: seconds before the second try; waits grow twofold from there, with jitter. timeout_s:
   seconds after which a try has failed. more: further fields of the request's body, sent as they are. budget: what may
-  be spent. breaker: when an endpoint that fails is left alone. failed: whether a request without an answer after all tries, or one refused for what it says, ends the
-  work (`stop`), or is answered by a sample that `failed`.
+  be spent. breaker: when an endpoint that fails is left alone. failed: whether a request without an answer after all
+  tries, or one refused for what it says, ends the work (`stop`), or is answered by a sample that `failed`.
   """
 
   url: str
@@ -156,7 +156,8 @@ class HttpResponder(requests_lib.Responder):
         raise (_Failed(refused) if e.code in _OF_ONE else refused) from None
       after = e.headers.get("Retry-After", "")
       raise _Passing(f"{e.code} {e.reason}: {text[:120]}", float(after) if after.isdigit() else 0.0) from None
-    except (OSError, ValueError, http.client.HTTPException) as e:  # no connection, none in time, one cut off, or what came is not JSON
+    except (OSError, ValueError, http.client.HTTPException) as e:
+      # No connection, none in time, one that was cut off, or what came is not JSON.
       raise _Passing(f"{type(e).__name__}: {e}") from None
 
   def _body(self, request: requests_lib.Request) -> dict[str, Any]:

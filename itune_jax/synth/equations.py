@@ -1,0 +1,74 @@
+"""The equations of a worked solution: what they are, and whether they hold.
+
+Source: OFA-Sys/gsm8k-ScRel: calculator annotations `<<a=b>>` are checked within 1e-3, and solutions are told apart by
+the ordered list of them. Solutions without annotations are read for `a op b = c` in plain text.
+"""
+
+import ast
+from collections.abc import Sequence
+from fractions import Fraction
+import re
+
+_MARKED = re.compile(r"<<([^<>=]+)=([^<>=]+)>>")
+_PLAIN = re.compile(
+  r"(?<![\w.])((?:\(?\s*-?\$?\d[\d,]*(?:\.\d+)?%?\s*\)?\s*[-+*/x\u00d7\u00f7]\s*)+\(?\s*-?\$?\d[\d,]*(?:\.\d+)?%?\s*\)?)"
+  r"\s*=\s*(-?\$?\d[\d,]*(?:\.\d+)?)"
+)
+_SIGNS = str.maketrans({"x": "*", "\u00d7": "*", "\u00f7": "/", "$": "", ",": "", " ": "", "\t": ""})
+TOLERANCE = Fraction(1, 1000)
+_DEEPEST, _LONGEST = 40, 200  # of an expression that is worked out
+
+
+def of(text: str) -> list[tuple[str, str]]:
+  """The equations of a text, in order: both sides without spaces. Marked ones count alone where there are any."""
+  found = _MARKED.findall(text) or _PLAIN.findall(text)
+  return [(left.translate(_SIGNS), right.translate(_SIGNS)) for left, right in found]
+
+
+def wrong(text: str) -> str:
+  """The first equation of a text that does not hold, or cannot be read; "" where all do."""
+  for left, right in of(text):
+    values = value(left), value(right)
+    if values[0] is None or values[1] is None or abs(values[0] - values[1]) >= TOLERANCE:
+      return f"{left}={right}"
+  return ""
+
+
+def value(text: str) -> Fraction | None:
+  """The value of an expression of numbers and + - * / ( ), exactly; None for anything else, and for division by 0."""
+  cleaned = re.sub(r"(\d+(?:\.\d+)?)%", r"(\1/100)", text.translate(_SIGNS))
+  if not cleaned or len(cleaned) > _LONGEST or not re.fullmatch(r"[-+*/().\d]+", cleaned) or "**" in cleaned:
+    return None
+  cleaned = re.sub(r"(?<![\d.])0+(?=\d)", "", cleaned)
+  try:
+    return _value(ast.parse(cleaned, mode="eval").body, 0)
+  except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
+    return None
+
+
+def _value(node: ast.AST, depth: int) -> Fraction:
+  if depth > _DEEPEST:
+    raise ValueError("too deep")
+  if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+    return Fraction(str(node.value))
+  if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+    inner = _value(node.operand, depth + 1)
+    return -inner if isinstance(node.op, ast.USub) else inner
+  if isinstance(node, ast.BinOp):
+    a, b = _value(node.left, depth + 1), _value(node.right, depth + 1)
+    match node.op:
+      case ast.Add():
+        return a + b
+      case ast.Sub():
+        return a - b
+      case ast.Mult():
+        return a * b
+      case ast.Div():
+        return a / b
+  raise ValueError("no arithmetic")
+
+
+def most_unlike(texts: Sequence[str], distance) -> int:
+  """The place of the text whose distances to the others sum to the most, the first of equal ones."""
+  sums = [sum(distance(a, b) for b in texts) for a in texts]
+  return sums.index(max(sums))
