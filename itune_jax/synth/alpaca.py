@@ -54,6 +54,11 @@ class Alpaca(generator.Generator):
     return "distilled"
 
   @property
+  def takes_attributes(self) -> bool:
+    """They are told with what is asked for."""
+    return True
+
+  @property
   def inputs(self) -> tuple[str, ...]:
     """The seeds."""
     return (self.seeds,)

@@ -60,6 +60,11 @@ class Coding(generator.Generator):
     check.require(self.topics and self.tests > 0, "Coding.topics holds one or more, Coding.tests counts from 1")
 
   @property
+  def takes_attributes(self) -> bool:
+    """They are told with what is asked for."""
+    return True
+
+  @property
   def prompts(self):
     """The one that asks for all three."""
     return {"problem": PROMPT}
@@ -102,7 +107,7 @@ class Coding(generator.Generator):
 def parts_of(text: str) -> tuple[str, str, str] | None:
   """Problem, tests and solution of an answer; None where one is missing."""
   marks = list(_PART.finditer(text))
-  ends = [*(mark.start() for mark in marks[1:]), len(text)]
+  ends = [*(mark.start() for mark in marks[1:]), len(text)][: len(marks)]
   found = {mark[1].lower(): text[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True)}
   blocks = {name: _BLOCK.search(found.get(name, "")) for name in ("tests", "solution")}
   tests, solution = blocks["tests"], blocks["solution"]

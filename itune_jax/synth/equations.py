@@ -10,19 +10,34 @@ from fractions import Fraction
 import re
 
 _MARKED = re.compile(r"<<([^<>=]+)=([^<>=]+)>>")
-_PLAIN = re.compile(
-  r"(?<![\w.])((?:\(?\s*-?\$?\d[\d,]*(?:\.\d+)?%?\s*\)?\s*[-+*/x\u00d7\u00f7]\s*)+\(?\s*-?\$?\d[\d,]*(?:\.\d+)?%?\s*\)?)"
-  r"\s*=\s*(-?\$?\d[\d,]*(?:\.\d+)?)"
-)
-_SIGNS = str.maketrans({"x": "*", "\u00d7": "*", "\u00f7": "/", "$": "", ",": "", " ": "", "\t": ""})
+_EQUALS = re.compile(r"=\s*\$?\s*(-?\$?\d[\d,]*(?:\.\d+)?)")
+_LEFT = re.compile(r"[-+*/().,$%\d\s\u00d7\u00f7x]*$")
+_TIMES = re.compile(r"(?<=[\d)%])(\s*)[x\u00d7](\s*)(?=[\d($])")
+_BEGINS = re.compile(r"(?<![\d.,])[-$]?\d|\(")
+_SIGNS = str.maketrans({"\u00d7": "*", "\u00f7": "/", "$": "", ",": "", " ": "", "\t": ""})
 TOLERANCE = Fraction(1, 1000)
 _DEEPEST, _LONGEST = 40, 200  # of an expression that is worked out
 
 
 def of(text: str) -> list[tuple[str, str]]:
   """The equations of a text, in order: both sides without spaces. Marked ones count alone where there are any."""
-  found = _MARKED.findall(text) or _PLAIN.findall(text)
+  found = _MARKED.findall(text) or _plain(text)
   return [(left.translate(_SIGNS), right.translate(_SIGNS)) for left, right in found]
+
+
+def _plain(text: str) -> list[tuple[str, str]]:
+  """`expression = number` in running text. The expression is the longest one that ends at the sign: words before it,
+  and numbers that belong to them, are no part of it."""
+  found, text = [], _TIMES.sub(r"\1*\2", text)
+  for mark in _EQUALS.finditer(text):
+    line = text.rfind("\n", 0, mark.start()) + 1
+    left = _LEFT.search(text[max(line, text.rfind("=", line, mark.start()) + 1) : mark.start()][-_LONGEST:])
+    for begin in _BEGINS.finditer(left[0] if left else ""):
+      part = (left[0] if left else "")[begin.start() :].strip()
+      if re.search(r"[\d)%]\s*[-+*/\u00f7]", part) and value(part) is not None:
+        found.append((part, mark[1]))
+        break
+  return found
 
 
 def wrong(text: str) -> str:

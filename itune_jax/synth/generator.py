@@ -83,6 +83,13 @@ class Generator(abc.ABC):
   def __post_init__(self):
     check.check_types(self)
     check.require(self.limit >= 0 and self.seed >= 0, f"{self.name}: limit and seed are 0 or more")
+    drawn = self.takes_attributes or self.attributes == samplers.Attributes()
+    check.require(drawn, f"{type(self).__name__} tells its teacher no attributes: its questions are given, or its own")
+
+  @property
+  def takes_attributes(self) -> bool:
+    """Whether attributes are drawn and told."""
+    return False
 
   @property
   def kind(self) -> str:

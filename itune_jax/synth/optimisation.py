@@ -71,7 +71,7 @@ _found = _optimize.milp(_sign * _c, constraints=_rows, integrality=_np.asarray(_
 _value = None if _found.fun is None else float(_sign * _found.fun)
 print("{_MARK}" + _json.dumps({{"status": int(_found.status), "value": _value, "variables": len(_c)}}))
 """
-_STATUS = {1: "a limit of the solver", 2: "infeasible", 3: "unbounded", 4: "numerical trouble"}
+_STATUS = {1: "a limit of the solver", 2: "infeasible", 3: "unbounded", 4: "unbounded or infeasible"}
 _BLOCK = re.compile(r"```(?:python)?[ \t]*\n(.*?)```", re.S)
 
 
@@ -103,6 +103,11 @@ class Optimisation(generator.Generator):
     super().__post_init__()
     check.require(self.tries > 0 and self.tolerance >= 0, "Optimisation.tries >= 1, Optimisation.tolerance >= 0")
     check.require(self.kinds and self.topics, "Optimisation.kinds and Optimisation.topics each hold one or more")
+
+  @property
+  def takes_attributes(self) -> bool:
+    """They are told with what is asked for."""
+    return True
 
   @property
   def inputs(self) -> tuple[str, ...]:

@@ -14,11 +14,12 @@ from typing import Any
 from itune_jax.synth import gates
 from itune_jax.synth import generator
 from itune_jax.synth import instructions
+from itune_jax.synth import samplers
 from itune_jax.synth import sources
 
 TASKS = """Continue this list of tasks that a person may set for a language model, up to number {last}. Each stands on \
 one line; none repeats another.
-
+{about}
 {shown}{next}."""
 CLASSIFY = """Is the answer to a task one of a few fixed labels, so that it is a classification task? Yes or no.
 
@@ -63,6 +64,11 @@ class SelfInstruct(generator.Generator):
   limit: int = 1024
 
   @property
+  def takes_attributes(self) -> bool:
+    """They are told with what is asked for."""
+    return True
+
+  @property
   def inputs(self) -> tuple[str, ...]:
     """The seeds."""
     return (self.seeds,)
@@ -96,7 +102,8 @@ class SelfInstruct(generator.Generator):
     demos = [" ".join(demos[i].split()).rstrip(":") for i in rng.permutation(len(demos))]
     shown = "".join(f"{i}. {one}\n" for i, one in enumerate(demos, 1))
     first, last = len(demos) + 1, len(demos) + self.asked
-    text = TASKS.format(last=last, shown=shown, next=first)
+    drawn = self.drawn(n)
+    text = TASKS.format(last=last, about=samplers.said(drawn), shown=shown, next=first)
     (response,) = yield from generator.ask([self.request(n, "tasks", self.question(text), stop=(f"\n{last + 1}.",))])
     sample = response.samples[0]
     fault = self.faults.of(sample)
@@ -110,14 +117,14 @@ class SelfInstruct(generator.Generator):
     reasons = [why or novel.alike(one) for one, why in zip(texts, reasons, strict=True)]
     good = [one for one, why in zip(texts, reasons, strict=True) if not why]
     found = [generator.Candidate({"text": one}, why) for one, why in zip(texts, reasons, strict=True) if why]
-    made_of = yield from self._instances(n, good)
+    made_of = yield from self._instances(n, good, drawn)
     return [*found, *made_of]
 
   def _novel(self, made: list[str]) -> gates.Novel:
     """What a completion is compared with before more is paid for it: seeds, and the pool of earlier rounds."""
     return gates.Novel(instructions.instruction, [*(task.instruction for task in self.seed_tasks), *made], self.similar)
 
-  def _instances(self, n: int, tasks: list[str]):
+  def _instances(self, n: int, tasks: list[str], drawn: dict[str, str]):
     classify = [
       self.request(n, f"classify/{i}", self.question(self._classify(n, task)), limit=8, temperature=0.0)
       for i, task in enumerate(tasks)
@@ -136,10 +143,10 @@ class SelfInstruct(generator.Generator):
       if label is None
     ]
     for i, answer in zip(asked, answers, strict=True):
-      found += self._candidates(tasks[i], bool(labels[i]), answer.samples[0])
+      found += self._candidates(tasks[i], bool(labels[i]), answer.samples[0], drawn)
     return found
 
-  def _candidates(self, task: str, label: bool, sample: Any) -> list[generator.Candidate]:
+  def _candidates(self, task: str, label: bool, sample: Any, drawn: dict[str, str]) -> list[generator.Candidate]:
     fault = self.faults.of(sample)
     if fault and fault != "cut off":
       return [generator.Candidate({"text": task}, fault)]
@@ -147,7 +154,7 @@ class SelfInstruct(generator.Generator):
     if not read:
       return [generator.Candidate({"text": task}, fault or "no instance can be read")]
     reasons = _filtered(read[: self.most], fault)
-    source = {"classification": label}
+    source: dict[str, Any] = {"classification": label, "attributes": drawn}
     return [
       generator.Candidate(instructions.task_row(sources.Task(task, *one).question, task, one[1], **source), why)
       for one, why in zip(read, reasons, strict=False)

@@ -11,13 +11,14 @@ from itune_jax.synth import gates
 from itune_jax.synth import generator
 from itune_jax.synth import instructions
 from itune_jax.synth import rating
+from itune_jax.synth import samplers
 from itune_jax.synth import sources
 
 PROMPT = """Here are prompts that people gave to an assistant.
 
 {shown}
 Write one more, as such people would, unlike these. Answer with the prompt alone.
-"""
+{about}"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,13 @@ class SelfRewarding(generator.Generator):
     super().__post_init__()
     check.require(self.answers > 1 and self.votes > 0, "SelfRewarding.answers is 2 or more, votes 1 or more")
     rating.named(self.rubric)
+    fits = self.shown or self.attributes == samplers.Attributes()
+    check.require(fits, "SelfRewarding.shown = 0 answers given prompts: attributes would be told to nobody")
+
+  @property
+  def takes_attributes(self) -> bool:
+    """They are told with what is asked for."""
+    return True
 
   @property
   def roles(self) -> tuple[str, ...]:
@@ -80,10 +88,11 @@ class SelfRewarding(generator.Generator):
   def make(self, n: int, pool: generator.Pool) -> generator.Steps:
     """A prompt, answers, ratings, and the pair."""
     prompt = self.seed_prompts[n] if not self.shown else ""
+    drawn = self.drawn(n) if self.shown else {}
     if self.shown:
       chosen = self.random(n).permutation(len(self.seed_prompts))[: self.shown]
       shown = "".join(f"- {' '.join(self.seed_prompts[i].split())}\n" for i in chosen)
-      asked = self.question(PROMPT.replace("{shown}", shown))
+      asked = self.question(PROMPT.replace("{about}", samplers.said(drawn)).replace("{shown}", shown))
       (response,) = yield from generator.ask([self.request(n, "prompt", asked, temperature=0.6)])
       prompt = response.text.strip()
       if reason := self.faults.of(response.samples[0]) or instructions.unfit(prompt):
@@ -91,7 +100,10 @@ class SelfRewarding(generator.Generator):
     (response,) = yield from generator.ask([self.request(n, "answer", self.question(prompt), n=self.answers)])
     texts = [one.text.strip() for one in response.samples]
     good = [k for k, one in enumerate(response.samples) if not self.faults.of(one)]
-    row = {"prompt": [dict(turn) for turn in self.question(prompt).messages], "source": {"instruction": prompt}}
+    row = {
+      "prompt": [dict(turn) for turn in self.question(prompt).messages],
+      "source": {"instruction": prompt, **({"attributes": drawn} if drawn else {})},
+    }
     if len(good) < 2:
       return [generator.Candidate(row, "fewer than two answers are some")]
     pairs = {str(k): rating.Pair(prompt, texts[k]) for k in good}

@@ -228,6 +228,7 @@ class Row(NamedTuple):
   limits: runner.Limits = runner.Limits(candidates=24)
   is_pair: bool = False
   is_slow: bool = False
+  often: int = 9
   batches: tuple[int, ...] = (1,)
 
 
@@ -270,8 +271,9 @@ GENERATORS: dict[str, Row] = {
   "optimisation": Row(
     lambda d: optimisation.Optimisation(seeds=SEEDS(d), packages=PACKAGES),
     _optimise,
-    runner.Limits(candidates=5),
+    runner.Limits(candidates=6),
     is_slow=True,
+    often=40,
     batches=(2,),
   ),
 }

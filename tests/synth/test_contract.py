@@ -27,7 +27,7 @@ def inputs(tmp_path_factory):
 
 def go(name, inputs, folder, hook=lambda request: None, batch=5, failed=None):
   row = table.GENERATORS[name]
-  responder = table.Scripted(row.says, hook=hook, failed=failed)
+  responder = table.Scripted(row.says, row.often, hook, failed)
   return runner.run(row.make(inputs), responder, str(folder), identity={}, limits=row.limits, batch=batch)
 
 
@@ -98,7 +98,7 @@ def test_killed_at_random_moments_and_resumed_gives_the_same_bytes(name, inputs,
   while killed < 15:
     after = int(rng.integers(0, max(2, len(asked) // 12)))
     with warnings.catch_warnings():
-      warnings.simplefilter("ignore", DeprecationWarning)  # the child forks, runs Python alone, and dies
+      warnings.simplefilter("ignore")  # JAX warns of forks; the child runs Python alone, and dies
       child = os.fork()
     if not child:
       count = [0]

@@ -19,7 +19,7 @@ class _State:
   """What has gone wrong lately, seen by all copies of a breaker."""
 
   def __init__(self):
-    self.lock, self.faults, self.pauses, self.until = threading.Lock(), 0, 0, 0.0
+    self.lock, self.faults, self.pauses, self.until, self.ended = threading.Lock(), 0, 0, 0.0, ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,8 +43,10 @@ class Breaker:
     check.require(self.then in ("stop", "resume"), f"Breaker.then = {self.then!r}; it is stop or resume")
 
   def wait(self) -> None:
-    """Passes what is left of a pause."""
+    """Passes what is left of a pause. Raises RunError where the work has ended."""
     with self.state.lock:
+      if self.state.ended:
+        raise errors.RunError(self.state.ended)
       left = self.state.until - time.monotonic()
     if left > 0:
       self.sleep(left)
@@ -70,10 +72,11 @@ class Breaker:
       self.state.faults = 0
       self.state.pauses += 1
       if self.state.pauses > self.pauses and self.then == "stop":
-        raise errors.RunError(
+        self.state.ended = (
           f"the endpoint failed {self.faults} times in a row behind each of {self.pauses} pauses; the last: {said}; "
           "answers so far are kept: run again when it is back"
         )
+        raise errors.RunError(self.state.ended)
       pause = max(self.pause_s, after_s)
       self.state.until = time.monotonic() + pause
       number = self.state.pauses

@@ -23,6 +23,7 @@ from itune_jax.sampling.responders import breaker as breaker_lib
 from itune_jax.sampling.responders import budget as budget_lib
 
 _PASSING = (408, 409, 425, 429, 500, 502, 503, 504)  # statuses behind which another try may succeed
+_LONGEST_WAIT = 60.0  # seconds between two tries, jitter aside
 _OF_ONE = (400, 413, 422)  # statuses that are about this request alone
 _FINISH: Mapping[str, requests_lib.Finish] = {
   "stop": "stop",
@@ -136,7 +137,7 @@ class HttpResponder(requests_lib.Responder):
           continue
         attempt += 1
         if attempt < self.tries:
-          time.sleep(e.after_s or self.wait_s * 2 ** (attempt - 1) * (0.5 + pause.random()))
+          time.sleep(e.after_s or min(self.wait_s * 2 ** (attempt - 1), _LONGEST_WAIT) * (0.5 + pause.random()))
     last = f"{self.url}: no answer to request {request.id} in {self.tries} tries; the last: {said}"
     raise _Failed(errors.RunError(last))
 
