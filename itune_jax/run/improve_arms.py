@@ -68,6 +68,23 @@ def lines(examples: Iterable[example_lib.Example]) -> str:
   return "".join(json.dumps(one.to_json(), ensure_ascii=False) + "\n" for one in examples)
 
 
-def spread(trained: Mapping[str, Arm]) -> dict[str, Any]:
+def equal(
+  made: Sequence[example_lib.Example],
+  real: Sequence[example_lib.Example],
+  count: Tokens,
+  budget: int,
+  by: By,
+  seed: int,
+) -> dict[str, Arm]:
+  """Both arms at equal tokens: as many as `budget` says, or as the smaller one has. Rows are of unequal lengths, so
+  both are cut once more to what the one that filled its budget less reached."""
+  budget = budget or min(sum(map(count, made)), sum(map(count, real)))
+  arms = {"generated": chosen(made, count, budget, by, seed), "real": chosen(real, count, budget, "random", seed)}
+  least = min(arm.tokens for arm in arms.values())
+  cut = lambda name, how: chosen(arms[name].rows, count, least, how, seed)._replace(dropped=arms[name].dropped)
+  return {"generated": cut("generated", by), "real": cut("real", "random")}
+
+
+def told(arms: Mapping[str, Arm]) -> dict[str, Any]:
   """What a manifest says of arms."""
-  return {name: {"rows": len(arm.rows), "tokens": arm.tokens, "dropped": arm.dropped} for name, arm in trained.items()}
+  return {name: {"rows": len(arm.rows), "tokens": arm.tokens, "dropped": arm.dropped} for name, arm in arms.items()}

@@ -50,6 +50,7 @@ MACROS: dict[str, Macro] = {
   "EVALS": Macro("the evaluators, a tuple; the parts are gin_configs/evals"),
   "GENERATOR": Macro("what makes rows of data with a model; the parts are gin_configs/synth"),
   "TEACHER": Macro("who is asked for data, under which licence, at which price"),
+  "FAULTS": Macro("which answers of a teacher are dropped"),
   "ATTRIBUTES": Macro("what is drawn for each item, so that rows differ; gin_configs/overlays/diverse.gin sets some"),
   "DECODE": Macro("how answers are drawn; the parts are gin_configs/decode"),
 }

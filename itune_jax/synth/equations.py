@@ -11,7 +11,7 @@ import re
 
 _MARKED = re.compile(r"<<([^<>=]+)=([^<>=]+)>>")
 _EQUALS = re.compile(r"=\s*\$?\s*(-?\$?\d[\d,]*(?:\.\d+)?)")
-_LEFT = re.compile(r"[-+*/().,$%\d\s\u00d7\u00f7x]*$")
+_LEFT = re.compile(r"(?:[-+*/().$%\d\s\u00d7\u00f7]|,(?=\d{3}))*$")
 _TIMES = re.compile(r"(?<=[\d)%])(\s*)[x\u00d7](\s*)(?=[\d($])")
 _BEGINS = re.compile(r"(?<![\d.,])[-$]?\d|\(")
 _SIGNS = str.maketrans({"\u00d7": "*", "\u00f7": "/", "$": "", ",": "", " ": "", "\t": ""})
@@ -51,6 +51,8 @@ def wrong(text: str) -> str:
 
 def value(text: str) -> Fraction | None:
   """The value of an expression of numbers and + - * / ( ), exactly; None for anything else, and for division by 0."""
+  if re.search(r"[\d.]\s+[\d.]", text):  # two numbers side by side are no one number
+    return None
   cleaned = re.sub(r"(\d+(?:\.\d+)?)%", r"(\1/100)", text.translate(_SIGNS))
   if not cleaned or len(cleaned) > _LONGEST or not re.fullmatch(r"[-+*/().\d]+", cleaned) or "**" in cleaned:
     return None

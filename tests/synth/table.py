@@ -13,7 +13,7 @@ import scipy
 from itune_jax.sampling import requests
 from itune_jax.synth import agents
 from itune_jax.synth import alpaca
-from itune_jax.synth import arithmetic
+from itune_jax.synth import calculations
 from itune_jax.synth import back_translation
 from itune_jax.synth import coding
 from itune_jax.synth import constraints
@@ -164,7 +164,7 @@ def _solves(id, text, rng):
 
 
 def _arithmetic(id, text, rng):
-  forms = [re.escape(form).replace(re.escape("{expression}"), r"(.+?)") for form in arithmetic.FORMS]
+  forms = [re.escape(form).replace(re.escape("{expression}"), r"(.+?)") for form in calculations.FORMS]
   expression = re.search("|".join(forms), text)
   expression = next(part for part in expression.groups() if part)
   value = equations.value(expression)
@@ -227,7 +227,7 @@ class Row(NamedTuple):
   says: Callable[[str, str, np.random.Generator], str]
   limits: runner.Limits = runner.Limits(candidates=24)
   is_pair: bool = False
-  is_slow: bool = False
+  weight: str = ""  # the mark of a row that is no default test
   often: int = 9
   batches: tuple[int, ...] = (1,)
 
@@ -259,20 +259,20 @@ GENERATORS: dict[str, Row] = {
   "self_rewarding": Row(lambda d: self_rewarding.SelfRewarding(seeds=SEEDS(d)), _answers, _SOME, is_pair=True),
   "spin": Row(lambda d: spin.Spin(prompts_file=PROMPTS(d)), _spin, is_pair=True),
   "constraints": Row(
-    lambda d: constraints.Constraints(prompts_file=PROMPTS(d), direction="forward"), _answers, is_slow=True
+    lambda d: constraints.Constraints(prompts_file=PROMPTS(d), direction="forward"), _answers, weight="heavy"
   ),
   "reasoning": Row(lambda d: reasoning.Reasoning(prompts_file=PROMPTS(d), least_words=2), _solves),
-  "arithmetic": Row(lambda d: arithmetic.Arithmetic(), _arithmetic),
+  "arithmetic": Row(lambda d: calculations.Arithmetic(), _arithmetic),
   "pseudo_labels": Row(
     lambda d: pseudo_labels.PseudoLabels(prompts_file=PROMPTS(d), task="Tell the label.", chunk=4, rounds=2), _labels
   ),
   "agents": Row(lambda d: AGENTS, _agent, runner.Limits(candidates=12)),
-  "coding": Row(lambda d: coding.Coding(), _code, runner.Limits(candidates=8), is_slow=True, batches=(3,)),
+  "coding": Row(lambda d: coding.Coding(), _code, runner.Limits(candidates=8), weight="heavy", batches=(3,)),
   "optimisation": Row(
     lambda d: optimisation.Optimisation(seeds=SEEDS(d), packages=PACKAGES),
     _optimise,
     runner.Limits(candidates=6),
-    is_slow=True,
+    weight="full",
     often=40,
     batches=(2,),
   ),

@@ -14,8 +14,10 @@ from itune_jax.synth import runner
 from tests.synth import table
 
 FILES = ("rows.jsonl", "dropped.jsonl", "journal.jsonl", "manifest.json")
-MARKS = {name: [pytest.mark.heavy] if row.is_slow else [] for name, row in table.GENERATORS.items()}
-NAMES = [pytest.param(name, marks=MARKS[name]) for name in table.GENERATORS]
+NAMES = [
+  pytest.param(name, marks=[getattr(pytest.mark, row.weight)] if row.weight else [])
+  for name, row in table.GENERATORS.items()
+]
 
 
 @pytest.fixture(scope="module")

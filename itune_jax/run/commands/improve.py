@@ -20,7 +20,6 @@ from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import log
 from itune_jax.data import example as example_lib
-from itune_jax.data.readers import readers
 from itune_jax.data.render import chat
 from itune_jax.run import command
 from itune_jax.run import console
@@ -57,9 +56,9 @@ class Improve:
     check.require(min(self.accept, self.seeds, self.steps) > 0, "Improve.accept, seeds and steps count from 1")
 
 
-def improve(
+def one_round(
   *,
-  round: Improve,
+  plan: Improve,
   run_dir: str,
   real: str,
   eval_data: str,
@@ -71,9 +70,9 @@ def improve(
 ) -> dict[str, Any]:
   """Runs a round; returns rows, tokens, figures and the comparison, which improve.json in `run_dir` holds as well.
 
-  round: what it is. run_dir: where it is written. real, eval_data, data: files of real rows, held-out rows, and what
-  generators begin with. test: how answers are judged. base: the model. recipes: of training. teacher: further flags of
-  `itune synth`.
+  plan: what the round is. run_dir: where it is written. real: the file of real rows. eval_data: the file of held-out
+  rows. test: how answers are judged. base: the model. data: what generators begin with. recipes: files of gin by which
+  arms are trained. teacher: further flags of `itune synth`.
   """
   started = time.perf_counter()
   steps = _Steps()
@@ -81,56 +80,51 @@ def improve(
   recipe = [f"--gin_file={file}" for file in recipes or ("recipes/smollm2_lora.gin",)]
   tried = [*recipe, "--gin_file=decode/greedy.gin", "--gin_file=overlays/own_data.gin", *model]
   tried += [f"--gin.EVAL_DATA={eval_data!r}", f"--gin.CHECK={test!r}"]
-  made = {}
-  for part in round.generators:
-    name = os.path.basename(part).removesuffix(".gin")
-    out = os.path.join(run_dir, "synth", name)
-    how = [f"--gin_file={part}", f"--out={out}", f"--accept={round.accept}", f"--candidates={round.candidates}"]
-    given = [f"--data={data}"] if data else []
-    steps.run(["synth", *how, *given, *(teacher or model)])
-    made[name] = files.read_object(os.path.join(out, "manifest.json"))
+  made = _synthesised(steps, plan, run_dir, [*([f"--data={data}"] if data else []), *(teacher or model)])
   kept, dropped = _made(run_dir, made, eval_data)
-  count = _tokens(base, round.max_length)
-  real_rows = list(sources.read(real).examples)
   before = os.path.join(run_dir, "untouched")
   steps.evaluate(["eval", *tried, f"--data={real}", f"--run_dir={before}", "--name=heldout"], before)
-  arms, runs = {}, {"generated": [], "real": []}
-  for seed in range(round.seeds):
-    budget = round.budget or min(sum(map(count, kept)), sum(map(count, real_rows)))
-    pair = {
-      "generated": improve_arms.chosen(kept, count, budget, round.select, seed),
-      "real": improve_arms.chosen(real_rows, count, budget, "random", seed),
-    }
-    # Rows are of unequal lengths: both arms are cut to what the smaller one reached.
-    least = min(arm.tokens for arm in pair.values())
-    pair["generated"] = improve_arms.chosen(pair["generated"].rows, count, least, "random", seed)
-    pair["real"] = improve_arms.chosen(pair["real"].rows, count, least, "random", seed)
-    arms[f"seed{seed}"] = improve_arms.spread(pair)
+  arms: dict[str, Any] = {}
+  runs: dict[str, list[str]] = {"generated": [], "real": []}
+  count, real_rows = _tokens(base, plan.max_length), list(sources.read(real).examples)
+  for seed in range(plan.seeds):
+    pair = improve_arms.equal(kept, real_rows, count, plan.budget, plan.select, seed)
+    arms[f"seed{seed}"] = improve_arms.told(pair)
     for arm, found in pair.items():
-      runs[arm].append(_trained(steps, run_dir, arm, seed, found, [*tried, f"--steps={round.steps}"]))
-  folders = [f"untouched={before}", *(f"{arm}={','.join(each)}" for arm, each in runs.items())]
+      runs[arm].append(_trained(steps, run_dir, arm, seed, found, [*tried, f"--steps={plan.steps}"]))
   page = os.path.join(run_dir, "compare.html")
+  folders = [f"untouched={before}", *(f"{arm}={','.join(each)}" for arm, each in runs.items())]
   table = steps.told(["compare", *folders, f"--out={page}", "--format=json"])
-  generators = {name: {key: one[key] for key in _OF_MANIFEST} for name, one in made.items()}
   told = {
-    "round": dataclasses.asdict(round),
+    "round": dataclasses.asdict(plan),
     "base": base or specs.Model().base,
     "parents": [sources.identity(path) for path in dict.fromkeys((real, eval_data))],
-    "generators": generators,
+    "generators": {name: {key: one[key] for key in _OF_MANIFEST} for name, one in made.items()},
     "rows": {"made": sum(one["rows"] for one in made.values()), "kept": len(kept), "dropped": dict(dropped)},
     "arms": arms,
     "commands": steps.lines,
     "comparison": table,
     "page": page,
-    "seconds": round_(time.perf_counter() - started),
+    "seconds": round(time.perf_counter() - started, 1),
   }
   files.write_json(os.path.join(run_dir, "improve.json"), told)
   _show(told)
   return {key: told[key] for key in ("rows", "arms", "comparison", "page", "seconds")}
 
 
+def _synthesised(steps: "_Steps", plan: Improve, run_dir: str, given: Sequence[str]) -> dict[str, Any]:
+  """The manifest of each generator, run."""
+  made = {}
+  for part in plan.generators:
+    name = os.path.basename(part).removesuffix(".gin")
+    out = os.path.join(run_dir, "synth", name)
+    how = [f"--gin_file={part}", f"--out={out}", f"--accept={plan.accept}", f"--candidates={plan.candidates}"]
+    steps.run(["synth", *how, *given])
+    made[name] = files.read_object(os.path.join(out, "manifest.json"))
+  return made
+
+
 _OF_MANIFEST = ("ended", "items", "candidates", "rows", "dropped", "tokens", "cost", "teacher", "rows_sha256", "spread")
-round_ = lambda seconds: round(seconds, 1)
 
 
 def _made(run_dir: str, made: dict[str, Any], eval_data: str) -> tuple[list[example_lib.Example], Any]:
@@ -150,7 +144,7 @@ def _tokens(base: str, max_length: int) -> improve_arms.Tokens:
     if example.id not in known:
       try:
         known[example.id] = sum(len(row.ids) for row in renderer.render(example))
-      except readers.example_lib.BadRow:
+      except example_lib.BadRow:
         known[example.id] = 0
     return known[example.id]
 
@@ -212,4 +206,4 @@ def from_flags(args: command.Args) -> dict[str, Any]:
   """Runs the command; returns what was found."""
   teacher = [f"--responder={args.responder}", f"--responder_model={args.responder_model}"] if args.responder else []
   given = {"run_dir": args.run_dir, "real": args.real, "eval_data": args.eval_data, "test": args.check}
-  return gin_setup.call(improve, base=args.base, data=args.data, recipes=args.recipe, teacher=teacher, **given)
+  return gin_setup.call(one_round, base=args.base, data=args.data, recipes=args.recipe, teacher=teacher, **given)

@@ -5,9 +5,11 @@ import dataclasses
 import os
 from typing import Any
 
+import jax
 import rich.table
 
 from itune_jax.core import check
+from itune_jax.core import errors
 from itune_jax.core import log
 from itune_jax.core import numerics
 from itune_jax.data.render import chat
@@ -84,7 +86,16 @@ def synth(
   with console.Bars("rows") as bars:
     bar = bars.add(f"synth {generator.name}", total=limits.accept or None)
     given = {"limits": limits, "teacher": _named(teacher, who[generator.roles[0]], model), "batch": batch}
-    found_ = runner.run(generator, found, out, identity={"who": who}, resume=resume, progress=bar.advance, **given)
+    how = {"identity": {"who": who}, "resume": resume, "progress": bar.advance}
+    try:
+      found_ = runner.run(generator, found, out, **how, **given)
+    except jax.errors.JaxRuntimeError as e:
+      if jax.process_count() == 1:
+        raise
+      raise errors.RunError(
+        f"{out}: another process of this run is gone ({str(e).splitlines()[0][:120]}); start all of them again with "
+        "the same command: what was answered is kept"
+      ) from None
     bar.finish()
   show(found_)
   return {key: value for key, value in found_.items() if key not in ("prompts", "who", "generator")}
@@ -92,7 +103,10 @@ def synth(
 
 @dataclasses.dataclass(frozen=True)
 class WithAdapter(requests_lib.Responder):
-  """Asks a model on which several adapters ride for one of them; None is the base alone."""
+  """Asks a model on which several adapters ride for one of them.
+
+  inner: the model as a responder. adapter: the name of the adapter, None for the base alone.
+  """
 
   inner: requests_lib.Responder
   adapter: str | None
