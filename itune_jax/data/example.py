@@ -23,8 +23,8 @@ class Example:
   only; default 1), `tool_calls`, `reasoning_content`; see `messages`. source: kind (annotated, distilled,
   self_generated), dataset, teacher, licence, parents. check: how an answer to it is judged, `{"name": …, …}`.
   rejected: of a preference, the conversation with the answer that is not preferred; `messages` has the one that is.
-  margin: by how much that one is better, where its row says so. unread: keys of its row that nothing reads, to be
-  counted.
+  margin: by how much that one is better, where its row says so. plain: its one message is text that no template is put
+  around. unread: keys of its row that nothing reads, to be counted.
   """
 
   messages: tuple[dict[str, Any], ...]
@@ -38,6 +38,7 @@ class Example:
   id: str = ""
   rejected: tuple[dict[str, Any], ...] = ()
   margin: float | None = None
+  plain: bool = False
   unread: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
   def __post_init__(self):
@@ -74,14 +75,14 @@ class Example:
     return {k: v for k, v in dataclasses.asdict(self).items() if v and k != "unread"}
 
 
-_OF_PAIRS = ("rejected", "margin")
-ROW_KEYS = tuple(field.name for field in dataclasses.fields(Example) if field.name not in ("unread", *_OF_PAIRS))
+_BY_NAME = ("rejected", "margin", "plain")  # of formats that are told by name alone
+ROW_KEYS = tuple(field.name for field in dataclasses.fields(Example) if field.name not in ("unread", *_BY_NAME))
 IMAGE_KEYS = ("images", "image")  # columns that `readers` places in the text
 
 
 def from_json(row: Mapping[str, Any]) -> Example:
   """An example from a row of the messages format. Raises BadRow; keys that nothing reads are its `unread`."""
-  if not isinstance(row.get("messages"), (list, tuple)):
+  if not isinstance(fields.transposed(row.get("messages")), (list, tuple)):
     raise BadRow(f"no list `messages`: it is {jsontext.name(row.get('messages'))}")
   read, unread = messages_lib.conversation(row["messages"])
   scores = fields.mapping(row.get("scores"), "`scores`")

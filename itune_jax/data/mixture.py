@@ -1,8 +1,9 @@
 """What a run trains on, as a value: named sources with provenance, and how they mix."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 from typing import Literal
@@ -10,7 +11,8 @@ from typing import Literal
 from itune_jax.core import check
 from itune_jax.core import files
 from itune_jax.core import lazy
-from itune_jax.data import example as example_lib
+from itune_jax.data import splits
+from itune_jax.data.readers import columns as columns_lib
 from itune_jax.data.readers import readers
 from itune_jax.data.starter import rows as rows_lib
 
@@ -29,7 +31,10 @@ class Source:
   name of one; "preference" reads pairs of answers. rate: its weight when the mixture says "given". kind: who wrote the
   answers; it is kept as provenance. licence: of the data, kept as provenance. skip: rows left out at the beginning.
   stride: of the rest, every so many-th is taken. limit: rows taken at most, 0 for all. held_out: a share of those rows,
-  chosen by the hash of their text. take: all rows, the held-out ones, or the rest.
+  chosen by the hash of their text. take: all rows, the held-out ones, or the rest. columns: the column of each field of
+  a schema that has another name, {"prompt": "q", "completion": "a"}; within an object "meta.q". held_out_by: what is
+  hashed: "content", "id", or "column:NAME", whose values are clusters that stay together. held_out_where: "NAME=a,b"
+  holds out the rows whose column NAME is one of these.
   """
 
   name: str
@@ -43,10 +48,18 @@ class Source:
   stride: int = 1
   held_out: float = 0.0
   take: Literal["all", "rest", "held_out"] = "all"
+  columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  held_out_by: str = splits.CONTENT
+  held_out_where: str = ""
 
   def __post_init__(self):
     check.check_types(self)
-    check.require(0 <= self.held_out < 1, f"Source {self.name}: held_out must be a share below 1, not {self.held_out}")
+    self.split_of.require(self.name)
+    columns_lib.require(self.name, self.columns)
+    check.require(
+      not self.path.startswith("starter:") or not (self.columns or self.split_of.column),
+      f"Source {self.name}: the starter set has no columns of other names",
+    )
     of_pairs = self.path.startswith("starter:") and self.path.endswith("pairs")
     check.require(
       not of_pairs or self.format == readers.PREFERENCE,
@@ -57,37 +70,38 @@ class Source:
       self.stride > 0 and self.skip >= 0 and self.limit >= 0, f"Source {self.name}: stride >= 1, skip and limit >= 0"
     )
 
-  def rows(self):
+  @property
+  def split_of(self) -> splits.Split:
+    """Which of its rows are held out."""
+    return splits.Split(self.held_out, self.held_out_by, self.held_out_where)
+
+  def rows(self) -> Iterator[readers.Row]:
     """The rows of this source, in order, of which skip, stride and limit leave some."""
-    taken = 0
-    for n, row in enumerate(self._all()):
-      if n < self.skip or (n - self.skip) % self.stride:
-        continue
-      if self.limit and taken >= self.limit:
-        return
-      taken += 1
-      if (
-        self.take == "all" or row.example is None or _held_out(row.example, self.held_out) == (self.take == "held_out")
-      ):
-        yield row
+    return splits.taken(self._selected, self.split_of, self.take)
+
+  def _selected(self) -> Iterator[readers.Row]:
+    rows = itertools.islice(self._all(), self.skip, None, self.stride)
+    return itertools.islice(rows, self.limit) if self.limit else rows
 
   def _all(self):
     if self.path.startswith("starter:"):
       return rows_lib.rows(self.path.removeprefix("starter:"))
     provenance = {"dataset": self.name, "kind": self.kind} | ({"licence": self.licence} if self.licence else {})
-    return readers.read(self.path, self.format, provenance)
+    return readers.read(self.path, self.format, provenance, self.columns, self.split_of.column)
 
   def digest(self, with_images: bool = False) -> str:
     """SHA-256 over the bytes of the data, of its image files if asked for, and what selects rows of it."""
     chosen = [self.format, self.kind, self.licence, self.limit, self.skip, self.stride, self.name]
     chosen += [self.held_out, self.take] if self.take != "all" else []
+    if self.columns or not self.split_of.is_safe:
+      chosen += [dict(self.columns), self.held_out_by, self.held_out_where]
     sha = hashlib.sha256(json.dumps(chosen).encode())
     if self.path.startswith("starter:"):
       for example in (row.example for row in self._all()):
         sha.update(json.dumps(example.to_json() if example else None, sort_keys=True).encode())
     else:
       for file in readers.files(self.path):
-        with open(file, "rb") as f:
+        with readers.content(file) as f:
           while block := f.read(1 << 20):
             sha.update(block)
     for file in self._image_files() if with_images else ():
@@ -143,10 +157,3 @@ class Mixture:
     total = sum(raw.values())
     check.require(total > 0, f"Mixture {self.name}: no source has an example")
     return {name: rate / total for name, rate in raw.items()}
-
-
-def _held_out(example: example_lib.Example, share: float) -> bool:
-  """Whether a row is among the held-out ones: its hash, as a number below 1, is below the share."""
-  text = json.dumps([example.messages, example.tools], sort_keys=True, ensure_ascii=False, default=str)
-  digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-  return int.from_bytes(digest[:8], "big") / 2**64 < share

@@ -35,6 +35,7 @@ from itune_jax.data.readers import readers
 from itune_jax.data.render import tokenizer as tokenizer_lib
 
 LISTED_PROBLEMS = 1000
+SHOWN = 2000  # characters of an example in a manifest
 
 
 def source_key(source: mixture_lib.Source, renderer: chat.Renderer) -> str:
@@ -110,6 +111,7 @@ def _write_source(folder, key, mixture, source, renderer, rows, progress):
       "kind": source.kind,
       "licence": source.licence,
       **tally.to_json(),
+      "schemas": tally.schemas(renderer),
       "notes": tally.notes(source.name, renderer.config.max_length),
       "rendering": dataclasses.asdict(renderer.config),
       "render_version": chat.RENDER_VERSION,
@@ -128,7 +130,7 @@ def _conversion(
   source: mixture_lib.Source, rows: Iterable[readers.Row], renderer: chat.Renderer
 ) -> tuple[Iterable[readers.Row], Callable[[example_lib.Example], Converted], records.Schema]:
   """The rows again, what each becomes, and the schema of the records. Preferences become groups of two."""
-  if source.format != readers.PREFERENCE:
+  if source.format not in readers.COMPARED:
     single = lambda example: [(_trim(one, renderer.images), one.truncated) for one in renderer.render(example)]
     return rows, single, records.Schema()
   rows, seen = iter(rows), []
@@ -261,6 +263,8 @@ class _Tally:
     self.reasons: collections.Counter[str] = collections.Counter()  # why rows were dropped
     self._unread: collections.Counter[str] = collections.Counter()
     self._listed: list[dict[str, Any]] = []
+    self._schemas: collections.Counter[str] = collections.Counter()
+    self._first: dict[str, readers.Row] = {}  # a kept row of each schema
 
   def convert(self, row: readers.Row, make: Callable[[example_lib.Example], Converted]) -> Converted:
     """What the row becomes, or nothing and a reason on the books."""
@@ -280,6 +284,8 @@ class _Tally:
     self._count["kept"] += 1
     self._count["cut"] += any(truncated for _, truncated in found)
     self._unread.update(set(row.example.unread))
+    self._schemas[row.schema] += 1
+    self._first.setdefault(row.schema, row)
     return found
 
   def count(self, example: pack.Item | pack.Group, truncated: bool) -> None:
@@ -289,6 +295,16 @@ class _Tally:
     self._count["tokens"] += group.positions
     self._count["trained_tokens"] += sum(int((item.weights[1:] != 0).sum()) for item in group.items)
     self._count["truncated"] += truncated
+
+  def schemas(self, renderer: chat.Renderer) -> list[dict[str, Any]]:
+    """What rows were read as, how many, and one of each as the model reads it."""
+    found = []
+    for name, count in self._schemas.most_common():
+      row = self._first[name]
+      text = renderer.shown(row.example) if row.example is not None else ""
+      shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+      found.append({"schema": name, "rows": count, "file": row.file, "line": row.line, "example": shown})
+    return found
 
   def notes(self, source: str, max_length: int) -> list[str]:
     """What a person should know of the rows that were kept: how many were cut, and keys that nothing reads."""
