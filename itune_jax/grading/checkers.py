@@ -106,8 +106,8 @@ def _instructions(check: Check) -> list[Any]:
 
 
 def _instructions_problem(check: Check) -> str:
-  lists = [check.get(key) for key in ("instruction_id_list", "kwargs")]
-  if not all(isinstance(one, (list, tuple)) and one for one in lists) or len(lists[0]) != len(lists[1]):
+  lists = [one for key in ("instruction_id_list", "kwargs") if isinstance(one := check.get(key), (list, tuple))]
+  if len(lists) != 2 or not lists[0] or len(lists[0]) != len(lists[1]):
     return "check.instruction_id_list and check.kwargs must be lists of one length, not empty"
   try:
     _instructions(check)

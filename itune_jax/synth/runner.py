@@ -163,7 +163,9 @@ def _stamped(generator, teacher: manifest_lib.Teacher, n: int, c: int, row: gene
 
 def _with_journals(generator, responders, folder: str) -> dict[str, requests_lib.Responder]:
   """Who answers in each role, through a journal of its own."""
-  named = responders if isinstance(responders, Mapping) else dict.fromkeys(generator.roles, responders)
+  named: Mapping[str, Any] = (
+    responders if isinstance(responders, Mapping) else dict.fromkeys(generator.roles, responders)
+  )
   lacking = [role for role in generator.roles if role not in named]
   check.require(not lacking, f"{generator.name} asks a {', a '.join(lacking)}, and there is none: give one (--role)")
   unknown = sorted(set(named) - set(generator.roles))

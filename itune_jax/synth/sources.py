@@ -11,7 +11,8 @@ from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.data import example as example_lib
-from itune_jax.data.readers import lines
+from itune_jax.data import fields
+from itune_jax.data.readers import containers
 from itune_jax.data.readers import readers
 from itune_jax.data.starter import rows as starter_rows
 
@@ -70,14 +71,15 @@ def tasks(path: str) -> tuple[Task, ...]:
       break
     try:
       first, label = raw["instances"][0], raw.get("is_classification", False)
-      told = [raw["instruction"], first.get("input", ""), first["output"]]
+      task = Task(raw["instruction"], first.get("input", ""), first["output"], label)
     except (KeyError, IndexError, TypeError, AttributeError):
-      told = [None]
-    fits = all(isinstance(one, str) for one in told) and isinstance(raw.get("is_classification", False), bool)
-    check.require(
-      fits, f"{path}:{number}: a seed task has `instruction` and `instances` of `input` and `output`, texts"
-    )
-    found.append(Task(*told, label))
+      task = None
+    fits = task is not None and all(isinstance(one, str) for one in task[:3]) and isinstance(task[3], bool)
+    if task is None or not fits:
+      raise errors.InputError(
+        f"{path}:{number}: a seed task has `instruction` and `instances` of `input` and `output`, texts"
+      )
+    found.append(task)
   if not found:
     found = [Task(_asked(one), "", one.answer) for one in read(path).examples if _asked(one) and one.answer]
   check.require(found, f"{path}: no row has a question and an answer, so none can be a seed")
@@ -90,7 +92,7 @@ def identity(path: str) -> dict[str, Any]:
     told = [example.id for example in read(path).examples]
     return {"file": path, "sha256": hashlib.sha256(json.dumps(told).encode()).hexdigest(), "rows": len(told)}
   digest = hashlib.sha256()
-  for file in readers.files(path):
+  for file in containers.files(path):
     digest.update(bytes.fromhex(files.sha256(file)))
   return {"file": path, "sha256": digest.hexdigest(), "rows": sum(1 for _ in _raw(path))}
 
@@ -110,35 +112,34 @@ def _rows(path: str) -> Iterator[tuple[example_lib.Example | None, str]]:
     return
   for _, raw in _raw(path):
     try:
-      yield _example(raw), ""
-    except example_lib.BadRow as e:
+      for example in _examples(readers.object_of(raw)):
+        yield example, ""
+    except fields.BadRow as e:
       yield None, str(e)
 
 
-def _example(raw: Any) -> example_lib.Example:
-  """The example of a row; of one that only asks, one without an answer."""
+def _examples(raw: dict[str, Any]) -> Iterator[example_lib.Example]:
+  """The examples of a row; of one that only asks, one without an answer. Raises BadRow."""
   try:
-    return readers.parse(raw, "")
-  except example_lib.BadRow:
+    found = list(readers.parse_all(raw, ""))
+  except fields.BadRow:
     conversation = readers.question(raw, "")
-    given = raw if isinstance(raw, dict) else json.loads(raw)
-    own = {key: given[key] for key in ("id", "check", "source", "domain", "language") if key in given}
-    return example_lib.from_json({**own, "messages": list(conversation.messages), "tools": list(conversation.tools)})
+    own = {key: raw[key] for key in ("id", "check", "source", "domain", "language") if key in raw}
+    found = [example_lib.from_json({**own, "messages": conversation.messages, "tools": conversation.tools})]
+  yield from found
 
 
-def _raw(path: str) -> Iterator[tuple[int, Any]]:
-  for file in readers.files(path):
-    yield from lines.rows(file)
+def _raw(path: str) -> Iterator[tuple[int | str, Any]]:
+  for file in containers.files(path):
+    yield from containers.rows(file)
 
 
-def _objects(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
-  for number, raw in _raw(path):
+def _objects(path: str) -> Iterator[tuple[int | str, dict[str, Any]]]:
+  for place, raw in _raw(path):
     try:
-      value = json.loads(raw) if isinstance(raw, str) else raw
-    except ValueError as e:
-      raise errors.InputError(f"{path}:{number}: not JSON ({e})") from None
-    check.require(isinstance(value, dict), f"{path}:{number}: a row is an object")
-    yield number, value
+      yield place, readers.object_of(raw)
+    except fields.BadRow as e:
+      raise errors.InputError(f"{path}:{place}: {e}") from None
 
 
 @functools.lru_cache(8)

@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 from itune_jax.core import check
 from itune_jax.grading import checkers
@@ -64,7 +64,7 @@ class TeacherAnswers(generator.OverPrompts):
     chosen, others = self._choose(texts, faults, ratings, example.check)
     found = []
     for k, text in enumerate(texts):
-      row = {"messages": [*asked.messages, {"role": "assistant", "content": text}]}
+      row: dict[str, Any] = {"messages": [*asked.messages, {"role": "assistant", "content": text}]}
       row["source"] = {"parents": [example.id], "sample": k}
       row |= {"tools": list(example.tools)} if example.tools else {}
       row |= {"check": example.check} if example.check else {}

@@ -48,6 +48,7 @@ def whole(tmp_path):
   return contents(tmp_path / "whole")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("at", ["grow/4/2"])
 def test_killed_and_resumed_gives_the_same_bytes(tmp_path, whole, at):
   program = f"from tests.synth import test_runner as t; t.go({str(tmp_path / 'cut')!r}, t.kill_at({at!r}))"

@@ -63,42 +63,69 @@ def synth(
   together. resume: what is done with a run that stands in the folder. licence: of what the teacher says, in place of
   the teacher's own.
   """
-  given_: Responders = endpoints or {}
-  anybody = dict.fromkeys(generator.roles, given_[""]) if "" in given_ else {}
-  found: dict[str, requests_lib.Responder] = {**anybody, **{role: one for role, one in given_.items() if role}}
   teacher = dataclasses.replace(teacher, licence=licence) if licence else teacher
+  elsewhere: Responders = endpoints or {}
+  found = dict.fromkeys(generator.roles, elsewhere[""]) if "" in elsewhere else {}
+  found |= {role: one for role, one in elsewhere.items() if role}
   who: dict[str, Any] = {role: dict(responder.settings) for role, responder in found.items()}
   local = [role for role in generator.roles if role not in found]
   if local:
     model, rendering = adapters_lib.as_trained(model, rendering, adapter, as_asked)
     labels = {role.name: role.where for role in roles if not role.is_endpoint}
-    # Side by side all adapters ride on the base, so the teacher's own stands among them.
-    riding = {**({generator_lib.TEACHER: adapter} if adapter else {}), **labels} if labels else {}
-    alone = "" if riding else adapter
-    session = session_lib.open_session(model, mesh=mesh, precision=precision, adapter=alone)
-    session = session.with_adapters(riding) if riding else session
-    asked = session.responder(session.renderer(rendering), decode)
-    identity = {**session.identity(rendering), "arrays": checkpoint.checksums(session.trainable)}
-    for role in local:
-      label = role if role in riding else generator_lib.TEACHER if generator_lib.TEACHER in riding else None
-      found[role] = WithAdapter(asked, label) if riding else asked
-      who[role] = {**asked.settings, **identity, "adapter": riding.get(label or "", alone)}
+    here = _Here(model, rendering, decode, mesh, precision, adapter, labels)
+    for role, (responder, told) in here.of(local).items():
+      found[role], who[role] = responder, told
+  teacher = _named(teacher, who[generator.roles[0]], model)
   with console.Bars("rows") as bars:
     bar = bars.add(f"synth {generator.name}", total=limits.accept or None)
-    given = {"limits": limits, "teacher": _named(teacher, who[generator.roles[0]], model), "batch": batch}
-    how = {"identity": {"who": who}, "resume": resume, "progress": bar.advance}
-    try:
-      found_ = runner.run(generator, found, out, **how, **given)
-    except jax.errors.JaxRuntimeError as e:
-      if jax.process_count() == 1:
-        raise
-      raise errors.RunError(
-        f"{out}: another process of this run is gone ({str(e).splitlines()[0][:120]}); start all of them again with "
-        "the same command: what was answered is kept"
-      ) from None
+    how: dict[str, Any] = {"limits": limits, "teacher": teacher, "batch": batch, "resume": resume}
+    told = _run(generator, found, out, identity={"who": who}, progress=bar.advance, **how)
     bar.finish()
-  show(found_)
-  return {key: value for key, value in found_.items() if key not in ("prompts", "who", "generator")}
+  show(told)
+  return {key: value for key, value in told.items() if key not in ("prompts", "who", "generator")}
+
+
+def _run(generator: generator_lib.Generator, found: Responders, out: str, **how: Any) -> dict[str, Any]:
+  """The runner; a program that failed in one of several processes means that another one is gone."""
+  try:
+    return runner.run(generator, found, out, **how)
+  except jax.errors.JaxRuntimeError as e:
+    if jax.process_count() == 1:
+      raise
+    raise errors.RunError(
+      f"{out}: another process of this run is gone ({str(e).splitlines()[0][:120]}); start all of them again with "
+      "the same command: what was answered is kept"
+    ) from None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Here:
+  """A model on this mesh, with the teacher's adapter and those of roles."""
+
+  model: specs.Model
+  rendering: chat.Rendering
+  decode: decode_lib.Decode
+  mesh: mesh_lib.MeshSpec | mesh_lib.Auto
+  precision: numerics.Precision
+  adapter: str
+  labels: Mapping[str, str]
+
+  def of(self, roles: Sequence[str]) -> dict[str, tuple[requests_lib.Responder, dict[str, Any]]]:
+    """Who answers in each role, and what makes its answers what they are."""
+    teacher = generator_lib.TEACHER
+    # Side by side all adapters ride on the base, so the teacher's own stands among them.
+    riding = {**({teacher: self.adapter} if self.adapter else {}), **self.labels} if self.labels else {}
+    alone = "" if riding else self.adapter
+    session = session_lib.open_session(self.model, mesh=self.mesh, precision=self.precision, adapter=alone)
+    session = session.with_adapters(riding) if riding else session
+    asked = session.responder(session.renderer(self.rendering), self.decode)
+    identity = {**session.identity(self.rendering), "arrays": checkpoint.checksums(session.trainable)}
+    found = {}
+    for role in roles:
+      label = role if role in riding else teacher if teacher in riding else None
+      told = {**asked.settings, **identity, "adapter": riding.get(label or "", alone)}
+      found[role] = (WithAdapter(asked, label) if riding else asked, told)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,5 +190,7 @@ def _endpoints(args: command.Args) -> dict[str, requests_lib.Responder]:
   shared = {"key": key, "at_a_time": args.at_a_time, "budget": spent, "failed": "answer"}
   guard = lambda: breaker.Breaker() if args.breaker == "off" else breaker.Breaker(faults=20, then=args.breaker)
   make = lambda url, model: http.HttpResponder(url=url, model=model, breaker=guard(), **shared)
-  found = {role.name: make(role.where, role.model) for role in args.roles if role.is_endpoint}
+  found: dict[str, requests_lib.Responder] = {
+    role.name: make(role.where, role.model) for role in args.roles if role.is_endpoint
+  }
   return found | ({"": make(args.responder, args.responder_model)} if args.responder else {})
