@@ -25,6 +25,7 @@ from itune_jax.run import command
 from itune_jax.run import console
 from itune_jax.run import gin_setup
 from itune_jax.run import improve_arms
+from itune_jax.run import recipes as recipes_lib
 from itune_jax.run import rendering as rendering_lib
 from itune_jax.run import specs
 from itune_jax.synth import sources
@@ -80,7 +81,7 @@ def one_round(
   recipe = [f"--gin_file={file}" for file in recipes or ("recipes/smollm2_lora.gin",)]
   tried = [*recipe, "--gin_file=decode/greedy.gin", "--gin_file=overlays/own_data.gin", *model]
   tried += [f"--gin.EVAL_DATA={eval_data!r}", f"--gin.CHECK={test!r}"]
-  made = _synthesised(steps, plan, run_dir, [*([f"--data={data}"] if data else []), *(teacher or model)])
+  made = _synthesised(steps, plan, run_dir, data, teacher or model)
   kept, dropped = _made(run_dir, made, eval_data)
   before = os.path.join(run_dir, "untouched")
   steps.evaluate(["eval", *tried, f"--data={real}", f"--run_dir={before}", "--name=heldout"], before)
@@ -112,13 +113,16 @@ def one_round(
   return {key: told[key] for key in ("rows", "arms", "comparison", "page", "seconds")}
 
 
-def _synthesised(steps: "_Steps", plan: Improve, run_dir: str, given: Sequence[str]) -> dict[str, Any]:
-  """The manifest of each generator, run."""
+def _synthesised(steps: "_Steps", plan: Improve, run_dir: str, data: str, given: Sequence[str]) -> dict[str, Any]:
+  """The manifest of each generator, run; those that begin with nothing are given no data."""
   made = {}
   for part in plan.generators:
     name = os.path.basename(part).removesuffix(".gin")
     out = os.path.join(run_dir, "synth", name)
     how = [f"--gin_file={part}", f"--out={out}", f"--accept={plan.accept}", f"--candidates={plan.candidates}"]
+    if "DATA" in recipes_lib.used(recipes_lib.find(part)):
+      check.require(data, f"{part} begins with rows: give them (--data)")
+      how.append(f"--data={data}")
     steps.run(["synth", *how, *given])
     made[name] = files.read_object(os.path.join(out, "manifest.json"))
   return made
