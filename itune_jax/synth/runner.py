@@ -161,10 +161,14 @@ def _stamped(generator, teacher: manifest_lib.Teacher, n: int, c: int, row: gene
   return {"id": f"{generator.name}/{n}/{c}", **row, "source": {**source, **row.get("source", {})}}
 
 
-def _with_journals(generator, responders, folder: str) -> dict[str, requests_lib.Responder]:
+def _with_journals(
+  generator: generator_lib.Generator,
+  responders: Mapping[str, requests_lib.Responder] | requests_lib.Responder,
+  folder: str,
+) -> dict[str, requests_lib.Responder]:
   """Who answers in each role, through a journal of its own."""
-  named: Mapping[str, Any] = (
-    responders if isinstance(responders, Mapping) else dict.fromkeys(generator.roles, responders)
+  named: dict[str, requests_lib.Responder] = (
+    {**responders} if isinstance(responders, Mapping) else dict.fromkeys(generator.roles, responders)
   )
   lacking = [role for role in generator.roles if role not in named]
   check.require(not lacking, f"{generator.name} asks a {', a '.join(lacking)}, and there is none: give one (--role)")
