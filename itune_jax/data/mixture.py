@@ -9,9 +9,14 @@ import os
 from typing import Literal
 
 from itune_jax.core import check
+from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import lazy
+from itune_jax.data import mixing_text
 from itune_jax.data import splits
+from itune_jax.data.origins import origin as origin_lib
+from itune_jax.data.origins import pins
+from itune_jax.data.origins import values
 from itune_jax.data.readers import columns as columns_lib
 from itune_jax.data.readers import readers
 from itune_jax.data.starter import rows as rows_lib
@@ -21,7 +26,8 @@ images = lazy.module("itune_jax.data.render.images")  # it loads what decodes pi
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
-  """A file, folder, glob, or a split of the starter set (`starter:train`, `heldout`, `pairs`, `heldout_pairs`). `rate`
+  """A file, folder, glob, or a split of the starter set (`starter:train`, `heldout`, `pairs`, `heldout_pairs`); or a
+  task of SeqIO, a data set of TFDS, a dataset of Grain, or another origin, which `itune prepare` reads once. `rate`
   weighs it when the mixture says "given".
 
   skip leaves the first rows out, stride then takes every so many-th, limit stops after so many: one file can be
@@ -34,11 +40,16 @@ class Source:
   chosen by the hash of their text. take: all rows, the held-out ones, or the rest. columns: the column of each field of
   a schema that has another name, {"prompt": "q", "completion": "a"}; within an object "meta.q". held_out_by: what is
   hashed: "content", "id", or "column:NAME", whose values are clusters that stay together. held_out_where: "NAME=a,b"
-  holds out the rows whose column NAME is one of these.
+  holds out the rows whose column NAME is one of these. task: a task or mixture registered
+  with SeqIO, in place of a path. tfds: "name/config:version" of a TFDS data set on this machine. grain:
+  "module:function" that returns a dataset of Grain with an end. origin: another origin, as a value. split: of the task
+  or data set. data_dir: where SeqIO's caches, or TFDS's data sets, lie. chat: the mapping from their fields to a row:
+  "inputs_targets", "ids", "rows", "json", or "module:function"; "" is "inputs_targets" for tasks, and
+  "rows" for the others.
   """
 
   name: str
-  path: str
+  path: str = ""
   format: str = "auto"
   rate: float = 1.0
   kind: Literal["annotated", "distilled", "self_generated"] = "annotated"
@@ -51,6 +62,13 @@ class Source:
   columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
   held_out_by: str = splits.CONTENT
   held_out_where: str = ""
+  task: str = ""
+  tfds: str = ""
+  grain: str = ""
+  origin: origin_lib.Origin | None = None
+  split: str = ""
+  data_dir: str = ""
+  chat: str = ""
 
   def __post_init__(self):
     check.check_types(self)
@@ -59,6 +77,17 @@ class Source:
     check.require(
       not self.path.startswith("starter:") or not (self.columns or self.split_of.column),
       f"Source {self.name}: the starter set has no columns of other names",
+    )
+    named = [key for key in ("path", "task", "tfds", "grain", "origin") if self.__dict__[key]]
+    check.require(
+      len(named) == 1,
+      f"Source {self.name}: it is read from {' and '.join(named) or 'nowhere'}; set one of path, task, tfds, grain, "
+      "origin",
+    )
+    foreign = [key for key in ("split", "data_dir", "chat") if self.__dict__[key]]
+    check.require(
+      not foreign or named[0] in ("task", "tfds", "grain"),
+      f"Source {self.name}: {' and '.join(foreign)} is of a task, of TFDS or of Grain, and it is read from {named[0]}",
     )
     of_pairs = self.path.startswith("starter:") and self.path.endswith("pairs")
     check.require(
@@ -69,6 +98,21 @@ class Source:
     check.require(
       self.stride > 0 and self.skip >= 0 and self.limit >= 0, f"Source {self.name}: stride >= 1, skip and limit >= 0"
     )
+
+  def read_from(self) -> origin_lib.Origin | None:
+    """What is no file and has to be read once by `itune prepare` (`data.opening`); None for files."""
+    how = {key: value for key in ("split", "data_dir", "chat") if (value := self.__dict__[key])}
+    where = how.pop("data_dir", "")
+    if self.task:
+      return values.Task(name=self.task, cache_dir=where, **how)
+    if self.tfds:
+      return values.Tfds(name=self.tfds, data_dir=where, **how)
+    if self.grain:
+      check.require(
+        not ({"split"} & set(how) or where), f"Source {self.name}: a dataset of Grain has no split or folder"
+      )
+      return values.Grain(make=self.grain, **how)
+    return self.origin
 
   @property
   def split_of(self) -> splits.Split:
@@ -87,6 +131,10 @@ class Source:
     if self.path.startswith("starter:"):
       return rows_lib.rows(self.path.removeprefix("starter:"))
     provenance = {"dataset": self.name, "kind": self.kind} | ({"licence": self.licence} if self.licence else {})
+    if (origin := self.read_from()) is not None:
+      raise errors.InputError(f"source {self.name} ({origin.called}) is read by `itune prepare`, and not here")
+    if self.path.startswith(pins.SCHEME):
+      return pins.rows(self.path.removeprefix(pins.SCHEME), self.format, provenance)
     return readers.read(self.path, self.format, provenance, self.columns, self.split_of.column)
 
   def digest(self, with_images: bool = False) -> str:
@@ -99,6 +147,8 @@ class Source:
     if self.path.startswith("starter:"):
       for example in (row.example for row in self._all()):
         sha.update(json.dumps(example.to_json() if example else None, sort_keys=True).encode())
+    elif self.path.startswith(pins.SCHEME):
+      sha.update(pins.manifest(self.path.removeprefix(pins.SCHEME))["digest"].encode())
     else:
       for file in readers.files(self.path):
         with readers.content(file) as f:
@@ -121,19 +171,34 @@ class Mixture:
   rates: "given" uses each source's rate; "proportional" is examples-proportional, each counted up to `cap`
   (T5, Raffel et al. 2020), raised to 1/temperature. bad_rows: "drop" counts and lists them, "refuse" stops.
 
-  name: of the mixture, in logs and caches. sources: what is mixed. cap: examples that "proportional" counts of a
+  A source whose path says several things, as `--data` does (`mixing_text`), stands for all of them; shares written
+  there make the rates "given".
+
+  name: of the mixture, in logs and caches. sources: what is mixed. seqio: a task or mixture registered with SeqIO, in
+  place of sources; its own rates hold. grain: "module:function" that returns a dataset of Grain, in place of sources,
+  which is read, rendered and packed as it is trained on (`grain_feed`). cap: examples that "proportional" counts of a
   source at most, 0 for no limit. temperature: above 1 it evens the rates out.
   """
 
   name: str
-  sources: tuple[Source, ...]
+  sources: tuple[Source, ...] = ()
   rates: Literal["proportional", "given"] = "proportional"
   cap: int = 0
   temperature: float = 1.0
   bad_rows: Literal["drop", "refuse"] = "drop"
+  seqio: str = ""
+  grain: str = ""
 
   def __post_init__(self):
     check.check_types(self)
+    if self.seqio:
+      check.require(not self.sources, f"Mixture {self.name}: seqio = {self.seqio!r} stands in place of sources")
+      object.__setattr__(self, "sources", (Source(name=self.seqio, task=self.seqio),))
+      object.__setattr__(self, "seqio", "")  # it is one of the sources now
+    self._expand()
+    if self.grain:
+      check.require(not self.sources, f"Mixture {self.name}: grain = {self.grain!r} stands in place of sources")
+      return
     names = [source.name for source in self.sources]
     check.require(
       names and len(set(names)) == len(names), f"Mixture {self.name}: sources need different names; got {names}"
@@ -142,6 +207,18 @@ class Mixture:
       self.cap >= 0 and self.temperature > 0,
       f"Mixture {self.name}: cap = {self.cap}, temperature = {self.temperature}; cap >= 0 (0 is none), temperature > 0",
     )
+
+  def _expand(self) -> None:
+    """Takes sources of one text apart."""
+    read = [(s, mixing_text.read(s.path) if s.path and not s.path.startswith(_OWN) else []) for s in self.sources]
+    if any(one.share is not None for _, found in read for one in found):
+      check.require(
+        len(self.sources) == 1, f"Mixture {self.name}: write rates as Source.rate where there are several sources"
+      )
+      object.__setattr__(self, "rates", "given")
+    if any(len(found) > 1 or any(one.kind != "path" for one in found) for _, found in read):
+      parts = tuple(part for source, found in read for part in _apart(source, found))
+      object.__setattr__(self, "sources", parts)
 
   def shares(self, counts: Mapping[str, int]) -> dict[str, float]:
     """The share of each source in what is drawn, summing to 1, of sources with so many examples.
@@ -157,3 +234,20 @@ class Mixture:
     total = sum(raw.values())
     check.require(total > 0, f"Mixture {self.name}: no source has an example")
     return {name: rate / total for name, rate in raw.items()}
+
+
+_OWN = ("starter:", pins.SCHEME)
+_FIELDS = {"path": "path", "seqio": "task", "tfds": "tfds", "grain": "grain"}
+
+
+def _apart(source: Source, found: list[mixing_text.One]) -> list[Source]:
+  """The sources that one stands for; names that would be the same are numbered."""
+  if len(found) < 2 and all(one.kind == "path" for one in found):
+    return [source]
+  names, made = [mixing_text.name(one) for one in found], []
+  for i, one in enumerate(found):
+    name = names[i] if names.count(names[i]) == 1 else f"{names[i]}_{names[: i + 1].count(names[i])}"
+    own = {"name": name if len(found) > 1 else source.name, "path": "", _FIELDS[one.kind]: one.what}
+    own |= {"split": one.split} if one.split else {}
+    made.append(dataclasses.replace(source, **own, rate=source.rate if one.share is None else one.share))
+  return made

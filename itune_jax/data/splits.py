@@ -65,7 +65,8 @@ class Split:
 
 def content(example: example_lib.Example) -> str:
   """What a row says, as text."""
-  return json.dumps([example.messages, example.tools], sort_keys=True, ensure_ascii=False, default=str)
+  own = [example.given] if example.given is not None else []
+  return json.dumps([example.messages, example.tools, *own], sort_keys=True, ensure_ascii=False, default=str)
 
 
 def number(text: str) -> float:

@@ -35,7 +35,9 @@ COMMANDS = {
   "synth": "synth_flags",
   "improve": "improve_flags",
   "plan": "plan_flags",
+  "select": "select_flags",
   "inspect": "inspect_flags",
+  "templates": "templates_flags",
   "report": "report_flags",
   "demo": "demo_flags",
   "recipes": "recipes_flags",
@@ -121,6 +123,7 @@ def _drive(chosen: command.Command, args: command.Args) -> None:
       "light": chosen.light,
       "without": chosen.without,
       "placeholders": chosen.placeholders,
+      "reads_data": chosen.reads_data,
       "command": chosen.name,
     }
     idle = _function("itune_jax.run.gin_setup:parse")(args.gin, args.gin_file, args.overrides, **how)

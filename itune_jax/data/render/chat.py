@@ -22,6 +22,7 @@ from itune_jax.core import errors
 from itune_jax.core import pack
 from itune_jax.data import example as example_lib
 from itune_jax.data import messages as messages_lib
+from itune_jax.data.render import given_ids
 from itune_jax.data.render import images as images_lib
 from itune_jax.data.render import marks as marks_lib
 from itune_jax.data.render import self_test
@@ -180,6 +181,8 @@ class Renderer(text_lib.Renderer):
 
     Raises BadRow when the template does not reproduce the conversation, or nothing in it is trained.
     """
+    if example.given is not None:
+      return self._given(example.given)
     if not any(m["role"] == "assistant" for m in example.messages):
       raise example_lib.BadRow("no assistant turn")
     rows = [self._rendered(messages, row) for messages, row in self.rows(example) if row.weights.any()]
@@ -192,6 +195,17 @@ class Renderer(text_lib.Renderer):
     if not kept:
       raise example_lib.BadRow("truncation leaves no trained token")
     return kept
+
+  def _given(self, given: example_lib.Given) -> list[Rendered]:
+    """Ids as they are, cut as rows of messages are. Raises BadRow for ids of another vocabulary."""
+    trained = [i for i, w in zip(given.ids, given.weights, strict=True) if w]
+    given_ids.require(self.tokenizer, given.ids, trained, given.text)
+    row = self._cut(Rendered(np.asarray(given.ids, np.int32), np.asarray(given.weights, np.float32)))
+    if row is None:
+      raise example_lib.BadRow(f"longer than {self.config.max_length} tokens")
+    if not row.weights[1:].any():
+      raise example_lib.BadRow("truncation leaves no trained token" if row.truncated else "no token carries weight")
+    return [row]
 
   def rows(self, example: example_lib.Example) -> Iterator[tuple[Any, Row]]:
     """The messages of each row, and the row: of the whole conversation, then of turns that need one of their own."""
