@@ -20,6 +20,7 @@ def says(asked, tries, count):
 @pytest.mark.full
 def test_a_round_has_three_arms_of_equal_tokens(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
+  monkeypatch.setenv("XLA_FLAGS", "")  # the commands run in processes of their own, on one device
   rng = np.random.Generator(np.random.PCG64(1))
   line = lambda: json.dumps({"question": table.sentence(rng, end="?"), "answer": table.sentence(rng, 12)}) + "\n"
   for name, count in (("real.jsonl", 40), ("heldout.jsonl", 24), ("prompts.jsonl", 30)):
