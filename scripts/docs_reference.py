@@ -38,6 +38,7 @@ _ROOMS = {
   "train": "Checkpoints and stopping",
   "evals": "Evaluation",
   "grading": "Grading",
+  "synth": "Making data",
   "sampling": "Generation",
 }
 _FOLDERS = {
@@ -53,6 +54,7 @@ _FOLDERS = {
   "remat": "What the backward pass finds saved",
   "evals": "Evaluators",
   "decode": "Generation",
+  "synth": "Generators of data",
   "runs": "What each command binds",
 }
 

@@ -9,6 +9,8 @@
 |                | or JSON text of it |                                                                               |
 | `final_number` | `answer`: a number | the number behind `####`, or the last one, is that of the answer (`numbers`)  |
 |                | or text with one   |                                                                               |
+| `ifeval`       | `instruction_id_list`, | every instruction of IFEval is followed, strictly (`ifeval.kinds`)        |
+|                | `kwargs`: lists    |                                                                               |
 
 Besides, any check may have `choices` (texts, of which `answer` is one) for multiple choice. An own checker is a
 `Checker`, or a function (output, check) -> bool, named by where it is imported from, `my_module:my_checker`; a run says
@@ -25,6 +27,8 @@ from itune_jax.core import errors
 from itune_jax.core import jsontext
 from itune_jax.grading import normal
 from itune_jax.grading import numbers
+from itune_jax.grading.ifeval import kinds
+from itune_jax.grading.ifeval import verdicts
 
 Check = Mapping[str, Any]
 _SHARED = ("name", "choices")
@@ -91,6 +95,27 @@ def final_number(output: str, check: Check) -> bool:
   return got is not None and got == numbers.final(str(check["answer"]))
 
 
+def follows(output: str, check: Check) -> bool:
+  """Every instruction of IFEval that the check lists, strictly."""
+  return all(verdicts.judge(_instructions(check), output).strict)
+
+
+def _instructions(check: Check) -> list[Any]:
+  pairs = zip(check["instruction_id_list"], check["kwargs"], strict=True)
+  return [kinds.build(kind, kwargs) for kind, kwargs in pairs]
+
+
+def _instructions_problem(check: Check) -> str:
+  lists = [one for key in ("instruction_id_list", "kwargs") if isinstance(one := check.get(key), (list, tuple))]
+  if len(lists) != 2 or not lists[0] or len(lists[0]) != len(lists[1]):
+    return "check.instruction_id_list and check.kwargs must be lists of one length, not empty"
+  try:
+    _instructions(check)
+  except errors.InputError as e:
+    return str(e)
+  return ""
+
+
 def _text_answer(check: Check) -> str:
   return "" if isinstance(check.get("answer"), str) else _lacks(check, "answer", "text")
 
@@ -141,6 +166,7 @@ CHECKERS: dict[str, Function] = {
   "contains": Function(contains, _text_answer, ("answer",)),
   "json": Function(json_equal, _json_problem, ("answer",)),
   "final_number": Function(final_number, _number_problem, ("answer",)),
+  "ifeval": Function(follows, _instructions_problem, ("instruction_id_list", "kwargs")),
 }
 
 

@@ -32,6 +32,8 @@ COMMANDS = {
   "export": "export_flags",
   "import": "import_flags",
   "merge": "merge_flags",
+  "synth": "synth_flags",
+  "improve": "improve_flags",
   "plan": "plan_flags",
   "select": "select_flags",
   "inspect": "inspect_flags",

@@ -51,6 +51,10 @@ MACROS: dict[str, Macro] = {
   "PRECISION": Macro("the types of numbers; the parts are gin_configs/precision"),
   "REMAT": Macro("which activations are kept; the parts are gin_configs/remat"),
   "EVALS": Macro("the evaluators, a tuple; the parts are gin_configs/evals"),
+  "GENERATOR": Macro("what makes rows of data with a model; the parts are gin_configs/synth"),
+  "TEACHER": Macro("who is asked for data, under which licence, at which price"),
+  "FAULTS": Macro("which answers of a teacher are dropped"),
+  "ATTRIBUTES": Macro("what is drawn for each item, so that rows differ; gin_configs/overlays/diverse.gin sets some"),
   "DECODE": Macro("how answers are drawn; the parts are gin_configs/decode"),
 }
 

@@ -64,11 +64,19 @@ class Sample(NamedTuple):
   problem: str = ""
 
 
+class Usage(NamedTuple):
+  """What a request cost: tokens of its prompt, and of all its answers."""
+
+  prompt: int
+  answer: int
+
+
 class Response(NamedTuple):
-  """The answers to a request, in the order of their numbers."""
+  """The answers to a request, in the order of their numbers. usage: what it cost, where that is known."""
 
   id: str
   samples: tuple[Sample, ...]
+  usage: Usage | None = None
 
   @property
   def text(self) -> str:

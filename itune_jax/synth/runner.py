@@ -1,134 +1,184 @@
-"""Runs a generator into a folder, batch by batch; a run that was killed goes on, and ends with the same bytes.
+"""Runs a generator into a folder, many items at a time; a run that was killed goes on, and ends with the same bytes.
 
-rows.jsonl      the rows, as they are kept
-journal.jsonl   a line a batch: its number, the bytes of rows.jsonl behind it, what was dropped; written after the rows
-manifest.json   counts, written last
+rows.jsonl       the rows that are kept
+dropped.jsonl    the candidates that are not, each with its item and the reason
+journal.jsonl    a line an item: how far both files go behind it, what it cost; written after them
+answers.*.jsonl  what was answered so far, by role: what was paid for is not asked again, even of items not yet booked
+programs.jsonl   the verdicts of programs so far
+run.json         what makes the run what it is
+manifest.json    counts, the funnel, prompts, parents; written whenever a run ends or stops
 """
 
-import collections
 from collections.abc import Callable, Mapping, Sequence
+import contextlib
 import dataclasses
-import json
 import os
-from typing import Any
+from typing import Any, Literal
 
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import log
 from itune_jax.sampling import requests as requests_lib
+from itune_jax.sampling.responders import journal as journal_lib
 from itune_jax.synth import generator as generator_lib
+from itune_jax.synth import ledger as ledger_lib
+from itune_jax.synth import manifest as manifest_lib
+from itune_jax.synth import walking
+
+Resume = Literal["never", "always", "if-possible"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Limits:
+  """When a run ends, beside the end of its items; 0 is no bound. All are counted in the order of items, so what is made
+  depends on no batch.
+
+  accept: rows that are kept. candidates: that were looked at, kept or not. tokens: of prompts and answers.
+  """
+
+  accept: int = 0
+  candidates: int = 0
+  tokens: int = 0
+
+  def __post_init__(self):
+    check.check_types(self)
+    check.require(min(self.accept, self.candidates, self.tokens) >= 0, f"{self}: each is 0 (no bound) or more")
+
+  def reached(self, ledger: ledger_lib.Ledger) -> str:
+    """What has been reached, "" while nothing is."""
+    if self.accept and len(ledger.rows) >= self.accept:
+      return "accepted"
+    if self.candidates and ledger.candidates >= self.candidates:
+      return "candidates"
+    return "tokens" if self.tokens and ledger.tokens >= self.tokens else ""
 
 
 def run(
   generator: generator_lib.Generator,
-  responder: requests_lib.Responder,
+  responders: Mapping[str, requests_lib.Responder] | requests_lib.Responder,
   folder: str,
   *,
   identity: Mapping[str, Any],
+  limits: Limits = Limits(),
+  teacher: manifest_lib.Teacher = manifest_lib.Teacher(),
+  batch: int = 64,
+  resume: Resume = "if-possible",
   progress: Callable[[int], None] = lambda rows: None,
 ) -> dict[str, Any]:
-  """Runs to the end, or goes on where a run of the same identity ended; returns the manifest.
+  """Runs until a limit or the last item, or goes on where a run of the same identity ended; returns the manifest.
 
   Args:
-    identity: what makes the run what it is, as JSON: the generator's values, the responder's model and settings.
-    progress: called with the rows of each batch as it is done.
+    responders: who answers, by role; one for all roles that are not named.
+    identity: what makes the run what it is, as JSON: the generator's values, the responders' models and settings.
+    limits: when it ends. A run that ended may go on under wider ones.
+    teacher: who is asked, under which licence, at which price: it stands in every row, or in the manifest.
+    batch: items under way together.
+    resume: what is done with a folder that holds a run: refused (`never`), asked for (`always`), or as it is.
+    progress: called with the rows of each item as it is booked.
 
   Raises:
-    InputError when the folder holds a run of another identity, or its files are damaged.
+    InputError when the folder holds a run of another identity, its files are damaged, a role has nobody, or nothing
+    would end the run. RunError when a responder ends it; what is booked is kept then, and the manifest says why.
   """
-  os.makedirs(folder, exist_ok=True)
-  with files.locked(os.path.join(folder, "journal.jsonl")):
-    _claim(folder, dict(identity))
-    if files.exists(os.path.join(folder, "manifest.json")):
-      return files.read_json(os.path.join(folder, "manifest.json"))
-    state = _resumed(folder)
-    progress(len(state.pool))
-    with open(state.rows, "a", encoding="utf-8") as rows, open(state.journal, "a", encoding="utf-8") as journal:
-      while asked := generator.requests(state.next, state.pool):
-        requests_lib.unique(asked)
-        kept, dropped = generator.rows(state.next, state.pool, responder.answer(asked))
-        rows.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
-        rows.flush()
-        line = {"batch": state.next, "bytes": rows.tell(), "kept": len(kept), "dropped": dict(dropped)}
-        journal.write(json.dumps(line) + "\n")
-        journal.flush()
-        state.took(kept, line)
-        progress(len(kept))
-    manifest = {**identity, "batches": state.next, "rows": len(state.pool), "dropped": dict(state.dropped)}
-    files.write_json(os.path.join(folder, "manifest.json"), manifest)
-    return manifest
-
-
-@dataclasses.dataclass
-class _State:
-  """Where a run is: its files, the rows so far, and the number of the next batch."""
-
-  rows: str
-  journal: str
-  pool: list[generator_lib.Row] = dataclasses.field(default_factory=list)
-  dropped: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-  next: int = 0
-
-  def took(self, kept: Sequence[generator_lib.Row], line: Mapping[str, Any]) -> None:
-    """Books a batch."""
-    self.pool += kept
-    self.dropped.update(line["dropped"])
-    self.next += 1
-
-
-def _claim(folder: str, identity: dict[str, Any]) -> None:
-  path = os.path.join(folder, "run.json")
-  if not files.exists(path):
-    check.require(not _nonempty(folder), f"{folder} is not empty and holds no run of a generator: give a new folder")
-    files.write_json(path, identity)
-    return
-  before = files.read_json(path)
-  differ = sorted(k for k in {*before, *identity} if before.get(k) != json.loads(json.dumps(identity)).get(k))
-  if differ:
-    raise errors.InputError(
-      f"{folder} holds a run that differs in {', '.join(differ)}: give a new folder, or the same values"
+  check.require(batch > 0, f"batch = {batch}; it counts items from 1")
+  check.require(
+    generator.items or limits.accept or limits.candidates or limits.tokens,
+    f"{generator.name} has no last item: bound it by accepted rows, candidates or tokens (--accept N)",
+  )
+  if log.is_lead():
+    os.makedirs(folder, exist_ok=True)
+  with files.locked(os.path.join(folder, "journal.jsonl")) if log.is_lead() else contextlib.nullcontext():
+    ledger = ledger_lib.opened(folder, {**identity, **manifest_lib.identity(generator, teacher)}, resume)
+    check.require(
+      not limits.accept or len(ledger.rows) <= limits.accept,
+      f"{folder} holds {len(ledger.rows)} rows already, and {limits.accept} are asked for: give a new folder",
     )
+    who = _with_journals(generator, responders, folder)
+    progress(len(ledger.rows))
+    ended = "stopped"
+    try:
+      with ledger:
+        ended = _booked(generator, walking.Walker(who, folder), ledger, limits, teacher, batch, progress)
+    except (errors.RunError, errors.InputError) as e:
+      ended = f"stopped: {e}"
+      raise
+    finally:
+      found = manifest_lib.of(generator, ledger, identity, teacher, dataclasses.asdict(limits), ended)
+      if log.is_lead():
+        files.write_json(os.path.join(folder, "manifest.json"), found)
+    return found
 
 
-def _nonempty(folder: str) -> bool:
-  return bool(set(os.listdir(folder)) - {"rows.jsonl", "journal.jsonl"})
+def _booked(generator, walker, ledger, limits, teacher, batch, progress) -> str:
+  """Books items until something ends the run; returns what did."""
+  gate = generator.gate()
+  for row in ledger.rows:
+    gate.took(row)
+  while not (ended := limits.reached(ledger)):
+    first, items = ledger.next, generator.items
+    if items and first >= items:
+      return "items"
+    last = min(first + batch, items or first + batch)
+    if generator.round:
+      last = min(last, (first // generator.round + 1) * generator.round)
+    pool = ledger.before(first // generator.round * generator.round) if generator.round else ()
+    for n, found in walker.walk({n: generator.make(n, pool) for n in range(first, last)}):
+      progress(_book(generator, gate, ledger, limits, teacher, n, found))
+      if limits.reached(ledger):
+        break
+  return ended
 
 
-def _resumed(folder: str) -> _State:
-  """The state that the journal tells; rows of a batch that it does not know are cut off."""
-  state = _State(os.path.join(folder, "rows.jsonl"), os.path.join(folder, "journal.jsonl"))
-  lines, whole = _whole_lines(state.journal)
-  _cut(state.journal, whole)
-  size = lines[-1]["bytes"] if lines else 0
-  if os.path.exists(state.rows) and os.path.getsize(state.rows) > size:
-    _cut(state.rows, size)
-  rows, whole = _whole_lines(state.rows)
-  if whole != size or len(rows) != sum(line["kept"] for line in lines):
-    raise errors.InputError(f"{state.rows}: not what {state.journal} says: the folder is damaged; give a new one")
-  at = 0
-  for line in lines:
-    state.took(rows[at : at + line["kept"]], line)
-    at += line["kept"]
-  return state
+def _book(generator, gate, ledger, limits, teacher, n: int, found: walking.Made) -> int:
+  """Books an item's candidates in order, up to where a limit is reached; returns how many are kept."""
+  kept: list[generator_lib.Row] = []
+  dropped: list[dict[str, Any]] = []
+  skip = ledger.taken  # of an item that a limit cut earlier
+  taken = skip
+  for c, candidate in enumerate(found.candidates[skip:], skip):
+    if limits.accept and len(ledger.rows) + len(kept) >= limits.accept:
+      break
+    if limits.candidates and ledger.candidates + len(kept) + len(dropped) >= limits.candidates:
+      break
+    taken = c + 1
+    row = _stamped(generator, teacher, n, c, candidate.row)
+    reason = candidate.reason or gate.admits(row)
+    if reason:
+      dropped.append({"item": n, "candidate": c, "reason": reason, "row": row})
+    else:
+      gate.took(row)
+      kept.append(row)
+  cost = ledger_lib.NO_COST if skip else found.cost
+  ledger.book(n, kept, dropped, taken, taken == len(found.candidates), cost)
+  return len(kept)
 
 
-def _whole_lines(path: str) -> tuple[list[Any], int]:
-  """The lines of a file as JSON, up to one that a kill has cut off, and their bytes."""
-  found: list[Any] = []
-  size = 0
-  if os.path.exists(path):
-    with open(path, "rb") as f:
-      for line in f:
-        if not line.endswith(b"\n"):
-          break
-        try:
-          found.append(json.loads(line))
-        except ValueError:
-          raise errors.InputError(f"{path}: line {len(found) + 1} is not JSON: the folder is damaged") from None
-        size += len(line)
-  return found, size
+def _stamped(generator, teacher: manifest_lib.Teacher, n: int, c: int, row: generator_lib.Row) -> generator_lib.Row:
+  """A row with its id and its provenance."""
+  source = {"dataset": generator.name, "kind": generator.kind, "item": n}
+  source |= {"teacher": teacher.name, "licence": teacher.licence} if generator.asks else {}
+  return {"id": f"{generator.name}/{n}/{c}", **row, "source": {**source, **row.get("source", {})}}
 
 
-def _cut(path: str, size: int) -> None:
-  with open(path, "ab") as f:
-    f.truncate(size)
+def _with_journals(
+  generator: generator_lib.Generator,
+  responders: Mapping[str, requests_lib.Responder] | requests_lib.Responder,
+  folder: str,
+) -> dict[str, requests_lib.Responder]:
+  """Who answers in each role, through a journal of its own."""
+  named: dict[str, requests_lib.Responder] = (
+    {**responders} if isinstance(responders, Mapping) else dict.fromkeys(generator.roles, responders)
+  )
+  lacking = [role for role in generator.roles if role not in named]
+  check.require(not lacking, f"{generator.name} asks a {', a '.join(lacking)}, and there is none: give one (--role)")
+  unknown = sorted(set(named) - set(generator.roles))
+  check.require(not unknown, f"{generator.name} asks no {', '.join(unknown)}; it asks: {', '.join(generator.roles)}")
+  path = lambda role: os.path.join(folder, f"answers.{role}.jsonl")
+  return {role: journal_lib.Journal(named[role], path(role)) for role in generator.roles}
+
+
+def funnel(manifest: Mapping[str, Any]) -> Sequence[tuple[str, int]]:
+  """What became of the candidates, the commonest reason first: (what, how many)."""
+  dropped = sorted(manifest["dropped"].items(), key=lambda pair: (-pair[1], pair[0]))
+  return [("candidates", manifest["candidates"]), *dropped, ("accepted", manifest["rows"])]

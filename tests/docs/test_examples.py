@@ -74,17 +74,17 @@ def test_the_benchmark_of_the_example_runs(tmp_path, monkeypatch):
 
 def test_the_generator_of_the_example_resumes(tmp_path, monkeypatch):
   paraphrase = module("Add a generator", tmp_path, monkeypatch)
-  one = paraphrase.Paraphrase(("List three fruits.", "Sort these words."))
-  manifest = runner.run(one, generator.Hashes(), str(tmp_path / "whole"), identity={"seed": 0})
-  assert manifest["batches"] == 4 and manifest["rows"] > 0
+  one = paraphrase.Paraphrase(seeds=("List three fruits.", "Sort these words."))
+  manifest = runner.run(one, generator.Hashes(), str(tmp_path / "whole"), identity={})
+  assert manifest["items"] == 8 and manifest["rows"] > 0
 
   def stop(request):
-    if request.id == "2/1":
+    if request.id == "paraphrase/5/other":
       raise KeyboardInterrupt
 
   with pytest.raises(KeyboardInterrupt):
-    runner.run(one, generator.Hashes(stop), str(tmp_path / "cut"), identity={"seed": 0})
-  runner.run(one, generator.Hashes(), str(tmp_path / "cut"), identity={"seed": 0})
+    runner.run(one, generator.Hashes(stop), str(tmp_path / "cut"), identity={})
+  runner.run(one, generator.Hashes(), str(tmp_path / "cut"), identity={})
   read = lambda name: (tmp_path / name / "rows.jsonl").read_bytes()
   assert read("cut") == read("whole")
 

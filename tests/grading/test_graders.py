@@ -216,7 +216,7 @@ def test_what_passes(output, check, passes):
 
 
 WRONG = [
-  ({"name": "magic"}, "unknown check 'magic'; checks are exact, any_of, contains, json, final_number, or an own one"),
+  ({"name": "magic"}, "unknown check 'magic'; checks are exact, any_of, contains, json, final_number, ifeval, or"),
   ({"name": ["exact"]}, "unknown check"),
   ({"name": "exact"}, "check has no `answer`; it must be text"),
   ({"name": "exact", "answer": True}, "check.answer is a boolean"),

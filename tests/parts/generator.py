@@ -1,35 +1,37 @@
-"""A part of the joints: a generator whose batches hang on the rows so far, as Self-Instruct's do; and a responder."""
+"""A part of the joints: a generator whose items see the rows of earlier rounds, as Self-Instruct's do; a responder."""
 
 import dataclasses
 import hashlib
 
-from itune_jax.core import conversation
 from itune_jax.sampling import requests
+from itune_jax.synth import gates
 from itune_jax.synth import generator
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Grow(generator.Generator):
   """Shows two rows so far and asks for three more, ten times; drops what is there already."""
 
   name: str = "grow"
-  seed: int = 0
-  batches: int = 10
+  count: int = 10
 
-  def requests(self, k, pool):
-    if k == self.batches:
-      return []
-    shown = [pool[i]["text"] for i in self.random(k).integers(0, len(pool), 2)] if pool else []
-    ask = conversation.of("Another one like: " + "; ".join(shown))
-    return [requests.Request(conversation=ask, id=f"{k}/{i}") for i in range(3)]
+  @property
+  def items(self):
+    return self.count
 
-  def rows(self, k, pool, responses):
-    there, kept = {row["text"] for row in pool}, []
-    for response in responses:
-      if response.text not in there:
-        kept.append({"id": response.id, "text": response.text, "source": {"kind": "self_generated", "parents": [k]}})
-        there.add(response.text)
-    return kept, {"seen before": len(responses) - len(kept)}
+  @property
+  def round(self):
+    return 2
+
+  def gate(self):
+    return gates.Distinct(lambda row: row["text"])
+
+  def make(self, n, pool):
+    shown = [pool[i]["text"] for i in self.random(n).integers(0, len(pool), 2)] if pool else []
+    ask = self.question("Another one like: " + "; ".join(shown))
+    asked = [self.request(n, str(i), ask) for i in range(3)]
+    responses = yield from generator.ask(asked)
+    return [generator.Candidate({"text": response.text}, self.faults.of(response.samples[0])) for response in responses]
 
 
 class Hashes(requests.Responder):
@@ -41,8 +43,17 @@ class Hashes(requests.Responder):
   def answer(self, requests_given, progress=lambda n: None):
     return [self._one(request) for request in requests_given]
 
+  def answer_each(self, requests_given, done, progress=lambda n: None):
+    found = []
+    for request in requests_given:
+      found.append(self._one(request))
+      done(found[-1])
+    return found
+
   def _one(self, request):
     self._fault(request)
-    text = request.conversation.messages[-1]["content"]
+    asked = request.conversation
+    text = asked if isinstance(asked, str) else asked.messages[-1]["content"]
     said = hashlib.sha256(f"{text}{request.id}".encode()).hexdigest()[:1] + "é"
-    return requests.Response(request.id, tuple(requests.Sample(f"{said}{i or ''}", "stop") for i in range(request.n)))
+    samples = tuple(requests.Sample(f"{said}{i or ''}", "stop") for i in range(request.n))
+    return requests.Response(request.id, samples, requests.Usage(len(text.split()), request.n))

@@ -16,9 +16,9 @@ def flags(parser: command.Parser) -> None:
   parser.add_argument("--slices", type=int, default=1, help=slices)
   parser.add_argument(
     "--program",
-    choices=("train", "score", "choices", "prefill", "prefill_next", "decode"),
+    choices=("train", "score", "choices", "prefill", "prefill_next", "decode", "synth"),
     default="train",
-    help="an optimizer step, or a program of the evaluators on as many rows as PACKING has (default: train)",
+    help="an optimizer step, or a program of evaluators and of `itune synth`, on the rows of PACKING (default: train)",
   )
   parser.add_argument(
     "--choose_remat",

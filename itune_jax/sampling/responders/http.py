@@ -7,6 +7,7 @@ again, later and later, Retry-After obeyed), or one line that says what was wron
 from collections.abc import Callable, Mapping, Sequence
 import concurrent.futures
 import dataclasses
+import http.client
 import json
 import random
 import time
@@ -18,9 +19,11 @@ import urllib.request
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.sampling import requests as requests_lib
+from itune_jax.sampling.responders import breaker as breaker_lib
 from itune_jax.sampling.responders import budget as budget_lib
 
 _PASSING = (408, 409, 425, 429, 500, 502, 503, 504)  # statuses behind which another try may succeed
+_LONGEST_WAIT = 60.0  # seconds between two tries, jitter aside
 _OF_ONE = (400, 413, 422)  # statuses that are about this request alone
 _FINISH: Mapping[str, requests_lib.Finish] = {
   "stop": "stop",
@@ -39,8 +42,8 @@ class HttpResponder(requests_lib.Responder):
   them. seed: sent with each request, and what jitter hangs on. at_a_time: requests under way together. tries: of each
   request in all. wait_s: seconds before the second try; waits grow twofold from there, with jitter. timeout_s:
   seconds after which a try has failed. more: further fields of the request's body, sent as they are. budget: what may
-  be spent. failed: whether a request without an answer after all tries, or one refused for what it says, ends the
-  work (`stop`), or is answered by a sample that `failed`.
+  be spent. breaker: when an endpoint that fails is left alone. failed: whether a request without an answer after all
+  tries, or one refused for what it says, ends the work (`stop`), or is answered by a sample that `failed`.
   """
 
   url: str
@@ -56,6 +59,7 @@ class HttpResponder(requests_lib.Responder):
   timeout_s: float = 120.0
   more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   budget: budget_lib.Budget = dataclasses.field(default_factory=budget_lib.Budget)
+  breaker: breaker_lib.Breaker = dataclasses.field(default_factory=breaker_lib.Breaker)
   failed: Literal["stop", "answer"] = "stop"
 
   def __post_init__(self):
@@ -91,7 +95,7 @@ class HttpResponder(requests_lib.Responder):
       except BaseException as e:
         for one in waiting:
           one.cancel()
-        if isinstance(e, errors.RunError):  # what is under way is paid for
+        if isinstance(e, (errors.RunError, errors.InputError)):  # what is under way is paid for
           for one in waiting:
             if one not in told and not one.cancelled() and one.exception() is None:
               done(one.result())
@@ -116,17 +120,24 @@ class HttpResponder(requests_lib.Responder):
     check.require(request.adapter is None, f"request {request.id}: an endpoint knows no adapter {request.adapter!r}")
     pause = random.Random(f"{self.seed} {request.id}")
     said = "nothing"
-    for attempt in range(self.tries):
+    attempt = 0
+    while attempt < self.tries:
+      self.breaker.wait()
       self.budget.take(request.id)
       try:
         reply = self._post(request)
         samples = _samples(reply, request)
-        self.budget.book((reply.get("usage") or {}).get("total_tokens"))
-        return requests_lib.Response(request.id, samples)
+        usage = _object(reply.get("usage"))
+        self.budget.book(usage.get("total_tokens"))
+        self.breaker.worked()
+        return requests_lib.Response(request.id, samples, _usage(usage))
       except _Passing as e:
         said = str(e)
-        if attempt + 1 < self.tries:
-          time.sleep(e.after_s or self.wait_s * 2**attempt * (0.5 + pause.random()))
+        if self.breaker.failed(said, e.after_s):
+          continue
+        attempt += 1
+        if attempt < self.tries:
+          time.sleep(e.after_s or min(self.wait_s * 2 ** (attempt - 1), _LONGEST_WAIT) * (0.5 + pause.random()))
     last = f"{self.url}: no answer to request {request.id} in {self.tries} tries; the last: {said}"
     raise _Failed(errors.RunError(last))
 
@@ -146,7 +157,8 @@ class HttpResponder(requests_lib.Responder):
         raise (_Failed(refused) if e.code in _OF_ONE else refused) from None
       after = e.headers.get("Retry-After", "")
       raise _Passing(f"{e.code} {e.reason}: {text[:120]}", float(after) if after.isdigit() else 0.0) from None
-    except (OSError, ValueError) as e:  # no connection, none in time, one cut off, or what came is not JSON
+    except (OSError, ValueError, http.client.HTTPException) as e:
+      # No connection, none in time, one that was cut off, or what came is not JSON.
       raise _Passing(f"{type(e).__name__}: {e}") from None
 
   def _body(self, request: requests_lib.Request) -> dict[str, Any]:
@@ -184,6 +196,16 @@ class _Failed(Exception):
   def __init__(self, error: errors.RunError | errors.InputError):
     super().__init__(str(error))
     self.error = error
+
+
+def _object(value: Any) -> dict[str, Any]:
+  return value if isinstance(value, dict) else {}
+
+
+def _usage(said: Mapping[str, Any]) -> requests_lib.Usage | None:
+  """What an answer cost, where the endpoint says so."""
+  prompt, answer = said.get("prompt_tokens"), said.get("completion_tokens")
+  return requests_lib.Usage(prompt, answer) if isinstance(prompt, int) and isinstance(answer, int) else None
 
 
 def _samples(reply: Any, request: requests_lib.Request) -> tuple[requests_lib.Sample, ...]:

@@ -51,7 +51,7 @@ class Journal(requests_lib.Responder):
     progress(sum(len(response.samples) for response in found.values()))
 
     def keep(response: requests_lib.Response) -> None:
-      kept = [_kept(sample) for sample in response.samples]
+      kept = _kept_response(response)
       if all(sample.finish != "failed" for sample in response.samples):  # what failed is asked again
         self._keep(keys[response.id], kept)
       found[response.id] = _response(response.id, kept)
@@ -145,16 +145,23 @@ def _plain(value: Any) -> Any:
   return vars(value) if dataclasses.is_dataclass(value) else repr(value)
 
 
+def _kept_response(response: requests_lib.Response) -> list[Any] | dict[str, Any]:
+  """The samples, with what they cost where that is known."""
+  samples = [_kept(sample) for sample in response.samples]
+  return samples if response.usage is None else {"samples": samples, "usage": list(response.usage)}
+
+
 def _kept(sample: requests_lib.Sample) -> dict[str, Any]:
   logprobs = sample.logprobs and [round(one, DIGITS) for one in sample.logprobs]
   top = sample.top and [[[token, round(one, DIGITS)] for token, one in place] for place in sample.top]
   return sample._asdict() | {"logprobs": logprobs, "top": top}
 
 
-def _response(id: str, samples: Sequence[dict[str, Any]]) -> requests_lib.Response:
-  return requests_lib.Response(
-    id, tuple(requests_lib.Sample(**{name: _tuples(value) for name, value in one.items()}) for one in samples)
-  )
+def _response(id: str, kept: list[dict[str, Any]] | dict[str, Any]) -> requests_lib.Response:
+  samples = kept["samples"] if isinstance(kept, dict) else kept
+  usage = requests_lib.Usage(*kept["usage"]) if isinstance(kept, dict) else None
+  told = (requests_lib.Sample(**{name: _tuples(value) for name, value in one.items()}) for one in samples)
+  return requests_lib.Response(id, tuple(told), usage)
 
 
 def _tuples(value: Any) -> Any:

@@ -50,17 +50,19 @@ class MeshResponder(requests_lib.Responder):
     owners = [(k, i) for k, request in enumerate(requests) for i in range(request.n)]
     samples: list[list[Any]] = [[None] * request.n for request in requests]
     found: list[Any] = [None] * len(requests)
+    asks = [self._ask(request) for request in requests]
 
     def ended(number: int, said: Any) -> None:
       k, i = owners[number]
       samples[k][i] = self._sample(said, requests[k].top)
       if all(sample is not None for sample in samples[k]):
-        found[k] = requests_lib.Response(requests[k].id, tuple(samples[k]))
+        usage = requests_lib.Usage(len(asks[k].prompt), sum(len(sample.ids) for sample in samples[k]))
+        found[k] = requests_lib.Response(requests[k].id, tuple(samples[k]), usage)
         done(found[k])
 
     top = max((request.top for request in requests), default=0)
     decode = dataclasses.replace(self.decode, top_logprobs=max(top, self.decode.top_logprobs))
-    engine.generate([self._ask(request) for request in requests], decode, on_text=self.on_text, on_end=ended)
+    engine.generate(asks, decode, on_text=self.on_text, on_end=ended)
     return found
 
   @property
