@@ -231,8 +231,8 @@ def _rendered(example: example_lib.Example, renderer: chat.Renderer) -> Iterator
       raise example_lib.BadRow(f"longer than {renderer.config.max_length} tokens")
     for _, first, last in row.stretches:
       asked, answer = row.ids[:first], row.ids[first:last]
-      texts = (renderer.tokenizer.decode(ids, skip_special_tokens=False) for ids in (asked, answer))
-      yield Answer(*texts, float(row.weights[first]), asked, answer)
+      read = lambda ids: renderer.tokenizer.decode(ids, skip_special_tokens=False)
+      yield Answer(read(asked), read(answer), float(row.weights[first]), asked, answer)
 
 
 def _plain(example: example_lib.Example) -> Iterator[Answer]:
