@@ -23,8 +23,9 @@ class Example:
   only; default 1), `tool_calls`, `reasoning_content`; see `messages`. source: kind (annotated, distilled,
   self_generated), dataset, teacher, licence, parents. check: how an answer to it is judged, `{"name": …, …}`.
   rejected: of a preference, the conversation with the answer that is not preferred; `messages` has the one that is.
-  margin: by how much that one is better, where its row says so. unread: keys of its row that nothing reads, to be
-  counted.
+  margin: by how much that one is better, where its row says so. others: further conversations that answers are compared
+  in. values: what a label or score says of `messages` and then of each of these, by column. unread: keys of its row
+  that nothing reads, to be counted.
   """
 
   messages: tuple[dict[str, Any], ...]
@@ -38,6 +39,8 @@ class Example:
   id: str = ""
   rejected: tuple[dict[str, Any], ...] = ()
   margin: float | None = None
+  others: tuple[tuple[dict[str, Any], ...], ...] = ()
+  values: tuple[dict[str, float], ...] = ()
   unread: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
   def __post_init__(self):
@@ -74,7 +77,7 @@ class Example:
     return {k: v for k, v in dataclasses.asdict(self).items() if v and k != "unread"}
 
 
-_OF_PAIRS = ("rejected", "margin")
+_OF_PAIRS = ("rejected", "margin", "others", "values")
 ROW_KEYS = tuple(field.name for field in dataclasses.fields(Example) if field.name not in ("unread", *_OF_PAIRS))
 IMAGE_KEYS = ("images", "image")  # columns that `readers` places in the text
 
@@ -107,6 +110,20 @@ def with_rejected(
   own = {"id": hashlib.sha256(content.encode()).hexdigest()[:16]}
   found = dataclasses.replace(example, rejected=rejected, margin=margin, **own)
   object.__setattr__(found, "unread", unread)
+  return found
+
+
+def with_others(
+  example: Example,
+  others: tuple[tuple[dict[str, Any], ...], ...],
+  values: tuple[dict[str, float], ...],
+  unread: tuple[str, ...] | None = None,
+) -> Example:
+  """The example beside further answers, with what is said of each."""
+  content = json.dumps([example.id, others, values], sort_keys=True, ensure_ascii=False)
+  own = {"id": hashlib.sha256(content.encode()).hexdigest()[:16]}
+  found = dataclasses.replace(example, others=others, values=values, **own)
+  object.__setattr__(found, "unread", example.unread if unread is None else unread)
   return found
 
 

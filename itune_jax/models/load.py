@@ -22,6 +22,7 @@ from itune_jax.core import files
 from itune_jax.core import tensors as tensors_lib
 from itune_jax.core import tree
 from itune_jax.parallel import shard
+from itune_jax.models import decoder as decoder_lib
 from itune_jax.models import gguf as gguf_lib
 from itune_jax.models.hf import layout
 from itune_jax.models.hf import config as config_lib
@@ -135,6 +136,33 @@ def untied(base: Base, dtypes: Dtypes = _all_float32) -> Base:
   config = base.config_json and config_lib.untied(base.config_json)
   params = {**base.params, "head/kernel": head}
   return dataclasses.replace(base, module=module, params=params, config_json=config, is_parted=True)
+
+
+def scoring(base: Base, outputs: int, dtypes: Dtypes = _all_float32, quantised: quant.Quant | None = None) -> Base:
+  """A base with a head of so many outputs in place of the vocabulary's, for reward models. The head starts as zeros:
+  every score is 0, the first loss of a pair log 2. Its files, and so its digest, are the same.
+
+  Args:
+    dtypes: of the new kernel. quantised: how the base's kernels are packed.
+
+  Raises:
+    InputError for a base that is no decoder of text, and for one with a head of other outputs.
+  """
+  if not isinstance(base.cfg, decoder_lib.DecoderConfig) or base.cfg.prefix_lm:
+    raise errors.InputError(f"{base.uri}: a head that scores sits on a decoder of text; this is {base.cfg.family}")
+  if base.cfg.scores:
+    if base.cfg.scores != outputs:
+      raise errors.InputError(f"{base.uri}: its head has {base.cfg.scores} outputs, and Model.scores is {outputs}")
+    return base
+  module = skeleton(dataclasses.replace(base.cfg, scores=outputs, tied=False), base.module.remat)
+  module = module if quantised is None else _quantised(module, quantised)
+  params = {name: value for name, value in base.params.items() if not name.startswith("head/")}
+  mesh = next(iter(params.values())).sharding.mesh
+  where = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+  dtype = dtypes([*params, "head/kernel"])["head/kernel"]
+  head = jax.jit(lambda: jnp.zeros((base.cfg.width, outputs), dtype), out_shardings=where)()
+  config = base.config_json and config_lib.scoring(base.config_json, outputs)
+  return dataclasses.replace(base, module=module, params={**params, "head/kernel": head}, config_json=config)
 
 
 def abstract(

@@ -29,7 +29,7 @@ from itune_jax.train import checkpoint
 
 
 # What of a model, and of how conversations are rendered, an adapter must meet as in training.
-_OF_MODEL = ("quant", "chat_template", "special_tokens")
+_OF_MODEL = ("quant", "chat_template", "special_tokens", "scores")
 _OF_PROMPTS = ("template_kwargs", "date")
 
 

@@ -31,6 +31,7 @@ COMMANDS = {
   "merge": "merge_flags",
   "plan": "plan_flags",
   "inspect": "inspect_flags",
+  "reward": "reward_flags",
   "report": "report_flags",
   "demo": "demo_flags",
   "recipes": "recipes_flags",

@@ -105,7 +105,9 @@ class Session:
   def responder(
     self, renderer: conversation.Renderer, decode: decode_lib.Decode = decode_lib.Decode()
   ) -> on_mesh.MeshResponder:
-    """This model as somebody who answers conversations and scores text."""
+    """This model as somebody who answers conversations and scores text. Raises InputError for a reward model."""
+    if getattr(self.base.cfg, "scores", 0):
+      raise errors.InputError(f"{self.model.base} is a reward model, which writes no text: `itune reward` asks it")
     return on_mesh.MeshResponder(self.engine(), renderer, decode, self.labels)
 
 

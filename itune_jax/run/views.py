@@ -76,6 +76,32 @@ class Start(View):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Following(View):
+  """A reference that follows the policy (TR-DPO, Gorbatovski et al. 2024): behind every so many steps it becomes
+  mix · policy + (1 - mix) · itself. It starts as the policy does, as a copy of what trains, and is saved with the run.
+
+  every: steps between two changes. mix: the policy's share; 1 is a copy of it (the hard update of the paper).
+  """
+
+  every: int = 512
+  mix: float = 0.6
+
+  def __post_init__(self):
+    check.check_types(self)
+    check.require(self.every > 0, f"views.Following.every must be a number of steps, not {self.every}")
+    check.require(0 < self.mix <= 1, f"views.Following.mix must be a share above 0, not {self.mix}")
+    check.require(
+      self.every > 1 or self.mix < 1,
+      "views.Following(every=1, mix=1) is the policy itself at every step: nothing would be learnt from a difference",
+    )
+
+  def make(self, name: str, policy: Policy) -> tuple[step_lib.FrozenView, dict[str, Any]]:
+    """The view."""
+    found, arrays = Start().make(name, policy)
+    return dataclasses.replace(found, every=self.every, mix=self.mix), arrays
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Model(View):
   """Another model (or the same with another adapter), laid out and computed in its own way on the policy's devices.
 

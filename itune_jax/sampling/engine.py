@@ -10,6 +10,7 @@ from itune_jax.sampling.decode import call
 from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.sampling.decode import one_token
 from itune_jax.sampling.decode import watch
+from itune_jax.sampling.score import rewards as rewards_lib
 from itune_jax.sampling.score import score
 
 
@@ -93,6 +94,11 @@ class Engine:
       images=images,
       adapters=adapters,
     )
+
+  def rewards(self, texts: Sequence[Sequence[int]]) -> Any:
+    """Scores [texts, outputs] of ids by a head that scores. Raises InputError as `rewards.rewards` does."""
+    how: dict[str, Any] = dict(rows=self._rows(2), put=self._put, progress=self.progress)
+    return rewards_lib.rewards(self.bind, self.params, texts, max_length=self.max_length, **how)
 
   def totals(self, batches) -> dict[str, float]:
     """Loss sums over batches."""

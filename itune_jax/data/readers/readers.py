@@ -12,13 +12,15 @@ from itune_jax.core import errors
 from itune_jax.core import jsontext
 from itune_jax.core import log
 from itune_jax.data import example as example_lib
+from itune_jax.data.readers import answers
 from itune_jax.data.readers import formats
 from itune_jax.data.readers import lines
 from itune_jax.data.readers import places
 from itune_jax.data.readers import preferences
 
 PREFERENCE = "preference"  # pairs of answers: told by name alone, since their rows may be instruction data too
-FORMATS, files = {**formats.FORMATS, PREFERENCE: preferences.parse}, lines.files
+JUDGED = {PREFERENCE: preferences.parse, **answers.FORMATS}  # formats of answers that are compared, by name alone
+FORMATS, files = {**formats.FORMATS, **JUDGED}, lines.files
 _ANSWERS = {"prompt": "completion", "instruction": "output", "question": "answer"}  # what a row lacks that only asks
 
 
@@ -56,9 +58,9 @@ def read(path: str, format: str = "auto", source: dict[str, Any] | None = None) 
 
 def parse(raw: Any, folder: str, format: str = "auto") -> example_lib.Example:
   """The example of one raw row: JSON text or an object; paths of images are relative to the folder. Raises BadRow."""
-  raw = _object(raw)
-  if format == PREFERENCE:
-    return preferences.parse(raw)
+  raw = object_of(raw)
+  if format in JUDGED:
+    return JUDGED[format](raw)
   if format != "auto" and not any(all(key in raw for key in keys) for keys in formats.KEYS[format]):
     raise example_lib.BadRow(f"it lacks the keys of the format {format}: {formats.said()}")
   return places.with_images(formats.parse(raw, format), raw, folder)
@@ -118,7 +120,7 @@ def no_row(name: str, path: str, reasons: "collections.Counter[str]") -> errors.
 
 
 def _asked(raw, folder, begun):
-  raw = _object(raw)
+  raw = object_of(raw)
   answer = next((given for asked, given in _ANSWERS.items() if asked in raw and not formats.known(raw)), None)
   given = {
     key: value for key, value in raw.items() if key not in formats.PREFERENCES
@@ -129,7 +131,8 @@ def _asked(raw, folder, begun):
   return example.question, example.unread
 
 
-def _object(raw) -> dict[str, Any]:
+def object_of(raw: Any) -> dict[str, Any]:
+  """The object of a raw row: itself, or that of JSON text. Raises BadRow."""
   if isinstance(raw, str):
     try:
       raw = jsontext.loads(raw)

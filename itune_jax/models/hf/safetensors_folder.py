@@ -64,7 +64,7 @@ class SafetensorsSource:
       raise errors.InputError(
         f"{self.path}: missing tensors: {max(cfg.stacks.values())} layers or experts, and {len(self._where)} tensors"
       )
-    if zoo.FAMILIES[cfg.family].untied_if_stored:
+    if zoo.FAMILIES[cfg.family].untied_if_stored and not getattr(cfg, "scores", 0):
       cfg = dataclasses.replace(cfg, tied="lm_head.weight" not in self._where)
     return cfg
 

@@ -172,7 +172,8 @@ class Train:
     others, arrays = views_lib.make(
       self.objective, self.views, session_lib.beside(session, self.remat), bool(self.warm_start)
     )
-    state, step_fn = lasting._step(session, others)
+    memory, arrays = step_lib.memory_of(self.objective, others, arrays)
+    state, step_fn = lasting._step(session, others, memory)
     facts = run_dir_lib.facts_of(
       session, positions=self._positions, steps=lasting.steps, feed=data.feed, manifest=data.manifest
     )
@@ -247,13 +248,13 @@ class Train:
     return calibrate.reattached(session, methods, self.seed, dtype, {})
 
   def _step(
-    self, session: session_lib.Session, others: Mapping[str, step_lib.FrozenView]
+    self, session: session_lib.Session, others: Mapping[str, step_lib.FrozenView], memory: Mapping[str, Any]
   ) -> tuple[state_lib.State, Callable]:
     """The state before the first step, and the compiled step."""
     attached = session.attached
     transform, rate = self.optimizer.make(self.steps, attached.trainable, skeleton.leaves(attached.module))
     transform = attach.wrap_optimizer(attached.methods, transform, self.steps)
-    state = state_lib.create(session.trainable, transform, self.seed, session.mesh)
+    state = state_lib.create(session.trainable, transform, self.seed, session.mesh, memory)
     where = {name: value.sharding for name, value in state.trainable.items()}
     penalty = attach.penalty_of(attached.methods)
     return state, step_lib.make_step(session.binder, self.objective, transform, rate, where, penalty, others)

@@ -1,6 +1,7 @@
 """A run's model made of shapes: what its parameters are, and where they lie on devices that need not be there."""
 
 from collections.abc import Mapping
+import dataclasses
 import math
 from typing import Any, NamedTuple
 
@@ -60,6 +61,8 @@ def open_model(run: train_lib.Train, devices: Any) -> Model:
   mesh, rules = run.mesh.make(devices), run.mesh.rules
   process.multiply_as(run.precision)
   cfg = shape_of(run.model)
+  if run.model.scores:
+    cfg = dataclasses.replace(cfg, scores=run.model.scores, tied=False)
   base = load_lib.abstract(
     cfg,
     mesh=mesh,
