@@ -19,17 +19,18 @@ images = lazy.module("itune_jax.data.render.images")  # it loads what decodes pi
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
-  """A file, folder, glob, or a split of the starter set (`starter:train`, `heldout`, `pairs`, `heldout_pairs`). `rate`
-  weighs it when the mixture says "given".
+  """A file, folder, glob, or a split of the starter set (`starter:train`, `heldout`, `pairs`, `heldout_pairs`,
+  `unpaired`, `heldout_unpaired`). `rate` weighs it when the mixture says "given".
 
   skip leaves the first rows out, stride then takes every so many-th, limit stops after so many: one file can be
   split, and a sample spread over it.
 
   name: of the source, in logs and figures. path: of the data. format: "auto" (told by the keys of each row) or the
-  name of one; "preference" reads pairs of answers. rate: its weight when the mixture says "given". kind: who wrote the
-  answers; it is kept as provenance. licence: of the data, kept as provenance. skip: rows left out at the beginning.
-  stride: of the rest, every so many-th is taken. limit: rows taken at most, 0 for all. held_out: a share of those rows,
-  chosen by the hash of their text. take: all rows, the held-out ones, or the rest.
+  name of one; "preference" reads pairs of answers, "unpaired", "scored", "ranked", "stepwise" and
+  "prompt_preference" what else may be said of answers (`readers.answers`). rate: its weight when the mixture says
+  "given". kind: who wrote the answers; it is kept as provenance. licence: of the data, kept as provenance. skip: rows
+  left out at the beginning. stride: of the rest, every so many-th is taken. limit: rows taken at most, 0 for all.
+  held_out: a share of those rows, chosen by the hash of their text. take: all rows, the held-out ones, or the rest.
   """
 
   name: str
@@ -47,10 +48,12 @@ class Source:
   def __post_init__(self):
     check.check_types(self)
     check.require(0 <= self.held_out < 1, f"Source {self.name}: held_out must be a share below 1, not {self.held_out}")
-    of_pairs = self.path.startswith("starter:") and self.path.endswith("pairs")
+    judged = {"pairs": readers.PREFERENCE, "unpaired": "unpaired"}
+    wants = next((judged[end] for end in judged if self.path.startswith("starter:") and self.path.endswith(end)), None)
     check.require(
-      not of_pairs or self.format == readers.PREFERENCE,
-      f"Source {self.name}: {self.path} holds pairs: set Source.format = 'preference'",
+      wants is None or self.format == wants,
+      f"Source {self.name}: {self.path} holds {'pairs' if wants == readers.PREFERENCE else 'single answers'}: set "
+      f"Source.format = {wants!r}",
     )
     check.require(self.rate > 0, f"Source {self.name}: rate = {self.rate}; it must be positive")
     check.require(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import dataclasses
+import hashlib
 import json
 import os
 from typing import Any, NamedTuple
@@ -59,6 +60,19 @@ def checkpoint_of(path: str) -> str:
   if not found:
     raise errors.InputError(f"{path}: no run directory with a committed checkpoint, no checkpoint, and no PEFT folder")
   return found[-1]
+
+
+def digest(path: str) -> str:
+  """What tells a saved adapter from others: its methods and the checksums of its arrays, or the bytes of a PEFT
+  folder's files; "" for none. Raises InputError where there is none at the path."""
+  if not path:
+    return ""
+  if is_peft(path):
+    names = sorted(name for name in files.names(path) if name.startswith("adapter_"))
+    return hashlib.sha256("".join(files.sha256(os.path.join(path, name)) for name in names).encode()).hexdigest()
+  meta = _meta(checkpoint_of(path))
+  kept = {name: total for name, total in meta.get("sums", {}).items() if name.startswith((".trainable", ".constants"))}
+  return hashlib.sha256(json.dumps([meta["methods"], kept], sort_keys=True).encode()).hexdigest()
 
 
 def methods_of(folder: str) -> tuple[Any, ...]:

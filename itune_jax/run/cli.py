@@ -21,6 +21,7 @@ from itune_jax.run import quiet
 # The module of `run/commands` that holds each command's COMMAND.
 COMMANDS = {
   "prepare": "prepare_flags",
+  "reference": "reference_flags",
   "train": "train_flags",
   "eval": "evaluate_flags",
   "compare": "compare_flags",

@@ -15,7 +15,9 @@ from itune_jax.core import files
 from itune_jax.core import numerics
 from itune_jax.core import rng
 from itune_jax.data import feed as feed_lib
+from itune_jax.data import made
 from itune_jax.data import mixture as mixture_lib
+from itune_jax.data import stored_reference
 from itune_jax.data import tokenised
 from itune_jax.data.render import chat
 from itune_jax.data.render import images as images_lib
@@ -197,16 +199,32 @@ def open_feed(
   seed: int,
   rows: Sequence[int] | None = None,
   columns: Sequence[batch_lib.Column] = (),
+  reference: stored_reference.Of | None = None,
 ) -> tuple[feed_lib.Feed, dict[str, Any]]:
   """The feed of these rows of a batch over a prepared mixture, and its manifest.
 
-  columns: what batches get of the sources' columns. Raises InputError if the mixture is not prepared, or lacks one.
+  columns: what batches get of the sources' columns. reference: whose stored log-probs they get beside. Raises
+  InputError if the mixture is not prepared, or lacks one.
   """
   root, path = specs.cache_dir(), prepared(mixture, renderer)
   manifest = files.read_json(path)
   sources = {s["name"]: tokenised.CachedSource(tokenised.source_folder(root, s["key"])) for s in manifest["sources"]}
+  if reference is not None:
+    sources = _with_reference(sources, manifest, columns, seed, reference)
+    columns = (*columns, stored_reference.REFERENCE)
   feed = feed_lib.Feed(sources, manifest["rates"], packing, seed=seed, rows=rows, columns=columns)
   return feed, manifest
+
+
+def _with_reference(sources, manifest, columns, seed: int, of: stored_reference.Of):
+  """The sources with what the feed puts beside their examples, and with a reference's stored log-probs."""
+  made.check_labels(sources, columns)
+  beside, keys = stored_reference.beside(tuple(columns), seed), {s["name"]: s["key"] for s in manifest["sources"]}
+  found = {}
+  for name, source in made.wrapped(sources, columns, seed).items():
+    folder = stored_reference.find(specs.cache_dir(), keys[name], of, beside, name)
+    found[name] = stored_reference.WithReference(source, folder)
+  return found
 
 
 def _with_tokens(methods: Sequence[Any], model: specs.Model, tokenizer: Any) -> tuple[Any, ...]:

@@ -9,11 +9,15 @@ from collections.abc import Callable, Mapping
 import dataclasses
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+
 from itune_jax.core import axes as axes_lib
+from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import numerics
+from itune_jax.data import stored_reference
 from itune_jax.models import load as load_lib
 from itune_jax.models import view
 from itune_jax.run import specs
@@ -99,6 +103,54 @@ class Following(View):
     """The view."""
     found, arrays = Start().make(name, policy)
     return dataclasses.replace(found, every=self.every, mix=self.mix), arrays
+
+
+class _StoredView(contracts.View):
+  """A reference of which nothing is there but its log-probs, in a column of the batch."""
+
+  def context(self, batch: batch_lib.Batch, key: Any = None) -> Any:
+    """Nothing: no model runs."""
+    return None
+
+  def hidden(self, tokens_BT: Any, ctx: Any) -> tuple[Any, Any]:
+    """Raises InputError."""
+    raise errors.InputError(_ALONE)
+
+  def project(self, hidden: Any, ctx: Any = None) -> Any:
+    """Raises InputError."""
+    raise errors.InputError(_ALONE)
+
+  def token_logprobs(self, batch, ctx, *, temperature: float = 1.0, chunk: int = 0) -> Any:
+    """What is stored, where the weight is not 0."""
+    check.require(temperature == 1, "log-probs that are stored are of temperature 1")
+    return jnp.where(batch.weights_BT != 0, batch.columns[stored_reference.REFERENCE.name], 0)
+
+
+_ALONE = "of a stored reference the log-probs of the data are there alone: this objective asks for its distributions"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stored(View):
+  """A reference whose log-probs were stored by `itune prepare --with_reference`: no second model, and no second pass.
+
+  They are those of the base with adapters off, or of the adapter that the run starts from (WARM_START).
+  """
+
+  def make(self, name: str, policy: Policy) -> tuple[step_lib.FrozenView, dict[str, Any]]:
+    """The view."""
+    return step_lib.FrozenView(_stored, ()), {}
+
+
+def _stored(params: Mapping[str, Any]) -> contracts.View:
+  del params
+  return _StoredView()
+
+
+def are_stored(given: Mapping[str, View]) -> bool:
+  """Whether one of the views is read from the data. Raises InputError where it is no reference."""
+  stored = [name for name, view_of in given.items() if isinstance(view_of, Stored)]
+  check.require(stored in ([], ["reference"]), f"VIEWS: {stored} is stored, and a reference alone can be")
+  return bool(stored)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

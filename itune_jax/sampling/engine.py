@@ -21,7 +21,7 @@ class Engine:
   bind: all that is static of the model on its mesh. params: its arrays of now. max_length: positions that it knows.
   progress: is told of each answer or score that is there. stop_ids: of which each ends a text.
   text: of ids, which stop strings are looked for in. kept: what was laid out for these parameters, shared with copies
-  that differ in anything else.
+  that differ in anything else. reference: the engine of the reference that a run compares with, if it has one.
   """
 
   bind: Any
@@ -31,6 +31,7 @@ class Engine:
   progress: Callable[[int], None] = lambda n: None
   text: watch.Text | None = None
   kept: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+  reference: "Engine | None" = None
 
   @property
   def _one_token(self) -> tuple[Any, Any]:

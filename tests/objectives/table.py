@@ -8,6 +8,7 @@ import numpy as np
 
 from itune_jax.core import pack
 from itune_jax.data import made
+from itune_jax.objectives import kept
 from itune_jax.objectives import sft
 from itune_jax.objectives.distill import divergences
 from itune_jax.objectives.distill import logits as distill
@@ -159,6 +160,7 @@ ROWS = {
   "distillation by jsd": Row(distill.Distill(chunk=16, divergence="jsd", beta=0.3, sft=0.5), texts, "model"),
   "top-k of a teacher": Row(top_k.TopK(chunk=16, k=3), with_columns(top)),
   "a reward of pairs": Row(bradley_terry.BradleyTerry(chunk=16, margin=0.5, centre=0.1), ended(pairs(True)), scores=1),
+  "sft kept near the base": Row(kept.Kept(chunk=16, objective=sft.Sft(chunk=16), kl=0.3), texts, "base"),
   "kto": Row(unpaired.Kto(chunk=16), judged(mismatched), "base"),
   "lists": Row(ranked.Ranked(chunk=16), judged(scores), "base"),
   "policy gradient": Row(policy_gradient.PolicyGradient(chunk=16), with_columns(advantages)),

@@ -134,6 +134,8 @@ def _names(index: str, file: str) -> list[str]:
 
 
 def _renamed(name: str, family: zoo.Family | None) -> str:
+  if name == "score.weight":  # the head of …ForSequenceClassification, the same in all families
+    return name
   for pattern, replacement in family.renames if family else ():
     name = re.sub(pattern, replacement, name)
   return name

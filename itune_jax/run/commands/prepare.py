@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import os
 from typing import Any
 
+from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import lazy
 from itune_jax.core import log
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.data import tokenised
@@ -17,6 +19,8 @@ from itune_jax.run import console
 from itune_jax.run import gin_setup
 from itune_jax.run import rendering as rendering_lib
 from itune_jax.run import specs
+
+cli = lazy.module("itune_jax.run.cli")  # the driver, of another command
 
 
 def prepare(
@@ -101,6 +105,10 @@ def from_flags(args: command.Args) -> dict[str, Any]:
       log.info(f"  {source['name']}: and rows for {len(reasons) - 5} more reasons, which the manifest lists")
     for row in source.get("dropped_rows", [])[:5]:
       log.info(f"    {row['file']}:{row['line']}: {row['reason']}")
+  if args.with_reference and not args.dry_run:
+    given = [arg for arg in args.argv[1:] if arg != "--with_reference"]
+    if cli.main(["reference", *given]):
+      raise errors.RunError("the data is prepared, and the log-probs of the reference are not stored")
   keys = ("name", "rows", "kept", "dropped", "truncated", "tokens", "trained_tokens")
   sources = [{k: s[k] for k in keys if k in s} for s in manifest["sources"]]
   return {"mixture": manifest["name"], "rates": manifest["rates"], "sources": sources}
