@@ -19,6 +19,7 @@ from itune_jax.data import records
 from itune_jax.data import tokenised
 
 MISMATCH = columns_lib.Column("mismatch")  # 1 on an answer to another prompt
+SOURCE = columns_lib.Column("source", "int32")  # the number of a row's source among those that have a teacher
 END = columns_lib.Column("end")  # 1 on the id behind the last one of an answer
 
 
@@ -115,6 +116,42 @@ def ended(item: pack.Item) -> pack.Item:
   weights = np.zeros(len(item.ids) + 1, np.float32)
   weights[-1] = 1
   return pack.Item(np.r_[item.ids, item.ids[-1]].astype(np.int32), weights, item.images, columns)
+
+
+class Numbered(tokenised.Examples):
+  """The examples of a source with its number in a column; -1 is a source without one."""
+
+  def __init__(self, inner: tokenised.Examples, number: int):
+    self._inner, self._number, self.scale = inner, number, inner.scale
+    self.schema = records.Schema((*inner.schema.columns, SOURCE), inner.schema.grouped)
+
+  @property
+  def lengths(self) -> np.ndarray:
+    """Positions of each."""
+    return self._inner.lengths
+
+  @property
+  def repeated_lengths(self) -> np.ndarray:
+    """Positions of each where prompts are repeated."""
+    return self._inner.repeated_lengths
+
+  @property
+  def image_counts(self) -> np.ndarray:
+    """How many images each has."""
+    return self._inner.image_counts
+
+  def __getitem__(self, index: int) -> pack.Item | pack.Group:
+    found = self._inner[index]
+    named = lambda item: item._replace(columns={**item.columns, "source": self._number})
+    return pack.Group(tuple(map(named, found.items)), found.shared) if isinstance(found, pack.Group) else named(found)
+
+
+def numbered(sources: Mapping[str, tokenised.Examples], order: Sequence[str]) -> dict[str, tokenised.Examples]:
+  """The sources with their numbers. Raises InputError for a name that no source has."""
+  missing = sorted(set(order) - set(sources))
+  if missing:
+    raise errors.InputError(f"views.Adapters names {', '.join(missing)}; sources are {', '.join(sorted(sources))}")
+  return {name: Numbered(one, order.index(name) if name in order else -1) for name, one in sources.items()}
 
 
 def wrapped(

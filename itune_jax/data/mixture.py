@@ -31,6 +31,8 @@ class Source:
   "given". kind: who wrote the answers; it is kept as provenance. licence: of the data, kept as provenance. skip: rows
   left out at the beginning. stride: of the rest, every so many-th is taken. limit: rows taken at most, 0 for all.
   held_out: a share of those rows, chosen by the hash of their text. take: all rows, the held-out ones, or the rest.
+  teacher: a model whose own tokens of each conversation are put beside the student's, for a teacher of another
+  vocabulary. context: what a teacher is told in front of each conversation (a system message), and the student is not.
   """
 
   name: str
@@ -44,6 +46,8 @@ class Source:
   stride: int = 1
   held_out: float = 0.0
   take: Literal["all", "rest", "held_out"] = "all"
+  teacher: str = ""
+  context: str = ""
 
   def __post_init__(self):
     check.check_types(self)
@@ -55,10 +59,19 @@ class Source:
       f"Source {self.name}: {self.path} holds {'pairs' if wants == readers.PREFERENCE else 'single answers'}: set "
       f"Source.format = {wants!r}",
     )
+    check.require(
+      not (self.is_taught and self.format in readers.JUDGED),
+      f"Source {self.name}: teacher and context are for conversations, not for the format {self.format!r}",
+    )
     check.require(self.rate > 0, f"Source {self.name}: rate = {self.rate}; it must be positive")
     check.require(
       self.stride > 0 and self.skip >= 0 and self.limit >= 0, f"Source {self.name}: stride >= 1, skip and limit >= 0"
     )
+
+  @property
+  def is_taught(self) -> bool:
+    """Whether what a teacher reads stands beside each conversation."""
+    return bool(self.teacher or self.context)
 
   def rows(self):
     """The rows of this source, in order, of which skip, stride and limit leave some."""
@@ -84,6 +97,7 @@ class Source:
     """SHA-256 over the bytes of the data, of its image files if asked for, and what selects rows of it."""
     chosen = [self.format, self.kind, self.licence, self.limit, self.skip, self.stride, self.name]
     chosen += [self.held_out, self.take] if self.take != "all" else []
+    chosen += [self.teacher, self.context] if self.is_taught else []
     sha = hashlib.sha256(json.dumps(chosen).encode())
     if self.path.startswith("starter:"):
       for example in (row.example for row in self._all()):

@@ -30,6 +30,7 @@ from itune_jax.data.render import chat
 from itune_jax.data import example as example_lib
 from itune_jax.data.render import images as images_lib
 from itune_jax.data.render import answer_groups
+from itune_jax.data.render import beside
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.data import records
 from itune_jax.data.readers import readers
@@ -74,8 +75,11 @@ def write_source(
   renderer: chat.Renderer,
   rows: Iterable[readers.Row],
   progress: Callable[[], None] = lambda: None,
+  teachers: Callable[[str], chat.Renderer] | None = None,
 ) -> dict[str, Any]:
   """Renders and stores one source; returns its manifest. A source that is already there is not read again.
+
+  teachers: opens the renderer of a source's `teacher`, "" for the student's own model.
 
   Raises InputError naming file and line of a bad row under the policy "refuse", or when no row is left.
   """
@@ -83,7 +87,8 @@ def write_source(
   folder = source_folder(root, key)
   with files.locked(folder):
     if not os.path.exists(os.path.join(folder, "manifest.json")):
-      _write_source(folder, key, mixture, source, renderer, rows, progress)
+      teacher = teachers(source.teacher) if source.is_taught and teachers is not None else renderer
+      _write_source(folder, key, mixture, source, renderer, rows, progress, teacher)
   manifest = files.read_json(os.path.join(folder, "manifest.json"))
   if mixture.bad_rows == "refuse" and manifest["dropped_rows"]:  # prepared before, under the other policy
     first = manifest["dropped_rows"][0]
@@ -91,9 +96,9 @@ def write_source(
   return manifest
 
 
-def _write_source(folder, key, mixture, source, renderer, rows, progress):
+def _write_source(folder, key, mixture, source, renderer, rows, progress, teacher):
   with files.whole_folder(folder) as partial:
-    rows, make, schema = _conversion(source, rows, renderer)
+    rows, make, schema = _conversion(source, rows, renderer, teacher)
     tally, store = _Tally(mixture.bad_rows), Writer(partial, schema, with_images=renderer.images is not None)
     for row in rows:
       progress()
@@ -126,9 +131,12 @@ Converted = Sequence[tuple[pack.Item | pack.Group, bool]]  # what a row becomes,
 
 
 def _conversion(
-  source: mixture_lib.Source, rows: Iterable[readers.Row], renderer: chat.Renderer
+  source: mixture_lib.Source, rows: Iterable[readers.Row], renderer: chat.Renderer, teacher: chat.Renderer
 ) -> tuple[Iterable[readers.Row], Callable[[example_lib.Example], Converted], records.Schema]:
   """The rows again, what each becomes, and the schema of the records. Answers that are compared become groups."""
+  if source.is_taught:
+    both = lambda example: [beside.render(renderer, teacher, example, source.context)]
+    return rows, both, records.Schema((beside.AHEAD,), grouped=True)
   if source.format not in readers.JUDGED:
     single = lambda example: [(_trim(one, renderer.images), one.truncated) for one in renderer.render(example)]
     return rows, single, records.Schema()

@@ -167,8 +167,12 @@ def beside(session: Session, remat: stack.Remat) -> views.Policy:
     other = open_session(asked.model, mesh=mesh, precision=asked.precision, remat=remat, adapter=asked.adapter)
     return views.Other(other.binder, other.attached.params, tokenizer_lib.digest(other.tokenizer))
 
+  def on_base(adapters: Mapping[str, str]) -> tuple[view.Binder, Mapping[str, Any]]:
+    together = adapters_lib.side_by_side(session.model, session.base, adapters, session.mesh, session.rules)
+    return view.Binder.of(together.module, session.mesh, session.rules, session.binder.compute), together.params
+
   attached, tokenizer = session.attached, tokenizer_lib.digest(session.tokenizer)
-  return views.Policy(session.base, session.binder, attached.params, attached.trainable, tokenizer, opened)
+  return views.Policy(session.base, session.binder, attached.params, attached.trainable, tokenizer, opened, on_base)
 
 
 def images_of(path: str) -> images_lib.Images | None:
@@ -200,11 +204,13 @@ def open_feed(
   rows: Sequence[int] | None = None,
   columns: Sequence[batch_lib.Column] = (),
   reference: stored_reference.Of | None = None,
+  taught: Sequence[str] = (),
 ) -> tuple[feed_lib.Feed, dict[str, Any]]:
   """The feed of these rows of a batch over a prepared mixture, and its manifest.
 
-  columns: what batches get of the sources' columns. reference: whose stored log-probs they get beside. Raises
-  InputError if the mixture is not prepared, or lacks one.
+  columns: what batches get of the sources' columns. reference: whose stored log-probs they get beside. taught: sources
+  whose number in this order stands in the column `source`. Raises InputError if the mixture is not prepared, or lacks
+  a column.
   """
   root, path = specs.cache_dir(), prepared(mixture, renderer)
   manifest = files.read_json(path)
@@ -212,6 +218,9 @@ def open_feed(
   if reference is not None:
     sources = _with_reference(sources, manifest, columns, seed, reference)
     columns = (*columns, stored_reference.REFERENCE)
+  if taught:
+    sources = made.numbered(made.wrapped(sources, columns, seed), taught)
+    columns = (*columns, made.SOURCE)
   feed = feed_lib.Feed(sources, manifest["rates"], packing, seed=seed, rows=rows, columns=columns)
   return feed, manifest
 

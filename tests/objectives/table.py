@@ -137,6 +137,22 @@ def triples(rs: np.random.RandomState) -> list[dict[str, float]]:
   return [{"side": 1.0, "gold": 0.0}, {"side": -1.0, "gold": 0.0}, {"side": 0.0, "gold": 1.0}]
 
 
+def told(context: bool) -> Callable[[], list[pack.Group]]:
+  """Conversations beside what a teacher reads of them: behind a longer prompt, or in other tokens."""
+
+  def made_():
+    rs, found = np.random.RandomState(11), []
+    for ids, weights in tiny.examples(8, longest=12):
+      front = rs.randint(0, V, 3).astype(np.int32)
+      theirs = np.r_[front, ids] if context else rs.randint(0, V, len(ids) + 2).astype(np.int32)
+      ahead = np.where(np.arange(len(ids)) > 0, len(ids) - 1 + (3 if context else 1), 0).astype(np.int32)
+      own = pack.Item(ids, weights, None, {"ahead": ahead})
+      found.append(pack.Group((own, pack.Item(theirs, np.zeros(len(theirs), np.float32), None, {"ahead": 0}))))
+    return found
+
+  return made_
+
+
 def top(rs: np.random.RandomState, n: int) -> dict[str, Any]:
   """The likeliest three tokens of a teacher."""
   ids = np.stack([rs.choice(V, 3, replace=False) for _ in range(n)])
@@ -209,6 +225,8 @@ FULL_ROWS = {
     f"distillation, {name}": Row(distill.Distill(chunk=16, divergence=name, temperature=1.5), texts, "model")
     for name in divergences.DIVERGENCES
   },
+  "distillation of a context": Row(distill.Distill(chunk=16, beside=True, sft=0.3), told(True), "model"),
+  "distillation across tokens": Row(distill.Distill(chunk=16, beside=True, divergence="uld"), told(False), "model"),
   "top-k, reverse": Row(top_k.TopK(chunk=16, k=3, divergence="reverse_kl"), with_columns(top)),
   "top-k, no tail": Row(top_k.TopK(chunk=16, k=3, tail="drop"), with_columns(top)),
 }

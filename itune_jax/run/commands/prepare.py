@@ -50,10 +50,11 @@ def prepare(
     log.info(f"mixture {mixture.name} is already prepared: {path}")
     return known
   sources, examples = [], {}
+  teachers = lambda name: rendering_lib.open_renderer(specs.Model(base=name), rendering) if name else renderer
   with console.Bars("rows") as bars:
     for source in mixture.sources:
       bar, counted = bars.add(f"prepare {source.name}"), _Counted(source)
-      sources.append(tokenised.write_source(root, mixture, source, renderer, counted.rows(), bar.advance))
+      sources.append(tokenised.write_source(root, mixture, source, renderer, counted.rows(), bar.advance, teachers))
       bar.finish()
       examples[source.name] = counted
   counts = (

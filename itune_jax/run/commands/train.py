@@ -226,6 +226,7 @@ class Train:
       rows,
       self.objective.columns,
       self._reference(session),
+      views_lib.sources_of(self.views),
     )
     _warn_of_idle_shards(mesh, each)
 
