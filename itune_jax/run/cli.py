@@ -31,6 +31,7 @@ COMMANDS = {
   "import": "import_flags",
   "merge": "merge_flags",
   "plan": "plan_flags",
+  "constraint_pairs": "constraint_pairs_flags",
   "inspect": "inspect_flags",
   "reward": "reward_flags",
   "report": "report_flags",
