@@ -4,10 +4,10 @@ python scripts/bench_preference.py ours --data pairs.jsonl        # pairs a seco
 python scripts/bench_preference.py trl --data pairs.jsonl         # the same of TRL's trainer, in a process of its own
 python scripts/bench_preference.py beside --data pairs.jsonl      # both in turn, and the ratios
 python scripts/bench_preference.py reference --data pairs.jsonl   # DPO by adapters off beside SFT on equal tokens
-python scripts/bench_preference.py trunk --data pairs.jsonl       # a prompt that stands once beside one that is repeated
+python scripts/bench_preference.py trunk --data pairs.jsonl       # a prompt once beside a prompt repeated
 python scripts/bench_preference.py unroll --data rows.jsonl       # learned rates beside tuned ones at equal steps
 python scripts/bench_preference.py demo --adapter runs/demo       # DPO and a reward model on the starter set's pairs
-python scripts/bench_preference.py distill --adapter runs/demo    # a student of half the layers, with and without a teacher
+python scripts/bench_preference.py distill --adapter runs/demo    # half the layers, with and without a teacher
 """
 
 import argparse

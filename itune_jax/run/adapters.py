@@ -164,6 +164,8 @@ def read(adapter: str, model: specs.Model, path: str) -> Saved:
     folder = checkpoint_of(adapter)
     return Saved(folder, methods_of(folder), None)
   cfg = model.config or load_lib.open_source(path).config()
+  if model.scores and not getattr(cfg, "scores", 0):
+    cfg = dataclasses.replace(cfg, scores=model.scores, tied=False)
   methods, values = exchange.load(adapter, load_lib.skeleton(cfg), layout.Layout.of(cfg))
   return Saved(adapter, tuple(methods), values)
 

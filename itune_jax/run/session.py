@@ -102,7 +102,8 @@ class Session:
   def engine(self, progress: Callable[[int], None] = lambda n: None) -> engine_lib.Engine:
     """Generation and scoring of ids."""
     ends = tuple(dict.fromkeys((*self.base.ends, *tokenizer_lib.end_ids(self.tokenizer))))
-    return engine_lib.Engine(self.binder, self.attached.params, self.base.cfg.max_length, ends, progress)
+    scores = bool(getattr(self.base.cfg, "scores", 0))
+    return engine_lib.Engine(self.binder, self.attached.params, self.base.cfg.max_length, ends, progress, scores=scores)
 
   def responder(
     self, renderer: conversation.Renderer, decode: decode_lib.Decode = decode_lib.Decode()

@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 from itune_jax.core import axes as axes_lib
+from itune_jax.core import errors
 from itune_jax.parallel import shard
 from itune_jax.sampling.decode import call
 from itune_jax.sampling.decode import decode as decode_lib
@@ -22,6 +23,7 @@ class Engine:
   progress: is told of each answer or score that is there. stop_ids: of which each ends a text.
   text: of ids, which stop strings are looked for in. kept: what was laid out for these parameters, shared with copies
   that differ in anything else. reference: the engine of the reference that a run compares with, if it has one.
+  scores: whether the model has a head that scores in place of the vocabulary's.
   """
 
   bind: Any
@@ -32,6 +34,7 @@ class Engine:
   text: watch.Text | None = None
   kept: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
   reference: "Engine | None" = None
+  scores: bool = False
 
   @property
   def _one_token(self) -> tuple[Any, Any]:
@@ -63,8 +66,9 @@ class Engine:
     one's adapter, where several ride on one base; `limits` how many new tokens each may have. on_text: gets what is new
     of each text as it comes; on_end: each sample by its number as soon as it has ended.
 
-    Raises InputError as `decode.generate` does.
+    Raises InputError as `decode.generate` does, and for a model that scores.
     """
+    self._require_words()
     return decode_lib.generate(
       self.bind,
       self.params,
@@ -84,6 +88,7 @@ class Engine:
 
   def score(self, pairs, images: Sequence[Any] = (), adapters: Sequence[int] | None = None) -> list[score.Score]:
     """Log-likelihoods of (context ids, continuation ids); `images` and `adapters` as for `generate`, by pair."""
+    self._require_words()
     return score.loglikelihood(
       self.bind,
       self.params,
@@ -103,7 +108,15 @@ class Engine:
 
   def totals(self, batches) -> dict[str, float]:
     """Loss sums over batches."""
+    self._require_words()
     return score.totals(self.bind, self.params, batches, self._put)
+
+  def _require_words(self) -> None:
+    if self.scores:
+      raise errors.InputError(
+        "this is a reward model: it has scores and no words. Leave out validation and evaluators of text; "
+        "preferred.Preferred with by = 'reward' is one for it"
+      )
 
   def _put(self, batch):
     rules: axes_lib.Rules = dict(self.bind.rules)

@@ -161,6 +161,17 @@ def _compared(
   return example_lib.with_others(first, tuple(whole[1:]), tuple(values), unread)
 
 
+def _of_text(parse: Callable[[Raw], example_lib.Example]) -> Callable[[Raw], example_lib.Example]:
+  """The format, for rows without images."""
+
+  def parsed(raw: Raw) -> example_lib.Example:
+    if any(raw.get(key) for key in example_lib.IMAGE_KEYS):
+      raise fields.BadRow("answers with images that are judged are not read yet")
+    return parse(raw)
+
+  return parsed
+
+
 FORMATS: dict[str, Callable[[Raw], example_lib.Example]] = {
-  one.__name__: one for one in (unpaired, scored, ranked, stepwise, prompt_preference)
+  one.__name__: _of_text(one) for one in (unpaired, scored, ranked, stepwise, prompt_preference)
 }

@@ -165,6 +165,10 @@ class Train:
     renderer = session.renderer(self.rendering)
     data = self._data(session, renderer)
     lasting = self._lasting(data.feed)
+    check.require(
+      not (getattr(session.base.cfg, "scores", 0) and self.validation),
+      "a reward model has no loss on text: leave VAL_DATA and VAL_FRACTION out; evals/preferred.gin is for pairs",
+    )
     session = self._begun(session, data, run_dir, dry_run)
     bound = evaluators.bound([*self.evals, *lasting._validations()], renderer, self.seed)
     evaluators.say_idle(bound)
