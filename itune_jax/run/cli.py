@@ -25,6 +25,8 @@ COMMANDS = {
   "train": "train_flags",
   "eval": "evaluate_flags",
   "compare": "compare_flags",
+  "sweep": "sweep_flags",
+  "convert": "convert_flags",
   "lm_eval": "lm_eval_flags",
   "generate": "generate_flags",
   "export": "export_flags",

@@ -10,6 +10,7 @@ and the same command resumes.
 
 import argparse
 import math
+import shlex
 import subprocess
 import sys
 from typing import Any
@@ -18,6 +19,7 @@ import yaml
 
 ACCELERATORS = {"v4": "tpu-v4-podslice", "v5e": "tpu-v5-lite-podslice", "v5p": "tpu-v5p-slice", "v6e": "tpu-v6e-slice"}
 CHIPS_A_HOST = 4
+_JOB_INDEX = "metadata.annotations['jobset.sigs.k8s.io/job-index']"
 GRACE_S = 300  # between SIGTERM and SIGKILL: time to save
 
 
@@ -27,7 +29,8 @@ def job(args) -> dict[str, Any]:
   container = {
     "name": "itune",
     "image": args.image,
-    "command": ["itune", *args.command, "--cluster=auto"],
+    "command": _command(args),
+    "env": [{"name": "PART", "valueFrom": {"fieldRef": {"fieldPath": _JOB_INDEX}}}] if args.parts else [],
     "ports": [{"containerPort": 8471}, {"containerPort": 8080}],
     "resources": {"limits": {"google.com/tpu": CHIPS_A_HOST}},
     "volumeMounts": [{"name": "data", "mountPath": "/data"}],
@@ -43,6 +46,13 @@ def job(args) -> dict[str, Any]:
     "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": args.claim}}],
   }
   return {"parallelism": hosts, "completions": hosts, "backoffLimit": 0, "template": {"spec": pod}}
+
+
+def _command(args) -> list[str]:
+  """What a pod runs. The jobs of a sweep are its parts, which join nobody; a shell puts the job's number in."""
+  if not args.parts:
+    return ["itune", *args.command, "--cluster=auto"]
+  return ["sh", "-c", f'exec itune {shlex.join(args.command)} --part="$PART/{args.slices}"']
 
 
 def manifest(args) -> dict[str, Any]:
@@ -70,9 +80,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
   parser.add_argument("--image", required=True)
   parser.add_argument("--claim", default="itune-data", help="persistent volume for data and runs, mounted at /data")
   parser.add_argument("--restarts", type=int, default=20, help="how often all pods are started again")
+  text = "each slice, of one host, runs its part of `sweep` (its --part); give `sweep … --summary` when all have ended"
+  parser.add_argument("--parts", action="store_true", help=text)
   parser.add_argument("--dry_run", action="store_true", help="print the manifest, apply nothing")
   parser.add_argument("command", nargs="+", help="an itune command and its flags, after --")
-  return parser.parse_args(argv)
+  args = parser.parse_args(argv)
+  if args.parts and math.prod(int(n) for n in args.topology.split("x")) > CHIPS_A_HOST:
+    parser.error(f"--parts: runs of a sweep are on one host each, of {CHIPS_A_HOST} chips; {args.topology} has more")
+  return args
 
 
 def main(argv: list[str]) -> int:

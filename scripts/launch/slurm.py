@@ -18,10 +18,10 @@ SCRIPT = """#!/bin/bash
 #SBATCH --signal=TERM@{grace}
 #SBATCH --requeue
 #SBATCH --open-mode=append
-#SBATCH --output={name}.log
-set -uo pipefail
+#SBATCH --output={log}
+{array}set -uo pipefail
 cd {folder}
-srun --kill-on-bad-exit=1 .venv/bin/itune {command} --cluster=auto
+srun --kill-on-bad-exit=1 .venv/bin/itune {command} {how}
 code=$?
 if [ "$code" -eq 1 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {restarts} ]; then
   scontrol requeue "$SLURM_JOB_ID"
@@ -34,7 +34,13 @@ def script(args) -> str:
   """The batch script. Exit code 2 is bad input: that is not tried again."""
   values = {name: getattr(args, name) for name in ("nodes", "gpus", "time", "grace", "restarts")}
   command, folder = shlex.join(args.command), shlex.quote(args.folder)
-  return SCRIPT.format(name=shlex.quote(args.name), folder=folder, command=command, **values)
+  last = args.array - 1
+  # The tasks of an array are parts of a sweep: they join nobody.
+  how = f"--part=$SLURM_ARRAY_TASK_ID/{args.array}" if args.array else "--cluster=auto"
+  array = f"#SBATCH --array=0-{last}\n" if args.array else ""
+  log = f"{args.name}-%a.log" if args.array else f"{args.name}.log"
+  own = {"name": shlex.quote(args.name), "log": shlex.quote(log), "array": array, "how": how}
+  return SCRIPT.format(folder=folder, command=command, **own, **values)
 
 
 def main(argv: list[str]) -> int:
@@ -49,6 +55,8 @@ def main(argv: list[str]) -> int:
   )
   parser.add_argument("--restarts", type=int, default=20, help="turns in the queue after the first")
   parser.add_argument("--folder", default=".", help="the checkout, with its .venv, on a disk that all nodes see")
+  text = "tasks of an array, each of one part of `sweep` (its --part); give `sweep … --summary` when all have ended"
+  parser.add_argument("--array", type=int, default=0, metavar="N", help=text)
   parser.add_argument("--dry_run", action="store_true", help="print the script, submit nothing")
   parser.add_argument("command", nargs="+", help="an itune command and its flags, after --")
   args = parser.parse_args(argv)

@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import itertools
 import json
 import os
 import re
@@ -18,6 +19,8 @@ from itune_jax.evals.benchmarks import registry
 from itune_jax.run import cli
 from itune_jax.run import gin_setup
 from itune_jax.run.commands import train
+from itune_jax.run.sweep import cells
+from itune_jax.run.sweep import space
 from tests.docs import blocks
 from tests.peft import table
 
@@ -144,7 +147,17 @@ def test_rows_of_the_documentation_are_read(block, tmp_path):
   assert all(json.loads(line) for line in block.text.splitlines())
 
 
-@pytest.mark.parametrize("block", blocks.in_language("toml"), ids=str)
+def _sweeps(block):
+  return block.page == "docs/guides/sweep.md"
+
+
+@pytest.mark.parametrize("block", filter(_sweeps, blocks.in_language("toml")), ids=str)
+def test_a_sweep_of_the_documentation_is_read(block, tmp_path):
+  (tmp_path / "sweep.toml").write_text(block.text)
+  assert len(cells.cells(space.read(str(tmp_path / "sweep.toml")))) in (18, 64)
+
+
+@pytest.mark.parametrize("block", itertools.filterfalse(_sweeps, blocks.in_language("toml")), ids=str)
 def test_a_benchmark_of_the_documentation_reads_its_table(block, tmp_path):
   """The table is the page's own; answers of the page are scored in tests/run/commands/test_own_benchmark.py."""
   (tmp_path / "benchmark.toml").write_text(block.text)

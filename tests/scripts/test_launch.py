@@ -41,6 +41,23 @@ def test_the_batch_script_is_read_by_a_shell_and_keeps_the_command(capsys):
   assert "#SBATCH --nodes=4" in text and "#SBATCH --signal=TERM@300" in text
 
 
+def test_an_array_of_slurm_and_slices_of_a_jobset_each_run_a_part_of_a_sweep(capsys):
+  sweep = ["--", "sweep", "--sweep=s.toml", "--out=/data/s", "--gin_file=recipes/demo.gin"]
+  assert slurm.main(["--nodes=1", "--array=8", "--dry_run", *sweep]) == 0
+  text = capsys.readouterr().out
+  subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+  assert "#SBATCH --array=0-7\n" in text and "--part=$SLURM_ARRAY_TASK_ID/8\n" in text and "--cluster" not in text
+  flags = ["--name=tune", "--chip=v5e", "--slices=8", "--image=here/itune", "--dry_run", "--parts"]
+  assert gke.main([*flags, "--topology=2x2", *sweep]) == 0
+  made = yaml.safe_load(capsys.readouterr().out)
+  job = made["spec"]["replicatedJobs"][0]["template"]["spec"]
+  whole = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "slice"}, "spec": job}
+  kubernetes_validate.validate(whole, kubernetes_validate.latest_version(), strict=True)
+  assert job["template"]["spec"]["containers"][0]["command"][-1].endswith('--part="$PART/8"')
+  with pytest.raises(SystemExit):
+    gke.main([*flags, "--topology=4x4", *sweep])
+
+
 def test_queued_resources_are_asked_for_and_every_host_starts(capsys):
   flags = ["--name=tune", "--zone=us-west4-a", "--type=v5litepod-16", "--repo=https://example.org/x.git", "--dry_run"]
   assert tpu_vm.main([*flags, "--slices=2", *TRAIN]) == 0

@@ -1,0 +1,1 @@
+"""Configurations of other tools as recipes: what each key means here, and which have no equal."""

@@ -1,0 +1,275 @@
+"""How a configuration of another tool is read: each key sets something, changes no result, or has no equal."""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import itertools
+import re
+from typing import Any
+
+from itune_jax.core import check
+from itune_jax.core import files
+from itune_jax.core import nearest
+
+# The projections by the names that Hugging Face models have.
+SITES = {
+  "q_proj": "attn/q",
+  "k_proj": "attn/k",
+  "v_proj": "attn/v",
+  "o_proj": "attn/o",
+  "qkv_proj": "attn/qkv",
+  "gate_proj": "mlp/gate",
+  "up_proj": "mlp/up",
+  "gate_up_proj": "mlp/gate_up",
+  "down_proj": "mlp/down",
+}
+KINDS = {"linear": "linear", "cosine": "cosine", "constant": "constant", "constant_with_warmup": "constant"}
+
+
+@dataclasses.dataclass
+class Draft:
+  """A recipe as it is put together: the parts it includes by folder, its values, and what must be said of it."""
+
+  parts: dict[str, str] = dataclasses.field(
+    default_factory=lambda: {
+      "models": "path",
+      "peft": "full",
+      "data": "jsonl",
+      "objective": "sft",
+      "optim": "adamw",
+      "mesh": "auto",
+      "precision": "float32",
+      "remat": "none",
+      "evals": "none",
+    }
+  )
+  overlays: list[str] = dataclasses.field(default_factory=list)
+  values: dict[str, Any] = dataclasses.field(default_factory=dict)
+  notes: list[str] = dataclasses.field(default_factory=list)
+
+  def set(self, **values: Any) -> None:
+    """Macros."""
+    self.values |= values
+
+
+# What a key does to the draft, given its value and all of the configuration.
+Does = Callable[[Draft, Any, Mapping[str, Any]], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Dialect:
+  """A tool's configuration.
+
+  name: of the tool. marks: keys that only it has. defaults: what it does where a key that counts is not given (its
+  own values, which the recipe must hold too). does: by key. harmless: keys that change no result. without: keys that
+  have no equal, and what to do in their place; a value in `off` is that of not using them.
+  """
+
+  name: str
+  marks: frozenset[str]
+  defaults: Mapping[str, Any]
+  does: Mapping[str, Does]
+  harmless: frozenset[str]
+  without: Mapping[str, str]
+
+  def draft(self, given: Mapping[str, Any]) -> tuple[Draft, dict[str, str]]:
+    """(the recipe, what has no equal by key). Raises InputError for a value that is none of its key's."""
+    found, missing = Draft(), {}
+    whole = {**self.defaults, **given}
+    for key, value in whole.items():
+      if key in self.does:
+        self.does[key](found, value, whole)
+      elif key in self.harmless or _is_off(value):
+        continue
+      elif key in self.without:
+        missing[key] = self.without[key]
+      else:
+        missing[key] = f"is no key of {self.name} that is known here{nearest.meant(key, self._keys())}"
+    return found, missing
+
+  def _keys(self) -> list[str]:
+    return [*self.does, *self.harmless, *self.without]
+
+
+def _is_off(value: Any) -> bool:
+  """Whether a value says that something is not used."""
+  return value in (None, False, "", "none", "no") or value in ([], {}) or (value == 0 and not isinstance(value, str))
+
+
+def sets(macro: str, kind: type | tuple[type, ...], scale: Callable[[Any], Any] = lambda x: x) -> Does:
+  """A key that is a value here."""
+
+  def does(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
+    del whole
+    draft.values[macro] = scale(typed(macro, value, kind))
+
+  return does
+
+
+def typed(what: str, value: Any, kind: type | tuple[type, ...]) -> Any:
+  """The value as this type; YAML reads 1e-4 as text, which numbers may be. Raises InputError."""
+  kinds = kind if isinstance(kind, tuple) else (kind,)
+  if float in kinds and isinstance(value, (int, str)) and not isinstance(value, bool) and _is_number(value):
+    value = float(value)
+  fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+  check.require(fits, f"{what}: {value!r} is no {' or '.join(one.__name__ for one in kinds)}")
+  return value
+
+
+def _is_number(value: Any) -> bool:
+  return re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", str(value)) is not None
+
+
+def schedule(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
+  """The form of the learning rate's decay."""
+  del whole
+  kind = KINDS.get(str(value))
+  check.require(kind, f"lr_scheduler_type: {value!r} has no equal; there are {', '.join(KINDS)}")
+  draft.values["schedule.Schedule.kind"] = kind
+
+
+def targets(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
+  """Modules that get an adapter, by name. All linear ones are the seven projections: the default."""
+  del whole
+  names = re.split(r"[,\s]+", value.strip()) if isinstance(value, str) else value
+  if names in (None, ["all"], ["all-linear"], [], [""]):
+    return
+  check.require(isinstance(names, list), f"target modules: {value!r} is no list of names")
+  unknown = [name for name in names if name not in SITES]
+  check.require(
+    not unknown,
+    f"target module {unknown[:1]} has no equal here; give sites of `itune inspect`; known are {', '.join(SITES)}",
+  )
+  at: dict[str, list[str]] = {}
+  for room, site in (SITES[name].split("/") for name in names):
+    at.setdefault(room, []).append(site)
+  parts = [f"{room}/({'|'.join(sites)})" for room, sites in at.items()]
+  draft.values["lora.Lora.sites"] = rf"blocks/\d+/({'|'.join(parts)})"
+
+
+def precision(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
+  """bfloat16; adapters stay in float32, as a full model's master weights do."""
+  del whole
+  if value is True or value == "auto":
+    draft.parts["precision"] = "bf16_master" if draft.parts["peft"] == "full" else "bf16_base"
+
+
+def data(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
+  """What is trained on: a file where it is one; else the file is to be given."""
+  del whole
+  if isinstance(value, str) and files.is_file(value):
+    draft.set(DATA=value)
+  elif value:
+    draft.notes.append(f"its data is {value!r}: give the file by --data")
+
+
+def lora(draft: Draft) -> None:
+  """An adapter trains; what needs whole weights in float32 does not stay."""
+  draft.parts["peft"] = "lora"
+  if draft.parts["precision"] == "bf16_master":
+    draft.parts["precision"] = "bf16_base"
+
+
+def qlora(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
+  """The frozen kernels in 4 bits."""
+  del whole
+  if value and "qlora" not in draft.overlays:
+    draft.overlays.append("qlora")
+
+
+def remat(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
+  """Gradient checkpointing: only the inputs of layers are kept."""
+  del whole
+  draft.parts["remat"] = "full" if value else "none"
+
+
+def packing(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
+  """Rows are always packed here, and examples never see one another."""
+  del whole
+  if not value:
+    draft.notes.append("it does not pack: here a row of PACKING holds several examples, so a step sees more of them")
+
+
+def prompts_train(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
+  """Here answers train, and never prompts."""
+  del whole
+  if value:
+    draft.notes.append("it trains on prompts too; here answers alone train")
+
+
+def batch(per_device: str, accumulation: str, length: str) -> Does:
+  """Rows of a step: those of one device, times the steps that are added up."""
+
+  def does(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
+    del value
+    each, times = (typed(key, whole[key], int) for key in (per_device, accumulation))
+    longest = typed(length, whole[length], int)
+    draft.values |= {
+      "feed.Packing.rows": each * times,
+      "feed.Packing.row_length": longest,
+      "chat.Rendering.max_length": longest,
+      "MICRO_BATCHES": times,
+    }
+
+  return does
+
+
+def text(path: str, draft: Draft, missing: Mapping[str, str], tool: str) -> str:
+  """The recipe, with what it does not take over at its head."""
+  head = [f"# Made of {path} ({tool})."]
+  head += [f"# No equal: {key}: {what}" for key, what in missing.items()]
+  head += [f"# Note: {note}" for note in draft.notes]
+  includes = [f'include "{folder}/{name}.gin"' for folder, name in draft.parts.items()]
+  includes += [f'include "overlays/{name}.gin"' for name in draft.overlays]
+  order = sorted(draft.values.items(), key=lambda one: ("." not in one[0], one[0]))
+  return "\n".join([*head, *includes, *(f"{name} = {value!r}" for name, value in order)]) + "\n"
+
+
+def chosen(given: Mapping[str, Any], dialects: Sequence[Dialect], asked: str) -> Dialect:
+  """The dialect of a configuration: the one asked for, or the one whose keys it has. Raises InputError."""
+  if asked:
+    return next(one for one in dialects if one.name == asked)
+  found = [one for one in dialects if one.marks & given.keys()]
+  names = ", ".join(one.name for one in dialects)
+  whose = " or ".join(one.name for one in found) or f"none of {names}"
+  check.require(len(found) == 1, f"it is not clear whose configuration this is ({whose}); give --tool")
+  return found[0]
+
+
+def steps(epochs: str, most: str) -> dict[str, Does]:
+  """The length of a run: a number of steps that is positive counts, else passes over the data."""
+
+  def by_epochs(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
+    if not _positive(whole.get(most)):
+      draft.set(EPOCHS=typed(epochs, value, float), STEPS=0)
+
+  def by_steps(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
+    del whole
+    if _positive(value):
+      draft.set(STEPS=typed(most, value, int), EPOCHS=0)
+
+  return {epochs: by_epochs, most: by_steps}
+
+
+def _positive(value: Any) -> bool:
+  return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def warmup(share: str, count: str) -> dict[str, Does]:
+  """A share of all steps, or their number, which counts where both are given."""
+
+  def by_share(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
+    if not whole.get(count):
+      draft.values["schedule.Schedule.warmup"] = typed(share, value, float)
+
+  def by_count(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
+    del whole
+    if value:
+      found = typed(count, value, float)
+      draft.values["schedule.Schedule.warmup"] = found if found < 1 else int(found)
+
+  return {share: by_share, count: by_count}
+
+
+def flat(given: Mapping[str, Any]) -> dict[str, Any]:
+  """A configuration with `-` in names as `_`."""
+  return dict(itertools.starmap(lambda key, value: (str(key).replace("-", "_"), value), given.items()))

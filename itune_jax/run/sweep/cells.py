@@ -1,0 +1,91 @@
+"""One run of a sweep: its flags, and a name made of all that decides its result, so that equal runs are one."""
+
+from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+import hashlib
+import json
+import os
+
+from itune_jax.core import check
+from itune_jax.core import files
+from itune_jax.run import gin_files
+from itune_jax.run import macros
+from itune_jax.run import recipes
+from itune_jax.run.sweep import space as space_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+  """A point with a seed, and at a rung of halving with its steps (0: those of the recipe)."""
+
+  point: space_lib.Point
+  seed: int
+  steps: int = 0
+
+  def flags(self) -> list[str]:
+    """What it adds to the command line that all runs share."""
+    steps = {"STEPS": self.steps} if self.steps else {}
+    return [_flag(name, value) for name, value in {**self.point, "SEED": self.seed, **steps}.items()]
+
+  @property
+  def title(self) -> str:
+    """How tables and logs call it."""
+    parts = [f"{short(name)}={shown(value)}" for name, value in self.point.items()]
+    return " ".join([*parts, f"seed={self.seed}", *([f"steps={self.steps}"] if self.steps else [])])
+
+
+def cells(space: space_lib.Space, steps: int = 0) -> list[Cell]:
+  """Every point with every seed: seeds of a point follow one another."""
+  return [Cell(point, seed, steps) for point in space.points for seed in space.seeds]
+
+
+def short(name: str) -> str:
+  """A factor without its module: `Schedule.rate`."""
+  return ".".join(name.split(".")[-2:])
+
+
+def shown(value: space_lib.Value) -> str:
+  """A value as tables show it."""
+  return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def digest(cell: Cell, common: Sequence[str], content: Mapping[str, str]) -> str:
+  """The name of a cell's folder: of its flags, those that all share, and the bytes of the files that these name."""
+  text = json.dumps([sorted(cell.flags()), list(common), dict(content), _content(cell)], sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def content_of(common: Sequence[str]) -> dict[str, str]:
+  """The digest of every file that flags name: recipes with what they include, data, files of the user's own."""
+  found: dict[str, str] = {}
+  for flag in common:
+    name, _, value = flag.partition("=")
+    if name == "--gin_file":
+      found |= {os.path.basename(path): files.sha256(path) for path in _read_by(recipes.find(value))}
+    elif value and files.is_file(value):
+      found[value] = files.sha256(value)
+  return found
+
+
+def _content(cell: Cell) -> dict[str, str]:
+  return content_of(cell.flags())
+
+
+def _read_by(path: str) -> Iterator[str]:
+  def walk(file: gin_files.File) -> Iterator[str]:
+    yield file.path
+    for one in file.statements:
+      if isinstance(one, gin_files.File):
+        yield from walk(one)
+
+  return walk(gin_files.read(path))
+
+
+def _flag(name: str, value: space_lib.Value) -> str:
+  """A value as the command line takes it: of the part that trains, a file of gin, a macro, or a class."""
+  text = value if isinstance(value, str) else repr(value)
+  if name in ("peft", "gin_file"):
+    check.require(isinstance(value, str), f"{name} is text, not {value!r}")
+    return f"--{name}={text}"
+  macro = next((key for key, one in macros.MACROS.items() if one.flag and one.flag == name), name)
+  return f"--gin.{macro}={text}"
