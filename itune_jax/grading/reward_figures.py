@@ -96,15 +96,15 @@ def best_of(rewards: Sequence[float], quality: Sequence[float], n: int) -> float
   Exact over all draws: the answer of rank r of k by reward is the best of C(k-r, n-1) of the C(k, n) draws. Answers of
   one reward share what falls to their ranks. Raises InputError for more answers than there are.
   """
-  rewards, quality = np.asarray(rewards, np.float64), np.asarray(quality, np.float64)
-  k = len(rewards)
+  by_reward, worth = np.asarray(rewards, np.float64), np.asarray(quality, np.float64)
+  k = len(by_reward)
   if not 0 < n <= k:
     raise errors.InputError(f"the best of {n} answers, and a prompt has {k}")
   share = np.array([math.comb(k - r, n - 1) for r in range(1, k + 1)], np.float64) / math.comb(k, n)
-  order = np.argsort(-rewards, kind="stable")
-  of_rank = quality[order]
-  for value in np.unique(rewards):
-    tied = rewards[order] == value
+  order = np.argsort(-by_reward, kind="stable")
+  of_rank = worth[order]
+  for value in np.unique(by_reward):
+    tied = by_reward[order] == value
     of_rank[tied] = of_rank[tied].mean()
   return float(share @ of_rank)
 

@@ -22,7 +22,6 @@ from itune_jax.core import files
 from itune_jax.core import tensors as tensors_lib
 from itune_jax.core import tree
 from itune_jax.parallel import shard
-from itune_jax.models import decoder as decoder_lib
 from itune_jax.models import gguf as gguf_lib
 from itune_jax.models.hf import layout
 from itune_jax.models.hf import config as config_lib
@@ -76,7 +75,7 @@ def open_source(path: str):
 Dtypes = Callable[[list[str]], Mapping[str, Any]]  # of parameters, given all their paths
 
 
-def _all_float32(names: list[str]) -> Mapping[str, Any]:
+def all_float32(names: list[str]) -> Mapping[str, Any]:
   return dict.fromkeys(names, jnp.float32)
 
 
@@ -85,7 +84,7 @@ def load(
   *,
   mesh: Mesh,
   rules: axes_lib.Rules,
-  dtypes: Dtypes = _all_float32,
+  dtypes: Dtypes = all_float32,
   remat: stack.Remat = stack.Remat(),
   quantised: quant.Quant | None = None,
   progress: Callable[[int, int], None] = lambda done, total: None,
@@ -110,13 +109,13 @@ def load(
     params |= _packed(plan.module, row, value, quantised) or {row.ours: value}
     done += math.prod(plan.shapes[row.ours].shape)
     progress(done, total)
-  module = plan.module if quantised is None else _quantised(plan.module, quantised)
+  module = plan.module if quantised is None else quantised_skeleton(plan.module, quantised)
   return Base(
     module, params, os.path.abspath(path), source.digest(), config_json=source.config_json, generation=source.generation
   )
 
 
-def untied(base: Base, dtypes: Dtypes = _all_float32) -> Base:
+def untied(base: Base, dtypes: Dtypes = all_float32) -> Base:
   """A base of tied tables with an output projection of its own, which starts as the embedding: what peft makes of it
   for an adapter of one of them. Its files, and so its digest, are the same. dtypes: of the new kernel.
 
@@ -138,46 +137,19 @@ def untied(base: Base, dtypes: Dtypes = _all_float32) -> Base:
   return dataclasses.replace(base, module=module, params=params, config_json=config, is_parted=True)
 
 
-def scoring(base: Base, outputs: int, dtypes: Dtypes = _all_float32, quantised: quant.Quant | None = None) -> Base:
-  """A base with a head of so many outputs in place of the vocabulary's, for reward models. The head starts as zeros:
-  every score is 0, the first loss of a pair log 2. Its files, and so its digest, are the same.
-
-  Args:
-    dtypes: of the new kernel. quantised: how the base's kernels are packed.
-
-  Raises:
-    InputError for a base that is no decoder of text, and for one with a head of other outputs.
-  """
-  if not isinstance(base.cfg, decoder_lib.DecoderConfig) or base.cfg.prefix_lm:
-    raise errors.InputError(f"{base.uri}: a head that scores sits on a decoder of text; this is {base.cfg.family}")
-  if base.cfg.scores:
-    if base.cfg.scores != outputs:
-      raise errors.InputError(f"{base.uri}: its head has {base.cfg.scores} outputs, and Model.scores is {outputs}")
-    return base
-  module = skeleton(dataclasses.replace(base.cfg, scores=outputs, tied=False), base.module.remat)
-  module = module if quantised is None else _quantised(module, quantised)
-  params = {name: value for name, value in base.params.items() if not name.startswith("head/")}
-  mesh = next(iter(params.values())).sharding.mesh
-  where = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-  dtype = dtypes([*params, "head/kernel"])["head/kernel"]
-  head = jax.jit(lambda: jnp.zeros((base.cfg.width, outputs), dtype), out_shardings=where)()
-  config = base.config_json and config_lib.scoring(base.config_json, outputs)
-  return dataclasses.replace(base, module=module, params={**params, "head/kernel": head}, config_json=config)
-
-
 def abstract(
   cfg: Any,
   *,
   mesh: Mesh,
   rules: axes_lib.Rules,
-  dtypes: Dtypes = _all_float32,
+  dtypes: Dtypes = all_float32,
   remat: stack.Remat = stack.Remat(),
   quantised: quant.Quant | None = None,
 ) -> Base:
   """A model of shapes, dtypes and shardings alone: what is needed to compile for a mesh that is not there."""
   plan = _plan(cfg, mesh, rules, remat)
   if quantised is not None:
-    plan = _plan(cfg, mesh, rules, remat, lambda module: _quantised(module, quantised))
+    plan = _plan(cfg, mesh, rules, remat, lambda module: quantised_skeleton(module, quantised))
   kinds = dtypes([name for name in plan.shapes if "/kernel/" not in name])
   params = {
     name: jax.ShapeDtypeStruct(value.shape, kinds.get(name, value.dtype), sharding=plan.where[name])
@@ -192,7 +164,7 @@ def initialise(
   seed: int,
   mesh: Mesh,
   rules: axes_lib.Rules,
-  dtypes: Dtypes = _all_float32,
+  dtypes: Dtypes = all_float32,
   remat: stack.Remat = stack.Remat(),
 ) -> Base:
   """A randomly initialised model, made on its shardings (for tests and from-scratch runs)."""
@@ -224,7 +196,7 @@ def _packed(module, row, value, how) -> dict[str, Any] | None:
   return {f"{row.ours}/{name}": array for name, array in run(value).items()}
 
 
-def _quantised(module, how: quant.Quant):
+def quantised_skeleton(module, how: quant.Quant):
   """The skeleton with packed kernels."""
 
   def pack():

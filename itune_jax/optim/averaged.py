@@ -57,7 +57,8 @@ class Averaged(adamw.AdamW):
 
     def update(updates, state, params=None):
       updates, own = inner.update(updates, state.inner, params)
-      after, count = optax.apply_updates(params, updates), state.count + 1
+      moved: Any = params
+      after, count = optax.apply_updates(moved, updates), state.count + 1
       share = self._share(count - start)
       mixed = lambda mean, new: jnp.where(count <= start, new, mean + share * (new - mean)).astype(mean.dtype)
       return updates, Average(own, jax.tree.map(mixed, state.mean, after), count)

@@ -247,7 +247,7 @@ def identity(
   """
   kinds = [type(m) for m in methods] + list(registry.METHODS.values())
   fields = dataclasses.asdict(model)
-  names = ("base", "config", "chat_template", "seed", "quant", "special_tokens")
+  names = ("base", "config", "chat_template", "seed", "quant", "special_tokens", "scores")
   return {
     "base": model.base if model.config is None else base.uri,
     "base_digest": base.digest,

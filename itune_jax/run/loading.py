@@ -14,6 +14,7 @@ from itune_jax.core import numerics
 from itune_jax.core import tree
 from itune_jax.data.render import tokenizer as tokenizer_lib
 from itune_jax.models import load as load_lib
+from itune_jax.models import reward_head
 from itune_jax.nn import skeleton
 from itune_jax.nn import stack
 from itune_jax.run import console
@@ -83,7 +84,7 @@ def _scoring(model: specs.Model, path: str, place: Place) -> load_lib.Base:
     return {name: found.get(name, found["head/kernel"]) for name in given}
 
   plain = _plain(model, path, dataclasses.replace(place, dtypes=dtypes))
-  return load_lib.scoring(plain, model.scores, dtypes, model.quant)
+  return reward_head.scoring(plain, model.scores, dtypes, model.quant)
 
 
 def _plain(model: specs.Model, path: str, place: Place) -> load_lib.Base:

@@ -52,7 +52,8 @@ def create(
   made = lambda: {name: jnp.full((), value, jnp.float32) for name, value in numbers.items()}
   kept = jax.jit(made, out_shardings=shard.replicated(mesh))() if numbers else {}
   kept |= {name: jnp.copy(value) for name, value in memory.items() if name not in numbers}
-  return State(trainable, opt_state, *jax.jit(start, out_shardings=shard.replicated(mesh))(), kept)
+  step, key = jax.jit(start, out_shardings=shard.replicated(mesh))()
+  return State(trainable, opt_state, step, key, kept)
 
 
 def abstract(

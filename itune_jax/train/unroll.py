@@ -80,7 +80,8 @@ def loss_behind(
       drawn = jax.random.fold_in(key, k)
       sums, grads = step_lib.gradients(bind, objective, params, frozen, batch, drawn, others)
       grads = jax.tree.map(lambda g: g / jnp.maximum(sums.weight, 1e-9), grads)
-      updates, state = adam.update(grads, state, params)
+      changes: tuple[Any, Any] = adam.update(grads, state, params)
+      updates, state = changes
       params = {name: p - jnp.exp(log_rates[numbers[name]]) * updates[name] for name, p in params.items()}
       return (params, state, k + 1), None
 
@@ -119,6 +120,7 @@ def learn(
     history.append([float(x) for x in jnp.exp(logs)])
     updates, state = outer.update(grad, state)
     room = jnp.log(unroll.limit)
-    logs = jnp.clip(optax.apply_updates(logs, updates), first - room, first + room)
+    moved: Any = optax.apply_updates(logs, updates)
+    logs = jnp.clip(moved, first - room, first + room)
   rates = {pattern: float(x) for pattern, x in zip(unroll.groups, jnp.exp(logs), strict=True)}
   return Learned(rates, losses, history)

@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics
 
 from itune_jax.grading import reward_figures
-from itune_jax.grading.judging import verdicts
+from itune_jax.grading.judging import better_of_two
 
 
 def test_the_best_of_n_is_the_mean_over_all_draws():
@@ -52,7 +52,7 @@ def test_sections_are_weighted_as_reward_bench_has_it():
 def test_a_liking_for_a_place_is_taken_out_and_an_ensemble_says_where_it_disagrees():
   liking, preferred = 3.0, 1.0
   orders = [[liking + preferred, 0.0], [liking, preferred]]  # order, letter: the preferred one is A, then B
-  np.testing.assert_allclose(verdicts.log_odds(np.array([orders])), [preferred])
+  np.testing.assert_allclose(better_of_two.log_odds(np.array([orders])), [preferred])
   scores = np.array([[1.0, 3.0], [2.0, 2.0]])
   assert reward_figures.together(scores, "min")[0].tolist() == [1, 2]
   assert reward_figures.together(scores, "cautious", 0.5)[0].tolist() == [1.5, 2]

@@ -20,7 +20,7 @@ from itune_jax.objectives.preference import orpo
 from itune_jax.objectives.preference import ranked
 from itune_jax.objectives.preference import tdpo
 from itune_jax.objectives.preference import tpo
-from itune_jax.objectives.preference import unpaired
+from itune_jax.objectives.preference import labelled
 from itune_jax.objectives.reward import bradley_terry
 from itune_jax.objectives.reward import pointwise
 from tests import tiny
@@ -177,7 +177,7 @@ ROWS = {
   "top-k of a teacher": Row(top_k.TopK(chunk=16, k=3), with_columns(top)),
   "a reward of pairs": Row(bradley_terry.BradleyTerry(chunk=16, margin=0.5, centre=0.1), ended(pairs(True)), scores=1),
   "sft kept near the base": Row(kept.Kept(chunk=16, objective=sft.Sft(chunk=16), kl=0.3), texts, "base"),
-  "kto": Row(unpaired.Kto(chunk=16), judged(mismatched), "base"),
+  "kto": Row(labelled.Kto(chunk=16), judged(mismatched), "base"),
   "lists": Row(ranked.Ranked(chunk=16), judged(scores), "base"),
   "policy gradient": Row(policy_gradient.PolicyGradient(chunk=16), with_columns(advantages)),
 }
@@ -204,9 +204,9 @@ FULL_ROWS = {
   "simpo": Row(cpo.Simpo(chunk=16), pairs(True)),
   "alphapo": Row(cpo.Simpo(chunk=16, alpha=0.25), pairs(True)),
   "slic": Row(cpo.Slic(chunk=16), pairs(True)),
-  "kto, prompts repeated": Row(unpaired.Kto(chunk=16), judged(mismatched, False), "base", same_as="kto"),
-  "apo, unpaired": Row(unpaired.Kto(chunk=16, loss="apo_zero", desirable=1.5), judged(labels), "tree"),
-  "bco": Row(unpaired.Bco(chunk=16), judged(labels), "tree"),
+  "kto, prompts repeated": Row(labelled.Kto(chunk=16), judged(mismatched, False), "base", same_as="kto"),
+  "apo, unpaired": Row(labelled.Kto(chunk=16, loss="apo_zero", desirable=1.5), judged(labels), "tree"),
+  "bco": Row(labelled.Bco(chunk=16), judged(labels), "tree"),
   "lists, pairwise": Row(ranked.Ranked(chunk=16, loss="pairwise", by_gap=True), judged(scores), "tree"),
   "a reward of pairs, two outputs": Row(
     bradley_terry.BradleyTerry(chunk=16, label_smoothing=0.1), ended(pairs(False)), scores=2

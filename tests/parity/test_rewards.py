@@ -14,7 +14,8 @@ torch = pytest.importorskip("torch")
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
-from itune_jax.models import load as load_lib  # noqa: E402
+from itune_jax.models import load as load_lib
+from itune_jax.models import reward_head  # noqa: E402
 from itune_jax.objectives.reward import bradley_terry  # noqa: E402
 from itune_jax.sampling.score import rewards as rewards_lib  # noqa: E402
 from tests import tiny  # noqa: E402
@@ -73,10 +74,10 @@ def test_a_new_head_on_a_model_of_language_scores_0(tmp_path):
   common = importlib.import_module("tests.parity.families.common")
   auto = transformers.AutoModelForCausalLM
   common.make_theirs({**FIELDS["llama"], "tie_word_embeddings": True}, auto).save_pretrained(tmp_path / "lm")
-  base = load_lib.scoring(common.open_ours(tmp_path / "lm"), 1)
+  base = reward_head.scoring(common.open_ours(tmp_path / "lm"), 1)
   assert not ours_of(base, TEXTS).any()
   with pytest.raises(ValueError, match="has 1 outputs, and Model.scores is 2"):
-    load_lib.scoring(base, 2)
+    reward_head.scoring(base, 2)
   head = jnp.asarray(np.random.RandomState(0).randn(16, 1), jnp.float32)
   trained = dataclasses.replace(base, params={**base.params, "head/kernel": head})
   how = dict(config_json=base.config_json, tokens={"pad_token_id": 0})

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 import jax.numpy as jnp  # noqa: E402
 
 from itune_jax.objectives.preference import tpo  # noqa: E402
-from itune_jax.objectives.preference import unpaired  # noqa: E402
+from itune_jax.objectives.preference import labelled  # noqa: E402
 from tests.objectives import given  # noqa: E402
 from tests.parity import test_trl_preferences as pairs_of  # noqa: E402
 
@@ -87,7 +87,7 @@ def test_kto_and_unpaired_apo_are_trls(name, far):
   batch = kto_batch(name == "kto")
   logp, ref, _ = pairs_of.numbers(batch)
   logp = (ref + np.abs(logp - ref)).astype(np.float32) if far else logp  # z above 0, and z cut off at 0
-  objective = unpaired.Kto(loss=name, beta=0.3, desirable=1.5, undesirable=0.7)
+  objective = labelled.Kto(loss=name, beta=0.3, desirable=1.5, undesirable=0.7)
   how = dict(beta=0.3, desirable_weight=1.5, undesirable_weight=0.7)
   wanted = their_kto(batch, logp, ref, loss_type=name if name == "kto" else "apo_zero_unpaired", **how)
   got = pairs_of.ours(objective, batch, logp, ref, logp)
@@ -159,12 +159,12 @@ def test_bco_is_the_papers_formula_with_the_mean_of_all_rewards_so_far():
   logp, ref, _ = pairs_of.numbers(batch)
   before = {"mean": jnp.float32(0.4), "count": jnp.float32(7)}
   remembered = dataclasses.replace(batch, memory=before)
-  value, _, metrics = pairs_of.ours(unpaired.Bco(beta=0.3), remembered, logp, ref, logp)
+  value, _, metrics = pairs_of.ours(labelled.Bco(beta=0.3), remembered, logp, ref, logp)
   places = given.segments(batch)
   rewards = np.array([0.3 * (logp - ref)[at].sum() for at in places])
   labels = np.array([batch.columns["label"][at[0][0], at[1][0]] for at in places])
   shift = (7 * 0.4 + rewards.sum()) / (7 + len(rewards))
   np.testing.assert_allclose(value, np.mean(np.log1p(np.exp(-labels * (rewards - shift)))), rtol=1e-5)
   np.testing.assert_allclose(metrics["shift"], shift, rtol=1e-5)
-  after = unpaired.Bco(beta=0.3).remember(before, {"rewards/all": (rewards.sum(), float(len(rewards)))})
+  after = labelled.Bco(beta=0.3).remember(before, {"rewards/all": (rewards.sum(), float(len(rewards)))})
   np.testing.assert_allclose([after["mean"], after["count"]], [shift, 7 + len(rewards)], rtol=1e-6)

@@ -154,6 +154,7 @@ def answers_of(messages: Messages, key: str) -> Messages:
 
 
 def untrained(message: dict[str, Any], i: int) -> dict[str, Any]:
+  """A message of a prompt, whose answers do not train. Raises BadRow for one with a weight."""
   if message["role"] != "assistant":
     return message
   if message.get("weight"):

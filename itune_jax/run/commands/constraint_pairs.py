@@ -1,4 +1,4 @@
-"""`itune constraint_pairs`: preferences over prompts, made of given answers (`synth.constraint_pairs`)."""
+"""`itune constraint_pairs`: preferences over prompts, made of given answers (`synth.prompt_pairs`)."""
 
 import json
 from typing import Any
@@ -8,14 +8,14 @@ from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.data.readers import readers
 from itune_jax.run import command
-from itune_jax.synth import constraint_pairs
+from itune_jax.synth import prompt_pairs
 
 
 def from_flags(args: command.Args) -> dict[str, Any]:
   """Runs the command; returns how many pairs of each kind were made, and of how many answers none could be. Raises
   InputError for data without an answer, and for a file that is there already."""
   check.require(not files.exists(args.out), f"--out={args.out} is there already: give a new file")
-  how = constraint_pairs.Pairs(kinds=tuple(k.strip() for k in args.kinds.split(",")), most=args.most, seed=args.seed)
+  how = prompt_pairs.Pairs(kinds=tuple(k.strip() for k in args.kinds.split(",")), most=args.most, seed=args.seed)
   rows = list(readers.read(args.data))
   examples = [row.example for row in rows if row.example is not None and row.example.answer.strip()]
   if not examples:

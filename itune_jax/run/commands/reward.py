@@ -18,7 +18,7 @@ from itune_jax.data.readers import readers
 from itune_jax.data.render import chat
 from itune_jax.data.render import pair_groups
 from itune_jax.grading import reward_figures
-from itune_jax.grading.judging import verdicts
+from itune_jax.grading.judging import better_of_two
 from itune_jax.parallel import mesh as mesh_lib
 from itune_jax.run import adapters as adapters_lib
 from itune_jax.run import command
@@ -152,10 +152,10 @@ def _verdicts(session: session_lib.Session, rendering: chat.Rendering, rows: Seq
   for row in rows:
     answers = [example_lib.text(messages[-1]["content"]) for messages in row.answers]
     for order in (0, 1):
-      text = verdicts.question(row.example.prompt, answers[order], answers[1 - order])
-      asked += [requests_lib.Pair(conversation.of(text), letter) for letter in verdicts.LETTERS]
+      text = better_of_two.question(row.example.prompt, answers[order], answers[1 - order])
+      asked += [requests_lib.Pair(conversation.of(text), letter) for letter in better_of_two.LETTERS]
   found = np.array([score.logprob for score in responder.score(asked)]).reshape(-1, 2, 2)  # row, order, letter
-  odds = verdicts.log_odds(found)
+  odds = better_of_two.log_odds(found)
   return np.stack([odds / 2, -odds / 2], axis=1).reshape(-1), 0
 
 

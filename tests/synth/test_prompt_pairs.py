@@ -4,7 +4,7 @@ import json
 
 from itune_jax.data.readers import readers
 from itune_jax.data.starter import build
-from itune_jax.synth import constraint_pairs
+from itune_jax.synth import prompt_pairs
 
 
 def follows(row, texts):
@@ -15,10 +15,10 @@ def follows(row, texts):
 
 def test_every_pair_is_right_by_the_checkers_and_drawn_from_its_seed():
   examples = [readers.parse(row, "") for _, row in zip(range(60), build.split("train"), strict=False)]
-  texts = {one.text: one for one in constraint_pairs.constraints()}
+  texts = {one.text: one for one in prompt_pairs.constraints()}
   counts = {}
-  rows = list(constraint_pairs.Pairs().rows(examples, counts))
-  assert set(constraint_pairs.KINDS) <= set(counts) and sum(counts.values()) >= 120
+  rows = list(prompt_pairs.Pairs().rows(examples, counts))
+  assert set(prompt_pairs.KINDS) <= set(counts) and sum(counts.values()) >= 120
   for row in rows:
     kind = row["id"].rpartition("/")[2]
     assert follows(row["chosen"], texts) and not follows(row["rejected"], texts), row
@@ -26,6 +26,6 @@ def test_every_pair_is_right_by_the_checkers_and_drawn_from_its_seed():
     assert same_answer == (kind != "across") and (row["chosen"][:-1] == row["rejected"][:-1]) == (kind == "across")
     pair = readers.parse(json.dumps(row), "", "prompt_preference")
     assert pair.values == ({"side": 1.0}, {"side": -1.0})
-  assert list(constraint_pairs.Pairs().rows(examples)) == rows
-  assert list(constraint_pairs.Pairs(seed=1).rows(examples)) != rows
-  assert {r["id"].rpartition("/")[2] for r in constraint_pairs.Pairs(kinds=("removed",)).rows(examples)} == {"removed"}
+  assert list(prompt_pairs.Pairs().rows(examples)) == rows
+  assert list(prompt_pairs.Pairs(seed=1).rows(examples)) != rows
+  assert {r["id"].rpartition("/")[2] for r in prompt_pairs.Pairs(kinds=("removed",)).rows(examples)} == {"removed"}

@@ -85,8 +85,8 @@ class Pairs:
   def __post_init__(self):
     check.check_types(self)
     wrong = [kind for kind in self.kinds if kind not in KINDS]
-    check.require(self.kinds and not wrong, f"constraint_pairs.Pairs.kinds has {wrong}; they are {', '.join(KINDS)}")
-    check.require(self.most > 0, f"constraint_pairs.Pairs.most must be positive, not {self.most}")
+    check.require(self.kinds and not wrong, f"prompt_pairs.Pairs.kinds has {wrong}; they are {', '.join(KINDS)}")
+    check.require(self.most > 0, f"prompt_pairs.Pairs.most must be positive, not {self.most}")
 
   def rows(
     self, examples: Sequence[example_lib.Example], counts: dict[str, int] | None = None
