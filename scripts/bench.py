@@ -5,6 +5,7 @@
     bench.py matmuls|scaling|devices|attention|groups|compile|loader    what a step costs and why
     bench.py lm_eval                                   lm-evaluation-harness here beside its own backend
     bench.py suite                                     published benchmarks beside what their tokens must cost
+    bench.py select_scores                             IFD, PVI and LESS beside the published loops in torch
     bench.py compare                                   any programs beside each other
 
 The job `sft`: LoRA r=16 alpha=32 on all seven projections, AdamW at 1e-4, examples of at most 512 tokens, 2,048
@@ -23,6 +24,7 @@ import time
 import bench_costs
 import bench_lib
 import bench_lm_eval
+import bench_scores
 import bench_suite
 import jax
 import numpy as np
@@ -285,6 +287,7 @@ JOBS = {
   "choices": choices,
   **bench_costs.JOBS,
   **bench_lm_eval.JOBS,
+  **bench_scores.JOBS,
   **bench_suite.JOBS,
 }
 
@@ -331,6 +334,7 @@ def main() -> None:
   one.add_argument("--turns", type=int, default=3)
   bench_costs.add(jobs)
   bench_lm_eval.add(jobs)
+  bench_scores.add(jobs)
   bench_suite.add(jobs)
   args = parser.parse_args()
   if args.job in ("sft", "methods", "matmuls", "scaling", "devices", "groups", "compare"):  # as `itune train` does

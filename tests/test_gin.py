@@ -20,6 +20,7 @@ PROVIDES = {
   "models": {"MODEL"},
   "peft": {"PEFT"},
   "data": {"MIXTURE", "RENDERING", "PACKING"},
+  "select": {"SELECTION"},
   "objective": {"OBJECTIVE"},
   "optim": {"OPTIMIZER"},
   "mesh": {"MESH"},

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 import dataclasses
 import hashlib
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from itune_jax.core import conversation
 from itune_jax.core import jsontext
@@ -13,6 +13,15 @@ from itune_jax.data import messages as messages_lib
 
 KINDS = ("annotated", "distilled", "self_generated")
 BadRow = fields.BadRow
+
+
+class Given(NamedTuple):
+  """Ids that stand in place of a conversation, as a task of SeqIO made them. weights: of each id. text: what its own
+  vocabulary reads the trained ones as, "" where nobody said."""
+
+  ids: tuple[int, ...]
+  weights: tuple[float, ...]
+  text: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,8 +33,9 @@ class Example:
   self_generated), dataset, teacher, licence, parents. check: how an answer to it is judged, `{"name": …, …}`.
   rejected: of a preference, the conversation with the answer that is not preferred; `messages` has the one that is.
   margin: by how much that one is better, where its row says so. others: further conversations that answers are compared
-  in. values: what a label or score says of `messages` and then of each of these, by column. unread: keys of its row
-  that nothing reads, to be counted.
+  in. values: what a label or score says of `messages` and then of each of these, by column. plain: its one message is
+  text that no template is put around. given: ids in place of messages. unread: keys of its row that nothing reads, to
+  be counted.
   """
 
   messages: tuple[dict[str, Any], ...]
@@ -41,9 +51,15 @@ class Example:
   margin: float | None = None
   others: tuple[tuple[dict[str, Any], ...], ...] = ()
   values: tuple[dict[str, float], ...] = ()
+  plain: bool = False
+  given: Given | None = None
   unread: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
   def __post_init__(self):
+    if self.given is not None:
+      content = json.dumps(self.given)
+      object.__setattr__(self, "id", self.id or hashlib.sha256(content.encode()).hexdigest()[:16])
+      return
     if not self.messages:
       raise BadRow("no messages")
     read, _ = messages_lib.conversation(self.messages)
@@ -77,14 +93,15 @@ class Example:
     return {k: v for k, v in dataclasses.asdict(self).items() if v and k != "unread"}
 
 
-_OF_PAIRS = ("rejected", "margin", "others", "values")
-ROW_KEYS = tuple(field.name for field in dataclasses.fields(Example) if field.name not in ("unread", *_OF_PAIRS))
+# Of formats that are told by name alone.
+_BY_NAME = ("rejected", "margin", "others", "values", "plain", "given")
+ROW_KEYS = tuple(field.name for field in dataclasses.fields(Example) if field.name not in ("unread", *_BY_NAME))
 IMAGE_KEYS = ("images", "image")  # columns that `readers` places in the text
 
 
 def from_json(row: Mapping[str, Any]) -> Example:
   """An example from a row of the messages format. Raises BadRow; keys that nothing reads are its `unread`."""
-  if not isinstance(row.get("messages"), (list, tuple)):
+  if not isinstance(fields.transposed(row.get("messages")), (list, tuple)):
     raise BadRow(f"no list `messages`: it is {jsontext.name(row.get('messages'))}")
   read, unread = messages_lib.conversation(row["messages"])
   scores = fields.mapping(row.get("scores"), "`scores`")
@@ -100,6 +117,27 @@ def from_json(row: Mapping[str, Any]) -> Example:
     id=_id(row.get("id")),
     unread=(*unread, *unread_keys(row, ROW_KEYS)),
   )
+
+
+def of_ids(ids: Any, weights: Any, text: Any = "") -> Example:
+  """An example of ids that are given as they are. Raises BadRow for what are no ids, or weights of another number."""
+  if not isinstance(ids, (list, tuple)) or not all(type(one) is int and 0 <= one < 2**31 for one in ids):
+    raise BadRow("`ids` must be a list of whole numbers, 0 or more")
+  if len(ids) < 2:
+    raise BadRow(f"it has {len(ids)} ids: nothing is predicted")
+  if not isinstance(weights, (list, tuple)) or len(weights) != len(ids):
+    raise BadRow(f"`weights` must be a list of {len(ids)} numbers, one for each id")
+  read = tuple(fields.number(one, "`weights`") for one in weights)
+  if min(read) < 0:
+    raise BadRow("`weights` must be 0 or more")
+  return Example(messages=(), given=Given(tuple(ids), read, fields.text(text, "`text`")))
+
+
+def stamped(example: Example, provenance: Mapping[str, Any]) -> Example:
+  """The example with this provenance where it says none of its own."""
+  found = dataclasses.replace(example, source={**provenance, **example.source})
+  object.__setattr__(found, "unread", example.unread)
+  return found
 
 
 def with_rejected(

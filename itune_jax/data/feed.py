@@ -4,6 +4,7 @@ A batch can be found from its number without reading what came before, any numbe
 same batch, and the state to resume from is one integer and the log.
 """
 
+import abc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 from typing import Any
@@ -47,7 +48,25 @@ class Packing:
     )
 
 
-class Feed(contracts.BatchSource):
+class Packed(contracts.BatchSource):
+  """A source that packs examples into rows, and what people ask of one."""
+
+  packing: Packing
+
+  @abc.abstractmethod
+  def segments(self, k: int) -> list[list[tuple[str, int]]]:
+    """The example that each segment of each row of global batch k is of: (source, number)."""
+
+  @abc.abstractmethod
+  def steps_per_epoch(self) -> float:
+    """Steps until the data was trained on once, infinite where nobody knows."""
+
+  @abc.abstractmethod
+  def padding_share(self, window: int = 0) -> float:
+    """Share of the positions of a window that hold nothing."""
+
+
+class Feed(Packed):
   """Batches by number over tokenised sources."""
 
   def __init__(

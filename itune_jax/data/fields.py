@@ -52,6 +52,16 @@ def mapping(value: Any, where: str) -> dict[str, Any]:
   return value_of(value, where)
 
 
+def transposed(value: Any) -> Any:
+  """A list of objects where Arrow holds it as an object of lists of one length, which is how `datasets` stores a
+  sequence of objects; any other value is given back."""
+  if not isinstance(value, Mapping) or not value or not all(isinstance(one, (list, tuple)) for one in value.values()):
+    return value
+  if len({len(one) for one in value.values()}) > 1:
+    return value
+  return [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
+
+
 def decoded(value: Any, where: str, kind: type) -> Any:
   """A list or object that may stand there as JSON text, which is decoded once. Raises BadRow."""
   if isinstance(value, str):

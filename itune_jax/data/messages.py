@@ -61,7 +61,8 @@ def read(raw: Any, where: str) -> tuple[dict[str, Any], list[str]]:
 
 def conversation(raw: Any, where: str = "message") -> tuple[list[dict[str, Any]], list[str]]:
   """All messages of a list, and the keys of them that nothing reads. Raises BadRow."""
-  if not isinstance(raw, Sequence) or isinstance(raw, str):
+  raw = fields.transposed(raw)
+  if not isinstance(raw, Sequence) or isinstance(raw, (str, bytes)):
     raise fields.BadRow(f"no list `messages`: it is {jsontext.name(raw)}")
   found, unread = [], []
   for i, one in enumerate(raw):

@@ -1,16 +1,23 @@
 """What a run trains on, as a value: named sources with provenance, and how they mix."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 from typing import Literal
 
 from itune_jax.core import check
+from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import lazy
-from itune_jax.data import example as example_lib
+from itune_jax.data import mixing_text
+from itune_jax.data import splits
+from itune_jax.data.origins import origin as origin_lib
+from itune_jax.data.origins import pins
+from itune_jax.data.origins import values
+from itune_jax.data.readers import columns as columns_lib
 from itune_jax.data.readers import readers
 from itune_jax.data.starter import rows as rows_lib
 
@@ -20,7 +27,9 @@ images = lazy.module("itune_jax.data.render.images")  # it loads what decodes pi
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
   """A file, folder, glob, or a split of the starter set (`starter:train`, `heldout`, `pairs`, `heldout_pairs`,
-  `unpaired`, `heldout_unpaired`). `rate` weighs it when the mixture says "given".
+  `unpaired`, `heldout_unpaired`); or a
+  task of SeqIO, a data set of TFDS, a dataset of Grain, or another origin, which `itune prepare` reads once. `rate`
+  weighs it when the mixture says "given".
 
   skip leaves the first rows out, stride then takes every so many-th, limit stops after so many: one file can be
   split, and a sample spread over it.
@@ -31,12 +40,21 @@ class Source:
   "given". kind: who wrote the answers; it is kept as provenance. licence: of the data, kept as provenance. skip: rows
   left out at the beginning. stride: of the rest, every so many-th is taken. limit: rows taken at most, 0 for all.
   held_out: a share of those rows, chosen by the hash of their text. take: all rows, the held-out ones, or the rest.
+  columns: the column of each field of
+  a schema that has another name, {"prompt": "q", "completion": "a"}; within an object "meta.q". held_out_by: what is
+  hashed: "content", "id", or "column:NAME", whose values are clusters that stay together. held_out_where: "NAME=a,b"
+  holds out the rows whose column NAME is one of these. task: a task or mixture registered
+  with SeqIO, in place of a path. tfds: "name/config:version" of a TFDS data set on this machine. grain:
+  "module:function" that returns a dataset of Grain with an end. origin: another origin, as a value. split: of the task
+  or data set. data_dir: where SeqIO's caches, or TFDS's data sets, lie. chat: the mapping from their fields to a row:
+  "inputs_targets", "ids", "rows", "json", or "module:function"; "" is "inputs_targets" for tasks, and
+  "rows" for the others.
   teacher: a model whose own tokens of each conversation are put beside the student's, for a teacher of another
   vocabulary. context: what a teacher is told in front of each conversation (a system message), and the student is not.
   """
 
   name: str
-  path: str
+  path: str = ""
   format: str = "auto"
   rate: float = 1.0
   kind: Literal["annotated", "distilled", "self_generated"] = "annotated"
@@ -48,10 +66,36 @@ class Source:
   take: Literal["all", "rest", "held_out"] = "all"
   teacher: str = ""
   context: str = ""
+  columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  held_out_by: str = splits.CONTENT
+  held_out_where: str = ""
+  task: str = ""
+  tfds: str = ""
+  grain: str = ""
+  origin: origin_lib.Origin | None = None
+  split: str = ""
+  data_dir: str = ""
+  chat: str = ""
 
   def __post_init__(self):
     check.check_types(self)
-    check.require(0 <= self.held_out < 1, f"Source {self.name}: held_out must be a share below 1, not {self.held_out}")
+    self.split_of.require(self.name)
+    columns_lib.require(self.name, self.columns)
+    check.require(
+      not self.path.startswith("starter:") or not (self.columns or self.split_of.column),
+      f"Source {self.name}: the starter set has no columns of other names",
+    )
+    named = [key for key in ("path", "task", "tfds", "grain", "origin") if self.__dict__[key]]
+    check.require(
+      len(named) == 1,
+      f"Source {self.name}: it is read from {' and '.join(named) or 'nowhere'}; set one of path, task, tfds, grain, "
+      "origin",
+    )
+    foreign = [key for key in ("split", "data_dir", "chat") if self.__dict__[key]]
+    check.require(
+      not foreign or named[0] in ("task", "tfds", "grain"),
+      f"Source {self.name}: {' and '.join(foreign)} is of a task, of TFDS or of Grain, and it is read from {named[0]}",
+    )
     judged = {"pairs": readers.PREFERENCE, "unpaired": "unpaired"}
     wants = next((judged[end] for end in judged if self.path.startswith("starter:") and self.path.endswith(end)), None)
     check.require(
@@ -73,38 +117,60 @@ class Source:
     """Whether what a teacher reads stands beside each conversation."""
     return bool(self.teacher or self.context)
 
-  def rows(self):
+  def read_from(self) -> origin_lib.Origin | None:
+    """What is no file and has to be read once by `itune prepare` (`data.opening`); None for files."""
+    how = {key: value for key in ("split", "data_dir", "chat") if (value := self.__dict__[key])}
+    where = how.pop("data_dir", "")
+    if self.task:
+      return values.Task(name=self.task, cache_dir=where, **how)
+    if self.tfds:
+      return values.Tfds(name=self.tfds, data_dir=where, **how)
+    if self.grain:
+      check.require(
+        not ({"split"} & set(how) or where), f"Source {self.name}: a dataset of Grain has no split or folder"
+      )
+      return values.Grain(make=self.grain, **how)
+    return self.origin
+
+  @property
+  def split_of(self) -> splits.Split:
+    """Which of its rows are held out."""
+    return splits.Split(self.held_out, self.held_out_by, self.held_out_where)
+
+  def rows(self) -> Iterator[readers.Row]:
     """The rows of this source, in order, of which skip, stride and limit leave some."""
-    taken = 0
-    for n, row in enumerate(self._all()):
-      if n < self.skip or (n - self.skip) % self.stride:
-        continue
-      if self.limit and taken >= self.limit:
-        return
-      taken += 1
-      if (
-        self.take == "all" or row.example is None or _held_out(row.example, self.held_out) == (self.take == "held_out")
-      ):
-        yield row
+    return splits.taken(self._selected, self.split_of, self.take)
+
+  def _selected(self) -> Iterator[readers.Row]:
+    rows = itertools.islice(self._all(), self.skip, None, self.stride)
+    return itertools.islice(rows, self.limit) if self.limit else rows
 
   def _all(self):
     if self.path.startswith("starter:"):
       return rows_lib.rows(self.path.removeprefix("starter:"))
     provenance = {"dataset": self.name, "kind": self.kind} | ({"licence": self.licence} if self.licence else {})
-    return readers.read(self.path, self.format, provenance)
+    if (origin := self.read_from()) is not None:
+      raise errors.InputError(f"source {self.name} ({origin.called}) is read by `itune prepare`, and not here")
+    if self.path.startswith(pins.SCHEME):
+      return pins.rows(self.path.removeprefix(pins.SCHEME), self.format, provenance)
+    return readers.read(self.path, self.format, provenance, self.columns, self.split_of.column)
 
   def digest(self, with_images: bool = False) -> str:
     """SHA-256 over the bytes of the data, of its image files if asked for, and what selects rows of it."""
     chosen = [self.format, self.kind, self.licence, self.limit, self.skip, self.stride, self.name]
     chosen += [self.held_out, self.take] if self.take != "all" else []
     chosen += [self.teacher, self.context] if self.is_taught else []
+    if self.columns or not self.split_of.is_safe:
+      chosen += [dict(self.columns), self.held_out_by, self.held_out_where]
     sha = hashlib.sha256(json.dumps(chosen).encode())
     if self.path.startswith("starter:"):
       for example in (row.example for row in self._all()):
         sha.update(json.dumps(example.to_json() if example else None, sort_keys=True).encode())
+    elif self.path.startswith(pins.SCHEME):
+      sha.update(pins.manifest(self.path.removeprefix(pins.SCHEME))["digest"].encode())
     else:
       for file in readers.files(self.path):
-        with open(file, "rb") as f:
+        with readers.content(file) as f:
           while block := f.read(1 << 20):
             sha.update(block)
     for file in self._image_files() if with_images else ():
@@ -124,19 +190,34 @@ class Mixture:
   rates: "given" uses each source's rate; "proportional" is examples-proportional, each counted up to `cap`
   (T5, Raffel et al. 2020), raised to 1/temperature. bad_rows: "drop" counts and lists them, "refuse" stops.
 
-  name: of the mixture, in logs and caches. sources: what is mixed. cap: examples that "proportional" counts of a
+  A source whose path says several things, as `--data` does (`mixing_text`), stands for all of them; shares written
+  there make the rates "given".
+
+  name: of the mixture, in logs and caches. sources: what is mixed. seqio: a task or mixture registered with SeqIO, in
+  place of sources; its own rates hold. grain: "module:function" that returns a dataset of Grain, in place of sources,
+  which is read, rendered and packed as it is trained on (`grain_feed`). cap: examples that "proportional" counts of a
   source at most, 0 for no limit. temperature: above 1 it evens the rates out.
   """
 
   name: str
-  sources: tuple[Source, ...]
+  sources: tuple[Source, ...] = ()
   rates: Literal["proportional", "given"] = "proportional"
   cap: int = 0
   temperature: float = 1.0
   bad_rows: Literal["drop", "refuse"] = "drop"
+  seqio: str = ""
+  grain: str = ""
 
   def __post_init__(self):
     check.check_types(self)
+    if self.seqio:
+      check.require(not self.sources, f"Mixture {self.name}: seqio = {self.seqio!r} stands in place of sources")
+      object.__setattr__(self, "sources", (Source(name=self.seqio, task=self.seqio),))
+      object.__setattr__(self, "seqio", "")  # it is one of the sources now
+    self._expand()
+    if self.grain:
+      check.require(not self.sources, f"Mixture {self.name}: grain = {self.grain!r} stands in place of sources")
+      return
     names = [source.name for source in self.sources]
     check.require(
       names and len(set(names)) == len(names), f"Mixture {self.name}: sources need different names; got {names}"
@@ -145,6 +226,18 @@ class Mixture:
       self.cap >= 0 and self.temperature > 0,
       f"Mixture {self.name}: cap = {self.cap}, temperature = {self.temperature}; cap >= 0 (0 is none), temperature > 0",
     )
+
+  def _expand(self) -> None:
+    """Takes sources of one text apart."""
+    read = [(s, mixing_text.read(s.path) if s.path and not s.path.startswith(_OWN) else []) for s in self.sources]
+    if any(one.share is not None for _, found in read for one in found):
+      check.require(
+        len(self.sources) == 1, f"Mixture {self.name}: write rates as Source.rate where there are several sources"
+      )
+      object.__setattr__(self, "rates", "given")
+    if any(len(found) > 1 or any(one.kind != "path" for one in found) for _, found in read):
+      parts = tuple(part for source, found in read for part in _apart(source, found))
+      object.__setattr__(self, "sources", parts)
 
   def shares(self, counts: Mapping[str, int]) -> dict[str, float]:
     """The share of each source in what is drawn, summing to 1, of sources with so many examples.
@@ -162,8 +255,18 @@ class Mixture:
     return {name: rate / total for name, rate in raw.items()}
 
 
-def _held_out(example: example_lib.Example, share: float) -> bool:
-  """Whether a row is among the held-out ones: its hash, as a number below 1, is below the share."""
-  text = json.dumps([example.messages, example.tools], sort_keys=True, ensure_ascii=False, default=str)
-  digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-  return int.from_bytes(digest[:8], "big") / 2**64 < share
+_OWN = ("starter:", pins.SCHEME)
+_FIELDS = {"path": "path", "seqio": "task", "tfds": "tfds", "grain": "grain"}
+
+
+def _apart(source: Source, found: list[mixing_text.One]) -> list[Source]:
+  """The sources that one stands for; names that would be the same are numbered."""
+  if len(found) < 2 and all(one.kind == "path" for one in found):
+    return [source]
+  names, made = [mixing_text.name(one) for one in found], []
+  for i, one in enumerate(found):
+    name = names[i] if names.count(names[i]) == 1 else f"{names[i]}_{names[: i + 1].count(names[i])}"
+    own = {"name": name if len(found) > 1 else source.name, "path": "", _FIELDS[one.kind]: one.what}
+    own |= {"split": one.split} if one.split else {}
+    made.append(dataclasses.replace(source, **own, rate=source.rate if one.share is None else one.share))
+  return made

@@ -37,6 +37,7 @@ from itune_jax.data.readers import readers
 from itune_jax.data.render import tokenizer as tokenizer_lib
 
 LISTED_PROBLEMS = 1000
+SHOWN = 2000  # characters of an example in a manifest
 
 
 def source_key(source: mixture_lib.Source, renderer: chat.Renderer) -> str:
@@ -116,6 +117,7 @@ def _write_source(folder, key, mixture, source, renderer, rows, progress, teache
       "kind": source.kind,
       "licence": source.licence,
       **tally.to_json(),
+      "schemas": tally.schemas(renderer),
       "notes": tally.notes(source.name, renderer.config.max_length),
       "rendering": dataclasses.asdict(renderer.config),
       "render_version": chat.RENDER_VERSION,
@@ -137,7 +139,7 @@ def _conversion(
   if source.is_taught:
     both = lambda example: [beside.render(renderer, teacher, example, source.context)]
     return rows, both, records.Schema((beside.AHEAD,), grouped=True)
-  if source.format not in readers.JUDGED:
+  if source.format not in readers.COMPARED:
     single = lambda example: [(_trim(one, renderer.images), one.truncated) for one in renderer.render(example)]
     return rows, single, records.Schema()
   rows, seen = iter(rows), []
@@ -283,6 +285,8 @@ class _Tally:
     self.reasons: collections.Counter[str] = collections.Counter()  # why rows were dropped
     self._unread: collections.Counter[str] = collections.Counter()
     self._listed: list[dict[str, Any]] = []
+    self._schemas: collections.Counter[str] = collections.Counter()
+    self._first: dict[str, readers.Row] = {}  # a kept row of each schema
 
   def convert(self, row: readers.Row, make: Callable[[example_lib.Example], Converted]) -> Converted:
     """What the row becomes, or nothing and a reason on the books."""
@@ -302,6 +306,8 @@ class _Tally:
     self._count["kept"] += 1
     self._count["cut"] += any(truncated for _, truncated in found)
     self._unread.update(set(row.example.unread))
+    self._schemas[row.schema] += 1
+    self._first.setdefault(row.schema, row)
     return found
 
   def count(self, example: pack.Item | pack.Group, truncated: bool) -> None:
@@ -315,6 +321,16 @@ class _Tally:
       if value is not None:
         self._count["wanted"] += int((np.asarray(value) > 0).sum())
         self._count["unwanted"] += int((np.asarray(value) < 0).sum())
+
+  def schemas(self, renderer: chat.Renderer) -> list[dict[str, Any]]:
+    """What rows were read as, how many, and one of each as the model reads it."""
+    found = []
+    for name, count in self._schemas.most_common():
+      row = self._first[name]
+      text = renderer.shown(row.example) if row.example is not None else ""
+      shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+      found.append({"schema": name, "rows": count, "file": row.file, "line": row.line, "example": shown})
+    return found
 
   def notes(self, source: str, max_length: int) -> list[str]:
     """What a person should know of the rows that were kept: how many were cut, and keys that nothing reads."""

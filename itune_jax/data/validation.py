@@ -33,6 +33,7 @@ class Validation:
     """The mixture without the rows that are held out."""
     if not self.fraction:
       return mixture
+    check.require(not mixture.grain, "VAL_FRACTION: of a dataset of Grain nothing is held out by itself; give VAL_DATA")
     rest = tuple(dataclasses.replace(s, held_out=self.fraction, take="rest") for s in mixture.sources)
     return dataclasses.replace(mixture, sources=rest)
 

@@ -17,6 +17,7 @@ from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import jsontext
+from itune_jax.data.readers import containers
 from itune_jax.data.readers import lines
 from itune_jax.grading import length_controlled
 from itune_jax.grading import win_rate
@@ -209,9 +210,11 @@ def _controlled(
 
 def _rows(path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
   """(file and row, row) of a file of objects."""
-  for file in lines.files(path):
-    for number, raw in lines.rows(file):
+  for file in containers.files(path):
+    for number, raw in containers.rows(file):
       where = f"{file}:{number}"
+      if isinstance(raw, lines.Bad):
+        raise errors.InputError(f"{where}: {raw.reason}")
       try:
         row = jsontext.loads(raw) if isinstance(raw, str) else raw
       except ValueError as e:

@@ -26,6 +26,7 @@ COMMANDS = {
   "eval": "evaluate_flags",
   "compare": "compare_flags",
   "sweep": "sweep_flags",
+  "dashboard": "dashboard_flags",
   "convert": "convert_flags",
   "lm_eval": "lm_eval_flags",
   "generate": "generate_flags",
@@ -36,6 +37,8 @@ COMMANDS = {
   "constraint_pairs": "constraint_pairs_flags",
   "inspect": "inspect_flags",
   "reward": "reward_flags",
+  "select": "select_flags",
+  "templates": "templates_flags",
   "report": "report_flags",
   "demo": "demo_flags",
   "recipes": "recipes_flags",
@@ -121,6 +124,7 @@ def _drive(chosen: command.Command, args: command.Args) -> None:
       "light": chosen.light,
       "without": chosen.without,
       "placeholders": chosen.placeholders,
+      "reads_data": chosen.reads_data,
       "command": chosen.name,
     }
     idle = _function("itune_jax.run.gin_setup:parse")(args.gin, args.gin_file, args.overrides, **how)

@@ -23,7 +23,8 @@ class Command:
   "module:function"; it takes the parsed arguments and returns the result, which is printed as the last line of stdout,
   or None. gin: the file of gin_configs/runs that binds the work, "" for none; recipe: whether the user must give a
   file too. light: whether only what the work itself reaches is imported; without: values that are left out then
-  ("module.Class.field"). placeholders: whether it does without files that nothing names. starts: whether the process
+  ("module.Class.field"). reads_data: whether modules of the user's that register data with SeqIO are imported, and
+  TensorFlow with them. placeholders: whether it does without files that nothing names. starts: whether the process
   needs nothing, JAX, or may join a cluster (`--cluster`). large_pages: whether the process asks for pages of 2 MB,
   which pays where steps take seconds (`memory.in_huge_pages`). passes_gin: whether values of gin are handed on to the
   commands that it calls. own_base: whether its own flags hold --base (`base_flags`): the model keeps what else an
@@ -43,6 +44,7 @@ class Command:
   light: bool = False
   without: tuple[str, ...] = ()
   placeholders: bool = False
+  reads_data: bool = False
   starts: Literal["none", "jax", "cluster"] = "none"
   large_pages: bool = False
   passes_gin: bool = False

@@ -36,6 +36,7 @@ def parse(
   light: bool = False,
   without: Sequence[str] = (),
   placeholders: bool = False,
+  reads_data: bool = True,
   command: str = "",
 ) -> list[str]:
   """Loads `runs/<run>.gin`, then the user's files, then overrides `NAME = VALUE`.
@@ -45,6 +46,7 @@ def parse(
     light: imports and binds only what the run's own bindings reach; what stands in `without` ("module.Class.field") is
       left out too. So a command that needs two parts of a recipe does not import the others.
     placeholders: gives files and models that nothing names a name, for a command that does not open them.
+    reads_data: whether modules of the user's that register data (`user_code.DATA_PACKAGES`) are imported.
     command: its name, for messages; that of the run by default.
 
   Returns the user's files of which the command reads nothing.
@@ -75,9 +77,10 @@ def parse(
     keep = gin_reach.reachable(files, set(without)) if light else None
     with gin.unlock_config():
       for name in imports:
-        _register(user_code.load(name, [os.getcwd()]), name)
+        if (module := user_code.load(name, [os.getcwd()], reads_data)) is not None:
+          _register(module, name)
       for file in files:
-        _bind(file, keep)
+        _bind(file, keep, reads_data)
       gin_values.resolve([one for one in given if keep is None or id(one) in keep])
     return effect.idle(gin_files_)
   except errors.InputError as e:
@@ -124,23 +127,23 @@ def given() -> str:
   return gin.config_str()
 
 
-def _bind(file: gin_files.File, keep: set[int] | None) -> None:
+def _bind(file: gin_files.File, keep: set[int] | None, reads_data: bool) -> None:
   """Does with a file's statements what gin does: imports, then bindings, names meaning what this file imports.
 
-  keep: of which statements, by their identity; all without.
+  keep: of which statements, by their identity; all without. reads_data: as `parse` has it.
   """
   folders = [os.path.dirname(file.path), os.getcwd()] if file.own else []
   with gin_config._parse_scope() as context:
     for one in file.statements:
       if isinstance(one, gin_files.File):
-        _bind(one, keep)
+        _bind(one, keep, reads_data)
       elif keep is not None and id(one) not in keep:
         continue
       elif isinstance(one, config_parser.ImportStatement):
         with gin_utils.try_with_location(one.location):
-          if not one.module.startswith(("__gin__.", "itune_jax")):
-            user_code.load(one.module, folders)
-          context.process_import(one)
+          of_user = not one.module.startswith(("__gin__.", "itune_jax"))
+          if not of_user or user_code.load(one.module, folders, reads_data) is not None:
+            context.process_import(one)
       elif isinstance(one, gin_files.Binding) and not isinstance(one.value, gin_values.Text):
         with gin_utils.try_with_location(one.location):
           gin_values.bind(one)

@@ -40,6 +40,7 @@ MACROS: dict[str, Macro] = {
   "PROFILE": Macro("write a profiler trace of steps 2 to 4"),
   "MODEL": Macro("the base model, a run.specs.Model; the parts are gin_configs/models"),
   "MIXTURE": Macro("what is trained on; the parts are gin_configs/data"),
+  "SELECTION": Macro("how rows are prepared and chosen; the parts are gin_configs/data/select"),
   "RENDERING": Macro("how conversations become tokens; comes with gin_configs/data"),
   "PACKING": Macro("rows and their length in a batch; comes with gin_configs/data"),
   "OBJECTIVE": Macro("the loss; the parts are gin_configs/objective"),

@@ -5,9 +5,12 @@ from typing import Any
 
 from itune_jax.core import files
 from itune_jax.core import lazy
+from itune_jax.data import mixture as mixture_lib
+from itune_jax.data import opening
 from itune_jax.data.render import chat
 from itune_jax.data.render import tokenizer as tokenizer_lib
 from itune_jax.run import specs
+from itune_jax.run import user_code
 
 session = lazy.module("itune_jax.run.session")  # it loads the families of models, and JAX with them
 
@@ -26,6 +29,11 @@ def open_renderer(model: specs.Model, rendering: chat.Rendering) -> chat.Rendere
   elif _is_special(path):
     images, one_answer = session.images_of(path), session.one_answer_of(path)
   return chat.Renderer(open_tokenizer(model), rendering, images, one_answer=one_answer)
+
+
+def opened(mixture: mixture_lib.Mixture) -> mixture_lib.Mixture:
+  """The mixture with the rows that `itune prepare` read of tasks and data sets. Raises InputError where it did not."""
+  return opening.known(mixture, specs.cache_dir(), user_code.files())
 
 
 def _is_special(path: str) -> bool:

@@ -156,7 +156,7 @@ def check_room(run_dir: str, state: state_lib.State, kept: int) -> None:
 
 
 def facts_of(
-  session: session_lib.Session, *, positions: int, steps: int, feed: feed_lib.Feed, manifest: Mapping[str, Any]
+  session: session_lib.Session, *, positions: int, steps: int, feed: feed_lib.Packed, manifest: Mapping[str, Any]
 ) -> dict[str, Any]:
   """What a run is, in figures, which it also says."""
   facts = {

@@ -9,12 +9,14 @@ import jax
 from jax.sharding import Mesh
 
 from itune_jax.core import batch as batch_lib
+from itune_jax.core import check
 from itune_jax.core import conversation
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import numerics
 from itune_jax.core import rng
 from itune_jax.data import feed as feed_lib
+from itune_jax.data import grain_feed
 from itune_jax.data import made
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.data import stored_reference
@@ -187,7 +189,12 @@ def one_answer_of(path: str) -> bool:
 
 
 def prepared(mixture: mixture_lib.Mixture, renderer: chat.Renderer) -> str:
-  """The file of a prepared mixture's manifest. Raises InputError if it is not prepared."""
+  """The file of a prepared mixture's manifest, "" for a dataset of Grain, which is read as it is trained on.
+
+  Raises InputError if it is not prepared.
+  """
+  if mixture.grain:
+    return ""
   path = tokenised.mixture_file(specs.cache_dir(), tokenised.mixture_key(mixture, renderer))
   if not os.path.exists(path):
     raise errors.InputError(
@@ -195,6 +202,11 @@ def prepared(mixture: mixture_lib.Mixture, renderer: chat.Renderer) -> str:
       "with the same recipe and values first"
     )
   return path
+
+
+def live_manifest(mixture: mixture_lib.Mixture) -> dict[str, Any]:
+  """The manifest of a mixture of which nothing is prepared."""
+  return {"name": mixture.name, "rates": {}, "sources": [], "grain": mixture.grain}
 
 
 def open_feed(
@@ -206,13 +218,19 @@ def open_feed(
   columns: Sequence[batch_lib.Column] = (),
   reference: stored_reference.Of | None = None,
   taught: Sequence[str] = (),
-) -> tuple[feed_lib.Feed, dict[str, Any]]:
+) -> tuple[feed_lib.Packed, dict[str, Any]]:
   """The feed of these rows of a batch over a prepared mixture, and its manifest.
 
   columns: what batches get of the sources' columns. reference: whose stored log-probs they get beside. taught: sources
   whose number in this order stands in the column `source`. Raises InputError if the mixture is not prepared, or lacks
   a column.
   """
+  if mixture.grain:
+    check.require(
+      not columns, f"Mixture {mixture.name}: the objective reads columns, which a dataset of Grain has none of"
+    )
+    how: dict[str, Any] = dict(seed=seed, rows=rows, refuses=mixture.bad_rows == "refuse")
+    return grain_feed.GrainFeed(mixture.name, mixture.grain, renderer, packing, **how), live_manifest(mixture)
   root, path = specs.cache_dir(), prepared(mixture, renderer)
   manifest = files.read_json(path)
   sources = {s["name"]: tokenised.CachedSource(tokenised.source_folder(root, s["key"])) for s in manifest["sources"]}

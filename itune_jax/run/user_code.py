@@ -1,7 +1,9 @@
 """Modules of the user's own: found beside a gin file or in the current folder, and remembered by checkpoints."""
 
 from collections.abc import Mapping, Sequence
+import contextlib
 import importlib
+import importlib.abc
 import importlib.machinery
 import importlib.util
 import os
@@ -10,18 +12,33 @@ import types
 from typing import Any
 
 from itune_jax.core import errors
+from itune_jax.core import log
 
 # What was imported at a user's word: module name -> module. It holds for the process.
 _loaded: dict[str, types.ModuleType] = {}
+# Modules that register data, which this command does without: name -> file.
+_left_out: dict[str, str] = {}
+# What a module that registers data imports, and what costs seconds and memory that training has no use for.
+DATA_PACKAGES = ("seqio", "tensorflow", "tensorflow_datasets", "t5")
 
 
 def forget() -> None:
   """Starts anew: what was imported stays imported, and no checkpoint names it."""
   _loaded.clear()
+  _left_out.clear()
 
 
-def load(name: str, folders: Sequence[str] = ()) -> types.ModuleType:
+def files() -> dict[str, str]:
+  """The files of the modules that the user named, by name, those that were left out included."""
+  found = {name: module.__dict__.get("__file__") or "" for name, module in _loaded.items()}
+  return {**found, **_left_out}
+
+
+def load(name: str, folders: Sequence[str] = (), reads_data: bool = True) -> types.ModuleType | None:
   """Imports a module that the user names; these folders are looked through behind the installed packages.
+
+  reads_data: whether it may import SeqIO or TensorFlow. If not, a module that would is not imported, and None comes
+  back: it registers data, which was read when it was prepared.
 
   Raises InputError in one line when it is not there, another module hides it, or it raises as it is imported.
   """
@@ -30,7 +47,12 @@ def load(name: str, folders: Sequence[str] = ()) -> types.ModuleType:
   for folder in folders:
     _add(folder, name.split(".")[0])
   try:
-    module = importlib.import_module(name)
+    with contextlib.nullcontext() if reads_data else _without_data_packages():
+      module = importlib.import_module(name)
+  except _DataPackage as e:
+    _left_out[name] = _origin(name)
+    log.info(f"import {name}: it imports {e}, so it registers data and is left out here; `itune prepare` reads data")
+    return None
   except errors.InputError:
     raise
   except ModuleNotFoundError as e:
@@ -80,6 +102,30 @@ def restore(rows: Sequence[Mapping[str, Any]], roles: Sequence[str] = ("model",)
         f"bring it back, or name its folder in PYTHONPATH"
       )
     load(name, [folder] if os.path.exists(path) else [])
+
+
+class _DataPackage(BaseException):
+  """Says which package of DATA_PACKAGES was about to be imported. No Exception: a module that does without SeqIO where
+  it is not installed would do without it here too, in silence."""
+
+
+class _Refusing(importlib.abc.MetaPathFinder):
+  """Stands in front of all other finders."""
+
+  def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
+    """Raises for a package that reads data, and finds nothing."""
+    if fullname.partition(".")[0] in DATA_PACKAGES:
+      raise _DataPackage(fullname)
+
+
+@contextlib.contextmanager
+def _without_data_packages():
+  finder = _Refusing()
+  sys.meta_path.insert(0, finder)
+  try:
+    yield
+  finally:
+    sys.meta_path.remove(finder)
 
 
 def _add(folder: str, top: str) -> None:

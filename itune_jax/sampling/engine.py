@@ -6,11 +6,13 @@ from typing import Any
 
 from itune_jax.core import axes as axes_lib
 from itune_jax.core import errors
+from itune_jax.core import pack
 from itune_jax.parallel import shard
 from itune_jax.sampling.decode import call
 from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.sampling.decode import one_token
 from itune_jax.sampling.decode import watch
+from itune_jax.sampling.score import on_tokens
 from itune_jax.sampling.score import rewards as rewards_lib
 from itune_jax.sampling.score import score
 
@@ -117,6 +119,26 @@ class Engine:
         "this is a reward model: it has scores and no words. Leave out validation and evaluators of text; "
         "preferred.Preferred with by = 'reward' is one for it"
       )
+
+  def losses(self, items: Sequence[pack.Item]) -> list[on_tokens.Losses]:
+    """Nats of every token of items that has a weight. Raises InputError for an item that the model cannot hold."""
+    return on_tokens.losses(self.bind, self.params, items, self._put, **self._packed)
+
+  def surprises(self, items: Sequence[pack.Item]) -> list[on_tokens.Surprise]:
+    """The same tokens beside what the model expected in their place. Raises as `losses`."""
+    return on_tokens.surprises(self.bind, self.params, items, self._put, **self._packed)
+
+  def pooled(self, texts: Sequence[Sequence[int]], weigh: Callable[[int], Any]) -> Any:
+    """Weighted means [N, D] of the final hidden states of texts of ids (`on_tokens.pooled`). Raises as `losses`."""
+    return on_tokens.pooled(self.bind, self.params, texts, weigh, self._put, **self._packed)
+
+  @property
+  def _packed(self) -> dict[str, Any]:
+    return dict(rows=self._rows(1), max_length=self.max_length, progress=self.progress)
+
+  def put(self, batch: Any) -> Any:
+    """A batch that every process holds, on the mesh."""
+    return self._put(batch)
 
   def _put(self, batch):
     rules: axes_lib.Rules = dict(self.bind.rules)

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
-from itune_jax.models import load as load_lib
+from itune_jax.models import load as load_lib  # noqa: E402
 from itune_jax.models import reward_head  # noqa: E402
 from itune_jax.objectives.reward import bradley_terry  # noqa: E402
 from itune_jax.sampling.score import rewards as rewards_lib  # noqa: E402

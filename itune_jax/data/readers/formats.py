@@ -1,71 +1,102 @@
-"""The formats of instruction data: what a row's keys tell, and the example that it is.
+"""The schemas of instruction data: what a row's keys tell, and the examples that it is.
 
-messages, ShareGPT, Alpaca, prompt/completion, question/answer, and the instances of Super-NaturalInstructions. A field
-of another type than its format says is refused by name; keys that nothing reads are named on the example.
+`SCHEMAS` is the documented order: a row that fits two of them is read as the first. A field of another type than its
+schema says is refused by name; keys that nothing reads are named on the example.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+import dataclasses
+import functools
 from typing import Any
 
 from itune_jax.core import jsontext
 from itune_jax.data import example as example_lib
 from itune_jax.data import fields
 from itune_jax.data import messages as messages_lib
+from itune_jax.data.readers import building
+from itune_jax.data.readers import single_turn
+from itune_jax.data.readers import tool_text
+from itune_jax.data.readers import trees
 
-Raw = Mapping[str, Any]
+Raw = building.Raw
+Example = example_lib.Example
 
-_SHARED = ("id", "source", "language", "domain", "scores", "check", "tools", "template_kwargs")
 PREFERENCES = ("chosen", "rejected")
 _OTHER_MEDIA = ("videos", "video", "audios", "audio")
 _SPEAKERS = {
-  "human": "user",
-  "user": "user",
-  "gpt": "assistant",
-  "assistant": "assistant",
-  "chatgpt": "assistant",
-  "bot": "assistant",
-  "model": "assistant",
-  "function_call": "assistant",
+  **dict.fromkeys(("human", "user", "prompter", "customer"), "user"),
+  **dict.fromkeys(
+    ("gpt", "assistant", "chatgpt", "bot", "model", "ai", "agent", "bing", "bard", "claude"), "assistant"
+  ),
+  **dict.fromkeys(("function_call", "function-call", "tool_call", "tool_calls"), "assistant"),
   "system": "system",
-  "tool": "tool",
-  "observation": "tool",
-  "function_response": "tool",
+  "developer": "developer",
+  **dict.fromkeys(("tool", "observation", "function", "tool_response", "ipython"), "tool"),
+  **dict.fromkeys(("function_response", "function-response"), "tool"),
 }
+_CALLERS = ("function_call", "function-call", "tool_call", "tool_calls")
+_ROUNDS = (("human", "assistant"), ("input", "output"))  # lists of rounds, as some sets have conversations
 
 
-def parse(raw: Raw, format: str = "auto") -> example_lib.Example:
-  """The example of a row. Raises BadRow naming the field that is wrong, or the keys of a row of no known format."""
+def parse(raw: Raw, format: str = "auto") -> Example:
+  """The example of a row; of one that holds several, the first. Raises BadRow naming the field that is wrong, or the
+  keys of a row of no known schema."""
+  return next(parse_all(raw, format))
+
+
+def parse_all(raw: Raw, format: str = "auto") -> Iterator[Example]:
+  """All examples of a row. Raises BadRow, also behind the first of them."""
   for column in _OTHER_MEDIA:
     if raw.get(column):
       raise fields.BadRow(f"it has `{column}`, which are not read; of media only images are")
   name = known(raw) if format == "auto" else format
-  preferred = any(not fields.is_null(raw.get(key)) for key in PREFERENCES)
+  preferred = any(building.holds(raw, key) for key in PREFERENCES)
   if name is None:
     keys = ", ".join(jsontext.shown(key) for key in sorted(map(str, raw))[:8]) or "none"
-    raise fields.BadRow(f"no known format has its keys ({keys}); {_PAIRED if preferred else 'formats are ' + said()}")
-  example = FORMATS[name](raw)
-  if preferred and not (example.messages[-1]["role"] == "assistant" and _is_chosen(raw, example)):
-    raise fields.BadRow(_PAIRED)
-  return example
+    told = _PAIRED if preferred else f"formats are {said()}; {_BY_NAME}"
+    raise fields.BadRow(f"no known format has its keys ({keys}); {told}")
+  if format == "auto" and isinstance(raw.get("label", raw.get("kto_tag")), bool):
+    raise fields.BadRow(_JUDGED)
+  for example in SCHEMAS[name].examples(raw):
+    example = tool_text.decoded(example)
+    if preferred and not (example.messages[-1]["role"] == "assistant" and _is_chosen(raw, example)):
+      raise fields.BadRow(_PAIRED)
+    yield example
 
 
 _PAIRED = (
   "it is a preference (`chosen`, `rejected`), which is not read as instruction data: write the answer to be learned as "
-  "the last assistant message, or set Source.format to 'preference' and an OBJECTIVE on pairs"
+  "the last assistant message, set Source.format to 'chosen' to learn what is preferred, or to 'preference' with an "
+  "OBJECTIVE on pairs"
+)
+_JUDGED = (
+  "its `label` judges the answer, which may be a bad one: set Source.format to 'unpaired' with an OBJECTIVE on judged "
+  "answers, or give the column another name"
+)
+_BY_NAME = (
+  "for columns of other names say Source.columns; raw text is Source.format = 'text', and scored completions are "
+  "'preference'"
 )
 
 
 def known(raw: Raw) -> str | None:
-  """The format that a row's keys tell."""
-  return next((name for name, keys in KEYS.items() if any(all(key in raw for key in c) for c in keys)), None)
+  """The schema that a row's keys tell: the first whose keys hold something, else the first whose keys are there."""
+  held = tuple(key for key, value in raw.items() if not fields.is_null(value))
+  return _told_by(held) or (_told_by(tuple(raw)) if len(held) < len(raw) else None)
+
+
+@functools.lru_cache(4096)
+def _told_by(keys: tuple[str, ...]) -> str | None:
+  """The schema of rows with these keys; the rows of a file have few sets of them."""
+  return next((s.name for s in SCHEMAS.values() if any(set(together) <= set(keys) for together in s.keys)), None)
 
 
 def said() -> str:
-  """The formats and their keys, in one line."""
-  return "; ".join(f"{name} ({' or '.join(' + '.join(c) for c in keys)})" for name, keys in KEYS.items())
+  """The schemas and their keys, in one line."""
+  return "; ".join(f"{s.name} ({' or '.join(' + '.join(keys) for keys in s.keys)})" for s in SCHEMAS.values())
 
 
-def _is_chosen(raw: Raw, example: example_lib.Example) -> bool:
+def _is_chosen(raw: Raw, example: Example) -> bool:
   """Whether the answer of a conversation is the one that is preferred."""
   chosen = raw.get("chosen")
   last = chosen[-1] if isinstance(chosen, list) and chosen else chosen
@@ -73,134 +104,95 @@ def _is_chosen(raw: Raw, example: example_lib.Example) -> bool:
   return isinstance(text, str) and text == example.answer
 
 
-def _alpaca(raw: Raw) -> example_lib.Example:
-  instruction, given = fields.optional_text(raw, "instruction"), fields.optional_text(raw, "input")
-  turns = _system(raw)
-  history = [] if fields.is_null(raw.get("history")) else raw["history"]
-  if not isinstance(history, (list, tuple)):
-    raise fields.BadRow(
-      f"`history` is {jsontext.name(history)} ({jsontext.shown(history)}); it must be a list of pairs"
-    )
-  for i, pair in enumerate(history):
-    if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-      raise fields.BadRow(f"`history` {i} is {jsontext.shown(pair)}; it must be a pair of question and answer")
-    turns += _pair(*(fields.text(one, f"`history` {i}") for one in pair))
-  if not instruction.strip() and not given.strip():
-    raise fields.BadRow("`instruction` and `input` are empty: there is no question")
-  question = _joined(instruction, given)
-  return _build(
-    raw, turns + _pair(question, _answer(raw)), "instruction", "input", "output", "response", "system", "history"
-  )
+def _messages(raw: Raw) -> Example:
+  given = fields.transposed(raw["messages"])
+  turns = isinstance(given, list) and any(isinstance(one, Mapping) and "role" not in one for one in given)
+  if turns and all(isinstance(one, Mapping) and "from" in one for one in given):
+    return sharegpt({**{key: value for key, value in raw.items() if key != "messages"}, "conversations": given})
+  system = building.system(raw)
+  if not system or not isinstance(given, list):
+    return example_lib.from_json(raw)
+  if any(isinstance(one, Mapping) and one.get("role") in ("system", "developer") for one in given):
+    return example_lib.from_json(raw)  # the row's own is told as not read
+  own = {key: value for key, value in raw.items() if key not in building.SYSTEM}
+  return example_lib.from_json({**own, "messages": [*system, *given]})
 
 
-def _sharegpt(raw: Raw) -> example_lib.Example:
-  key = "conversations" if "conversations" in raw else "conversation"
-  turns, unread = _system(raw), []
-  if not isinstance(raw[key], list):
-    raise fields.BadRow(
-      f"`{key}` is {jsontext.name(raw[key])} ({jsontext.shown(raw[key])}); it must be a list of turns"
-    )
-  for i, turn in enumerate(raw[key]):
+def sharegpt(raw: Raw) -> Example:
+  """`conversations` (or `conversation`) of `from` and `value`, with all names of roles in use; or of rounds."""
+  key = "conversations" if building.holds(raw, "conversations") or "conversation" not in raw else "conversation"
+  turns, unread = building.system(raw), []
+  given = fields.transposed(raw[key])
+  if not isinstance(given, (list, tuple)):
+    raise fields.BadRow(f"`{key}` is {jsontext.name(given)} ({jsontext.shown(given)}); it must be a list of turns")
+  for i, turn in enumerate(given):
     if not isinstance(turn, Mapping):
       raise fields.BadRow(f"turn {i} is {jsontext.shown(turn)}; it must be an object with `from` and `value`")
-    speaker = turn.get("from", turn.get("role"))
-    if not isinstance(speaker, str) or speaker not in _SPEAKERS:
-      raise fields.BadRow(f"turn {i} is from {jsontext.shown(speaker)}; speakers are {', '.join(_SPEAKERS)}")
-    message = {k: v for k, v in turn.items() if k not in ("from", "role", "value", "content")}
-    message |= {"role": _SPEAKERS[speaker], "content": turn.get("value", turn.get("content"))}
-    if speaker == "function_call":
-      message |= {"content": None, "tool_calls": messages_lib.called(message["content"], f"turn {i} (function_call)")}
-    turns.append(message)
+    names = next((names for names in _ROUNDS if all(isinstance(turn.get(name), str) for name in names)), None)
+    if names and "from" not in turn and "role" not in turn:
+      turns += [*building.system(turn), *building.pair(*(turn[name] for name in names))]
+      unread += [f"round: {k}" for k in example_lib.unread_keys(turn, (*names, *building.SYSTEM))]
+      continue
+    turns.append(_turn(turn, i))
     unread += [
       f"turn: {k}" for k in ("role", "content") if k in turn and {"role": "from", "content": "value"}[k] in turn
     ]
-  return _build(raw, turns, key, "system", unread=unread)
+  return building.build(raw, turns, key, *building.SYSTEM, unread=unread)
 
 
-def _prompt_completion(raw: Raw) -> example_lib.Example:
-  prompt = raw["prompt"]
-  if not isinstance(prompt, list):
-    question = fields.text(prompt, "`prompt`")
-    return _build(raw, [*_system(raw), *_pair(question, _answer(raw))], "prompt", "completion", "response", "system")
-  answer = next((raw[key] for key in ("completion", "response") if not fields.is_null(raw.get(key))), None)
-  turns = answer if isinstance(answer, list) else [{"role": "assistant", "content": _answer(raw)}]
-  return _build(raw, [*_system(raw), *prompt, *turns], "prompt", "completion", "response", "system")
+def _turn(turn: Mapping[str, Any], i: int) -> dict[str, Any]:
+  speaker = turn.get("from", turn.get("role"))
+  name = speaker.strip().lower() if isinstance(speaker, str) else ""
+  if name not in _SPEAKERS:
+    raise fields.BadRow(f"turn {i} is from {jsontext.shown(speaker)}; speakers are {', '.join(_SPEAKERS)}")
+  message = {k: v for k, v in turn.items() if k not in ("from", "role", "value", "content")}
+  message |= {"role": _SPEAKERS[name], "content": turn.get("value", turn.get("content"))}
+  if name in _CALLERS:
+    message |= {"content": None, "tool_calls": messages_lib.called(message["content"], f"turn {i} ({name})")}
+  return message
 
 
-def _question_answer(raw: Raw) -> example_lib.Example:
-  turns = [*_system(raw), *_pair(fields.text(raw["question"], "`question`"), fields.text(raw["answer"], "`answer`"))]
-  return _build(raw, turns, "question", "answer", "system")
+@dataclasses.dataclass(frozen=True)
+class Schema:
+  """name: as Source.format says it. keys: sets of them that tell it. many: its examples, or one: its only one."""
+
+  name: str
+  keys: tuple[tuple[str, ...], ...]
+  one: Callable[[Raw], Example] | None = None
+  many: Callable[[Raw], Iterator[Example]] | None = None
+
+  def examples(self, raw: Raw) -> Iterator[Example]:
+    """The examples of a row. Raises BadRow."""
+    if self.one is not None:
+      yield self.one(raw)
+    if self.many is not None:
+      yield from self.many(raw)
 
 
-def _natural(raw: Raw) -> example_lib.Example:
-  definition = [] if fields.is_null(raw.get("Definition")) else raw["Definition"]
-  definition = definition if isinstance(definition, list) else [definition]
-  asked = _joined(" ".join(fields.text(one, "`Definition`") for one in definition), fields.optional_text(raw, "input"))
-  outputs = raw.get("output")
-  outputs = outputs if isinstance(outputs, list) else [outputs]
-  if not asked.strip() or not outputs or fields.is_null(outputs[0]):
-    raise fields.BadRow("an instance needs `Definition` or `input`, and `output`")
-  answers = [fields.text(one, "`output`") for one in outputs]
-  named = fields.optional_text(raw, "task")
-  row = {
-    "source": {"dataset": named, "template": named} if named else {},
-    "id": raw.get("id", ""),
-    "check": {"name": "any_of", "answers": answers},
-  }
-  unread = example_lib.unread_keys(raw, ("Definition", "input", "output", "id", "task"))
-  return _build(row, _pair(asked, answers[0]), unread=unread)
-
-
-def _system(raw: Raw) -> list[dict[str, Any]]:
-  system = fields.optional_text(raw, "system")
-  return [{"role": "system", "content": system}] if system else []
-
-
-def _answer(raw: Raw) -> str:
-  """The text of an answer, under the names that it has; both may stand there if they say the same."""
-  said = {key: fields.text(raw[key], f"`{key}`") for key in ("output", "completion", "response") if _holds(raw, key)}
-  if not said:
-    raise fields.BadRow("its answer is missing: it is null, or not text")
-  if len(set(said.values())) > 1:
-    raise fields.BadRow(f"it has different answers under {', '.join(said)}")
-  return next(iter(said.values()))
-
-
-def _holds(raw: Raw, key: str) -> bool:
-  return not fields.is_null(raw.get(key))
-
-
-def _joined(instruction: str, given: str) -> str:
-  return "\n\n".join(part for part in (instruction, given) if part)
-
-
-def _pair(user, assistant):
-  return [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
-
-
-def _build(raw: Raw, messages, *read: str, unread: Any = ()) -> example_lib.Example:
-  """The example of these messages and the row's provenance. read: further keys of the row that are in the messages."""
-  own = {key: raw[key] for key in _SHARED if key in raw}
-  more = [*unread, *example_lib.unread_keys(raw, (*_SHARED, *read))]
-  example = example_lib.from_json({**own, "messages": messages})
-  object.__setattr__(example, "unread", (*example.unread, *more))
-  return example
-
-
-FORMATS: dict[str, Callable[[Raw], example_lib.Example]] = {
-  "messages": example_lib.from_json,
-  "sharegpt": _sharegpt,
-  "alpaca": _alpaca,
-  "prompt_completion": _prompt_completion,
-  "question_answer": _question_answer,
-  "natural_instructions": _natural,
-}
-
-KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
-  "messages": (("messages",),),
-  "sharegpt": (("conversations",), ("conversation",)),
-  "natural_instructions": (("Definition", "input", "output"),),
-  "alpaca": (("instruction", "output"), ("instruction", "response")),
-  "prompt_completion": (("prompt", "completion"), ("prompt", "response")),
-  "question_answer": (("question", "answer"),),
+_TREE = (("message_tree_id", "prompt"), ("message_tree_id", "message_id", "parent_id"))
+_TABLE = (
+  Schema("messages", (("messages",),), _messages),
+  Schema("sharegpt", (("conversations",), ("conversation",)), sharegpt),
+  Schema("oasst", _TREE, trees.best),
+  Schema("natural_instructions", (("Definition", "input", "output"),), single_turn.natural),
+  Schema("seed_tasks", (("instruction", "instances"),), many=single_turn.seed_task),
+  Schema("calls", (("query", "answers", "tools"),), single_turn.calls),
+  Schema("alpaca", tuple(("instruction", key) for key in ("output", "response", "completion")), single_turn.alpaca),
+  Schema("flan", (("inputs_pretokenized", "targets_pretokenized"), ("inputs", "targets")), single_turn.flan),
+  Schema(
+    "prompt_completion",
+    tuple(("prompt", key) for key in ("completion", "response", "output")),
+    single_turn.prompt_completion,
+  ),
+  Schema(
+    "question_answer",
+    (("question", "answer"), ("question", "response"), ("problem", "solution"), ("query", "response")),
+    single_turn.question_answer,
+  ),
+  Schema("input_output", (("input", "output"),), single_turn.input_output),
+)
+SCHEMAS = {schema.name: schema for schema in _TABLE}
+KEYS = {schema.name: schema.keys for schema in _TABLE}
+FORMATS: dict[str, Callable[[Raw], Example]] = {
+  name: (lambda raw, schema=schema: next(schema.examples(raw))) for name, schema in SCHEMAS.items()
 }

@@ -1,92 +1,54 @@
-"""The door of data files: JSON, JSON lines, and either with .gz, as raw rows with their line numbers."""
+"""Lines of a file as bytes, each with its number; one that is too long to be a row is told, and not held in memory."""
 
 from collections.abc import Iterator
-import glob
-import gzip
 import io
-import os
-from typing import Any
-import zlib
+from typing import NamedTuple
 
-from itune_jax.core import errors
-from itune_jax.core import jsontext
-
-READ = (".json", ".jsonl", ".ndjson")
-_ENDINGS = (*READ, *(f"{ending}.gz" for ending in READ))
-_SAYS = ".json, .jsonl, .ndjson, each with or without .gz"
+from itune_jax.data.readers import streams
 
 
-def files(path: str) -> list[str]:
-  """The data files behind a path. Raises InputError when there are none, or one is of a kind that is not read."""
-  if os.path.isdir(path):
-    found = sorted(file for ending in _ENDINGS for file in glob.glob(os.path.join(glob.escape(path), f"*{ending}")))
-    others = sorted({os.path.splitext(name)[1] or name for name in os.listdir(path)})[:5]
-    if not found:
-      raise errors.InputError(
-        f"{path}: no data files ({_SAYS}) in this folder; it holds {', '.join(others) or 'nothing'}"
-      )
-    return found
-  found = [path] if os.path.exists(path) else sorted(glob.glob(path))
-  if not found:
-    raise errors.InputError(f"{path}: no such file, and no data files ({_SAYS}) behind it")
-  for file in found:
-    if not file.endswith(_ENDINGS):
-      raise errors.InputError(f"{file}: data files are {_SAYS}; write its rows as JSON lines, one object a line")
-  return found
+class Bad(NamedTuple):
+  """Stands for a row that is none; the reason says why."""
+
+  reason: str
 
 
-def rows(file: str) -> Iterator[tuple[int, Any]]:
-  """(line, raw row) of a file: a text for a line of JSON lines, a value for an element of a list.
+def too_large(size: int) -> Bad:
+  """What is said of a row of so many bytes."""
+  return Bad(f"a row of {size / 2**20:,.0f} MiB; rows of up to {streams.MAX_ROW >> 20} MiB are read")
 
-  Raises InputError where the file cannot be read, or holds no rows as a whole.
-  """
+
+def of(f: io.BufferedReader) -> Iterator[tuple[int, bytes | Bad]]:
+  """(number, line without its end) of every line. Ends of lines are \\n, \\r\\n, and a \\r alone."""
+  number = 0
+  while line := f.readline(streams.MAX_ROW + 1):
+    if len(line) > streams.MAX_ROW and not line.endswith(b"\n"):
+      number += 1
+      yield number, too_large(_skip(f, len(line)))
+      continue
+    line = line[:-1] if line.endswith(b"\n") else line
+    line = line[:-1] if line.endswith(b"\r") else line
+    for piece in line.split(b"\r") if b"\r" in line else (line,):
+      number += 1
+      yield number, piece
+
+
+def _skip(f: io.BufferedReader, size: int) -> int:
+  """Goes behind the end of this line; returns its whole length."""
+  while more := f.readline(streams.MAX_ROW):
+    size += len(more)
+    if more.endswith(b"\n"):
+      break
+  return size
+
+
+def text(line: bytes) -> str | Bad:
+  """A line as text; or what is wrong with its bytes."""
   try:
-    with _opened(file) as f:
-      first = next((line for line in f if line.strip()), "")
-      f.seek(0)
-      as_lines = file.removesuffix(".gz").endswith((".jsonl", ".ndjson"))
-      if as_lines and first.strip() != "{" and not first.lstrip().startswith("["):  # else one value over many lines
-        yield from ((number, line) for number, line in enumerate(f, 1) if line.strip())
-        return
-      yield from _whole(file, f.read(), as_lines)
+    return line.decode()
   except UnicodeDecodeError as e:
-    raise errors.InputError(f"{file}: cannot be read ({e.reason} at byte {e.start}): save it as UTF-8") from None
-  except (OSError, EOFError, zlib.error) as e:
-    raise errors.InputError(f"{file}: cannot be read ({e})") from None
-
-
-def _opened(file: str) -> io.TextIOWrapper:
-  """The file as text, without the mark that some editors write in front of it."""
-  raw: Any = gzip.open(file, "rb") if file.endswith(".gz") else open(file, "rb")  # noqa: SIM115  # closed by the caller
-  return io.TextIOWrapper(raw, encoding="utf-8-sig")
-
-
-def _whole(file, text, as_lines):
-  if not text.strip():
-    return
-  try:
-    content = jsontext.loads(text)
-  except ValueError as e:
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if as_lines or (len(lines) > 1 and _is_object(lines[0][1])):  # JSON lines, perhaps named .json
-      yield from lines
-      return
-    raise errors.InputError(f"{file}: is not JSON ({e})") from None
-  if isinstance(content, dict) and isinstance(content.get("Instances"), list):
-    task = os.path.basename(file).split(".")[0]
-    for number, instance in enumerate(content["Instances"], 1):
-      own = instance if isinstance(instance, dict) else {"instance": instance}
-      yield number, {"Definition": content.get("Definition"), **own, "task": task}
-  elif isinstance(content, list):
-    yield from enumerate(content, 1)
-  elif isinstance(content, dict):
-    yield 1, content
-  else:
-    raise errors.InputError(f"{file}: holds {jsontext.name(content)}; expected a list of rows, or one row")
-
-
-def _is_object(line: str) -> bool:
-  try:
-    return isinstance(jsontext.loads(line), dict)
-  except ValueError:
-    return False
+    if b"\0" in line:
+      return Bad("it holds NUL bytes: it is no UTF-8 text, or was not written to its end")
+    return Bad(
+      f"it is not UTF-8 (byte 0x{line[e.start]:02x} at column {e.start + 1}): save the file as UTF-8 (iconv -t UTF-8)"
+    )

@@ -88,6 +88,7 @@ def side_of(given: Any, key: str) -> Messages:
   if isinstance(given, str):
     text = fields.text(given, f"`{key}`")
     return _turns(text, key) if _TURN.match(text) else [{"role": "assistant", "content": text}]
+  given = fields.transposed(given)
   given = [given] if isinstance(given, Mapping) else given
   if not isinstance(given, list):
     raise fields.BadRow(f"`{key}` is {jsontext.name(given)} ({jsontext.shown(given)}); it must be text or messages")

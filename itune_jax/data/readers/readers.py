@@ -1,69 +1,211 @@
-"""Files of instruction data as examples: `formats` says what a row's keys tell, `lines` what files are read, `places`
-where images stand. Every fault of a row is one line with its file and number."""
+"""Files of instruction data as examples: `containers` says how rows stand in files, `formats` what a row's keys tell,
+`places` where images stand. Every fault is one line with its file and place; every row that is no example is told."""
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 import dataclasses
+import hashlib
 import os
 from typing import Any
 
 from itune_jax.core import conversation
 from itune_jax.core import errors
+from itune_jax.core import files as files_lib
 from itune_jax.core import jsontext
 from itune_jax.core import log
 from itune_jax.data import example as example_lib
+from itune_jax.data import fields
 from itune_jax.data.readers import answers
+from itune_jax.data.readers import columns as columns_lib
+from itune_jax.data.readers import containers
 from itune_jax.data.readers import formats
 from itune_jax.data.readers import lines
 from itune_jax.data.readers import places
-from itune_jax.data.readers import preferences
+from itune_jax.data.readers import plain_text
+from itune_jax.data.readers import scored_pairs
+from itune_jax.data.readers import streams
+from itune_jax.data.readers import trees
 
 PREFERENCE = "preference"  # pairs of answers: told by name alone, since their rows may be instruction data too
-JUDGED = {PREFERENCE: preferences.parse, **answers.FORMATS}  # formats of answers that are compared, by name alone
-FORMATS, files = {**formats.FORMATS, **JUDGED}, lines.files
+JUDGED: dict[str, Callable[[Any], example_lib.Example]] = {
+  PREFERENCE: scored_pairs.parse,
+  **answers.FORMATS,
+}  # answers that are compared
+BY_NAME = {**JUDGED, "chosen": scored_pairs.preferred, "text": plain_text.parse}
+_MANY: dict[str, Callable[[Any], Iterator[example_lib.Example]]] = {
+  "oasst_all": trees.paths,
+  "oasst_pairs": trees.pairs,
+}
+FORMATS, files, content = {**formats.FORMATS, **BY_NAME, **_MANY}, containers.files, containers.content
+COMPARED = (*JUDGED, "oasst_pairs")  # formats whose examples are answers that are compared
 _ANSWERS = {"prompt": "completion", "instruction": "output", "question": "answer"}  # what a row lacks that only asks
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """One row of a file: where it stands, and the example or the reason why it is none."""
+  """One row of a file: where it stands, and the example or the reason why it is none.
+
+  line: its line, or in words where a container has none ("row group 0, row 7"). schema: what it was read as. group:
+  what stands in the column that a split goes by."""
 
   file: str
-  line: int
+  line: int | str
   example: example_lib.Example | None
   problem: str = ""
+  schema: str = ""
+  group: str | None = None
 
 
-def read(path: str, format: str = "auto", source: dict[str, Any] | None = None) -> Iterator[Row]:
-  """Rows of a file, a folder, or a glob pattern, in order of file name.
+@dataclasses.dataclass(frozen=True)
+class How:
+  """How rows are read. columns: the column of each field that has another name. group: a column whose value each row
+  keeps, "" for none."""
+
+  format: str = "auto"
+  columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  group: str = ""
+
+
+def read(
+  path: str,
+  format: str = "auto",
+  source: dict[str, Any] | None = None,
+  columns: Mapping[str, str] | None = None,
+  group: str = "",
+) -> Iterator[Row]:
+  """Rows of a file, a folder, a glob pattern, or of standard input ("-"), in order of file name.
 
   Args:
-    format: "auto" (by the keys of each row) or a name of FORMATS. source: provenance for rows without any.
+    format: "auto" (by the keys of each row) or a name of FORMATS. source: provenance for rows without any. columns,
+      group: see `How`.
 
   Raises:
-    InputError when nothing is there or the format is unknown.
+    InputError when nothing is there, the format is unknown, or the only file cannot be read from its first row on.
   """
   if format != "auto" and format not in FORMATS:
     raise errors.InputError(f"unknown format {format!r}; formats are auto, {', '.join(FORMATS)}")
-  for file in files(path):
-    for line, raw in lines.rows(file):
-      try:
-        row = parse(raw, os.path.dirname(file), format)
-      except example_lib.BadRow as e:
-        yield Row(file, line, None, str(e))
-        continue
-      stamped = {"dataset": os.path.basename(file), "kind": "annotated"} | (source or {}) | row.source
-      yield Row(file, line, dataclasses.replace(row, source=stamped))
+  how, known = How(format, columns or {}, group), _Columns()
+  found = files(path)
+  for file in found:
+    for row in _of_file(file, how, known, alone=len(found) == 1):
+      if row.example is not None:
+        stamped = {"dataset": os.path.basename(file), "kind": "annotated"} | (source or {}) | row.example.source
+        object.__setattr__(row.example, "source", stamped)  # made for this row, and read once already
+      yield row
+
+
+def _of_file(file: str, how: How, known: "_Columns", alone: bool) -> Iterator[Row]:
+  """The rows of a file; where it cannot be read on, that is a row of its own, and bad."""
+  last: int | str | None = None
+  folder = file.rpartition("/")[0] if files_lib.is_remote(file) else os.path.dirname(file)
+  table, seen = containers.of(file), _Ids()
+  try:
+    for last, raw in trees.grouped(_objects(file)):
+      lacking = known.lacking(file, raw) if table is not None and table.is_table else ""
+      for example, schema, group in _examples(raw if not lacking else fields.BadRow(lacking), folder, how, seen):
+        if isinstance(example, fields.BadRow):
+          yield Row(file, last, None, str(example), schema, group)
+        else:
+          yield Row(file, last, example, "", schema, group)
+  except streams.Broken as e:
+    if alone and last is None:
+      raise
+    place: int | str = 1 if last is None else f"behind {last}"
+    yield Row(file, place, None, f"the file {e.reason}: what follows is not read")
+
+
+def _objects(file: str) -> Iterator[tuple[int | str, Any]]:
+  """(place, row) of a file: an object, or the BadRow that says why it is none."""
+  for place, raw in containers.rows(file):
+    try:
+      yield place, object_of(raw)
+    except fields.BadRow as e:
+      yield place, e
+
+
+def _examples(raw: Any, folder: str, how: How, seen: "_Ids") -> Iterator[tuple[Any, str, str | None]]:
+  """(example or BadRow, schema, what stands in the column of the split) of what a row holds."""
+  schema, group = "", None
+  try:
+    if isinstance(raw, fields.BadRow):
+      raise raw
+    group = _group(raw, how.group)
+    raw, displaced = columns_lib.renamed(raw, how.columns) if how.columns else (raw, ())
+    schema = how.format if how.format != "auto" else formats.known(raw) or ""
+    seen.add(raw)
+    for example in parse_all(raw, folder, how.format):
+      if displaced:
+        object.__setattr__(example, "unread", (*example.unread, *displaced))
+      yield example, schema, group
+  except fields.BadRow as e:
+    yield e, schema, group
+
+
+def _group(raw: Mapping[str, Any], column: str) -> str | None:
+  if not column:
+    return None
+  value = raw.get(column)
+  if fields.is_null(value) or isinstance(value, (dict, list, bytes)):
+    raise fields.BadRow(f"its column `{column}`, by which rows are split, is {jsontext.shown(value)}")
+  return str(value)
+
+
+class _Ids:
+  """The ids that the rows of a file name: of two rows with one id the second is refused, since it is not known which of
+  them is meant. Eight bytes of a digest are kept of each."""
+
+  def __init__(self):
+    self._seen: set[int] = set()
+
+  def add(self, raw: Mapping[str, Any]) -> None:
+    """Takes the id of a row. Raises BadRow where an earlier one has it."""
+    named = next((raw[key] for key in ("id", "message_tree_id") if not fields.is_null(raw.get(key))), "")
+    if not isinstance(named, (str, int)) or isinstance(named, bool) or named == "":
+      return
+    said = f"{type(named).__name__} {named}".encode("utf-8", "replace")
+    digest = int.from_bytes(hashlib.blake2b(said, digest_size=8).digest(), "big")
+    if digest in self._seen:
+      raise fields.BadRow("its `id` is that of an earlier row of the file")
+    self._seen.add(digest)
+
+
+class _Columns:
+  """The columns of tables: a shard without a column that the first has, and that is read, would mean something else."""
+
+  def __init__(self):
+    self._first: tuple[str, frozenset[str]] | None = None
+
+  def lacking(self, file: str, raw: Any) -> str:
+    """Why the rows of this file are none, "" where it has the columns of the first."""
+    if not isinstance(raw, dict):
+      return ""
+    if self._first is None:
+      self._first = file, frozenset(key for key in raw if key in columns_lib.FIELDS)
+    name, expected = self._first
+    gone = sorted(expected - raw.keys())
+    if file == name or not gone:
+      return ""
+    return f"its file has no column {', '.join(f'`{key}`' for key in gone)}, which {os.path.basename(name)} has"
 
 
 def parse(raw: Any, folder: str, format: str = "auto") -> example_lib.Example:
-  """The example of one raw row: JSON text or an object; paths of images are relative to the folder. Raises BadRow."""
-  raw = object_of(raw)
-  if format in JUDGED:
-    return JUDGED[format](raw)
+  """The example of one raw row, of several the first: JSON text or an object; paths of images are relative to the
+  folder. Raises BadRow."""
+  return next(parse_all(object_of(raw), folder, format))
+
+
+def parse_all(raw: dict[str, Any], folder: str, format: str = "auto") -> Iterator[example_lib.Example]:
+  """The examples of one row. Raises BadRow."""
+  if format in BY_NAME:
+    yield BY_NAME[format](raw)
+    return
+  if format in _MANY:
+    yield from _MANY[format](raw)
+    return
   if format != "auto" and not any(all(key in raw for key in keys) for keys in formats.KEYS[format]):
-    raise example_lib.BadRow(f"it lacks the keys of the format {format}: {formats.said()}")
-  return places.with_images(formats.parse(raw, format), raw, folder)
+    raise fields.BadRow(f"it lacks the keys of the format {format}: {formats.said()}")
+  for example in formats.parse_all(raw, format):
+    yield places.with_images(example, raw, folder)
 
 
 def examples(path: str, **how) -> list[example_lib.Example]:
@@ -90,10 +232,13 @@ def questions(path: str, begun: bool = False) -> list[conversation.Conversation]
 
   Raises InputError with file and line."""
   found, unread = [], collections.Counter()
-  for line, raw in lines.rows(path):
+  (file, *more) = files(path)
+  if more:
+    raise errors.InputError(f"{path}: it is {len(more) + 1} files; prompts are one")
+  for line, raw in containers.rows(file):
     try:
       asked, keys = _asked(raw, os.path.dirname(path), begun)
-    except example_lib.BadRow as e:
+    except fields.BadRow as e:
       raise errors.InputError(f"{path}:{line}: {e}") from None
     found.append(asked)
     unread.update(set(keys))
@@ -133,11 +278,13 @@ def _asked(raw, folder, begun):
 
 def object_of(raw: Any) -> dict[str, Any]:
   """The object of a raw row: itself, or that of JSON text. Raises BadRow."""
+  if isinstance(raw, lines.Bad):
+    raise fields.BadRow(raw.reason)
   if isinstance(raw, str):
     try:
       raw = jsontext.loads(raw)
     except ValueError as e:
-      raise example_lib.BadRow(f"not JSON ({e})") from None
+      raise fields.BadRow(f"not JSON ({e})") from None
   if not isinstance(raw, dict):
-    raise example_lib.BadRow(f"a row is an object, this one is {jsontext.name(raw)}")
+    raise fields.BadRow(f"a row is an object, this one is {jsontext.name(raw)}")
   return raw

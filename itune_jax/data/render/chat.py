@@ -22,6 +22,7 @@ from itune_jax.core import errors
 from itune_jax.core import pack
 from itune_jax.data import example as example_lib
 from itune_jax.data import messages as messages_lib
+from itune_jax.data.render import given_ids
 from itune_jax.data.render import images as images_lib
 from itune_jax.data.render import marks as marks_lib
 from itune_jax.data.render import self_test
@@ -180,6 +181,8 @@ class Renderer(text_lib.Renderer):
 
     Raises BadRow when the template does not reproduce the conversation, or nothing in it is trained.
     """
+    if example.given is not None:
+      return self._given(example.given)
     if not any(m["role"] == "assistant" for m in example.messages):
       raise example_lib.BadRow("no assistant turn")
     rows = [self._rendered(messages, row) for messages, row in self.rows(example) if row.weights.any()]
@@ -193,9 +196,23 @@ class Renderer(text_lib.Renderer):
       raise example_lib.BadRow("truncation leaves no trained token")
     return kept
 
+  def _given(self, given: example_lib.Given) -> list[Rendered]:
+    """Ids as they are, cut as rows of messages are. Raises BadRow for ids of another vocabulary."""
+    trained = [i for i, w in zip(given.ids, given.weights, strict=True) if w]
+    given_ids.require(self.tokenizer, given.ids, trained, given.text)
+    row = self._cut(Rendered(np.asarray(given.ids, np.int32), np.asarray(given.weights, np.float32)))
+    if row is None:
+      raise example_lib.BadRow(f"longer than {self.config.max_length} tokens")
+    if not row.weights[1:].any():
+      raise example_lib.BadRow("truncation leaves no trained token" if row.truncated else "no token carries weight")
+    return [row]
+
   def rows(self, example: example_lib.Example) -> Iterator[tuple[Any, Row]]:
     """The messages of each row, and the row: of the whole conversation, then of turns that need one of their own."""
     messages = example.messages
+    if example.plain:
+      yield from ((messages, row) for row in self._plain(example))
+      return
     if self._one_answer:
       alone = [i for i, m in enumerate(messages) if m["role"] == "assistant" and m.get("weight", 1.0)]
     else:
@@ -204,6 +221,31 @@ class Renderer(text_lib.Renderer):
       alone = whole.alone
     for i in alone:
       yield messages[: i + 1], self._row(example, messages[: i + 1], i)
+
+  def _plain(self, example: example_lib.Example) -> Iterator[Row]:
+    """Raw text without a template, in rows of max_length, all of it trained: behind the token that begins a text where
+    the tokenizer puts one, and with the one that ends it. Raises BadRow for models that answer prompts alone."""
+    if self._one_answer:
+      raise example_lib.BadRow("raw text is for models that read from left to right alone")
+    start = self.tokenizer("")["input_ids"][:1]
+    start = start if start == [self.tokenizer.bos_token_id] else []
+    end = [] if self.tokenizer.eos_token_id is None else [self.tokenizer.eos_token_id]
+    ids = np.asarray([*start, *self.encode(example.answer), *end], np.int32)
+    for begin in range(0, len(ids), self.config.max_length):
+      piece = ids[begin : begin + self.config.max_length]
+      weights = np.ones(len(piece), np.float32)
+      weights[: len(start) if not begin else 0] = 0
+      if len(piece) > 1:
+        yield Row(piece, weights, ((0, 0, len(piece)),), ())
+
+  def shown(self, example: example_lib.Example) -> str:
+    """The text that the model reads of an example, "" where the template refuses it."""
+    if example.plain:
+      return example.answer
+    try:
+      return self.text(example.messages, tools=example.tools, **example.template_kwargs)
+    except example_lib.BadRow:
+      return ""
 
   def _rendered(self, messages, row: Row) -> Rendered:
     expanded = self._expand(messages, row.ids), self._expand(messages, row.weights, row.ids)

@@ -96,6 +96,7 @@ COMMAND = command.Command(
   name="eval",
   help="run a recipe's evaluators, or published benchmarks, on the base model or on an adapter",
   work="itune_jax.run.commands.evaluate:from_flags",
+  reads_data=True,
   flags=flags,
   check=together,
   gin="eval",

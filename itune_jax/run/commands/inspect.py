@@ -42,7 +42,7 @@ def inspect(
   "batch". step: whose batch is shown. examples: how many of each source are shown.
   """
   renderer = rendering_lib.open_renderer(model, rendering)
-  mixture = validation.trained(mixture)
+  mixture = validation.trained(rendering_lib.opened(mixture))
   piece = lambda ids, weights: list(_pieces(renderer, ids, weights))
   if what == "batch":
     return _batch(renderer, mixture, packing, seed, step, piece)

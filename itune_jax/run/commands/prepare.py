@@ -10,6 +10,7 @@ from itune_jax.core import files
 from itune_jax.core import lazy
 from itune_jax.core import log
 from itune_jax.data import mixture as mixture_lib
+from itune_jax.data import opening
 from itune_jax.data import tokenised
 from itune_jax.data import validation as validation_lib
 from itune_jax.data.readers import readers
@@ -19,6 +20,9 @@ from itune_jax.run import console
 from itune_jax.run import gin_setup
 from itune_jax.run import rendering as rendering_lib
 from itune_jax.run import specs
+from itune_jax.run import user_code
+
+tfds_write = lazy.module("itune_jax.data.origins.tfds_write")  # it loads TensorFlow
 
 cli = lazy.module("itune_jax.run.cli")  # the driver, of another command
 
@@ -37,14 +41,17 @@ def prepare(
   model: whose tokenizer and template are used. mixture: the data. rendering: how conversations become tokens.
   validation: what is held out of it. dry_run: writes nothing.
   """
-  mixture = validation.trained(mixture)
+  if mixture.grain:
+    log.info(f"mixture {mixture.name}: {mixture.grain} is read as it is trained on; nothing is prepared")
+    return {"name": mixture.name, "rates": {}, "sources": []}
+  root = specs.cache_dir()
+  mixture = validation.trained(_read(mixture, root))
   if dry_run:
     counted = {source.name: [row.example is not None for row in source.rows()] for source in mixture.sources}
     rates = mixture.shares({name: sum(each) for name, each in counted.items()})
     sources = [{"name": name, "rows": len(each)} for name, each in counted.items()]
     return {"name": mixture.name, "rates": rates, "sources": sources}
   renderer = rendering_lib.open_renderer(model, rendering)
-  root = specs.cache_dir()
   path = tokenised.mixture_file(root, tokenised.mixture_key(mixture, renderer))
   if (known := _prepared(root, path)) is not None:
     log.info(f"mixture {mixture.name} is already prepared: {path}")
@@ -64,6 +71,17 @@ def prepare(
   files.write_json(path, manifest)
   log.info(f"wrote {path}")
   return manifest
+
+
+def _read(mixture: mixture_lib.Mixture, root: str) -> mixture_lib.Mixture:
+  """The mixture with what is no file read into the cache. It is read each time: nothing says whether a task changed."""
+  if all(source.read_from() is None for source in mixture.sources):
+    return mixture
+  with console.Bars("rows") as bars:
+    bar = bars.add(f"read {mixture.name}")
+    found = opening.read(mixture, root, user_code.files(), bar.advance)
+    bar.finish()
+  return found
 
 
 class _Counted:
@@ -110,6 +128,16 @@ def from_flags(args: command.Args) -> dict[str, Any]:
     given = [arg for arg in args.argv[1:] if arg != "--with_reference"]
     if cli.main(["reference", *given]):
       raise errors.RunError("the data is prepared, and the log-probs of the reference are not stored")
+  written = {"tfds": _as_tfds(manifest, args.tfds_dir)} if args.tfds_dir else {}
   keys = ("name", "rows", "kept", "dropped", "truncated", "tokens", "trained_tokens")
   sources = [{k: s[k] for k in keys if k in s} for s in manifest["sources"]]
-  return {"mixture": manifest["name"], "rates": manifest["rates"], "sources": sources}
+  return {"mixture": manifest["name"], "rates": manifest["rates"], "sources": sources, **written}
+
+
+def _as_tfds(manifest: dict[str, Any], data_dir: str) -> str:
+  """Writes what was prepared as a TFDS data set; returns its folder."""
+  root = specs.cache_dir()
+  found = {
+    one["name"]: tokenised.CachedSource(tokenised.source_folder(root, one["key"])) for one in manifest["sources"]
+  }
+  return tfds_write.prepared(found, manifest["rates"], manifest["name"], data_dir)

@@ -1,5 +1,6 @@
 """The flags of `itune prepare`."""
 
+from itune_jax.core import errors
 from itune_jax.run import command
 
 
@@ -9,6 +10,14 @@ def flags(parser: command.Parser) -> None:
   parser.add_argument(
     "--with_reference", action="store_true", help="then store a reference's log-probs, as itune reference does"
   )
+  text = "also write what was prepared as a TFDS data set in this folder of data sets (needs the extra prep)"
+  parser.add_argument("--tfds_dir", default="", metavar="DIR", help=text)
+
+
+def check(args: command.Args) -> None:
+  """Raises InputError for flags that do not go together."""
+  if args.dry_run and args.tfds_dir:
+    raise errors.InputError("--dry_run writes nothing, and --tfds_dir says where to write: give one of them")
 
 
 COMMAND = command.Command(
@@ -16,8 +25,10 @@ COMMAND = command.Command(
   help="render, tokenise and cache the training data of a recipe",
   work="itune_jax.run.commands.prepare:from_flags",
   flags=flags,
+  check=check,
   gin="prepare",
   light=True,
+  reads_data=True,
   # A tokenizer is all that it takes of a model.
   without=("itune_jax.run.specs.Model.config", "itune_jax.run.specs.Model.quant"),
 )

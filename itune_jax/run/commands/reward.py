@@ -13,7 +13,7 @@ from itune_jax.core import files
 from itune_jax.core import log
 from itune_jax.core import numerics
 from itune_jax.data import example as example_lib
-from itune_jax.data.readers import lines
+from itune_jax.data.readers import containers
 from itune_jax.data.readers import readers
 from itune_jax.data.render import chat
 from itune_jax.data.render import pair_groups
@@ -50,7 +50,7 @@ class Row:
 def read(path: str) -> tuple[list[Row], dict[str, int]]:
   """The rows of a file of pairs or of lists, and those that are none by reason. Raises InputError without any."""
   found, dropped = [], {}
-  raws = ((file, *row) for file in lines.files(path) for row in lines.rows(file))
+  raws = ((file, *row) for file in containers.files(path) for row in containers.rows(file))
   for file, line, raw in raws:
     where = f"{file}:{line}"
     try:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import dataclasses
+import functools
 import math
 import os
 import time
@@ -159,7 +160,7 @@ class Train:
   def _run(self, run_dir: str, dry_run: bool, argv: Sequence[str], changes: Mapping[str, tuple[str, str]]) -> Run:
     jax.config.update("jax_debug_nans", self.debug_nans)
     reading = rendering_lib.open_renderer(self.model, self.rendering)
-    session_lib.prepared(self.validation.trained(self.mixture), reading)  # before the base is loaded, which takes long
+    session_lib.prepared(self.validation.trained(self._mixture), reading)  # before the base is loaded, which takes long
     how: dict[str, Any] = dict(mesh=self.mesh, precision=self.precision, remat=self.remat, seed=self.seed)
     session = session_lib.open_session(self.model, self.peft, **how, tokenizer=reading.tokenizer)
     renderer = session.renderer(self.rendering)
@@ -200,30 +201,37 @@ class Train:
     ready = _Ready(session, {**session.frozen, **arrays}, state, step_fn, data, bound, checkpointer, early_stop, others)
     return lasting._loop(run_dir, ready)
 
+  @functools.cached_property
+  def _mixture(self) -> mixture_lib.Mixture:
+    """The data, tasks and data sets as `itune prepare` read them."""
+    return rendering_lib.opened(self.mixture)
+
   @property
   def _positions(self) -> int:
     """Of one optimizer step."""
     return self.packing.rows * self.packing.row_length
 
-  def _lasting(self, feed: feed_lib.Feed) -> "Train":
+  def _lasting(self, feed: feed_lib.Packed) -> "Train":
     """The run with its number of steps, which hangs on the data where it is given in epochs."""
     if not self.epochs:
       return self
-    steps = max(1, math.ceil(self.epochs * feed.steps_per_epoch()))
+    whole = self.epochs * feed.steps_per_epoch()
+    check.require(math.isfinite(whole), f"EPOCHS = {self.epochs:g}: this data does not say how long it is; give STEPS")
+    steps = max(1, math.ceil(whole))
     return dataclasses.replace(self, steps=steps, epochs=0)
 
   def _validations(self) -> list[heldout.HeldOut]:
     """The loss on what validates the run, if anything does."""
     if not self.validation:
       return []
-    every, sources = self.validation.every or max(1, self.steps // 10), self.validation.sources(self.mixture)
+    every, sources = self.validation.every or max(1, self.steps // 10), self.validation.sources(self._mixture)
     return [heldout.HeldOut(name="validation", sources=sources, every=every, row_length=self.packing.row_length)]
 
   def _data(self, session: session_lib.Session, renderer: chat.Renderer) -> "_Data":
     mesh, rules, each = session.mesh, session.rules, self.packing.rows // self.micro_batches
     rows = hosts.rows(mesh, rules, self.packing.rows, self.micro_batches)
     feed, manifest = session_lib.open_feed(
-      self.validation.trained(self.mixture),
+      self.validation.trained(self._mixture),
       renderer,
       self.packing,
       self.seed,
@@ -329,7 +337,7 @@ def from_flags(args: command.Args) -> dict[str, Any]:
 class _Data(NamedTuple):
   """What a run trains on: the feed, the manifest of its mixture, and how a batch gets onto the mesh."""
 
-  feed: feed_lib.Feed
+  feed: feed_lib.Packed
   manifest: dict[str, Any]
   put: Callable[[Any], Any]
 

@@ -1,0 +1,1 @@
+"""The FLAN 2022 collection over local data: templates, sub-mixtures, rates."""

@@ -1,0 +1,47 @@
+"""The flags of `itune select`."""
+
+import os
+
+from itune_jax.core import check
+from itune_jax.run import command
+
+
+def flags(parser: command.Parser) -> None:
+  """Adds them."""
+  parser.add_argument("--input", required=True, metavar="FILE", help="the rows: a file, a folder or a glob")
+  parser.add_argument("--output", required=True, metavar="FILE", help="the .jsonl file to write, a manifest beside it")
+  parser.add_argument("--by", default="", metavar="NAMES", help="scores to choose by, such as ifd,length")
+  text = "how much is kept: a share (10%%), or a number of rows (5000) or of tokens (2000000tokens)"
+  parser.add_argument("--keep", default="", metavar="N", help=text)
+  parser.add_argument("--seed", type=int, default=None, help="of all that is drawn (default: the recipe's, else 0)")
+  parser.add_argument("--base", default="", metavar="MODEL", help="the model that scores ask: a name, path or hub id")
+  command.adapter_flag(parser)
+  targets = "rows of the task that is selected for, for less, rds and metarater"
+  parser.add_argument("--targets", default="", metavar="FILE", help=targets)
+  text = "also write what random, longest and RDS+ would have kept, in files beside --output"
+  parser.add_argument("--baselines", action="store_true", help=text)
+  command.overwrite_flag(parser, "an earlier --output")
+
+
+def sensible(args: command.Args) -> None:
+  """Raises InputError for flags that ask for nothing, or for a place that would overwrite the input."""
+  asked = bool(args.gin_file or args.by or args.keep or args.gin_values)
+  check.require(asked, "nothing to do: give --gin_file=data/select/….gin, or --by and --keep")
+  check.require(
+    args.output.endswith(".jsonl"), f"--output={args.output}: rows are written as JSON lines, name a .jsonl"
+  )
+  same = os.path.exists(args.output) and os.path.realpath(args.input) == os.path.realpath(args.output)
+  check.require(not same, f"--output={args.output} is the input: name another file")
+
+
+COMMAND = command.Command(
+  name="select",
+  help="prepare rows and choose among them: duplicates, decontamination, cleaning, scores, a budget",
+  work="itune_jax.run.commands.select:from_flags",
+  flags=flags,
+  check=sensible,
+  gin="select",
+  own_base=True,
+  recipe=False,
+  light=True,
+)

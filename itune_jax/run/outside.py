@@ -1,0 +1,86 @@
+"""What the steps of a selection need from outside of its rows: items of benchmarks, and vectors of an encoder."""
+
+from collections.abc import Iterator, Sequence
+import dataclasses
+import os
+from typing import Any
+
+import numpy as np
+
+from itune_jax.core import errors
+from itune_jax.core import lazy
+from itune_jax.data.readers import formats
+from itune_jax.data.readers import readers
+from itune_jax.select import row_texts
+from itune_jax.select import select_protocol
+
+# They bring JAX, which a selection without benchmarks and encoders does without.
+registry = lazy.module("itune_jax.evals.benchmarks.registry")
+official = lazy.module("itune_jax.evals.official")
+judged = lazy.module("itune_jax.evals.judged")
+encoding = lazy.module("itune_jax.run.encoding")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outside(select_protocol.Outside):
+  """As a command knows it. data: the folder of the benchmarks' official files, beside the current folder's."""
+
+  data: str = ""
+
+  def items(self, name: str) -> Iterator[select_protocol.Held]:
+    """Of a file of rows, each row; of a benchmark, each item, without examples and the text in front of all of them."""
+    if os.path.exists(name) and not os.path.isdir(name):
+      yield from _rows(name)
+      return
+    for item in self._benchmark(name).items():
+      asked = item.question if isinstance(item.question, str) else _said(item.question.messages)
+      yield select_protocol.Held(item.id, asked, _gold(item))
+
+  def benchmarks(self) -> list[str]:
+    """Those of the registry whose files are found."""
+    found = []
+    for one in registry.table():
+      try:
+        one.folder(self._roots())
+      except errors.InputError:
+        continue
+      if one.name != "perplexity":  # any text of the user's: no benchmark of items
+        found.append(one.name)
+    if not found:
+      raise errors.InputError("no benchmark's files are here: set ITUNE_DATA, or name files in Decontaminate.against")
+    return found
+
+  def embed(self, encoder: str, texts: Sequence[str]) -> np.ndarray:
+    """Mean-pooled and of length 1."""
+    return encoding.embed(encoder, texts)
+
+  def _benchmark(self, name: str) -> Any:
+    settings = official.Settings(judge=judged.Judge())  # its items are read, nobody is asked
+    return registry.find(name).benchmark(self._roots(), settings)
+
+  def _roots(self) -> Sequence[str]:
+    return official.roots(self.data, os.environ.get("ITUNE_DATA", ""))
+
+
+def _rows(path: str) -> Iterator[select_protocol.Held]:
+  """The rows of a file in any format of instruction data. Raises InputError with the line of a bad one."""
+  for row in readers.read(path):
+    if row.example is None:
+      raise errors.InputError(f"{row.file}:{row.line}: {row.problem}; formats are {formats.said()}")
+    prompt = "\n".join(row_texts.plain(message) for message in row.example.prompt)
+    yield select_protocol.Held(str(row.line), prompt, row.example.answer)
+
+
+def _said(messages: Sequence[Any]) -> str:
+  return "\n".join(row_texts.plain(message) for message in messages)
+
+
+def _gold(item: Any) -> str:
+  """What is right, where it is text: the answer, or the right one of the choices."""
+  if isinstance(item.answer, str):
+    return item.answer
+  if isinstance(item.answer, int) and not isinstance(item.answer, bool) and 0 <= item.answer < len(item.choices):
+    return item.choices[item.answer]
+  if isinstance(item.answer, (list, tuple)):
+    return "\n".join(one for one in item.answer if isinstance(one, str))
+  return ""

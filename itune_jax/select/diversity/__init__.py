@@ -1,0 +1,1 @@
+"""Selections whose rows differ from each other."""

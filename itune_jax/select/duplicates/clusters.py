@@ -1,0 +1,137 @@
+"""Clusters of rows that say the same, and the one that stays."""
+
+import abc
+from collections.abc import Iterable, Iterator
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+from itune_jax.core import check
+from itune_jax.core import errors
+from itune_jax.select import row_texts
+from itune_jax.select import select_protocol
+from itune_jax.select import stages
+
+Rule = Literal["first", "longest", "score", "source"]
+
+
+class Roots:
+  """Disjoint sets of numbers, joined one pair at a time; the root of a set is its smallest number (Tarjan 1975)."""
+
+  def __init__(self):
+    self._parent: list[int] = []
+
+  def add(self) -> int:
+    """A new number, in a set of its own."""
+    self._parent.append(len(self._parent))
+    return len(self._parent) - 1
+
+  def root(self, i: int) -> int:
+    """The root of a number's set."""
+    parent = self._parent
+    while parent[i] != i:
+      parent[i] = parent[parent[i]]
+      i = parent[i]
+    return i
+
+  def join(self, i: int, j: int) -> None:
+    """Puts the sets of two numbers together."""
+    low, high = sorted((self.root(i), self.root(j)))
+    self._parent[high] = low
+
+  def all(self) -> np.ndarray:
+    """The root of each number [N]."""
+    return np.asarray([self.root(i) for i in range(len(self._parent))], np.int64)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Duplicates(select_protocol.Step):
+  """Keeps one row of each cluster; the clusters are in the manifest. Subclasses say what a cluster is.
+
+  field: the text that is compared: a key, or "@prompt", "@answer", "@all". keep: which row stays: the first, the one
+  whose text is longest, the one whose `scores` have the highest number, or the one of the first source; the first among
+  equals. score: its name, for "score". sources: names of data sets in the order in which they are preferred, for
+  "source"; others come behind them.
+  """
+
+  field: str = row_texts.ALL
+  keep: Rule = "first"
+  score: str = ""
+  sources: tuple[str, ...] = ()
+
+  def __post_init__(self):
+    check.check_types(self)
+    name = type(self).__name__
+    check.require(
+      bool(self.score) == (self.keep == "score"), f"{name}: keep = 'score' and the name of a score go together"
+    )
+    check.require(
+      bool(self.sources) == (self.keep == "source"), f"{name}: keep = 'source' and sources in their order go together"
+    )
+
+  @abc.abstractmethod
+  def roots(self, texts: Iterable[str], notes: select_protocol.Notes) -> np.ndarray:
+    """For each text a number of its cluster [N] int64, which is that of one of its rows."""
+
+  def reason(self) -> str:
+    """Why a row is left out."""
+    return "duplicate"
+
+  def apply(
+    self, rows: Iterable[select_protocol.Row], notes: select_protocol.Notes
+  ) -> Iterator[select_protocol.Outcome]:
+    """One row of each cluster goes on."""
+    best: list[float] = []
+
+    def texts() -> Iterator[str]:
+      for row in rows:
+        text = row_texts.get(row, self.field)
+        best.append(self._worth(row, text))
+        yield text
+
+    roots = self.roots(texts(), notes)
+    kept = _kept(roots, np.asarray(best))
+    notes["clusters"] = _clusters(roots, kept)
+    for i, row in enumerate(rows):
+      yield select_protocol.Outcome(row) if kept[roots[i]] == i else select_protocol.dropped(self.reason())
+
+  def _worth(self, row: select_protocol.Row, text: str) -> float:
+    """How much a row is wanted in its cluster."""
+    if self.keep == "longest":
+      return len(text)
+    if self.keep == "score":
+      scores = row.get("scores")
+      value = scores.get(self.score) if isinstance(scores, dict) else None
+      if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise errors.InputError(
+          f"{type(self).__name__}: a row has no number `scores.{self.score}`; score the rows first"
+        )
+      return value
+    if self.keep == "source":
+      given = row.get("source")
+      name = given.get("dataset", "") if isinstance(given, dict) else given
+      return -self.sources.index(name) if name in self.sources else -len(self.sources)
+    return 0.0
+
+
+def _kept(roots: np.ndarray, best: np.ndarray) -> np.ndarray:
+  """At the place of each root the row that stays: of most worth, the first among equals."""
+  order = np.lexsort((np.arange(len(roots)), -best, roots)) if len(roots) else np.zeros(0, np.int64)
+  found = np.full(len(roots), -1, np.int64)
+  first = np.flatnonzero(np.diff(roots[order], prepend=-1))
+  found[roots[order][first]] = order[first]
+  return found
+
+
+def _clusters(roots: np.ndarray, kept: np.ndarray) -> list[dict[str, object]]:
+  """Clusters of more than one row: who stays, and who was left out."""
+  order = np.argsort(roots, kind="stable")
+  starts = np.flatnonzero(np.diff(roots[order], prepend=-1))
+  found = []
+  for a, b in zip(starts, [*starts[1:], len(roots)], strict=True):
+    if b - a > 1:
+      members = order[a:b].tolist()
+      stays = int(kept[roots[members[0]]])
+      found.append({"kept": stages.At(stays), "dropped": [stages.At(i) for i in members if i != stays]})
+  return found

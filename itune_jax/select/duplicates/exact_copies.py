@@ -1,0 +1,47 @@
+"""Exact duplicates, after a normalisation that says what does not count."""
+
+from collections.abc import Iterable
+import dataclasses
+import hashlib
+from typing import Literal
+import unicodedata
+
+import numpy as np
+
+from itune_jax.select import row_texts
+from itune_jax.select import select_protocol
+from itune_jax.select.duplicates import clusters
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Exact(clusters.Duplicates):
+  """Rows of one text are one cluster. A text without a word is like no other.
+
+  by: what is compared: the text as it is, with one form of Unicode (NFKC), lower case and single spaces, or its words
+  alone, without case and punctuation.
+  """
+
+  by: Literal["text", "normal", "words"] = "normal"
+
+  def reason(self) -> str:
+    """Why a row is left out."""
+    return "exact duplicate"
+
+  def roots(self, texts: Iterable[str], notes: select_protocol.Notes) -> np.ndarray:
+    """By a hash of 128 bits."""
+    seen: dict[bytes, int] = {}
+    found, empty = [], 0
+    for i, text in enumerate(texts):
+      form = self._form(text)
+      empty += not form
+      digest = hashlib.blake2b(form.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+      found.append(seen.setdefault(digest, i) if form else i)
+    notes["without_text"] = empty
+    return np.asarray(found, np.int64)
+
+  def _form(self, text: str) -> str:
+    if self.by == "text":
+      return text
+    if self.by == "words":
+      return " ".join(row_texts.words(unicodedata.normalize("NFKC", text)))
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -1,0 +1,104 @@
+"""The texts of a row, in whatever format it is: one of them, or all of them changed."""
+
+from collections.abc import Callable, Iterator, Mapping
+import re
+from typing import Any
+
+from itune_jax.data import example as example_lib
+from itune_jax.data.readers import formats
+from itune_jax.select import select_protocol
+
+Row = select_protocol.Row
+PROMPT, ANSWER, ALL = "@prompt", "@answer", "@all"
+_OF_TASKS = (
+  "instruction",
+  "input",
+  "output",
+  "response",
+  "prompt",
+  "completion",
+  "question",
+  "answer",
+  "query",
+  "context",
+)
+_OF_TURNS = ("text", "system", "content", "value", "chosen", "rejected", "reasoning_content", "thinking")
+_HOLDS = frozenset((*_OF_TASKS, *_OF_TURNS))
+_LISTS = frozenset(
+  ("messages", "conversations", "conversation", "history", "chosen", "rejected", "content", "prompt", "completion")
+)
+_WORDS = re.compile(r"\w+")
+
+
+def example(row: Row) -> example_lib.Example | None:
+  """What the row is by its format; None where no format has its keys, or a field is not what its format says."""
+  try:
+    return formats.parse(row)
+  except example_lib.BadRow:
+    return None
+
+
+def get(row: Row, field: str) -> str:
+  """A text of a row: of a key of its own ("instruction"), or by its format, "@prompt" (the turns up to the last
+  answer), "@answer" (the last one), "@all" (every text). "" where there is none."""
+  if field == ALL:
+    return "\n".join(each(row))
+  if field in (PROMPT, ANSWER):
+    read = example(row)
+    if read is None:
+      return ""
+    if field == ANSWER:
+      return read.answer
+    return "\n".join(map(plain, read.prompt))
+  value = row.get(field)
+  return value if isinstance(value, str) else ""
+
+
+def plain(message: Mapping[str, Any]) -> str:
+  """The text of a message, without its images; "" where it only calls tools."""
+  content = message.get("content")
+  return example_lib.text(content) if content else ""
+
+
+def each(row: Row, fields: tuple[str, ...] = ()) -> Iterator[str]:
+  """Every text of a row that somebody reads: instructions, answers, messages; or of the keys that are named."""
+  found: list[str] = []
+
+  def look(text: str) -> str:
+    found.append(text)
+    return text
+
+  mapped(row, look, fields)
+  return iter(found)
+
+
+def mapped(row: Row, change: Callable[[str], str], fields: tuple[str, ...] = ()) -> Row:
+  """The row with every text changed; ids, scores, provenance and whatever else is no text of a conversation stay.
+
+  fields: keys of the row, all of them without any.
+  """
+  return {key: _value(value, key, change) if not fields or key in fields else value for key, value in row.items()}
+
+
+def words(text: str) -> list[str]:
+  """The words of a text in lower case, in any script; punctuation is none."""
+  return _WORDS.findall(text.lower())
+
+
+def _value(value: Any, key: str, change: Callable[[str], str]) -> Any:
+  if isinstance(value, str):
+    return change(value) if key in _HOLDS else value
+  if isinstance(value, list) and key in _LISTS:
+    return [_element(one, change) for one in value]
+  return value
+
+
+def _element(value: Any, change: Callable[[str], str]) -> Any:
+  """An element of a list of turns: a text, a pair of texts, or a message."""
+  if isinstance(value, str):
+    return change(value)
+  if isinstance(value, list):
+    return [_element(one, change) for one in value]
+  if isinstance(value, Mapping):
+    return {key: _value(one, key, change) for key, one in value.items()}
+  return value

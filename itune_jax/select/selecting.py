@@ -1,0 +1,223 @@
+"""One selection from a file to a file: passes, scores, the choice, and a manifest beside what is kept."""
+
+from collections.abc import Iterator, Mapping
+import dataclasses
+import importlib.metadata
+import json
+import os
+import shutil
+from typing import Any
+
+import numpy as np
+
+from itune_jax.core import errors
+from itune_jax.core import files
+from itune_jax.core import jsontext
+from itune_jax.data.readers import lines
+from itune_jax.select import baselines as baselines_lib
+from itune_jax.select import scored
+from itune_jax.select import select_protocol
+from itune_jax.select import stages
+
+_PACKAGES = ("itune-jax", "numpy", "rapidfuzz", "rensa", "ftfy", "lingua-language-detector", "json-repair")
+
+
+def select(
+  selection: select_protocol.Selection,
+  source: str,
+  output: str,
+  *,
+  begin: stages.Begin,
+  outside: select_protocol.Outside,
+  ask: select_protocol.Ask | None = None,
+  overwrite: bool = False,
+  baselines: bool = False,
+) -> dict[str, Any]:
+  """Writes the rows that are kept, in the order of the input, and their manifest (`manifest_of`); returns it.
+
+  What is there already of the same input and values is not made again, and what was killed goes on from its last
+  finished pass or block.
+
+  Args:
+    source, output: files. begin: told of each piece of work, for progress. outside: benchmarks and encoders.
+    ask: a model, where the selection needs one.
+    overwrite: takes the place of an output, or of unfinished work, of other values. baselines: writes the rows of each
+      baseline too, in files beside the output.
+
+  Raises:
+    InputError for input that cannot be read, a score without its model, or a place that is taken. RunError when no row
+    is left.
+  """
+  if selection.needs_model and ask is None:
+    raise errors.InputError("a score, the diversity or the budget asks a model: name it with --base")
+  identity = _identity(selection, source, ask)
+  with files.locked(output):
+    if (known := _known(output, identity, overwrite)) is not None:
+      return known
+    folder = _claimed(f"{output}.work", identity, overwrite)
+    manifest = identity | _run(selection, source, output, folder, begin, outside, ask, baselines)
+    files.write_json(manifest_of(output), manifest)
+    shutil.rmtree(folder)
+    return manifest
+
+
+def manifest_of(output: str) -> str:
+  """Where the manifest of an output is."""
+  return f"{output.removesuffix('.jsonl')}.manifest.json"
+
+
+def described(value: Any) -> Any:
+  """A value of a recipe as JSON: dataclasses by their class and fields."""
+  if dataclasses.is_dataclass(value):
+    fields = {field.name: described(vars(value)[field.name]) for field in dataclasses.fields(value)}
+    return {"class": type(value).__name__, **fields}
+  if isinstance(value, Mapping):
+    return {str(key): described(one) for key, one in value.items()}
+  if isinstance(value, (tuple, list)):
+    return [described(one) for one in value]
+  return value if isinstance(value, (str, int, float, bool, type(None))) else repr(value)
+
+
+def _run(
+  selection: select_protocol.Selection,
+  source: str,
+  output: str,
+  folder: str,
+  begin: stages.Begin,
+  outside: select_protocol.Outside,
+  ask: select_protocol.Ask | None,
+  baselines: bool,
+) -> dict[str, Any]:
+  passed, said = stages.read(folder, _rows(selection, source), begin)
+  passes = list(said)
+  for n, steps in enumerate(stages.grouped(selection.steps), 1):
+    passed, said = stages.run_pass(folder, n, steps, passed, begin, outside)
+    passes += said
+  found = {score.name: scored.numbers(folder, score, passed.rows, ask, begin) for score in selection.scores}
+  worths = scored.worth(selection, found, len(passed.rows))
+  kept = scored.chosen(selection, passed.rows, worths, ask)
+  missing = {f"no {name}": int(np.isnan(one).sum()) for name, one in found.items() if np.isnan(one).any()}
+  over = len(passed.rows) - len(kept) - int(np.isnan(worths).sum())
+  reasons = missing | ({"not chosen": over} if over else {})
+  passes.append({"step": "choose", "given": len(passed.rows), "kept": len(kept), "dropped": reasons})
+  if not len(kept):
+    why = "; ".join(f"{n} × {reason}" for one in passes for reason, n in one["dropped"].items())
+    raise errors.RunError(f"{source}: no row is left ({why or 'it has no rows'}); {output} is not written")
+  _write(output, passed, kept, found)
+  beside = _beside(selection, output, passed, kept, found, ask, with_files=baselines) if selection.scores else {}
+  return {
+    "rows": passes[0]["given"],
+    "kept": len(kept),
+    "passes": passes,
+    **beside,
+    "output_sha256": files.sha256(output),
+  }
+
+
+def _beside(
+  selection: select_protocol.Selection,
+  output: str,
+  passed: stages.Passed,
+  kept: np.ndarray,
+  found: Mapping[str, np.ndarray],
+  ask: select_protocol.Ask | None,
+  with_files: bool,
+) -> dict[str, Any]:
+  """What the baselines would have taken (`baselines`), and with files their rows as well."""
+  taken = baselines_lib.chosen(passed.rows, kept, selection.seed, ask, selection.budget, found)
+  for name, own in taken.items() if with_files else ():
+    if not isinstance(own, str):
+      _write(baseline_of(output, name), passed, own, found)
+  return {"beside": baselines_lib.report(taken, kept, found)}
+
+
+def baseline_of(output: str, name: str) -> str:
+  """Where the rows of a baseline are."""
+  return f"{output.removesuffix('.jsonl')}.{name}.jsonl"
+
+
+def _write(output: str, passed: stages.Passed, kept: np.ndarray, found: Mapping[str, np.ndarray]) -> None:
+  """The rows that are kept, with their scores, whole or not at all."""
+  partial, wanted = f"{output}.{os.getpid()}.partial", np.zeros(len(passed.rows), bool)
+  wanted[kept] = True
+  try:
+    os.makedirs(os.path.dirname(output) or ".", exist_ok=True)
+    with open(partial, "w", encoding="utf-8") as f:
+      for i, row in enumerate(passed.rows):
+        if wanted[i]:
+          own = {"scores": {**row.get("scores", {}), **{name: float(one[i]) for name, one in found.items()}}}
+          f.write(json.dumps({**row, **own} if found else row, ensure_ascii=False) + "\n")
+    os.replace(partial, output)
+  except OSError as e:
+    raise errors.RunError(f"{output}: could not be written ({e.strerror or e})") from None
+  finally:
+    if os.path.exists(partial):
+      os.remove(partial)
+
+
+def _rows(selection: select_protocol.Selection, source: str) -> Iterator[select_protocol.Outcome]:
+  """The rows of the input; one that is no object of JSON, or cannot bear scores, is bad."""
+  for file in lines.files(source):
+    for line, raw in lines.rows(file):
+      try:
+        value = jsontext.loads(raw, finite=True) if isinstance(raw, str) else raw
+      except ValueError as e:
+        problem, value = f"not JSON ({e})", None
+      else:
+        problem = _problem(value, bool(selection.scores))
+      if problem and selection.bad_rows == "refuse":
+        raise errors.InputError(f"{file}:{line}: {problem}; mend it, or set Selection.bad_rows = 'drop'")
+      kind = "not JSON" if problem.startswith("not JSON") else problem
+      yield select_protocol.dropped(kind) if problem else select_protocol.Outcome(value)
+
+
+def _problem(value: Any, scored_too: bool) -> str:
+  """Why a row is none, or ""."""
+  if not isinstance(value, dict):
+    return f"a row is an object, this one is {jsontext.name(value)}"
+  if scored_too and not isinstance(value.get("scores", {}), dict):
+    return "its `scores` is no object"
+  return ""
+
+
+def _identity(selection: select_protocol.Selection, source: str, ask: select_protocol.Ask | None) -> dict[str, Any]:
+  beside = [file for step in selection.steps for file in step.files()]
+  for file in beside:
+    if not os.path.isfile(file):
+      raise errors.InputError(f"{file}: a step reads this file, and it is not there")
+  inputs = [{"file": file, "sha256": files.sha256(file)} for file in (*lines.files(source), *beside)]
+  model = {} if ask is None else {"model": dict(ask.identity)}
+  return {"inputs": inputs, "values": described(selection), "seed": selection.seed, "versions": _versions(), **model}
+
+
+def _versions() -> dict[str, str]:
+  """What is installed of the packages whose work a selection may be."""
+  there = {dist.metadata["Name"].lower().replace("_", "-") for dist in importlib.metadata.distributions()}
+  return {name: importlib.metadata.version(name) for name in _PACKAGES if name in there}
+
+
+def _known(output: str, identity: Mapping[str, Any], overwrite: bool) -> dict[str, Any] | None:
+  """The manifest of an output that is this very selection, unchanged since."""
+  if not os.path.exists(output):
+    return None
+  if os.path.exists(manifest_of(output)):
+    manifest = files.read_json(manifest_of(output))
+    same = all(manifest.get(key) == value for key, value in identity.items())
+    if same and manifest.get("output_sha256") == files.sha256(output):
+      return manifest
+  if not overwrite:
+    raise errors.InputError(f"{output}: is there already, and is of other rows or values; give --overwrite")
+  return None
+
+
+def _claimed(folder: str, identity: Mapping[str, Any], overwrite: bool) -> str:
+  """The work folder, which is of this selection alone."""
+  claim = os.path.join(folder, "claim.json")
+  if os.path.isdir(folder) and (not os.path.exists(claim) or files.read_json(claim) != identity):
+    if not overwrite and os.path.exists(claim):
+      raise errors.InputError(f"{folder}: holds unfinished work of other rows or values; give --overwrite to drop it")
+    shutil.rmtree(folder)
+  if not os.path.isdir(folder):
+    files.make_folder(folder)
+    files.write_json(claim, identity)
+  return folder

@@ -1,0 +1,183 @@
+"""Each step of cleaning: what it mends or drops, and what looks like that and stays."""
+
+import random
+
+import pytest
+
+from itune_jax.core import errors
+from itune_jax.select import row_texts
+from itune_jax.select.cleaning import controls
+from itune_jax.select.cleaning import gopher
+from itune_jax.select.cleaning import html_residue
+from itune_jax.select.cleaning import pii
+from itune_jax.select.cleaning import refusals
+from itune_jax.select.cleaning import unfinished
+from itune_jax.select.cleaning import unicode_repair
+from itune_jax.select.cleaning import word_list
+
+SENTENCE = (
+  "The river rose in the night and the people of the town went up to the hills with all that they could carry. "
+)
+
+
+def changed(step, text):
+  """What a step makes of a text, as an answer."""
+  row = {"instruction": "Say.", "output": text, "id": text}
+  outcome = step.row(row)
+  assert outcome.row["id"] == text and row["output"] == text and bool(outcome.marks) == (outcome.row != row)
+  return outcome.row["output"]
+
+
+def test_texts_are_found_in_every_format():
+  rows = [
+    {"instruction": "a", "input": "b", "output": "c"},
+    {"messages": [{"role": "user", "content": "a\n\nb"}, {"role": "assistant", "content": "c"}]},
+    {"conversations": [{"from": "human", "value": "a\n\nb"}, {"from": "gpt", "value": "c"}], "id": "x"},
+    {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}, {"role": "assistant", "content": "c"}]},
+  ]
+  for row in rows:
+    assert row_texts.get(row, "@answer") == "c" and row_texts.get(row, "@prompt").startswith("a")
+    upper = row_texts.mapped(row, str.upper)
+    assert row_texts.get(upper, "@answer") == "C" and upper.get("id") == row.get("id")
+    assert list(upper) == list(row) and "user" not in "".join(row_texts.each(row))
+  assert row_texts.mapped(rows[0], str.upper, ("input",)) == {**rows[0], "input": "B"}
+
+
+def test_unicode_is_repaired_and_styles_stay():
+  step = unicode_repair.UnicodeRepair()
+  assert changed(step, "Itâ€™s cafÃ©") == "It’s café"
+  assert changed(step, "e\u0301") == "é"
+  for fine in ("“Quotes” – ﬁne", "日本語 ｆｕｌｌ", "naïve", "plain"):
+    assert changed(step, fine) == fine
+
+
+def test_unseen_characters_go_and_joiners_stay_where_they_are_needed():
+  step = controls.Controls()
+  assert changed(step, "a\u200bb\ufeff\x00c\r\nd\u202ee") == "abc\nde"
+  assert changed(step, "hid\U000e0041\U000e0042den") == "hidden"
+  assert changed(step, "to\u200dgether") == "together"
+  for fine in ("\U0001f469\u200d\U0001f4bb", "\u0646\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "a\tb\nc"):
+    assert changed(step, fine) == fine
+
+
+def test_html_goes_outside_of_code_and_of_rows_about_it():
+  step = html_residue.HtmlResidue()
+  assert changed(step, "<p>One &amp; two<br/>three</p><!-- x --> <b>four</b>") == "\nOne & two\nthree\n four"
+  code = "See:\n```\n<div>&amp;</div>\n```\nand `<b>`"
+  assert changed(step, code) == code
+  assert changed(step, "if a < b and c > d: x &y") == "if a < b and c > d: x &y"
+  row = {"instruction": "Write an HTML list.", "output": "<ul><li>x</li></ul>"}
+  assert step.row(row).row is row and step.row(row).marks == ("about html: left as it is",)
+
+
+@pytest.mark.parametrize(
+  ("answer", "reason"),
+  [
+    ("As an AI language model, I cannot feel.", "boilerplate refusal"),
+    ("I’m sorry, but I can't help with that.", "boilerplate refusal"),
+    ("I'm sorry to hear that you are ill.", ""),
+    ("Models such as an artificial lake are built.", ""),
+    (SENTENCE * 4 + "As an AI language model, I end.", ""),
+  ],
+)
+def test_boilerplate_refusals(answer, reason):
+  assert refusals.Refusals().row({"instruction": "Do it.", "output": answer}).reason == reason
+  asked = refusals.Refusals().row({"instruction": "Are you an AI?", "output": answer})
+  assert asked.row is not None and bool(asked.marks) == bool(reason)
+
+
+@pytest.mark.parametrize(
+  ("answer", "reason"),
+  [
+    (" \n", "empty answer"),
+    ("List three colours of the rainbow, please", "answer copies the prompt"),
+    ("Red", ""),
+    (SENTENCE * 2 + "Then they came back and", "cut off: middle of a sentence"),
+    (SENTENCE * 2 + "Then they came slowly back home", "cut off: no end of the sentence"),
+    ("Here:\n```python\nprint(1)", "cut off: open code fence"),
+    (SENTENCE * 2 + "\n- first thing\n- second thing of all", ""),
+    (SENTENCE * 2 + "\n```python\nprint(1)\n```", ""),
+    (SENTENCE * 2 + "They said: “we are back.”", ""),
+    (SENTENCE * 2 + "The answer is $x = 4$", ""),
+    ("彼は昨日学校に行きました。" * 4, ""),
+  ],
+)
+def test_answers_that_are_none_or_cut(answer, reason):
+  row = {"instruction": "List three colours of the rainbow, please.", "output": answer}
+  assert unfinished.Unfinished().row(row).reason == reason
+
+
+def test_gopher_rules_each():
+  quality, fine = gopher.GopherQuality(), SENTENCE * 3
+  assert quality.broken(fine) == ""
+  broken = {
+    "number of words": SENTENCE,
+    "mean length of words": "a b c d e " * 20 + "the of",
+    "symbols": fine + "# " * 20,
+    "bullets": "\n".join(f"- {SENTENCE}" for _ in range(3)),
+    "ellipses": "\n".join(SENTENCE.strip() + "…" for _ in range(3)),
+    "words without letters": fine + "12345 " * 40,
+    "stop words": "wort " * 60,
+  }
+  assert {why: quality.broken(text) for why, text in broken.items()} == {why: why for why in broken}
+  rng, repetition = random.Random(0), gopher.GopherRepetition()
+  words = lambda n: [f"{rng.randrange(10**6):06}" for _ in range(n)]
+  assert repetition.broken(" ".join(words(200))) == "" == repetition.broken("yes")
+  assert repetition.broken("one line\n" * 9) == "lines"
+  assert repetition.broken(" ".join([*words(60), *["ab", "cd"] * 60])) == "commonest 2-gram"
+  again = words(10)
+  assert repetition.broken(" ".join([*words(50), *again, *words(50), *again])) == "repeated 5-grams"
+
+
+def numbers_with_check_digit(prefix, size, count):
+  rng = random.Random(1)
+  for _ in range(count):
+    body = prefix + "".join(rng.choice("0123456789") for _ in range(size - len(prefix) - 1))
+    yield next(body + str(last) for last in range(10) if pii.luhn(body + str(last)))
+
+
+def test_personal_data_is_masked_and_what_looks_like_it_stays():
+  step = pii.Pii()
+  masks = {
+    "Write to jane.doe+x@mail.co.uk.": "Write to <EMAIL>.",
+    "IBAN GB82 WEST 1234 5698 7654 32 and more": "IBAN <IBAN> and more",
+    "DE89370400440532013000": "<IBAN>",
+    "card 4111 1111 1111 1111!": "card <CARD>!",
+    "Call +49 (0)30 1234567 or (555) 123-4567.": "Call <PHONE> or <PHONE>.",
+    "key AKIAIOSFODNN7EXAMPLE, sk-abcdefghijklmnopqrstuvwx": "key <SECRET>, <SECRET>",
+  }
+  assert {text: changed(step, text) for text in masks} == masks
+  for fine in (
+    "GB82 WEST 1234 5698 7654 33",
+    "4111 1111 1111 1112",
+    "pi is 3.14159265358979",
+    "from 1999-2005 and 2024-01-15",
+    "user@localhost, @handle, me@example.com",
+    "version 10.15.7, 12 345 678 people",
+  ):
+    assert changed(step, fine) == fine
+  assert pii.Pii(action="drop").row({"text": "a@b.org"}).reason == "personal data: email"
+
+
+def test_check_digits_tell_every_wrong_digit():
+  """Luhn finds each single wrong digit; modulo 97 each one too (ISO 7064)."""
+  for number in numbers_with_check_digit("4", 16, 20):
+    for at in range(16):
+      wrong = number[:at] + str((int(number[at]) + 3) % 10) + number[at + 1 :]
+      assert not pii.luhn(wrong)
+  for at in range(4, 22):
+    good = "DE89370400440532013000"
+    assert pii.iban(good) == 22 and not pii.iban(good[:at] + str((int(good[at]) + 1) % 10) + good[at + 1 :])
+
+
+def test_words_of_a_list_by_tier(tmp_path):
+  path = tmp_path / "bad.txt"
+  path.write_text("# remarks\nfoo bar\t2\nbaz\n")
+  drop = lambda text, **how: word_list.WordList(path=str(path), **how).row({"text": text}).reason
+  assert drop("a Foo Bar here") == drop("baz!") == "words of bad.txt"
+  assert not drop("bazaar foo") and not drop("baz", tier=2) and not drop("baz", least=2)
+  path.write_text("foo\tmuch\n")
+  with pytest.raises(errors.InputError, match=r"bad2?\.txt:1: the tier"):
+    other = tmp_path / "bad2.txt"
+    other.write_text("foo\tmuch\n")
+    word_list.WordList(path=str(other)).row({"text": "x"})
