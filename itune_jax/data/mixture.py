@@ -36,7 +36,7 @@ class Source:
 
   name: of the source, in logs and figures. path: of the data. format: "auto" (told by the keys of each row) or the
   name of one; "preference" reads pairs of answers, "unpaired", "scored", "ranked", "stepwise" and
-  "prompt_preference" what else may be said of answers (`readers.answers`). rate: its weight when the mixture says
+  "prompt_preference" what else may be said of answers (`readers.told_answers`). rate: its weight when the mixture says
   "given". kind: who wrote the answers; it is kept as provenance. licence: of the data, kept as provenance. skip: rows
   left out at the beginning. stride: of the rest, every so many-th is taken. limit: rows taken at most, 0 for all.
   held_out: a share of those rows, chosen by the hash of their text. take: all rows, the held-out ones, or the rest.

@@ -76,6 +76,7 @@ Dtypes = Callable[[list[str]], Mapping[str, Any]]  # of parameters, given all th
 
 
 def all_float32(names: list[str]) -> Mapping[str, Any]:
+  """The dtypes of a base unless said otherwise."""
   return dict.fromkeys(names, jnp.float32)
 
 

@@ -15,7 +15,7 @@ from itune_jax.core import jsontext
 from itune_jax.core import log
 from itune_jax.data import example as example_lib
 from itune_jax.data import fields
-from itune_jax.data.readers import answers
+from itune_jax.data.readers import told_answers
 from itune_jax.data.readers import columns as columns_lib
 from itune_jax.data.readers import containers
 from itune_jax.data.readers import formats
@@ -29,7 +29,7 @@ from itune_jax.data.readers import trees
 PREFERENCE = "preference"  # pairs of answers: told by name alone, since their rows may be instruction data too
 JUDGED: dict[str, Callable[[Any], example_lib.Example]] = {
   PREFERENCE: scored_pairs.parse,
-  **answers.FORMATS,
+  **told_answers.FORMATS,
 }  # answers that are compared
 BY_NAME = {**JUDGED, "chosen": scored_pairs.preferred, "text": plain_text.parse}
 _MANY: dict[str, Callable[[Any], Iterator[example_lib.Example]]] = {

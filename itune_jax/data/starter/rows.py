@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from itune_jax.core import errors
 from itune_jax.data import example as example_lib
-from itune_jax.data.readers import answers
+from itune_jax.data.readers import told_answers
 from itune_jax.data.readers import preferences
 from itune_jax.data.readers import readers
 from itune_jax.data.starter import build
@@ -25,7 +25,7 @@ def rows(split: str) -> Iterator[readers.Row]:
     sides = ((pair, side) for pair in found for side in preferences.SIDES)
     for line, (pair, side) in enumerate(sides, 1):
       raw = {"prompt": pair["prompt"], "completion": pair[side], "label": side == "chosen"}
-      yield readers.Row(f"starter:{split}", line, answers.unpaired(raw))
+      yield readers.Row(f"starter:{split}", line, told_answers.unpaired(raw))
     return
   for line, raw in enumerate(build.split(split), 1):
     yield readers.Row(f"starter:{split}", line, example_lib.from_json(raw))
