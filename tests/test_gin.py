@@ -37,6 +37,11 @@ def of_pairs(recipe):
   return "data/pairs.gin" in recipe.read_text()
 
 
+def of_labels(recipe):
+  """Whether a recipe trains on single answers with labels."""
+  return "data/unpaired.gin" in recipe.read_text()
+
+
 @pytest.fixture(autouse=True)
 def one_device(monkeypatch):
   devices = __import__("jax").devices()
@@ -65,6 +70,7 @@ def test_recipe_builds(recipe):
   text = recipe.read_text()
   flags = [f"--gin_file={recipe}"] + ([f"--gin.DATA='{DATA}'"] if "jsonl" in text else [])
   flags += ["--gin.DATA='starter:heldout_pairs'"] if of_pairs(recipe) else []
+  flags += ["--gin.DATA='starter:heldout_unpaired'"] if of_labels(recipe) else []
   flags += ["--gin.BASE='smollm2-135m-instruct'"] if "models/path" in text else []
   assert cli.main(["prepare", *flags]) == 0
   assert cli.main(["train", *flags, "--dry_run", "--run_dir=unused"]) == 0
@@ -74,7 +80,7 @@ def test_recipe_builds(recipe):
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
 @pytest.mark.by_default("demo", heavy=4)
 def test_recipe_trains_three_steps_under_smoke(recipe, tmp_path):
-  overlay = "smoke_pairs" if of_pairs(recipe) else "smoke"
+  overlay = "smoke_pairs" if of_pairs(recipe) else "smoke_unpaired" if of_labels(recipe) else "smoke"
   flags = [f"--gin_file={recipe}", f"--gin_file=overlays/{overlay}.gin"]
   assert cli.main(["prepare", *flags]) == 0
   assert cli.main(["train", *flags, f"--run_dir={tmp_path}/run"]) == 0

@@ -30,6 +30,7 @@ Column = columns.Column
     "groups_BT",
     "columns",
     "rows_B",
+    "memory",
   ),
   meta_fields=("repeats",),
 )
@@ -49,7 +50,7 @@ class Batch:
   `repeats`, which is static, promises that no prompt stands once: each segment of a group begins with it. `columns`
   holds further values by name, each [B, T] or [B, T, ...], laid out as `weights_BT`: at t stands what belongs to the
   token that t predicts. `rows_B` are the numbers of these rows in the global batch, which training cuts into
-  micro-batches; None where they are those from 0 on.
+  micro-batches; None where they are those from 0 on. `memory` are numbers that an objective keeps from step to step.
   """
 
   tokens_BT: Any
@@ -63,6 +64,7 @@ class Batch:
   groups_BT: Any = None
   columns: dict[str, Any] = dataclasses.field(default_factory=dict)
   rows_B: Any = None
+  memory: dict[str, Any] = dataclasses.field(default_factory=dict)
   repeats: bool = False
 
   @property

@@ -105,6 +105,16 @@ class Objective(abc.ABC):
     """Metrics that a run begins with where nothing has trained yet: it ends at its first step where they differ."""
     return {}
 
+  @property
+  def remembers(self) -> Mapping[str, float]:
+    """Numbers that it keeps from step to step, and what each begins with. It finds them in `batch.memory`."""
+    return {}
+
+  def remember(self, memory: Mapping[str, Any], metrics: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """What these numbers are behind a step, of what they were before it and of the sums of all its metrics."""
+    del metrics
+    return dict(memory)
+
   @abc.abstractmethod
   def __call__(self, views: Mapping[str, View], batch: batch_lib.Batch, key: Any) -> Sums:
     """Sums over one micro-batch."""

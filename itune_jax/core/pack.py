@@ -64,12 +64,12 @@ def grouped(items: Sequence[Item]) -> Group:
   """These examples as a group, sharing all that they begin with, so long as each predicts a token of its own. Examples
   with images share nothing: each needs its own."""
   low, high = min(list(i.ids) for i in items), max(list(i.ids) for i in items)
-  most = min(_first_weight(item.weights) for item in items)
+  most = min(first_weight(item.weights) for item in items)
   same = next((k for k, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
   return Group(tuple(items), 0 if any(i.images is not None for i in items) else min(same, most))
 
 
-def _first_weight(weights) -> int:
+def first_weight(weights) -> int:
   """Where the first id with weight stands."""
   trained = np.flatnonzero(weights)
   return int(trained[0]) if len(trained) else len(weights) - 1

@@ -31,8 +31,10 @@ class Example:
   only; default 1), `tool_calls`, `reasoning_content`; see `messages`. source: kind (annotated, distilled,
   self_generated), dataset, teacher, licence, parents. check: how an answer to it is judged, `{"name": …, …}`.
   rejected: of a preference, the conversation with the answer that is not preferred; `messages` has the one that is.
-  margin: by how much that one is better, where its row says so. plain: its one message is text that no template is put
-  around. given: ids in place of messages. unread: keys of its row that nothing reads, to be counted.
+  margin: by how much that one is better, where its row says so. others: further conversations that answers are compared
+  in. values: what a label or score says of `messages` and then of each of these, by column. plain: its one message is
+  text that no template is put around. given: ids in place of messages. unread: keys of its row that nothing reads, to
+  be counted.
   """
 
   messages: tuple[dict[str, Any], ...]
@@ -46,6 +48,8 @@ class Example:
   id: str = ""
   rejected: tuple[dict[str, Any], ...] = ()
   margin: float | None = None
+  others: tuple[tuple[dict[str, Any], ...], ...] = ()
+  values: tuple[dict[str, float], ...] = ()
   plain: bool = False
   given: Given | None = None
   unread: tuple[str, ...] = dataclasses.field(default=(), compare=False)
@@ -88,7 +92,8 @@ class Example:
     return {k: v for k, v in dataclasses.asdict(self).items() if v and k != "unread"}
 
 
-_BY_NAME = ("rejected", "margin", "plain", "given")  # of formats that are told by name alone
+# Of formats that are told by name alone.
+_BY_NAME = ("rejected", "margin", "others", "values", "plain", "given")
 ROW_KEYS = tuple(field.name for field in dataclasses.fields(Example) if field.name not in ("unread", *_BY_NAME))
 IMAGE_KEYS = ("images", "image")  # columns that `readers` places in the text
 
@@ -142,6 +147,20 @@ def with_rejected(
   own = {"id": hashlib.sha256(content.encode()).hexdigest()[:16]}
   found = dataclasses.replace(example, rejected=rejected, margin=margin, **own)
   object.__setattr__(found, "unread", unread)
+  return found
+
+
+def with_others(
+  example: Example,
+  others: tuple[tuple[dict[str, Any], ...], ...],
+  values: tuple[dict[str, float], ...],
+  unread: tuple[str, ...] | None = None,
+) -> Example:
+  """The example beside further answers, with what is said of each."""
+  content = json.dumps([example.id, others, values], sort_keys=True, ensure_ascii=False)
+  own = {"id": hashlib.sha256(content.encode()).hexdigest()[:16]}
+  found = dataclasses.replace(example, others=others, values=values, **own)
+  object.__setattr__(found, "unread", example.unread if unread is None else unread)
   return found
 
 

@@ -13,8 +13,14 @@ import grain
 import numpy as np
 
 from itune_jax.core import batch as batch_lib
-from itune_jax.core import check, contracts, errors, pack
-from itune_jax.data import draws, records, tokenised
+from itune_jax.core import check
+from itune_jax.core import contracts
+from itune_jax.core import errors
+from itune_jax.core import pack
+from itune_jax.data import draws
+from itune_jax.data import made
+from itune_jax.data import records
+from itune_jax.data import tokenised
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,6 +85,8 @@ class Feed(Packed):
     Raises InputError when an example does not fit a row, or a source lacks a column.
     """
     self.packing, self._columns = packing, tuple(columns)
+    made.check_labels(sources, columns)
+    sources = made.wrapped(sources, columns, seed)
     self._names = sorted(sources)
     self._sources = [sources[name] for name in self._names]
     for name, source in zip(self._names, self._sources, strict=True):

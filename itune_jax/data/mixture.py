@@ -21,7 +21,8 @@ images = lazy.module("itune_jax.data.render.images")  # it loads what decodes pi
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
-  """A file, folder, glob, or a split of the starter set (`starter:train`, `heldout`, `pairs`, `heldout_pairs`); or a
+  """A file, folder, glob, or a split of the starter set (`starter:train`, `heldout`, `pairs`, `heldout_pairs`,
+  `unpaired`, `heldout_unpaired`); or a
   task of SeqIO, a data set of TFDS, a dataset of Grain, or another origin, which `itune prepare` reads once. `rate`
   weighs it when the mixture says "given".
 
@@ -29,10 +30,12 @@ class Source:
   split, and a sample spread over it.
 
   name: of the source, in logs and figures. path: of the data. format: "auto" (told by the keys of each row) or the
-  name of one; "preference" reads pairs of answers. rate: its weight when the mixture says "given". kind: who wrote the
-  answers; it is kept as provenance. licence: of the data, kept as provenance. skip: rows left out at the beginning.
-  stride: of the rest, every so many-th is taken. limit: rows taken at most, 0 for all. held_out: a share of those rows,
-  chosen by the hash of their text. take: all rows, the held-out ones, or the rest. columns: the column of each field of
+  name of one; "preference" reads pairs of answers, "unpaired", "scored", "ranked", "stepwise" and
+  "prompt_preference" what else may be said of answers (`readers.told_answers`). rate: its weight when the mixture says
+  "given". kind: who wrote the answers; it is kept as provenance. licence: of the data, kept as provenance. skip: rows
+  left out at the beginning. stride: of the rest, every so many-th is taken. limit: rows taken at most, 0 for all.
+  held_out: a share of those rows, chosen by the hash of their text. take: all rows, the held-out ones, or the rest.
+  columns: the column of each field of
   a schema that has another name, {"prompt": "q", "completion": "a"}; within an object "meta.q". held_out_by: what is
   hashed: "content", "id", or "column:NAME", whose values are clusters that stay together. held_out_where: "NAME=a,b"
   holds out the rows whose column NAME is one of these. task: a task or mixture registered
@@ -41,6 +44,8 @@ class Source:
   or data set. data_dir: where SeqIO's caches, or TFDS's data sets, lie. chat: the mapping from their fields to a row:
   "inputs_targets", "ids", "rows", "json", or "module:function"; "" is "inputs_targets" for tasks, and
   "rows" for the others.
+  teacher: a model whose own tokens of each conversation are put beside the student's, for a teacher of another
+  vocabulary. context: what a teacher is told in front of each conversation (a system message), and the student is not.
   """
 
   name: str
@@ -54,6 +59,8 @@ class Source:
   stride: int = 1
   held_out: float = 0.0
   take: Literal["all", "rest", "held_out"] = "all"
+  teacher: str = ""
+  context: str = ""
   columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
   held_out_by: str = splits.CONTENT
   held_out_where: str = ""
@@ -84,15 +91,26 @@ class Source:
       not foreign or named[0] in ("task", "tfds", "grain"),
       f"Source {self.name}: {' and '.join(foreign)} is of a task, of TFDS or of Grain, and it is read from {named[0]}",
     )
-    of_pairs = self.path.startswith("starter:") and self.path.endswith("pairs")
+    judged = {"pairs": readers.PREFERENCE, "unpaired": "unpaired"}
+    wants = next((judged[end] for end in judged if self.path.startswith("starter:") and self.path.endswith(end)), None)
     check.require(
-      not of_pairs or self.format == readers.PREFERENCE,
-      f"Source {self.name}: {self.path} holds pairs: set Source.format = 'preference'",
+      wants is None or self.format == wants,
+      f"Source {self.name}: {self.path} holds {'pairs' if wants == readers.PREFERENCE else 'single answers'}: set "
+      f"Source.format = {wants!r}",
+    )
+    check.require(
+      not (self.is_taught and self.format in readers.JUDGED),
+      f"Source {self.name}: teacher and context are for conversations, not for the format {self.format!r}",
     )
     check.require(self.rate > 0, f"Source {self.name}: rate = {self.rate}; it must be positive")
     check.require(
       self.stride > 0 and self.skip >= 0 and self.limit >= 0, f"Source {self.name}: stride >= 1, skip and limit >= 0"
     )
+
+  @property
+  def is_taught(self) -> bool:
+    """Whether what a teacher reads stands beside each conversation."""
+    return bool(self.teacher or self.context)
 
   def read_from(self) -> origin_lib.Origin | None:
     """What is no file and has to be read once by `itune prepare` (`data.opening`); None for files."""
@@ -136,6 +154,7 @@ class Source:
     """SHA-256 over the bytes of the data, of its image files if asked for, and what selects rows of it."""
     chosen = [self.format, self.kind, self.licence, self.limit, self.skip, self.stride, self.name]
     chosen += [self.held_out, self.take] if self.take != "all" else []
+    chosen += [self.teacher, self.context] if self.is_taught else []
     if self.columns or not self.split_of.is_safe:
       chosen += [dict(self.columns), self.held_out_by, self.held_out_where]
     sha = hashlib.sha256(json.dumps(chosen).encode())

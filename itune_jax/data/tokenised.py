@@ -2,7 +2,8 @@
 
 A source's folder holds `rows.arrayrecord` (see `records`), `lengths.npy` (positions of each), and `manifest.json`
 with the schema of the records and with counts, drops and truncations by reason; for a model that takes images also
-`images.arrayrecord` (8-bit pixels, a record for each row) and `image_counts.npy`; of groups `repeated_lengths.npy` too.
+`images.arrayrecord` (8-bit pixels, a record for each row) and `image_counts.npy`; of groups `repeated_lengths.npy`,
+`members.npy` (how many each has) and `starts.npy` (the first id with weight of the first one) too.
 It is renamed into place when whole.
 """
 
@@ -25,6 +26,9 @@ from array_record.python import (
 
 from itune_jax.core import check, errors, files, pack
 from itune_jax.data import example as example_lib
+from itune_jax.data.render import images as images_lib
+from itune_jax.data.render import answer_groups
+from itune_jax.data.render import beside
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.data import records
 from itune_jax.data.readers import readers
@@ -72,8 +76,11 @@ def write_source(
   renderer: chat.Renderer,
   rows: Iterable[readers.Row],
   progress: Callable[[], None] = lambda: None,
+  teachers: Callable[[str], chat.Renderer] | None = None,
 ) -> dict[str, Any]:
   """Renders and stores one source; returns its manifest. A source that is already there is not read again.
+
+  teachers: opens the renderer of a source's `teacher`, "" for the student's own model.
 
   Raises InputError naming file and line of a bad row under the policy "refuse", or when no row is left.
   """
@@ -81,7 +88,8 @@ def write_source(
   folder = source_folder(root, key)
   with files.locked(folder):
     if not os.path.exists(os.path.join(folder, "manifest.json")):
-      _write_source(folder, key, mixture, source, renderer, rows, progress)
+      teacher = teachers(source.teacher) if source.is_taught and teachers is not None else renderer
+      _write_source(folder, key, mixture, source, renderer, rows, progress, teacher)
   manifest = files.read_json(os.path.join(folder, "manifest.json"))
   if mixture.bad_rows == "refuse" and manifest["dropped_rows"]:  # prepared before, under the other policy
     first = manifest["dropped_rows"][0]
@@ -89,9 +97,9 @@ def write_source(
   return manifest
 
 
-def _write_source(folder, key, mixture, source, renderer, rows, progress):
+def _write_source(folder, key, mixture, source, renderer, rows, progress, teacher):
   with files.whole_folder(folder) as partial:
-    rows, make, schema = _conversion(source, rows, renderer)
+    rows, make, schema = _conversion(source, rows, renderer, teacher)
     tally, store = _Tally(mixture.bad_rows), Writer(partial, schema, with_images=renderer.images is not None)
     for row in rows:
       progress()
@@ -125,9 +133,12 @@ Converted = Sequence[tuple[pack.Item | pack.Group, bool]]  # what a row becomes,
 
 
 def _conversion(
-  source: mixture_lib.Source, rows: Iterable[readers.Row], renderer: chat.Renderer
+  source: mixture_lib.Source, rows: Iterable[readers.Row], renderer: chat.Renderer, teacher: chat.Renderer
 ) -> tuple[Iterable[readers.Row], Callable[[example_lib.Example], Converted], records.Schema]:
-  """The rows again, what each becomes, and the schema of the records. Preferences become groups of two."""
+  """The rows again, what each becomes, and the schema of the records. Answers that are compared become groups."""
+  if source.is_taught:
+    both = lambda example: [beside.render(renderer, teacher, example, source.context)]
+    return rows, both, records.Schema((beside.AHEAD,), grouped=True)
   if source.format not in readers.COMPARED:
     single = lambda example: [(_trim(one, renderer.images), one.truncated) for one in renderer.render(example)]
     return rows, single, records.Schema()
@@ -136,9 +147,9 @@ def _conversion(
     seen.append(row)
     if row.example is not None:
       break
-  columns = pair_groups.columns_of(seen[-1].example if seen else None)
-  pair = lambda example: [pair_groups.render(renderer, example, pair_groups.MARGIN in columns)]
-  return itertools.chain(seen, rows), pair, records.Schema(columns, grouped=True)
+  columns = answer_groups.columns_of(seen[-1].example if seen else None)
+  group = lambda example: [answer_groups.render(renderer, example, columns)]
+  return itertools.chain(seen, rows), group, records.Schema(columns, grouped=True)
 
 
 class Writer:
@@ -151,6 +162,8 @@ class Writer:
     self._lengths: list[int] = []
     self._repeated: list[int] = []
     self._counts: list[int] = []
+    self._members: list[int] = []
+    self._starts: list[int] = []
 
   def _writer(self, name):
     return array_record_module.ArrayRecordWriter(os.path.join(self._folder, f"{name}.arrayrecord"), "group_size:1")
@@ -161,6 +174,8 @@ class Writer:
     group = example if isinstance(example, pack.Group) else pack.Group((example,))
     self._lengths.append(group.positions)
     self._repeated.append(group.repeated().positions)
+    self._members.append(len(group.items))
+    self._starts.append(pack.first_weight(group.items[0].weights))
     if self._images is not None:
       self._images.write(b"".join(image.tobytes() for image in images))
       self._counts.append(len(images))
@@ -171,6 +186,8 @@ class Writer:
     self._save("lengths", self._lengths)
     if self.schema.grouped:
       self._save("repeated_lengths", self._repeated)
+      self._save("members", self._members)
+      self._save("starts", self._starts)
     if self._images is not None:
       self._images.close()
       self._save("image_counts", self._counts)
@@ -237,6 +254,13 @@ class CachedSource(Examples):
     """Positions of each where the members of a group repeat their prompt."""
     return np.load(os.path.join(self.folder, "repeated_lengths.npy")) if self.schema.grouped else self.lengths
 
+  def of_groups(self, name: str) -> np.ndarray:
+    """What is stored of each group under `members` or `starts`. Raises InputError where it is not."""
+    path = os.path.join(self.folder, f"{name}.npy")
+    if not os.path.exists(path):
+      raise errors.InputError(f"{self.folder}: no {name} of groups there: remove the folder and prepare again")
+    return np.load(path)
+
   @functools.cached_property
   def image_counts(self) -> np.ndarray:
     """How many images each has."""
@@ -293,6 +317,10 @@ class _Tally:
     self._count["tokens"] += group.positions
     self._count["trained_tokens"] += sum(int((item.weights[1:] != 0).sum()) for item in group.items)
     self._count["truncated"] += truncated
+    for value in (item.columns.get("label") for item in group.items):
+      if value is not None:
+        self._count["wanted"] += int((np.asarray(value) > 0).sum())
+        self._count["unwanted"] += int((np.asarray(value) < 0).sum())
 
   def schemas(self, renderer: chat.Renderer) -> list[dict[str, Any]]:
     """What rows were read as, how many, and one of each as the model reads it."""
@@ -322,6 +350,7 @@ class _Tally:
       "dropped_by_reason": dict(self.reasons),
       "dropped_rows": self._listed,
       "unread_keys": dict(self._unread.most_common()),
+      "labels": {name: self._count[name] for name in ("wanted", "unwanted")},
     }
 
 

@@ -47,6 +47,7 @@ class DecoderConfig:
   mixture of experts in place of that block. embed_scale: factor of the embeddings. residual_scale: factor of what a
   block adds. logit_scale: factor of the logits. attention_scale: factor of the scores, 0 for 1/√H. attention_softcap:
   c of the scores' softcap, 0 for none. logit_softcap: c of the logits' softcap, 0 for none.
+  scores: outputs of a head in place of the vocabulary's, for models that judge text; 0 for a model of language.
   """
 
   family: str = "llama"
@@ -83,6 +84,7 @@ class DecoderConfig:
   attention_scale: float = 0.0
   attention_softcap: float = 0.0
   logit_softcap: float = 0.0
+  scores: int = 0
 
   def __post_init__(self):
     check.check_types(self)
@@ -91,6 +93,8 @@ class DecoderConfig:
     check.require(
       self.heads % self.kv_heads == 0, f"heads = {self.heads} must be a multiple of kv_heads = {self.kv_heads}"
     )
+    check.require(self.scores >= 0, f"DecoderConfig.scores must be 0 or more, not {self.scores}")
+    check.require(not (self.scores and self.tied), "DecoderConfig.scores: a head that scores is tied to no table")
     check.require(self.head_dim % 2 == 0, f"head_dim = {self.head_dim} must be even: rotary positions turn pairs")
     for name in ("windows", "no_rope"):
       found = len(getattr(self, name))
@@ -189,7 +193,11 @@ class Decoder(nnx.Module):
       nnx.data(None)
       if cfg.tied
       else site.Proj(
-        "...D,DV->...V", (cfg.width, cfg.vocab), ("embed", "vocab_out"), rng.named(key, "head"), dtype=dtype
+        "...D,DV->...V",
+        (cfg.width, cfg.scores or cfg.vocab),
+        ("embed", None if cfg.scores else "vocab_out"),
+        rng.named(key, "head"),
+        dtype=dtype,
       )
     )
 
@@ -262,6 +270,8 @@ class Decoder(nnx.Module):
   def project(self, hidden, ctx):
     """Logits [..., V] of final hidden states [..., D]."""
     logits = self.embed.attend(hidden, ctx) if self.head is None else self.head(hidden, ctx)
+    if self.cfg.scores:
+      return logits
     if self.cfg.logit_scale != 1:
       logits *= self.cfg.logit_scale
     cap = self.cfg.logit_softcap

@@ -75,7 +75,8 @@ def open_source(path: str):
 Dtypes = Callable[[list[str]], Mapping[str, Any]]  # of parameters, given all their paths
 
 
-def _all_float32(names: list[str]) -> Mapping[str, Any]:
+def all_float32(names: list[str]) -> Mapping[str, Any]:
+  """The dtypes of a base unless said otherwise."""
   return dict.fromkeys(names, jnp.float32)
 
 
@@ -84,7 +85,7 @@ def load(
   *,
   mesh: Mesh,
   rules: axes_lib.Rules,
-  dtypes: Dtypes = _all_float32,
+  dtypes: Dtypes = all_float32,
   remat: stack.Remat = stack.Remat(),
   quantised: quant.Quant | None = None,
   progress: Callable[[int, int], None] = lambda done, total: None,
@@ -109,13 +110,13 @@ def load(
     params |= _packed(plan.module, row, value, quantised) or {row.ours: value}
     done += math.prod(plan.shapes[row.ours].shape)
     progress(done, total)
-  module = plan.module if quantised is None else _quantised(plan.module, quantised)
+  module = plan.module if quantised is None else quantised_skeleton(plan.module, quantised)
   return Base(
     module, params, os.path.abspath(path), source.digest(), config_json=source.config_json, generation=source.generation
   )
 
 
-def untied(base: Base, dtypes: Dtypes = _all_float32) -> Base:
+def untied(base: Base, dtypes: Dtypes = all_float32) -> Base:
   """A base of tied tables with an output projection of its own, which starts as the embedding: what peft makes of it
   for an adapter of one of them. Its files, and so its digest, are the same. dtypes: of the new kernel.
 
@@ -142,14 +143,14 @@ def abstract(
   *,
   mesh: Mesh,
   rules: axes_lib.Rules,
-  dtypes: Dtypes = _all_float32,
+  dtypes: Dtypes = all_float32,
   remat: stack.Remat = stack.Remat(),
   quantised: quant.Quant | None = None,
 ) -> Base:
   """A model of shapes, dtypes and shardings alone: what is needed to compile for a mesh that is not there."""
   plan = _plan(cfg, mesh, rules, remat)
   if quantised is not None:
-    plan = _plan(cfg, mesh, rules, remat, lambda module: _quantised(module, quantised))
+    plan = _plan(cfg, mesh, rules, remat, lambda module: quantised_skeleton(module, quantised))
   kinds = dtypes([name for name in plan.shapes if "/kernel/" not in name])
   params = {
     name: jax.ShapeDtypeStruct(value.shape, kinds.get(name, value.dtype), sharding=plan.where[name])
@@ -164,7 +165,7 @@ def initialise(
   seed: int,
   mesh: Mesh,
   rules: axes_lib.Rules,
-  dtypes: Dtypes = _all_float32,
+  dtypes: Dtypes = all_float32,
   remat: stack.Remat = stack.Remat(),
 ) -> Base:
   """A randomly initialised model, made on its shardings (for tests and from-scratch runs)."""
@@ -196,7 +197,7 @@ def _packed(module, row, value, how) -> dict[str, Any] | None:
   return {f"{row.ours}/{name}": array for name, array in run(value).items()}
 
 
-def _quantised(module, how: quant.Quant):
+def quantised_skeleton(module, how: quant.Quant):
   """The skeleton with packed kernels."""
 
   def pack():

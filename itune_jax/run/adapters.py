@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import dataclasses
+import hashlib
 import json
 import os
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ from itune_jax.train import checkpoint
 
 
 # What of a model, and of how conversations are rendered, an adapter must meet as in training.
-_OF_MODEL = ("quant", "chat_template", "special_tokens")
+_OF_MODEL = ("quant", "chat_template", "special_tokens", "scores")
 _OF_PROMPTS = ("template_kwargs", "date")
 
 
@@ -59,6 +60,19 @@ def checkpoint_of(path: str) -> str:
   if not found:
     raise errors.InputError(f"{path}: no run directory with a committed checkpoint, no checkpoint, and no PEFT folder")
   return found[-1]
+
+
+def digest(path: str) -> str:
+  """What tells a saved adapter from others: its methods and the checksums of its arrays, or the bytes of a PEFT
+  folder's files; "" for none. Raises InputError where there is none at the path."""
+  if not path:
+    return ""
+  if is_peft(path):
+    names = sorted(name for name in files.names(path) if name.startswith("adapter_"))
+    return hashlib.sha256("".join(files.sha256(os.path.join(path, name)) for name in names).encode()).hexdigest()
+  meta = _meta(checkpoint_of(path))
+  kept = {name: total for name, total in meta.get("sums", {}).items() if name.startswith((".trainable", ".constants"))}
+  return hashlib.sha256(json.dumps([meta["methods"], kept], sort_keys=True).encode()).hexdigest()
 
 
 def methods_of(folder: str) -> tuple[Any, ...]:
@@ -150,6 +164,8 @@ def read(adapter: str, model: specs.Model, path: str) -> Saved:
     folder = checkpoint_of(adapter)
     return Saved(folder, methods_of(folder), None)
   cfg = model.config or load_lib.open_source(path).config()
+  if model.scores and not getattr(cfg, "scores", 0):
+    cfg = dataclasses.replace(cfg, scores=model.scores, tied=False)
   methods, values = exchange.load(adapter, load_lib.skeleton(cfg), layout.Layout.of(cfg))
   return Saved(adapter, tuple(methods), values)
 
@@ -231,7 +247,7 @@ def identity(
   """
   kinds = [type(m) for m in methods] + list(registry.METHODS.values())
   fields = dataclasses.asdict(model)
-  names = ("base", "config", "chat_template", "seed", "quant", "special_tokens")
+  names = ("base", "config", "chat_template", "seed", "quant", "special_tokens", "scores")
   return {
     "base": model.base if model.config is None else base.uri,
     "base_digest": base.digest,

@@ -21,6 +21,7 @@ from itune_jax.run import quiet
 # The module of `run/commands` that holds each command's COMMAND.
 COMMANDS = {
   "prepare": "prepare_flags",
+  "reference": "reference_flags",
   "train": "train_flags",
   "eval": "evaluate_flags",
   "compare": "compare_flags",
@@ -35,8 +36,10 @@ COMMANDS = {
   "synth": "synth_flags",
   "improve": "improve_flags",
   "plan": "plan_flags",
-  "select": "select_flags",
+  "constraint_pairs": "constraint_pairs_flags",
   "inspect": "inspect_flags",
+  "reward": "reward_flags",
+  "select": "select_flags",
   "templates": "templates_flags",
   "report": "report_flags",
   "demo": "demo_flags",

@@ -14,6 +14,7 @@ from itune_jax.core import numerics
 from itune_jax.core import tree
 from itune_jax.data.render import tokenizer as tokenizer_lib
 from itune_jax.models import load as load_lib
+from itune_jax.models import reward_head
 from itune_jax.nn import skeleton
 from itune_jax.nn import stack
 from itune_jax.run import console
@@ -67,10 +68,23 @@ def base(model: specs.Model, path: str, place: Place, *, untied: bool = False) -
 
   untied: whether its adapter wants an output projection beside a table that the base ties to it.
   """
+  if model.scores:
+    return _scoring(model, path, place)
   if not untied:
     return _plain(model, path, place)
   both = lambda names: place.dtypes([*names, "head/kernel"])  # which the files do not have
   return load_lib.untied(_plain(model, path, dataclasses.replace(place, dtypes=both)), place.dtypes)
+
+
+def _scoring(model: specs.Model, path: str, place: Place) -> load_lib.Base:
+  """A base whose head scores text; methods that open that head meet it by its name."""
+
+  def dtypes(given):
+    found = place.dtypes([*(name for name in given if not name.startswith("head/")), "head/kernel"])
+    return {name: found.get(name, found["head/kernel"]) for name in given}
+
+  plain = _plain(model, path, dataclasses.replace(place, dtypes=dtypes))
+  return reward_head.scoring(plain, model.scores, dtypes, model.quant)
 
 
 def _plain(model: specs.Model, path: str, place: Place) -> load_lib.Base:

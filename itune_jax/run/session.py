@@ -17,7 +17,9 @@ from itune_jax.core import numerics
 from itune_jax.core import rng
 from itune_jax.data import feed as feed_lib
 from itune_jax.data import grain_feed
+from itune_jax.data import made
 from itune_jax.data import mixture as mixture_lib
+from itune_jax.data import stored_reference
 from itune_jax.data import tokenised
 from itune_jax.data.render import chat
 from itune_jax.data.render import images as images_lib
@@ -102,12 +104,15 @@ class Session:
   def engine(self, progress: Callable[[int], None] = lambda n: None) -> engine_lib.Engine:
     """Generation and scoring of ids."""
     ends = tuple(dict.fromkeys((*self.base.ends, *tokenizer_lib.end_ids(self.tokenizer))))
-    return engine_lib.Engine(self.binder, self.attached.params, self.base.cfg.max_length, ends, progress)
+    scores = bool(getattr(self.base.cfg, "scores", 0))
+    return engine_lib.Engine(self.binder, self.attached.params, self.base.cfg.max_length, ends, progress, scores=scores)
 
   def responder(
     self, renderer: conversation.Renderer, decode: decode_lib.Decode = decode_lib.Decode()
   ) -> on_mesh.MeshResponder:
-    """This model as somebody who answers conversations and scores text."""
+    """This model as somebody who answers conversations and scores text. Raises InputError for a reward model."""
+    if getattr(self.base.cfg, "scores", 0):
+      raise errors.InputError(f"{self.model.base} is a reward model, which writes no text: `itune reward` asks it")
     return on_mesh.MeshResponder(self.engine(), renderer, decode, self.labels)
 
 
@@ -165,8 +170,12 @@ def beside(session: Session, remat: stack.Remat) -> views.Policy:
     other = open_session(asked.model, mesh=mesh, precision=asked.precision, remat=remat, adapter=asked.adapter)
     return views.Other(other.binder, other.attached.params, tokenizer_lib.digest(other.tokenizer))
 
+  def on_base(adapters: Mapping[str, str]) -> tuple[view.Binder, Mapping[str, Any]]:
+    together = adapters_lib.side_by_side(session.model, session.base, adapters, session.mesh, session.rules)
+    return view.Binder.of(together.module, session.mesh, session.rules, session.binder.compute), together.params
+
   attached, tokenizer = session.attached, tokenizer_lib.digest(session.tokenizer)
-  return views.Policy(session.base, session.binder, attached.params, attached.trainable, tokenizer, opened)
+  return views.Policy(session.base, session.binder, attached.params, attached.trainable, tokenizer, opened, on_base)
 
 
 def images_of(path: str) -> images_lib.Images | None:
@@ -207,10 +216,14 @@ def open_feed(
   seed: int,
   rows: Sequence[int] | None = None,
   columns: Sequence[batch_lib.Column] = (),
+  reference: stored_reference.Of | None = None,
+  taught: Sequence[str] = (),
 ) -> tuple[feed_lib.Packed, dict[str, Any]]:
   """The feed of these rows of a batch over a prepared mixture, and its manifest.
 
-  columns: what batches get of the sources' columns. Raises InputError if the mixture is not prepared, or lacks one.
+  columns: what batches get of the sources' columns. reference: whose stored log-probs they get beside. taught: sources
+  whose number in this order stands in the column `source`. Raises InputError if the mixture is not prepared, or lacks
+  a column.
   """
   if mixture.grain:
     check.require(
@@ -221,8 +234,25 @@ def open_feed(
   root, path = specs.cache_dir(), prepared(mixture, renderer)
   manifest = files.read_json(path)
   sources = {s["name"]: tokenised.CachedSource(tokenised.source_folder(root, s["key"])) for s in manifest["sources"]}
+  if reference is not None:
+    sources = _with_reference(sources, manifest, columns, seed, reference)
+    columns = (*columns, stored_reference.REFERENCE)
+  if taught:
+    sources = made.numbered(made.wrapped(sources, columns, seed), taught)
+    columns = (*columns, made.SOURCE)
   feed = feed_lib.Feed(sources, manifest["rates"], packing, seed=seed, rows=rows, columns=columns)
   return feed, manifest
+
+
+def _with_reference(sources, manifest, columns, seed: int, of: stored_reference.Of):
+  """The sources with what the feed puts beside their examples, and with a reference's stored log-probs."""
+  made.check_labels(sources, columns)
+  beside, keys = stored_reference.beside(tuple(columns), seed), {s["name"]: s["key"] for s in manifest["sources"]}
+  found = {}
+  for name, source in made.wrapped(sources, columns, seed).items():
+    folder = stored_reference.find(specs.cache_dir(), keys[name], of, beside, name)
+    found[name] = stored_reference.WithReference(source, folder)
+  return found
 
 
 def _with_tokens(methods: Sequence[Any], model: specs.Model, tokenizer: Any) -> tuple[Any, ...]:

@@ -35,7 +35,8 @@ class Model:
 
   base: the name, path or hub id. config: the shape of a model with random weights. chat_template: in place of the
   model's own. seed: of random weights. quant: how frozen kernels are packed. special_tokens: tokens that are added
-  and train.
+  and train. scores: outputs of a head that scores text in place of the vocabulary's (1 for a reward model); 0 for a
+  model of language, or what its files say.
   """
 
   base: str = "smollm2-135m-instruct"
@@ -44,11 +45,13 @@ class Model:
   seed: int = 0
   quant: Any = None
   special_tokens: tuple[str, ...] = ()
+  scores: int = 0
 
   def __post_init__(self):
     check.check_types(self)
     for field in _KINDS:
       object.__setattr__(self, field, _of_kind(field, getattr(self, field)))
+    check.require(self.scores >= 0, f"Model.scores must be a number of outputs, not {self.scores}")
     check.require(self.base.strip(), "Model.base is empty: name a model, a folder, a .gguf file or a hub id")
     check.require(
       self.config is None or self.quant is None, "Model.quant packs loaded weights; this model has `config`"

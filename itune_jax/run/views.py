@@ -9,15 +9,23 @@ from collections.abc import Callable, Mapping
 import dataclasses
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+
 from itune_jax.core import axes as axes_lib
+from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import numerics
+from itune_jax.data import made
+from itune_jax.data import stored_reference
 from itune_jax.models import load as load_lib
 from itune_jax.models import view
 from itune_jax.run import specs
 from itune_jax.train import step as step_lib
+
+
+SOURCE = made.SOURCE
 
 
 class Other(NamedTuple):
@@ -31,7 +39,7 @@ class Other(NamedTuple):
 class Policy(NamedTuple):
   """What views are made beside. Arrays, or shapes where a run is only planned.
 
-  open: gives another model on the same devices, by its values.
+  open: gives another model on the same devices, by its values. on_base: the base with saved adapters side by side.
   """
 
   base: load_lib.Base
@@ -40,6 +48,7 @@ class Policy(NamedTuple):
   trainable: frozenset[str]
   tokenizer: str
   open: Callable[["Model"], Other]
+  on_base: Callable[[Mapping[str, str]], tuple[view.Binder, Mapping[str, Any]]]
 
 
 class View(abc.ABC):
@@ -76,18 +85,158 @@ class Start(View):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Following(View):
+  """A reference that follows the policy (TR-DPO, Gorbatovski et al. 2024): behind every so many steps it becomes
+  mix · policy + (1 - mix) · itself. It starts as the policy does, as a copy of what trains, and is saved with the run.
+
+  every: steps between two changes. mix: the policy's share; 1 is a copy of it (the hard update of the paper).
+  """
+
+  every: int = 512
+  mix: float = 0.6
+
+  def __post_init__(self):
+    check.check_types(self)
+    check.require(self.every > 0, f"views.Following.every must be a number of steps, not {self.every}")
+    check.require(0 < self.mix <= 1, f"views.Following.mix must be a share above 0, not {self.mix}")
+    check.require(
+      self.every > 1 or self.mix < 1,
+      "views.Following(every=1, mix=1) is the policy itself at every step: nothing would be learnt from a difference",
+    )
+
+  def make(self, name: str, policy: Policy) -> tuple[step_lib.FrozenView, dict[str, Any]]:
+    """The view."""
+    found, arrays = Start().make(name, policy)
+    return dataclasses.replace(found, every=self.every, mix=self.mix), arrays
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Adapters(View):
+  """The policy's own base with saved adapters: no second copy of the base (self-distillation, several teachers).
+
+  adapters: run directories, checkpoints or PEFT folders by the names of sources, whose rows each teaches; of one with
+  the name "" all rows take it. A source that has none is taught by the base alone.
+  """
+
+  adapters: dict[str, str]
+
+  def __post_init__(self):
+    check.check_types(self)
+    check.require(self.adapters, "views.Adapters.adapters is empty: name an adapter for each source, or '' for all")
+    check.require(
+      "" not in self.adapters or len(self.adapters) == 1, "views.Adapters: '' is for all sources: give it alone"
+    )
+
+  def make(self, name: str, policy: Policy) -> tuple[step_lib.FrozenView, dict[str, Any]]:
+    """The view. Raises InputError where parameters of the base train, and for an adapter of another base."""
+    opened = sorted(set(policy.base.params) & policy.trainable)
+    check.require(not opened, f"VIEWS: {name!r} shares the base, but {', '.join(opened[:3])} of it train: use Model")
+    bind, params = policy.on_base(self.adapters)
+    names = tuple((n, n if n in policy.base.params else f"{name}:{n}") for n in params)
+    arrays = {key: params[n] for n, key in names if n != key}
+    order = tuple(self.adapters)
+    return step_lib.FrozenView(_BySource(bind, order), names), arrays
+
+
+@dataclasses.dataclass(frozen=True)
+class _BySource:
+  """Gives views of several adapters, of which each position takes that of its source."""
+
+  inner: view.Binder
+  names: tuple[str, ...]
+
+  def __call__(self, params: Mapping[str, Any]) -> contracts.View:
+    return _BySourceView(self.inner(params), self.inner, self.names)
+
+
+@dataclasses.dataclass(frozen=True)
+class _BySourceView(view.BoundModel):
+  """`module` is the model of all adapters."""
+
+  names: tuple[str, ...] = ()
+
+  def __init__(self, bound: view.BoundModel, binder: view.Binder, names: tuple[str, ...]):
+    object.__setattr__(self, "module", bound.module)
+    object.__setattr__(self, "binder", binder)
+    object.__setattr__(self, "names", names)
+
+  def context(self, batch: batch_lib.Batch, key: Any = None, **more: Any) -> batch_lib.Ctx:
+    """With the number of each position's adapter: those of `taught`, or the only one."""
+    column = batch.columns.get(SOURCE.name)
+    number_BT = jnp.zeros_like(batch.tokens_BT) if self.names == ("",) or column is None else column
+    return super().context(dataclasses.replace(batch, adapters_BT=number_BT), key, **more)
+
+
+def sources_of(given: Mapping[str, View]) -> tuple[str, ...]:
+  """The sources that have a teacher of their own, in the order of their numbers; () where none has."""
+  found = [tuple(one.adapters) for one in given.values() if isinstance(one, Adapters) and "" not in one.adapters]
+  check.require(len(found) <= 1, "VIEWS: one view alone may take its adapters by source")
+  return found[0] if found else ()
+
+
+class _StoredView(contracts.View):
+  """A reference of which nothing is there but its log-probs, in a column of the batch."""
+
+  def context(self, batch: batch_lib.Batch, key: Any = None) -> Any:
+    """Nothing: no model runs."""
+    return None
+
+  def hidden(self, tokens_BT: Any, ctx: Any) -> tuple[Any, Any]:
+    """Raises InputError."""
+    raise errors.InputError(_ALONE)
+
+  def project(self, hidden: Any, ctx: Any = None) -> Any:
+    """Raises InputError."""
+    raise errors.InputError(_ALONE)
+
+  def token_logprobs(self, batch, ctx, *, temperature: float = 1.0, chunk: int = 0) -> Any:
+    """What is stored, where the weight is not 0."""
+    check.require(temperature == 1, "log-probs that are stored are of temperature 1")
+    return jnp.where(batch.weights_BT != 0, batch.columns[stored_reference.REFERENCE.name], 0)
+
+
+_ALONE = "of a stored reference the log-probs of the data are there alone: this objective asks for its distributions"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stored(View):
+  """A reference whose log-probs were stored by `itune prepare --with_reference`: no second model, and no second pass.
+
+  They are those of the base with adapters off, or of the adapter that the run starts from (WARM_START).
+  """
+
+  def make(self, name: str, policy: Policy) -> tuple[step_lib.FrozenView, dict[str, Any]]:
+    """The view."""
+    return step_lib.FrozenView(_stored, ()), {}
+
+
+def _stored(params: Mapping[str, Any]) -> contracts.View:
+  del params
+  return _StoredView()
+
+
+def are_stored(given: Mapping[str, View]) -> bool:
+  """Whether one of the views is read from the data. Raises InputError where it is no reference."""
+  stored = [name for name, view_of in given.items() if isinstance(view_of, Stored)]
+  check.require(stored in ([], ["reference"]), f"VIEWS: {stored} is stored, and a reference alone can be")
+  return bool(stored)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Model(View):
   """Another model (or the same with another adapter), laid out and computed in its own way on the policy's devices.
 
   rules: changes to the mesh's table of rules.
 
-  model: what is opened. adapter: what is put on it, "" for nothing. precision: which dtype holds what.
+  model: what is opened. adapter: what is put on it, "" for nothing. precision: which dtype holds what. own_tokens:
+  whether it may have another tokenizer, since it reads tokens of its own (Distill.beside, Source.teacher).
   """
 
   model: specs.Model
   adapter: str = ""
   precision: numerics.Precision = numerics.Precision()
   rules: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+  own_tokens: bool = False
 
   def __post_init__(self):
     check.check_types(self)
@@ -98,8 +247,9 @@ class Model(View):
     """The view. Raises InputError when its tokenizer is another: ids would mean other words to it."""
     other = policy.open(self)
     check.require(
-      other.tokenizer == policy.tokenizer,
-      f"VIEWS: {name!r} ({self.model.base}) has another tokenizer than the model that trains: its ids mean other words",
+      other.tokenizer == policy.tokenizer or self.own_tokens,
+      f"VIEWS: {name!r} ({self.model.base}) has another tokenizer than the model that trains: its ids mean others. "
+      "Source.teacher, Distill.beside and divergence 'uld' bridge them (with views.Model.own_tokens)",
     )
     return step_lib.frozen_tree(name, other.bind, other.params)
 

@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 from itune_jax.core import axes as axes_lib
+from itune_jax.core import errors
 from itune_jax.core import pack
 from itune_jax.parallel import shard
 from itune_jax.sampling.decode import call
@@ -12,6 +13,7 @@ from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.sampling.decode import one_token
 from itune_jax.sampling.decode import watch
 from itune_jax.sampling.score import on_tokens
+from itune_jax.sampling.score import rewards as rewards_lib
 from itune_jax.sampling.score import score
 
 
@@ -22,7 +24,8 @@ class Engine:
   bind: all that is static of the model on its mesh. params: its arrays of now. max_length: positions that it knows.
   progress: is told of each answer or score that is there. stop_ids: of which each ends a text.
   text: of ids, which stop strings are looked for in. kept: what was laid out for these parameters, shared with copies
-  that differ in anything else.
+  that differ in anything else. reference: the engine of the reference that a run compares with, if it has one.
+  scores: whether the model has a head that scores in place of the vocabulary's.
   """
 
   bind: Any
@@ -32,6 +35,8 @@ class Engine:
   progress: Callable[[int], None] = lambda n: None
   text: watch.Text | None = None
   kept: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+  reference: "Engine | None" = None
+  scores: bool = False
 
   @property
   def _one_token(self) -> tuple[Any, Any]:
@@ -63,8 +68,9 @@ class Engine:
     one's adapter, where several ride on one base; `limits` how many new tokens each may have. on_text: gets what is new
     of each text as it comes; on_end: each sample by its number as soon as it has ended.
 
-    Raises InputError as `decode.generate` does.
+    Raises InputError as `decode.generate` does, and for a model that scores.
     """
+    self._require_words()
     return decode_lib.generate(
       self.bind,
       self.params,
@@ -84,6 +90,7 @@ class Engine:
 
   def score(self, pairs, images: Sequence[Any] = (), adapters: Sequence[int] | None = None) -> list[score.Score]:
     """Log-likelihoods of (context ids, continuation ids); `images` and `adapters` as for `generate`, by pair."""
+    self._require_words()
     return score.loglikelihood(
       self.bind,
       self.params,
@@ -96,9 +103,22 @@ class Engine:
       adapters=adapters,
     )
 
+  def rewards(self, texts: Sequence[Sequence[int]]) -> Any:
+    """Scores [texts, outputs] of ids by a head that scores. Raises InputError as `rewards.rewards` does."""
+    how: dict[str, Any] = dict(rows=self._rows(2), put=self._put, progress=self.progress)
+    return rewards_lib.rewards(self.bind, self.params, texts, max_length=self.max_length, **how)
+
   def totals(self, batches) -> dict[str, float]:
     """Loss sums over batches."""
+    self._require_words()
     return score.totals(self.bind, self.params, batches, self._put)
+
+  def _require_words(self) -> None:
+    if self.scores:
+      raise errors.InputError(
+        "this is a reward model: it has scores and no words. Leave out validation and evaluators of text; "
+        "preferred.Preferred with by = 'reward' is one for it"
+      )
 
   def losses(self, items: Sequence[pack.Item]) -> list[on_tokens.Losses]:
     """Nats of every token of items that has a weight. Raises InputError for an item that the model cannot hold."""

@@ -52,11 +52,12 @@ class Keep:
     )
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=("state", "constants"), meta_fields=())
+@functools.partial(jax.tree_util.register_dataclass, data_fields=("state", "constants", "used"), meta_fields=())
 @dataclasses.dataclass(frozen=True)
 class _Saved:
   state: state_lib.State
   constants: dict[str, Any]
+  used: dict[str, Any] = dataclasses.field(default_factory=dict)  # the result, where it is another than what trains
 
 
 class Checkpointer:
@@ -80,14 +81,16 @@ class Checkpointer:
     state: state_lib.State,
     metrics: Mapping[str, float],
     source: Mapping[str, Any] = types.MappingProxyType({}),
+    used: Mapping[str, Any] = types.MappingProxyType({}),
   ) -> str:
     """Begins one checkpoint; when it is whole, old ones are pruned. Raises RunError in one line if the disk refuses.
 
-    source: what the source of batches needs to go on, beside their number.
+    source: what the source of batches needs to go on, beside their number. used: what those who read the adapter get in
+    place of what trains.
     """
     self.finish()
     folder = os.path.join(files.absolute(self.folder), f"{step:06d}")
-    names, leaves = _flatten(_Saved(state, self._constants))
+    names, leaves = _flatten(_Saved(state, self._constants, dict(used)))
     if jax.default_backend() == "cpu":  # the host's copy would be the state's own memory, and the next step takes that
       leaves = jax.tree.map(jnp.copy, leaves)
     meta = {"step": step, "batches_consumed": step, "source": dict(source), "names": names, "metrics": dict(metrics)}
@@ -140,7 +143,8 @@ class Checkpointer:
       raise errors.InputError(
         f"{folder} was trained on another base model: {meta['base']} there, {self._identity['base']} here"
       )
-    found = restore(folder, _Saved(like, self._constants))
+    used = like.trainable if any(name.startswith(".used[") for name in meta["names"]) else {}
+    found = restore(folder, _Saved(like, self._constants, dict(used)))
     self._constants = found.constants
     return found.state, found.constants
 
@@ -227,7 +231,8 @@ def restore_trainable(folder: str, like: Mapping[str, Any]) -> dict[str, Any]:
   by_name = stored(folder, meta["names"], like) if meta["names"] else {}
   found = {}
   for name, value in like.items():
-    array = by_name.get(f".trainable['{name}']", by_name.get(f".constants['{name}']"))
+    places = (f"{kind}['{name}']" for kind in (".used", ".trainable", ".constants"))
+    array = next((by_name[place] for place in places if place in by_name), None)
     if array is None or array.shape != value.shape:
       there = "is missing" if array is None else f"has shape {array.shape}"
       raise errors.InputError(

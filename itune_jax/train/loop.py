@@ -55,8 +55,8 @@ class Loop:
   """Everything a run of the loop takes.
 
   put: cuts a batch into micro-batches and lays it on the mesh. view: the engine of given trainable parameters, which
-  evaluators and live sources ask. asked: whether somebody wants the run to stop at this step, the same answer for all
-  processes.
+  evaluators and live sources ask. used: what of a state these are, where an average is the result. asked: whether
+  somebody wants the run to stop at this step, the same answer for all processes.
   """
 
   step_fn: Callable
@@ -73,6 +73,7 @@ class Loop:
   early_stop: EarlyStop
   asked: Callable[[int], bool]
   run_dir: str
+  used: Callable[[state_lib.State], Mapping[str, Any]] = lambda state: state.trainable
   history: list[dict[str, float]] = dataclasses.field(default_factory=list)
   max_nonfinite: int = 5
   clock: hooks_lib.Clock = dataclasses.field(default_factory=hooks_lib.Clock)
@@ -102,7 +103,9 @@ class Loop:
           if saves or stop and step > start:
             for hook in self.hooks:
               hook.flush()
-            self.checkpointer.save(step, state, metrics, self.source.state())
+            used = self.used(state)
+            result = {} if used is state.trainable else dict(used)
+            self.checkpointer.save(step, state, metrics, self.source.state(), result)
           clock.pause()
           if stop:
             self.checkpointer.finish()
@@ -175,7 +178,7 @@ class Loop:
 
   def _evaluate(self, step, state, due) -> dict[str, float]:
     found: dict[str, float] = {}
-    engine = self.view(state.trainable) if due else None  # one for all: what it lays out serves the whole round
+    engine = self.view(self.used(state)) if due else None  # one for all: what it lays out serves the whole round
     for evaluator in due:
       result = evaluator.run(engine)
       self.record(step, evaluator.name, result)

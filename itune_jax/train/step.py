@@ -21,11 +21,14 @@ class FrozenView:
   """A model that an objective asks for beside the policy: its binder, and its arrays' names among the frozen ones.
 
   Those of the base alone (a reference with adapters off) are the policy's own arrays; another tree's stand beside them
-  under a name of their own (`frozen_tree`).
+  under a name of their own (`frozen_tree`). Those of a view with `every` stand in `State.memory`: behind each so many
+  steps they become mix · policy + (1 - mix) · themselves.
   """
 
   bind: Callable
   names: tuple[tuple[str, str], ...]  # name in the model, name among the frozen arrays
+  every: int = 0
+  mix: float = 1.0
 
   def __call__(self, frozen: Mapping[str, Any]) -> contracts.View:
     return self.bind({name: jax.lax.stop_gradient(frozen[key]) for name, key in self.names})
@@ -44,12 +47,14 @@ def gradients(
   batch,
   key,
   others: Mapping[str, FrozenView] = types.MappingProxyType({}),
+  memory: Mapping[str, Any] = types.MappingProxyType({}),
 ):
   """Sums over a global batch cut into micro-batches, and the gradient of Σ loss.
 
   Args:
     batch: leaves [M, B, T], M micro-batches run one after the other. frozen: all arrays that do not train, those of
-      `others` among them. others: what the objective `needs`, by name.
+      `others` among them. others: what the objective `needs`, by name. memory: what it `remembers`; what it begins with
+      unless given.
 
   Returns:
     (Sums, gradients): nothing is divided yet, so the cut does not matter.
@@ -59,9 +64,11 @@ def gradients(
 
   count, rows = jax.tree.leaves(batch)[0].shape[:2]
   batch = dataclasses.replace(batch, rows_B=jnp.arange(count * rows).reshape(count, rows))
+  memory = {name: jnp.asarray(memory.get(name, value), jnp.float32) for name, value in objective.remembers.items()}
 
   def loss(trainable, micro):
     views = {"policy": bind({**trainable, **base}), **{name: other(frozen) for name, other in others.items()}}
+    micro = dataclasses.replace(micro, memory=memory)
     sums = objective(views, micro, key)  # what it draws belongs to rows, so every micro-batch has the same key
     return sums.loss, sums
 
@@ -101,7 +108,10 @@ def make_step(
 
   def step(state: state_lib.State, frozen, batch):
     key = rng.named(state.key, "step", state.step)
-    sums, grads = gradients(bind, objective, state.trainable, frozen, batch, key, others)
+    remembered = {name: state.memory[_OBJECTIVE + name] for name in objective.remembers}
+    followed = {key: value for key, value in state.memory.items() if not key.startswith(_OBJECTIVE)}
+    seen = {**frozen, **followed}
+    sums, grads = gradients(bind, objective, state.trainable, seen, batch, key, others, remembered)
     weight = jnp.maximum(sums.weight, 1e-9)
     grads = jax.tree.map(lambda g: g / weight, grads)
     extra = {}
@@ -125,7 +135,35 @@ def make_step(
       **extra,
       **{name: total / jnp.maximum(count, 1e-9) for name, (total, count) in sums.metrics.items()},
     }
-    new = state_lib.State(keep(trainable, state.trainable), keep(opt_state, state.opt_state), state.step + 1, state.key)
+    trainable, step = keep(trainable, state.trainable), state.step + 1
+    after = objective.remember(remembered, sums.metrics)
+    memory = _following(others, followed, trainable, step)
+    memory |= {_OBJECTIVE + name: keep(after[name], value) for name, value in remembered.items()}
+    new = state_lib.State(trainable, keep(opt_state, state.opt_state), step, state.key, memory)
     return new, {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
 
   return jax.jit(step, donate_argnums=0)
+
+
+_OBJECTIVE = "objective:"  # in front of the names of numbers in `State.memory`
+
+
+def memory_of(
+  objective: contracts.Objective, others: Mapping[str, FrozenView], arrays: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """What `State.memory` begins with, and the arrays of other views that stay as they are."""
+  followed = {key for other in others.values() if other.every for name, key in other.names if name != key}
+  memory = {_OBJECTIVE + name: float(value) for name, value in objective.remembers.items()}
+  memory |= {key: value for key, value in arrays.items() if key in followed}
+  return memory, {key: value for key, value in arrays.items() if key not in followed}
+
+
+def _following(others: Mapping[str, FrozenView], arrays: Mapping[str, Any], trainable, step) -> dict[str, Any]:
+  """The arrays of views that follow the policy, behind a step."""
+  found = dict(arrays)
+  for other in others.values():
+    for name, key in other.names if other.every else ():
+      if key in arrays:
+        mixed = other.mix * trainable[name] + (1 - other.mix) * arrays[key]
+        found[key] = jnp.where(step % other.every == 0, mixed, arrays[key]).astype(arrays[key].dtype)
+  return found

@@ -140,7 +140,9 @@ def test_a_part_of_the_documentation_builds(block, tmp_path):
 @pytest.mark.parametrize("block", blocks.in_language("jsonl"), ids=str)
 def test_rows_of_the_documentation_are_read(block, tmp_path):
   (tmp_path / "rows.jsonl").write_text(block.text)
-  found = readers.examples(str(tmp_path / "rows.jsonl"), format="preference" if '"chosen"' in block.text else "auto")
+  judged = {'"chosen"': "preference", '"label"': "unpaired", '"responses"': "ranked", '"labels"': "stepwise"}
+  named = next((name for key, name in judged.items() if key in block.text), "auto")
+  found = readers.examples(str(tmp_path / "rows.jsonl"), format=named)
   assert len(found) == len(block.text.splitlines())
   assert all(json.loads(line) for line in block.text.splitlines())
 

@@ -62,3 +62,31 @@ def by_answer(batch: batch_lib.Batch) -> dict[float, list[tuple[np.ndarray, np.n
       if len(at):
         found[float(batch.columns["side"][b, at[0]])].append((np.full(len(at), b), at))
   return found
+
+
+def judged(answers, columns, seed: int = 0, prompt: int = 3) -> batch_lib.Batch:
+  """A batch of two rows of groups: of each group the answers [(length, {column: value})], behind a prompt that stands
+  once where there are several."""
+  rs, found = np.random.RandomState(seed), []
+  for group in answers:
+    ids, items = rs.randint(0, 50, prompt), []
+    for length, values in group:
+      whole = np.concatenate([ids, rs.randint(0, 50, length)]).astype(np.int32)
+      weights = np.repeat([0.0, 1.0], [prompt, length]).astype(np.float32)
+      items.append(pack.Item(whole, weights, columns=values))
+    found.append(pack.Group(tuple(items), prompt if len(items) > 1 else 0))
+  half = (len(found) + 1) // 2
+  rows = [found[:half], found[half:]]
+  size = max(sum(g.positions for g in row) for row in rows) + 2
+  return pack.fill(rows, size, columns=[batch_lib.Column(name) for name in columns], grouped=True)
+
+
+def segments(batch: batch_lib.Batch) -> list[tuple[np.ndarray, np.ndarray]]:
+  """Where the trained tokens of each answer stand (rows, places), in order."""
+  found = []
+  for b in range(len(batch.tokens_BT)):
+    for s in range(1, int(batch.segments_BT[b].max()) + 1):
+      at = np.flatnonzero((batch.segments_BT[b] == s) & (batch.weights_BT[b] != 0))
+      if len(at):
+        found.append((np.full(len(at), b), at))
+  return found

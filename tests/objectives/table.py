@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from itune_jax.core import pack
+from itune_jax.data import made
+from itune_jax.objectives import kept
 from itune_jax.objectives import sft
 from itune_jax.objectives.distill import divergences
 from itune_jax.objectives.distill import logits as distill
@@ -15,7 +17,12 @@ from itune_jax.objectives.preference import cpo
 from itune_jax.objectives.preference import dpo
 from itune_jax.objectives.preference import formulas
 from itune_jax.objectives.preference import orpo
+from itune_jax.objectives.preference import ranked
 from itune_jax.objectives.preference import tdpo
+from itune_jax.objectives.preference import tpo
+from itune_jax.objectives.preference import labelled
+from itune_jax.objectives.reward import bradley_terry
+from itune_jax.objectives.reward import pointwise
 from tests import tiny
 from tests.parts import policy_gradient
 
@@ -30,6 +37,7 @@ class Row:
   objective: Any
   given: Callable[[], Sequence[Any]]
   others: str = ""
+  scores: int = 0  # outputs of a head that scores, in place of the vocabulary's
   same_as: str = ""  # a row whose figures and gradients these must be
 
   def batch(self, row_length: int = 64, rows: int = 8):
@@ -79,6 +87,72 @@ def pairs(share: bool) -> Callable[[], list[pack.Group]]:
   return make
 
 
+def judged(make: Callable[[np.random.RandomState], Sequence[dict[str, float]]], share: bool = True):
+  """Groups of answers to common prompts, of each what is said of it."""
+
+  def made():
+    rs, found = np.random.RandomState(5), []
+    for _ in range(9):
+      prompt, items = rs.randint(0, V, rs.randint(3, 7)), []
+      for values in make(rs):
+        answer = rs.randint(0, V, rs.randint(2, 7))
+        ids = np.concatenate([prompt, answer]).astype(np.int32)
+        weights = np.repeat([0.0, 1.0], [len(prompt), len(answer)]).astype(np.float32)
+        items.append(pack.Item(ids, weights, columns=values))
+      group = pack.grouped(items) if len(items) > 1 else pack.Group(tuple(items))
+      found.append(group if share else group.repeated())
+    return found
+
+  return made
+
+
+def ended(make: Callable[[], Sequence[pack.Group]]) -> Callable[[], list[pack.Group]]:
+  """Groups whose one weight is behind each answer."""
+  return lambda: [pack.Group(tuple(map(made.ended, group.items)), group.shared) for group in make()]
+
+
+def steps(rs: np.random.RandomState, n: int) -> dict[str, Any]:
+  """A verdict at some tokens."""
+  return {"label": rs.choice([-1.0, 0.0, 1.0], n).astype(np.float32)}
+
+
+def labels(rs: np.random.RandomState) -> list[dict[str, float]]:
+  """One answer, wanted or not."""
+  return [{"label": float(rs.choice([-1, 1]))}]
+
+
+def mismatched(rs: np.random.RandomState) -> list[dict[str, float]]:
+  """The same beside an answer to another prompt."""
+  return [{**labels(rs)[0], "mismatch": 0.0}, {"label": 0.0, "mismatch": 1.0}]
+
+
+def scores(rs: np.random.RandomState) -> list[dict[str, float]]:
+  """Some answers with scores, of which two may be the same."""
+  return [{"score": float(rs.randint(0, 4))} for _ in range(rs.randint(2, 5) - 1)] + [{"score": 5.0}]
+
+
+def triples(rs: np.random.RandomState) -> list[dict[str, float]]:
+  """Two answers and a third one."""
+  del rs
+  return [{"side": 1.0, "gold": 0.0}, {"side": -1.0, "gold": 0.0}, {"side": 0.0, "gold": 1.0}]
+
+
+def told(context: bool) -> Callable[[], list[pack.Group]]:
+  """Conversations beside what a teacher reads of them: behind a longer prompt, or in other tokens."""
+
+  def made_():
+    rs, found = np.random.RandomState(11), []
+    for ids, weights in tiny.examples(8, longest=12):
+      front = rs.randint(0, V, 3).astype(np.int32)
+      theirs = np.r_[front, ids] if context else rs.randint(0, V, len(ids) + 2).astype(np.int32)
+      ahead = np.where(np.arange(len(ids)) > 0, len(ids) - 1 + (3 if context else 1), 0).astype(np.int32)
+      own = pack.Item(ids, weights, None, {"ahead": ahead})
+      found.append(pack.Group((own, pack.Item(theirs, np.zeros(len(theirs), np.float32), None, {"ahead": 0}))))
+    return found
+
+  return made_
+
+
 def top(rs: np.random.RandomState, n: int) -> dict[str, Any]:
   """The likeliest three tokens of a teacher."""
   ids = np.stack([rs.choice(V, 3, replace=False) for _ in range(n)])
@@ -101,6 +175,10 @@ ROWS = {
   "orpo over prompts, prompt once": Row(orpo.Orpo(chunk=16, nll="prompt_and_answer"), pairs(True)),
   "distillation by jsd": Row(distill.Distill(chunk=16, divergence="jsd", beta=0.3, sft=0.5), texts, "model"),
   "top-k of a teacher": Row(top_k.TopK(chunk=16, k=3), with_columns(top)),
+  "a reward of pairs": Row(bradley_terry.BradleyTerry(chunk=16, margin=0.5, centre=0.1), ended(pairs(True)), scores=1),
+  "sft kept near the base": Row(kept.Kept(chunk=16, objective=sft.Sft(chunk=16), kl=0.3), texts, "base"),
+  "kto": Row(labelled.Kto(chunk=16), judged(mismatched), "base"),
+  "lists": Row(ranked.Ranked(chunk=16), judged(scores), "base"),
   "policy gradient": Row(policy_gradient.PolicyGradient(chunk=16), with_columns(advantages)),
 }
 
@@ -126,6 +204,19 @@ FULL_ROWS = {
   "simpo": Row(cpo.Simpo(chunk=16), pairs(True)),
   "alphapo": Row(cpo.Simpo(chunk=16, alpha=0.25), pairs(True)),
   "slic": Row(cpo.Slic(chunk=16), pairs(True)),
+  "kto, prompts repeated": Row(labelled.Kto(chunk=16), judged(mismatched, False), "base", same_as="kto"),
+  "apo, unpaired": Row(labelled.Kto(chunk=16, loss="apo_zero", desirable=1.5), judged(labels), "tree"),
+  "bco": Row(labelled.Bco(chunk=16), judged(labels), "tree"),
+  "lists, pairwise": Row(ranked.Ranked(chunk=16, loss="pairwise", by_gap=True), judged(scores), "tree"),
+  "a reward of pairs, two outputs": Row(
+    bradley_terry.BradleyTerry(chunk=16, label_smoothing=0.1), ended(pairs(False)), scores=2
+  ),
+  "a reward by regression": Row(pointwise.Regression(chunk=16, centre=1, scale=2), ended(judged(scores)), scores=1),
+  "a reward by huber": Row(pointwise.Regression(chunk=16, loss="huber"), ended(judged(scores, False)), scores=1),
+  "outcomes": Row(pointwise.Verdict(chunk=16), ended(judged(labels)), scores=1),
+  "steps": Row(pointwise.Verdict(chunk=16, steps=True), with_columns(steps), scores=1),
+  "tpo": Row(tpo.Tpo(chunk=16, beta=0.5), judged(triples)),
+  "tpo-l": Row(tpo.Tpo(chunk=16, beta=0.5, loss="tpo_l"), judged(triples, False)),
   "orpo": Row(orpo.Orpo(chunk=16), pairs(True)),
   "orpo over prompts": Row(
     orpo.Orpo(chunk=16, nll="prompt_and_answer"), pairs(False), same_as="orpo over prompts, prompt once"
@@ -134,6 +225,8 @@ FULL_ROWS = {
     f"distillation, {name}": Row(distill.Distill(chunk=16, divergence=name, temperature=1.5), texts, "model")
     for name in divergences.DIVERGENCES
   },
+  "distillation of a context": Row(distill.Distill(chunk=16, beside=True, sft=0.3), told(True), "model"),
+  "distillation across tokens": Row(distill.Distill(chunk=16, beside=True, divergence="uld"), told(False), "model"),
   "top-k, reverse": Row(top_k.TopK(chunk=16, k=3, divergence="reverse_kl"), with_columns(top)),
   "top-k, no tail": Row(top_k.TopK(chunk=16, k=3, tail="drop"), with_columns(top)),
 }

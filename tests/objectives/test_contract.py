@@ -11,6 +11,7 @@ import pytest
 from itune_jax.core import axes
 from itune_jax.core import numerics
 from itune_jax.models import view
+from itune_jax.peft.methods import full
 from itune_jax.peft.methods import lora
 from itune_jax.train import step as step_lib
 from tests import tiny
@@ -49,8 +50,12 @@ class WholeBinder:
     return Whole(self.inner.skeleton.build(params), self.inner)
 
 
-def policy(mesh, remat="none"):
-  return tiny.randomise(tiny.attach(tiny.base(mesh, remat=remat), *METHODS, the_mesh=mesh))
+def policy(mesh, remat="none", scores=0):
+  if not scores:
+    return tiny.randomise(tiny.attach(tiny.base(mesh, remat=remat), *METHODS, the_mesh=mesh))
+  cfg = dataclasses.replace(tiny.CONFIG, scores=scores, tied=False)
+  methods = (METHODS[0], full.Full(params="head/kernel"))
+  return tiny.randomise(tiny.attach(tiny.base(mesh, cfg, remat=remat), *methods, the_mesh=mesh))
 
 
 def others_of(row, mesh, whole=False):
@@ -72,7 +77,7 @@ def others_of(row, mesh, whole=False):
 
 
 def run(row, mesh, batch, cuts=1, remat="none", whole=False):
-  attached = policy(mesh, remat)
+  attached = policy(mesh, remat, row.scores)
   others, arrays = others_of(row, mesh, whole) if row.objective.needs else ({}, {})
   bind = tiny.binder(attached.module, mesh)
   bind = WholeBinder(bind) if whole else bind
@@ -136,6 +141,7 @@ def test_the_policy_has_a_gradient_and_nothing_else(name):
   attached = policy(mesh)
   others, arrays = others_of(row, mesh)
   batch = jax.tree.map(jnp.asarray, row.batch())
+  batch = dataclasses.replace(batch, memory={k: jnp.float32(v) for k, v in row.objective.remembers.items()})
 
   def loss(arrays):
     views = {"policy": tiny.binder(attached.module, mesh)(attached.params)}

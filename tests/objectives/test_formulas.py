@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from itune_jax.objectives.preference import dpo
 from itune_jax.objectives.preference import formulas
 from itune_jax.objectives.preference import orpo
 from itune_jax.objectives.preference import pairs as pairs_lib
+from itune_jax.objectives.preference import ranked
 from itune_jax.objectives.preference import tdpo
 from itune_jax.run import begins
 from tests.objectives import given
@@ -114,3 +116,25 @@ def test_a_run_whose_reference_is_not_the_policy_ends_at_its_first_step():
   begins.checked(step(0.5), dpo.Dpo(check_start=False), "float32", 0)(1)
   with pytest.raises(RuntimeError, match=r"begins with rewards/size = 0.5, .* Dropout, noise"):
     begins.checked(step(0.5), tdpo.Tdpo(), "float32", 0)(1)
+
+
+@pytest.mark.heavy
+def test_two_answers_in_a_list_are_dpo_and_ties_do_not_compete():
+  scores = [[3.0, 1.0], [0.0, 2.0], [1.0, 1.0, 4.0], [2.0, 5.0, 3.0]]
+  batch = given.judged([[(n + 2, {"score": s}) for n, s in enumerate(one)] for one in scores], ("score",))
+  rs = np.random.RandomState(0)
+  logp, ref = (rs.randn(*batch.tokens_BT.shape).astype(np.float32) for _ in range(2))
+  views = {"policy": given.View(jnp.asarray(logp)), "reference": given.View(jnp.asarray(ref))}
+  rewards = iter([0.3 * (logp - ref)[at].sum() for at in given.segments(batch)])
+  wanted = {"plackett_luce": 0.0, "pairwise": 0.0}
+  for one in scores:
+    r, pairs = np.array([next(rewards) for _ in one]), []
+    for i in range(len(one)):
+      lower = [j for j in range(len(one)) if j == i or one[j] < one[i]]
+      wanted["plackett_luce"] += special.logsumexp(r[lower]) - r[i]
+      pairs += [-np.log(special.expit(r[i] - r[j])) for j in range(len(one)) if one[i] > one[j]]
+    wanted["pairwise"] += np.mean(pairs)
+  for loss, value in wanted.items():
+    found = ranked.Ranked(loss=loss, beta=0.3)(views, jax.tree.map(jnp.asarray, batch), None)
+    np.testing.assert_allclose(found.loss, value, rtol=1e-5)
+    assert float(found.weight) == len(scores)

@@ -4,7 +4,7 @@
 question of any other format without its answer), or both sides hold the whole conversation and the prompt is what they
 begin with alike. Texts of "\\n\\nHuman: … \\n\\nAssistant: …" are read as turns. The answers alone are compared: no
 turn of the prompt is trained. The margin of a pair is its `margin`, or the difference of `score_chosen` and
-`score_rejected`.
+`score_rejected`. A third answer `reference`, better than both, makes a triple (TPO).
 """
 
 import re
@@ -18,6 +18,7 @@ from itune_jax.data import messages as messages_lib
 from itune_jax.data.readers import formats
 
 SIDES = ("chosen", "rejected")
+GOLD = "reference"
 _SCORES = ("margin", "score_chosen", "score_rejected")
 _ASKS = {"prompt": "completion", "instruction": "output", "question": "answer"}
 _WHOLE = ("messages", "conversations", "conversation")
@@ -35,25 +36,37 @@ def parse(raw: Mapping[str, Any]) -> example_lib.Example:
   for key in example_lib.IMAGE_KEYS:
     if raw.get(key):
       raise fields.BadRow("a pair with images is not read yet")
-  asked, unread = _asked({key: value for key, value in raw.items() if key not in (*SIDES, *_SCORES)})
-  chosen, rejected = (_side(raw[key], key) for key in SIDES)
+  asked, unread = asked_beside({key: value for key, value in raw.items() if key not in (*SIDES, *_SCORES, GOLD)})
+  chosen, rejected = (side_of(raw[key], key) for key in SIDES)
   prompt = _prompt(asked, chosen, rejected)
   answers = [
-    _answers(side[len(prompt) if _is_whole(side) else 0 :], key)
+    answers_of(side[len(prompt) if is_whole(side) else 0 :], key)
     for side, key in zip((chosen, rejected), SIDES, strict=True)
   ]
   if answers[0] == answers[1]:
     raise fields.BadRow("`chosen` equals `rejected`: there is nothing to prefer")
-  prompt = [_untrained(message, i) for i, message in enumerate(prompt)]
+  prompt = [untrained(message, i) for i, message in enumerate(prompt)]
   own = {key: raw[key] for key in example_lib.ROW_KEYS if key in raw and key != "messages"}
   example = example_lib.from_json({**own, "messages": [*prompt, *answers[0]]})
-  for message in (*example.messages, *answers[1]):
+  gold = _gold(raw, prompt)
+  for message in (*example.messages, *answers[1], *gold):
     if not isinstance(message["content"], str) and any(p["type"] != "text" for p in message["content"] or ()):
       raise fields.BadRow("a pair with images is not read yet")
-  return example_lib.with_rejected(example, (*prompt, *answers[1]), _margin(raw), unread)
+  example = example_lib.with_rejected(example, (*prompt, *answers[1]), _margin(raw), unread)
+  return example_lib.with_others(example, ((*prompt, *gold),), ()) if gold else example
 
 
-def _asked(raw: Mapping[str, Any]) -> tuple[Messages, tuple[str, ...]]:
+def _gold(raw: Mapping[str, Any], prompt: Messages) -> Messages:
+  """The third answer of a triple (TPO): `reference`, which is better than both; [] where there is none."""
+  if fields.is_null(raw.get(GOLD)):
+    return []
+  found = side_of(raw[GOLD], GOLD)
+  if is_whole(found) and [untrained(m, i) for i, m in enumerate(found[: len(prompt)])] != prompt:
+    raise fields.BadRow(f"`{GOLD}` answers another prompt than `chosen` and `rejected`")
+  return answers_of(found[len(prompt) :] if is_whole(found) else found, GOLD)
+
+
+def asked_beside(raw: Mapping[str, Any]) -> tuple[Messages, tuple[str, ...]]:
   """The messages that stand beside the sides, and the keys of the row that nothing reads."""
   beside = [key for key in _WHOLE if "prompt" in raw and key in raw]
   given = {key: value for key, value in raw.items() if key not in beside}
@@ -70,7 +83,7 @@ def _asked(raw: Mapping[str, Any]) -> tuple[Messages, tuple[str, ...]]:
   return messages, (*beside, *example.unread)
 
 
-def _side(given: Any, key: str) -> Messages:
+def side_of(given: Any, key: str) -> Messages:
   """The messages of a side: one for a text or an object, those of a list, the turns of a text that writes them."""
   if isinstance(given, str):
     text = fields.text(given, f"`{key}`")
@@ -93,7 +106,7 @@ def _turns(text: str, key: str) -> Messages:
   return found
 
 
-def _is_whole(side: Messages) -> bool:
+def is_whole(side: Messages) -> bool:
   """Whether a side begins with more than an answer."""
   return bool(side) and side[0]["role"] not in ("assistant", "tool")
 
@@ -102,9 +115,9 @@ def _prompt(asked: Messages, chosen: Messages, rejected: Messages) -> Messages:
   """What both sides answer. Raises BadRow where there is none, or the sides have different ones."""
   if not chosen or not rejected:
     raise fields.BadRow("a side of the pair has no messages")
-  if _is_whole(chosen) != _is_whole(rejected):
+  if is_whole(chosen) != is_whole(rejected):
     raise fields.BadRow("one side is a whole conversation and the other an answer alone")
-  if not _is_whole(chosen):
+  if not is_whole(chosen):
     if not any(m["role"] != "assistant" for m in asked):
       raise fields.BadRow("it has no prompt: neither `prompt` nor a question in front of `chosen` and `rejected`")
     if asked[-1]["role"] == "assistant":
@@ -131,7 +144,7 @@ def _holds(begun: Messages, asked: Messages) -> bool:
   return all(same(a, b) for a, b in zip(asked, begun, strict=False))
 
 
-def _answers(messages: Messages, key: str) -> Messages:
+def answers_of(messages: Messages, key: str) -> Messages:
   """What a side answers. Raises BadRow where it says nothing."""
   said = [m for m in messages if m["role"] == "assistant"]
   if not said or messages[-1]["role"] != "assistant":
@@ -141,7 +154,8 @@ def _answers(messages: Messages, key: str) -> Messages:
   return messages
 
 
-def _untrained(message: dict[str, Any], i: int) -> dict[str, Any]:
+def untrained(message: dict[str, Any], i: int) -> dict[str, Any]:
+  """A message of a prompt, whose answers do not train. Raises BadRow for one with a weight."""
   if message["role"] != "assistant":
     return message
   if message.get("weight"):

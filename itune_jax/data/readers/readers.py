@@ -12,11 +12,22 @@ from itune_jax.core import conversation, errors, jsontext, log
 from itune_jax.core import files as files_lib
 from itune_jax.data import example as example_lib
 from itune_jax.data import fields
-from itune_jax.data.readers import containers, formats, lines, places, plain_text, scored_pairs, streams, trees
+from itune_jax.data.readers import told_answers
 from itune_jax.data.readers import named_columns as columns_lib
+from itune_jax.data.readers import containers
+from itune_jax.data.readers import formats
+from itune_jax.data.readers import lines
+from itune_jax.data.readers import places
+from itune_jax.data.readers import plain_text
+from itune_jax.data.readers import scored_pairs
+from itune_jax.data.readers import streams
+from itune_jax.data.readers import trees
 
 PREFERENCE = "preference"  # pairs of answers: told by name alone, since their rows may be instruction data too
-JUDGED: dict[str, Callable[[Any], example_lib.Example]] = {PREFERENCE: scored_pairs.parse}  # answers that are compared
+JUDGED: dict[str, Callable[[Any], example_lib.Example]] = {
+  PREFERENCE: scored_pairs.parse,
+  **told_answers.FORMATS,
+}  # answers that are compared
 BY_NAME = {**JUDGED, "chosen": scored_pairs.preferred, "text": plain_text.parse}
 _MANY: dict[str, Callable[[Any], Iterator[example_lib.Example]]] = {
   "oasst_all": trees.paths,

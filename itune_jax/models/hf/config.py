@@ -94,7 +94,35 @@ def _read_decoder(row: zoo.Family, family: str, full, where) -> decoder.DecoderC
       renormalise=keep if isinstance(keep, bool) else bool(full[keep]),
     )
   fields |= _read_layers(row, full, fields["depth"])
+  if outputs := _scores(full, where):
+    fields |= {"scores": outputs, "tied": False}
   return decoder.DecoderConfig(family=family, **{**fields, **row.fixed})
+
+
+_SCORING = "ForSequenceClassification"
+
+
+def _scores(full, where) -> int:
+  """Outputs of the head of a model that scores text; 0 for a model of language. Raises InputError for another task."""
+  named = full.get("architectures") or []
+  if not any(isinstance(one, str) and one.endswith(_SCORING) for one in named):
+    return 0
+  labels = full.get("id2label")
+  count = len(labels) if isinstance(labels, Mapping) else full.get("num_labels", 2)
+  if not isinstance(count, int) or isinstance(count, bool) or not 0 < count < _LARGEST:
+    raise errors.InputError(f"{where}: num_labels is {count!r}; {named[0]} needs a number of outputs")
+  return count
+
+
+def scoring(config: Mapping[str, Any], outputs: int) -> dict[str, Any]:
+  """A config.json of the same decoder with a head of so many outputs. Raises InputError for what is no decoder."""
+  row = zoo.FAMILIES[config["model_type"]]
+  if row.kind != "decoder":
+    raise errors.InputError(f"{config['model_type']} is no decoder of text alone: it takes no head that scores")
+  labels = {i: f"LABEL_{i}" for i in range(outputs)}
+  name = row.architecture.replace("ForCausalLM", "").replace("LMHeadModel", "") + _SCORING
+  more = {"id2label": {str(i): label for i, label in labels.items()}, "label2id": {v: k for k, v in labels.items()}}
+  return {**config, "architectures": [name], "tie_word_embeddings": False, **more}
 
 
 def _read_encdec(row: zoo.Family, family: str, full, where) -> encdec.EncDecConfig:
@@ -269,6 +297,8 @@ def config_to_hf(cfg: Any, dtype: str, tokens: Mapping[str, Any]) -> dict[str, A
     found[key.theirs] = value
   if row.kind == "decoder":
     found |= _decoder_to_hf(row, cfg)
+  if row.kind == "decoder" and cfg.scores:
+    found = scoring(found, cfg.scores)
   # Dropout is a matter of the run, not of the weights: none is written.
   special = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
   return {**found, "torch_dtype": dtype, "dtype": dtype, **special, **tokens}

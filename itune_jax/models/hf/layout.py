@@ -77,6 +77,7 @@ def rows_of(family: str, text_family: str = "") -> tuple[names_lib.Row, ...]:
 def parameters(shapes: Mapping[str, Any], cfg: Any, sites: Mapping[str, Any]) -> Iterator[Mapped]:
   """The mapping of every base parameter. `shapes` are ours by path; `sites` give the contracted axes."""
   for row in rows_of(cfg.family, getattr(cfg, "text_family", "")):
+    row = names_lib.scoring(row) if getattr(cfg, "scores", 0) else row
     lead = skeleton.lead(row.ours, cfg.stacks)
     for (kind, leaf), their_leaf in _LEAF.items():
       ours = f"{row.ours}/{leaf}".rstrip("/")
@@ -104,11 +105,12 @@ class Layout:
 
   family: str
   text_family: str = ""
+  scores: bool = False  # whether its head scores text
 
   @classmethod
   def of(cls, cfg: Any) -> "Layout":
     """The layout of a config's family."""
-    return cls(cfg.family, getattr(cfg, "text_family", ""))
+    return cls(cfg.family, getattr(cfg, "text_family", ""), bool(getattr(cfg, "scores", 0)))
 
   def __call__(self, site: str) -> str | None:
     """The HF module of a site (`blocks/attn/q` to `model.layers.{}.self_attn.q_proj`), or None."""
@@ -132,7 +134,9 @@ class Layout:
 
   def on_disk(self, site: str) -> str | None:
     """The name under which the tensors of a site are stored, or None."""
-    return next((row.theirs for row in rows_of(self.family, self.text_family) if row.ours == site), None)
+    rows = rows_of(self.family, self.text_family)
+    rows = tuple(map(names_lib.scoring, rows)) if self.scores else rows
+    return next((row.theirs for row in rows if row.ours == site), None)
 
   @property
   def fan_in_fan_out(self) -> bool:
@@ -142,4 +146,4 @@ class Layout:
   @property
   def task_type(self) -> str:
     """peft's word for the kind of model."""
-    return zoo.FAMILIES[self.family].task_type
+    return "SEQ_CLS" if self.scores else zoo.FAMILIES[self.family].task_type

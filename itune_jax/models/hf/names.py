@@ -117,6 +117,11 @@ def inside(rows: tuple[Row, ...], prefix: str) -> tuple[Row, ...]:
   return tuple(dataclasses.replace(row, theirs=prefix + row.theirs) for row in rows)
 
 
+def scoring(row: Row) -> Row:
+  """The row of a model that scores text (transformers' …ForSequenceClassification): its head has another name."""
+  return dataclasses.replace(row, theirs="score", kind="proj") if row.ours == "head" else row
+
+
 _VISION_LAYER = "vision_tower.encoder.layers.{}."
 VISION = (
   Row("vision/class_token", "vision_tower.embeddings.class_embedding", "vector"),

@@ -64,7 +64,7 @@ class SafetensorsSource:
       raise errors.InputError(
         f"{self.path}: missing tensors: {max(cfg.stacks.values())} layers or experts, and {len(self._where)} tensors"
       )
-    if zoo.FAMILIES[cfg.family].untied_if_stored:
+    if zoo.FAMILIES[cfg.family].untied_if_stored and not getattr(cfg, "scores", 0):
       cfg = dataclasses.replace(cfg, tied="lm_head.weight" not in self._where)
     return cfg
 
@@ -134,6 +134,8 @@ def _names(index: str, file: str) -> list[str]:
 
 
 def _renamed(name: str, family: zoo.Family | None) -> str:
+  if name == "score.weight":  # the head of …ForSequenceClassification, the same in all families
+    return name
   for pattern, replacement in family.renames if family else ():
     name = re.sub(pattern, replacement, name)
   return name

@@ -44,7 +44,17 @@ def total_variation(student, teacher, beta: float = 0.5):
   return 0.5 * jnp.sum(jnp.abs(jnp.exp(student) - jnp.exp(teacher)), axis=-1)
 
 
+def uld(student, teacher, beta: float = 0.5):
+  """Σ |p_(i) - q_(i)| of both distributions' probabilities, largest first (Boizard et al. 2024): of any two
+  vocabularies, the smaller one filled up with zeros. What the words are does not count."""
+  del beta
+  p, q = (-jnp.sort(-jnp.exp(x), axis=-1) for x in (student, teacher))
+  width = max(p.shape[-1], q.shape[-1])
+  grown = lambda x: jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, width - x.shape[-1])])
+  return jnp.sum(jnp.abs(grown(p) - grown(q)), axis=-1)
+
+
 DIVERGENCES: dict[str, Callable[..., Any]] = {
-  one.__name__: one for one in (forward_kl, reverse_kl, jsd, scaled_jsd, total_variation)
+  one.__name__: one for one in (forward_kl, reverse_kl, jsd, scaled_jsd, total_variation, uld)
 }
 MIXED = ("jsd", "scaled_jsd")  # what β acts on

@@ -7,6 +7,7 @@ import tempfile
 from typing import Any
 
 from itune_jax.core import check
+from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import lazy
 from itune_jax.core import log
@@ -24,6 +25,8 @@ from itune_jax.run import specs
 from itune_jax.run import user_code
 
 tfds_write = lazy.module("itune_jax.data.origins.tfds_write")  # it loads TensorFlow
+
+cli = lazy.module("itune_jax.run.cli")  # the driver, of another command
 
 
 def prepare(
@@ -54,10 +57,11 @@ def prepare(
     log.info(f"mixture {mixture.name} is already prepared: {path}")
     return known
   sources, examples = [], {}
+  teachers = lambda name: rendering_lib.open_renderer(specs.Model(base=name), rendering) if name else renderer
   with console.Bars("rows") as bars:
     for source in mixture.sources:
       bar, counted = bars.add(f"prepare {source.name}"), _Counted(source)
-      sources.append(tokenised.write_source(root, mixture, source, renderer, counted.rows(), bar.advance))
+      sources.append(tokenised.write_source(root, mixture, source, renderer, counted.rows(), bar.advance, teachers))
       bar.finish()
       examples[source.name] = counted
   counts = (
@@ -128,6 +132,10 @@ def from_flags(args: command.Args) -> dict[str, Any]:
       log.info(f"  {source['name']}: and rows for {len(reasons) - 5} more reasons, which the manifest lists")
     for row in source.get("dropped_rows", [])[:5]:
       log.info(f"    {row['file']}:{row['line']}: {row['reason']}")
+  if args.with_reference and not args.dry_run:
+    given = [arg for arg in args.argv[1:] if arg != "--with_reference"]
+    if cli.main(["reference", *given]):
+      raise errors.RunError("the data is prepared, and the log-probs of the reference are not stored")
   written = {"tfds": _as_tfds(manifest, args.tfds_dir)} if args.tfds_dir else {}
   keys = ("name", "rows", "kept", "dropped", "truncated", "tokens", "trained_tokens")
   sources = [{k: s[k] for k in keys if k in s} for s in manifest["sources"]]

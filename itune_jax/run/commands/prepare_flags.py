@@ -7,6 +7,9 @@ from itune_jax.run import command
 def flags(parser: command.Parser) -> None:
   """Adds them."""
   parser.add_argument("--dry_run", action="store_true", help="count rows and print rates, write nothing")
+  parser.add_argument(
+    "--with_reference", action="store_true", help="then store a reference's log-probs, as itune reference does"
+  )
   text = "also write what was prepared as a TFDS data set in this folder of data sets (needs the extra prep)"
   parser.add_argument("--tfds_dir", default="", metavar="DIR", help=text)
 

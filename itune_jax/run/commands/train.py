@@ -18,6 +18,7 @@ from itune_jax.core import log
 from itune_jax.core import numerics
 from itune_jax.data import feed as feed_lib
 from itune_jax.data import mixture as mixture_lib
+from itune_jax.data import stored_reference
 from itune_jax.data import validation as validation_lib
 from itune_jax.data.render import chat
 from itune_jax.evals import heldout
@@ -165,6 +166,10 @@ class Train:
     renderer = session.renderer(self.rendering)
     data = self._data(session, renderer)
     lasting = self._lasting(data.feed)
+    check.require(
+      not (getattr(session.base.cfg, "scores", 0) and self.validation),
+      "a reward model has no loss on text: leave VAL_DATA and VAL_FRACTION out; evals/preferred.gin is for pairs",
+    )
     session = self._begun(session, data, run_dir, dry_run)
     bound = evaluators.bound([*self.evals, *lasting._validations()], renderer, self.seed)
     evaluators.say_idle(bound)
@@ -173,7 +178,8 @@ class Train:
     others, arrays = views_lib.make(
       self.objective, self.views, session_lib.beside(session, self.remat), bool(self.warm_start)
     )
-    state, step_fn = lasting._step(session, others)
+    memory, arrays = step_lib.memory_of(self.objective, others, arrays)
+    state, step_fn = lasting._step(session, others, memory)
     facts = run_dir_lib.facts_of(
       session, positions=self._positions, steps=lasting.steps, feed=data.feed, manifest=data.manifest
     )
@@ -192,7 +198,7 @@ class Train:
       session = session.with_arrays(constants)
       data.feed.restore(checkpointer.source_state(latest))
       log.info(f"resuming from {latest}")
-    ready = _Ready(session, {**session.frozen, **arrays}, state, step_fn, data, bound, checkpointer, early_stop)
+    ready = _Ready(session, {**session.frozen, **arrays}, state, step_fn, data, bound, checkpointer, early_stop, others)
     return lasting._loop(run_dir, ready)
 
   @functools.cached_property
@@ -225,7 +231,14 @@ class Train:
     mesh, rules, each = session.mesh, session.rules, self.packing.rows // self.micro_batches
     rows = hosts.rows(mesh, rules, self.packing.rows, self.micro_batches)
     feed, manifest = session_lib.open_feed(
-      self.validation.trained(self._mixture), renderer, self.packing, self.seed, rows, self.objective.columns
+      self.validation.trained(self._mixture),
+      renderer,
+      self.packing,
+      self.seed,
+      rows,
+      self.objective.columns,
+      self._reference(session),
+      views_lib.sources_of(self.views),
     )
     _warn_of_idle_shards(mesh, each)
 
@@ -234,6 +247,12 @@ class Train:
       return shard.global_batch(cut, mesh, rules, each, stacked=True)
 
     return _Data(feed, manifest, put)
+
+  def _reference(self, session: session_lib.Session) -> stored_reference.Of | None:
+    """Whose log-probs the batches bring, where the reference is one that is stored."""
+    if not views_lib.are_stored(self.views):
+      return None
+    return stored_reference.Of(session.base.digest, adapters_lib.digest(self.warm_start), self.precision.compute)
 
   def _begun(self, session: session_lib.Session, data: "_Data", run_dir: str, dry_run: bool) -> session_lib.Session:
     """The session with its methods as they begin: calibrated, and with the arrays of an earlier run."""
@@ -255,13 +274,13 @@ class Train:
     return calibrate.reattached(session, methods, self.seed, dtype, {})
 
   def _step(
-    self, session: session_lib.Session, others: Mapping[str, step_lib.FrozenView]
+    self, session: session_lib.Session, others: Mapping[str, step_lib.FrozenView], memory: Mapping[str, Any]
   ) -> tuple[state_lib.State, Callable]:
     """The state before the first step, and the compiled step."""
     attached = session.attached
     transform, rate = self.optimizer.make(self.steps, attached.trainable, skeleton.leaves(attached.module))
     transform = attach.wrap_optimizer(attached.methods, transform, self.steps)
-    state = state_lib.create(session.trainable, transform, self.seed, session.mesh)
+    state = state_lib.create(session.trainable, transform, self.seed, session.mesh, memory)
     where = {name: value.sharding for name, value in state.trainable.items()}
     penalty = attach.penalty_of(attached.methods)
     return state, step_lib.make_step(session.binder, self.objective, transform, rate, where, penalty, others)
@@ -274,8 +293,11 @@ class Train:
     )
     timing = listeners.FirstStep(os.path.join(run_dir, "profile") if self.profile else "")
     engine, started = session.engine(), time.perf_counter()
+    engine = dataclasses.replace(engine, reference=_reference_engine(engine, ready))
     train = loop.Loop(
-      step_fn=timing.wrap(begins.checked(ready.step_fn, self.objective, self.precision.compute, done)),
+      step_fn=timing.wrap(
+        begins.checked(ready.step_fn, self.objective, self.precision.compute, done, views_lib.are_stored(self.views))
+      ),
       frozen=ready.frozen,
       source=ready.data.feed,
       put=ready.data.put,
@@ -283,6 +305,7 @@ class Train:
       hooks=hooks,
       evaluators=ready.evaluators,
       view=lambda trainable: engine.with_params({**trainable, **session.frozen}),
+      used=lambda state: self.optimizer.used(state.opt_state, state.trainable),
       record=lambda step, name, result: results.write(run_dir, f"step_{step:06d}", name, result),
       asked=stop.due,
       checkpointer=ready.checkpointer,
@@ -334,6 +357,15 @@ class _Ready(NamedTuple):
   evaluators: list[contracts.Evaluator]
   checkpointer: checkpoint.Checkpointer
   early_stop: loop.EarlyStop
+  others: Mapping[str, step_lib.FrozenView]
+
+
+def _reference_engine(engine: Any, ready: _Ready) -> Any:
+  """The engine of the reference; None for one that follows the policy, is stored, or is not there."""
+  other = ready.others.get("reference")
+  if other is None or not other.names or other.every:
+    return None
+  return dataclasses.replace(engine, bind=other.bind, params={n: ready.frozen[key] for n, key in other.names}, kept={})
 
 
 def _a(what: str) -> str:

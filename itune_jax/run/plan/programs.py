@@ -44,16 +44,27 @@ def train(model: shapes.Model) -> Step:
   run = model.run
   transform, rate = run.optimizer.make(run.steps, model.trainable, model.leaves)
   transform = attach.wrap_optimizer(run.peft, transform, run.steps)
-  state = state_lib.abstract(model.trainable, transform, model.mesh)
+  others, arrays = shapes.beside(model)
+  memory, arrays = step_lib.memory_of(run.objective, others, arrays)
+  frozen = {**model.frozen, **arrays}
+  state = state_lib.abstract(model.trainable, transform, model.mesh, memory)
   where = {name: value.sharding for name, value in model.trainable.items()}
-  fn = step_lib.make_step(model.binder, run.objective, transform, rate, where, attach.penalty_of(run.peft))
+  penalty = attach.penalty_of(run.peft)
+  fn = step_lib.make_step(model.binder, run.objective, transform, rate, where, penalty, others)
   batch = shapes.batch(model, (run.micro_batches, run.packing.rows // run.micro_batches, run.packing.row_length), True)
-  trained, frozen = tree.size(model.trainable), shapes.numbers(model.frozen)
-  # Forward, the gradient of inputs, and of trained weights: two operations each.
-  useful = 6.0 * trained + 4.0 * frozen
+  trained, numbers = tree.size(model.trainable), shapes.numbers(model.frozen)
+  # Forward, the gradient of inputs, and of trained weights: two operations each; a view runs forward alone.
+  useful = 6.0 * trained + 4.0 * numbers + sum(2.0 * _seen(model, arrays, other) for other in others.values())
   parts = {"trained": model.trainable, "optimizer": state.opt_state, "frozen": model.frozen}
+  parts |= {"views": {**arrays, **state.memory}} if arrays or state.memory else {}
   turns = _loss_turns(model, batch.tokens_BT.shape, run.objective.chunk)
-  return _step(model, fn, (state, model.frozen, batch), parts, useful, turns)
+  return _step(model, fn, (state, frozen, batch), parts, useful, turns)
+
+
+def _seen(model: shapes.Model, arrays: dict[str, Any], other: step_lib.FrozenView) -> int:
+  """How many weights a view runs through."""
+  every = {**model.params, **arrays}
+  return shapes.numbers({name: every[key] for name, key in other.names if key in every})
 
 
 def score(model: shapes.Model) -> Step:

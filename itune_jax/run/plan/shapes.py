@@ -1,6 +1,7 @@
 """A run's model made of shapes: what its parameters are, and where they lie on devices that need not be there."""
 
 from collections.abc import Mapping
+import dataclasses
 import math
 from typing import Any, NamedTuple
 
@@ -11,8 +12,10 @@ from jax.sharding import Mesh, NamedSharding
 from itune_jax.core import axes as axes_lib
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import contracts
+from itune_jax.core import errors
 from itune_jax.core import rng
 from itune_jax.core import vocabulary
+from itune_jax.data import stored_reference
 from itune_jax.models import load as load_lib
 from itune_jax.models import published
 from itune_jax.models import view
@@ -23,7 +26,9 @@ from itune_jax.peft import attach
 from itune_jax.run import loading
 from itune_jax.run import process
 from itune_jax.run import specs
+from itune_jax.run import views
 from itune_jax.run.commands import train as train_lib
+from itune_jax.train import step as step_lib
 
 GIB = 2**30
 
@@ -39,6 +44,7 @@ class Model(NamedTuple):
   trainable: dict[str, Any]
   frozen: dict[str, Any]
   leaves: dict[str, contracts.Leaf]
+  base: load_lib.Base
 
   @property
   def params(self) -> dict[str, Any]:
@@ -60,6 +66,8 @@ def open_model(run: train_lib.Train, devices: Any) -> Model:
   mesh, rules = run.mesh.make(devices), run.mesh.rules
   process.multiply_as(run.precision)
   cfg = shape_of(run.model)
+  if run.model.scores:
+    cfg = dataclasses.replace(cfg, scores=run.model.scores, tied=False)
   base = load_lib.abstract(
     cfg,
     mesh=mesh,
@@ -74,7 +82,30 @@ def open_model(run: train_lib.Train, devices: Any) -> Model:
   binder = view.Binder.of(attached.module, mesh, rules, run.precision.compute)
   trainable = {n: attached.params[n] for n in sorted(attached.trainable)}
   frozen = {n: v for n, v in attached.params.items() if n not in trainable}
-  return Model(run, cfg, mesh, rules, binder, trainable, frozen, skeleton.leaves(attached.module))
+  return Model(run, cfg, mesh, rules, binder, trainable, frozen, skeleton.leaves(attached.module), base)
+
+
+def beside(model: Model) -> tuple[dict[str, step_lib.FrozenView], dict[str, Any]]:
+  """The views that the run's objective asks for, and their arrays as shapes. Raises InputError as `views.make` does."""
+  run = model.run
+
+  def opened(asked: views.Model) -> views.Other:
+    rules = {**model.rules, **asked.rules}
+    base = load_lib.abstract(
+      shape_of(asked.model),
+      mesh=model.mesh,
+      rules=rules,
+      dtypes=loading.dtypes_of((), asked.precision),
+      remat=run.remat,
+      quantised=asked.model.quant,
+    )
+    return views.Other(view.Binder.of(base.module, model.mesh, rules, asked.precision.compute), base.params, "")
+
+  def on_base(adapters: Mapping[str, str]) -> tuple[view.Binder, Mapping[str, Any]]:
+    raise errors.InputError(f"views.Adapters are read from {', '.join(adapters.values())}: a plan opens no adapter")
+
+  policy = views.Policy(model.base, model.binder, model.params, frozenset(model.trainable), "", opened, on_base)
+  return views.make(run.objective, run.views, policy, bool(run.warm_start))
 
 
 def shape_of(model: specs.Model) -> Any:
@@ -108,4 +139,14 @@ def batch(model: Model, shape: tuple[int, ...], stacked: bool = False) -> batch_
   sharding = shard.batch_sharding(shape, model.mesh, model.rules, stacked=stacked)
   make = lambda dtype: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
   ints = lambda: make(jnp.int32)
-  return batch_lib.Batch(ints(), ints(), make(jnp.float32), ints(), ints(), prefix_BT=ints())
+  plain = batch_lib.Batch(ints(), ints(), make(jnp.float32), ints(), ints(), prefix_BT=ints())
+  wanted = (*model.run.objective.columns, *((stored_reference.REFERENCE,) if views.are_stored(model.run.views) else ()))
+  if not stacked or not wanted:
+    return plain
+  of = lambda c: jax.ShapeDtypeStruct((*shape, *c.shape), jnp.dtype(c.dtype), sharding=sharding)
+  grouped = any(column.name in _OF_GROUPS for column in wanted)
+  columns = {column.name: of(column) for column in wanted}
+  return dataclasses.replace(plain, columns=columns, groups_BT=ints() if grouped else None)
+
+
+_OF_GROUPS = ("side", "label", "score", "ahead")  # columns of answers that are compared: their prompts stand once

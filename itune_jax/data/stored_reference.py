@@ -1,0 +1,125 @@
+"""Log-probs of a reference beside a tokenised source: computed once, found by what they are of.
+
+A folder holds `logprobs.npy` (float32, one for each id of each example, one behind the other), `offsets.npy` (where
+each example begins), and a manifest. Its name is a digest of the source, of the model (its base, and what
+an adapter holds), of what activations are computed in, and of what the feed puts beside the examples. So those of
+another model are not found, and never read by mistake.
+"""
+
+from collections.abc import Mapping
+import functools
+import hashlib
+import json
+import os
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from itune_jax.core import columns as columns_lib
+from itune_jax.core import errors
+from itune_jax.core import files
+from itune_jax.core import pack
+from itune_jax.data import records
+from itune_jax.data import tokenised
+
+REFERENCE = columns_lib.Column("ref_logprob")  # log p of the id by the reference, 0 where it does not train
+
+
+class Of(NamedTuple):
+  """Whose log-probs they are: digests of a base and of an adapter ("" for none), and the dtype of activations."""
+
+  base: str
+  adapter: str
+  compute: str
+
+
+def key(source: str, of: Of, beside: str) -> str:
+  """The address of the log-probs of a source. beside: what the feed puts beside its examples (`beside`)."""
+  return hashlib.sha256(json.dumps([source, *of, beside]).encode()).hexdigest()[:24]
+
+
+def beside(columns: tuple[columns_lib.Column, ...], seed: int) -> str:
+  """What of the feed's own columns changes what a reference would say: answers to other prompts, by the seed."""
+  return f"mismatch {seed}" if any(column.name == "mismatch" for column in columns) else ""
+
+
+def folder_of(root: str, address: str) -> str:
+  """Where they stand."""
+  return os.path.join(root, "reference", address)
+
+
+def write(folder: str, logprobs: list[np.ndarray], facts: Mapping[str, Any]) -> None:
+  """Stores the log-probs of all examples; the folder is there when whole."""
+  with files.whole_folder(folder) as partial:
+    ends = np.cumsum([0, *map(len, logprobs)])
+    np.save(os.path.join(partial, "logprobs.npy"), np.concatenate([*logprobs, np.zeros(0, np.float32)]))
+    np.save(os.path.join(partial, "offsets.npy"), ends.astype(np.int64))
+    files.write_json(os.path.join(partial, "manifest.json"), dict(facts))
+
+
+def find(root: str, source: str, of: Of, beside: str, name: str) -> str:
+  """The folder. Raises InputError where there is none, saying of which other models there are some."""
+  folder = folder_of(root, key(source, of, beside))
+  if files.exists(os.path.join(folder, "manifest.json")):
+    return folder
+  others = []
+  for other in files.names(os.path.join(root, "reference")):
+    path = os.path.join(root, "reference", other, "manifest.json")
+    if files.exists(path) and (found := files.read_json(path)).get("source") == source:
+      others.append(found)
+  said = "; ".join(sorted({_told(of, beside, found) for found in others}))
+  raise errors.InputError(
+    f"source {name}: no log-probs of this reference are stored ({said or 'none of any model'}): run `itune prepare "
+    "--with_reference` with the same recipe and values"
+  )
+
+
+def _told(of: Of, beside: str, found: Mapping[str, Any]) -> str:
+  """Why those that are there are not those that are asked for."""
+  for field, what in (("base", "another base"), ("adapter", "another adapter"), ("compute", "another precision")):
+    if found[field] != getattr(of, field):
+      return f"there are some of {what}: {str(found[field])[:16] or 'none'}, not {getattr(of, field)[:16] or 'none'}"
+  return f"there are some for other examples beside them: {found['beside'] or 'none'}, not {beside or 'none'}"
+
+
+class WithReference(tokenised.Examples):
+  """Examples with what a reference says of each of their ids."""
+
+  def __init__(self, inner: tokenised.Examples, folder: str):
+    """Raises InputError where the folder holds another number of examples."""
+    self._inner, self.scale = inner, inner.scale
+    self.schema = records.Schema((*inner.schema.columns, REFERENCE), grouped=inner.schema.grouped)
+    self._logprobs = np.load(os.path.join(folder, "logprobs.npy"), mmap_mode="r")
+    self._offsets = np.load(os.path.join(folder, "offsets.npy"))
+    if len(self._offsets) != len(inner) + 1 or self._offsets[-1] != len(self._logprobs):
+      raise errors.InputError(f"{folder}: it does not hold the log-probs of {len(inner)} examples: remove it")
+
+  @functools.cached_property
+  def lengths(self) -> np.ndarray:
+    """Positions of each."""
+    return self._inner.lengths
+
+  @functools.cached_property
+  def repeated_lengths(self) -> np.ndarray:
+    """Positions of each where prompts are repeated."""
+    return self._inner.repeated_lengths
+
+  @property
+  def image_counts(self) -> np.ndarray:
+    """How many images each has."""
+    return self._inner.image_counts
+
+  def __getitem__(self, index: int) -> pack.Item | pack.Group:
+    found, first, last = self._inner[index], *map(int, self._offsets[index : index + 2])
+    values = np.array(self._logprobs[first:last])
+    items = found.items if isinstance(found, pack.Group) else (found,)
+    if sum(len(item.ids) for item in items) != len(values):
+      raise errors.InputError(
+        f"example {index}: its stored log-probs are of {len(values)} ids: remove and prepare again"
+      )
+    made, at = [], 0
+    for item in items:
+      own = values[at : at + len(item.ids)]
+      made.append(item._replace(columns={**item.columns, REFERENCE.name: own}))
+      at += len(item.ids)
+    return pack.Group(tuple(made), found.shared) if isinstance(found, pack.Group) else made[0]

@@ -1,0 +1,327 @@
+"""Numbers of learning from preferences, each by one command; the last line of stdout is a JSON object.
+
+python scripts/bench_preference.py ours --data pairs.jsonl        # pairs a second and memory of DPO with LoRA
+python scripts/bench_preference.py trl --data pairs.jsonl         # the same of TRL's trainer, in a process of its own
+python scripts/bench_preference.py beside --data pairs.jsonl      # both in turn, and the ratios
+python scripts/bench_preference.py reference --data pairs.jsonl   # DPO by adapters off beside SFT on equal tokens
+python scripts/bench_preference.py trunk --data pairs.jsonl       # a prompt once beside a prompt repeated
+python scripts/bench_preference.py unroll --data rows.jsonl       # learned rates beside tuned ones at equal steps
+python scripts/bench_preference.py demo --adapter runs/demo       # DPO and a reward model on the starter set's pairs
+python scripts/bench_preference.py distill --adapter runs/demo    # half the layers, with and without a teacher
+"""
+
+import argparse
+import dataclasses
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+import bench_lib
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from itune_jax.core import pack
+from itune_jax.data import example as example_lib
+from itune_jax.data.readers import readers
+from itune_jax.data.render import chat
+from itune_jax.data.render import pair_groups
+from itune_jax.objectives import sft
+from itune_jax.objectives.preference import dpo
+from itune_jax.models import decoder
+from itune_jax.nn import stack
+from itune_jax.optim import adamw
+from itune_jax.optim import schedule
+from itune_jax.peft.methods import lora
+from itune_jax.run import session as session_lib
+from itune_jax.run import specs
+from itune_jax.run import views
+from itune_jax.train import state as state_lib
+from itune_jax.train import step as step_lib
+from itune_jax.train import unroll as unroll_lib
+
+LORA = lora.Lora(rank=16, alpha=32.0)
+RATE = schedule.Schedule(rate=1e-4, kind="constant", warmup=0.0)
+
+
+def _groups(args: argparse.Namespace, session: session_lib.Session) -> list[pack.Group]:
+  """The pairs of the file, rendered; rows that are none are left out."""
+  renderer, found = session.renderer(chat.Rendering(max_length=args.max_length)), []
+  for row in readers.read(args.data, "preference"):
+    try:
+      if row.example is not None:
+        found.append(pair_groups.render(renderer, dataclasses.replace(row.example, margin=None))[0])
+    except example_lib.BadRow:
+      continue
+  return found
+
+
+def _batches(groups: list[pack.Group], args: argparse.Namespace, repeat: bool = False) -> list[tuple[Any, int]]:
+  """(batch of one micro-batch, its pairs) of so many pairs each, rows as long as the fullest wants."""
+  found, endless = [], itertools.cycle(groups)
+  for _ in range(args.steps + bench_lib.WARMUP):
+    taken = [next(endless) for _ in range(args.pairs)]
+    taken = [one.repeated() for one in taken] if repeat else taken
+    found.append(taken)
+  length = max(-(-sum(one.positions for one in taken) // 64) * 64 for taken in found)
+  fill = lambda taken: pack.fill([taken], length, columns=[pair_groups.SIDE], grouped=True, repeats=repeat or None)
+  return [(jax.tree.map(lambda x: x[None], fill(taken)), len(taken)) for taken in found]
+
+
+class _Step:
+  """A compiled step of LoRA with its state."""
+
+  def __init__(self, session: session_lib.Session, objective: Any, remat: Any):
+    others, arrays = views.make(objective, {}, session_lib.beside(session, remat), False)
+    transform, rate = adamw.AdamW(schedule=RATE).make(10, session.trainable)
+    self._state = state_lib.create(session.trainable, transform, 0, session.mesh)
+    where = {n: v.sharding for n, v in self._state.trainable.items()}
+    self._frozen = {**session.frozen, **arrays}
+    self._step = step_lib.make_step(session.binder, objective, transform, rate, where, None, others)
+
+  def __call__(self, batch: Any) -> float:
+    self._state, metrics = self._step(self._state, self._frozen, batch)
+    return float(metrics["loss"])
+
+
+def _session(args: argparse.Namespace) -> tuple[session_lib.Session, Any]:
+  remat = stack.Remat(policy=args.remat)
+  return session_lib.open_session(specs.Model(base=args.model), (LORA,), remat=remat), remat
+
+
+def ours(args: argparse.Namespace) -> dict[str, Any]:
+  """Pairs a second of DPO by adapters off, behind two warm-up steps."""
+  session, remat = _session(args)
+  batches, step = _batches(_groups(args, session), args), _Step(session, dpo.Dpo(), remat)
+  losses = [step(batch) for batch, _ in batches[: bench_lib.WARMUP]]
+  start = time.perf_counter()
+  losses += [step(batch) for batch, _ in batches[bench_lib.WARMUP :]]
+  seconds = time.perf_counter() - start
+  pairs = sum(n for _, n in batches[bench_lib.WARMUP :])
+  return {"pairs_per_s": pairs / seconds, "first_loss": losses[0], "peak_rss_gib": bench_lib.peak_rss_gib()}
+
+
+_TRL = """
+import json, resource, sys, time
+import datasets, peft, torch, transformers, trl
+folder, data, pairs, steps, length = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
+rows = [json.loads(line) for line in open(data) if line.strip()]
+keep = [{k: r[k] for k in ("prompt", "chosen", "rejected")} for r in rows if r.get("chosen") != r.get("rejected")]
+said = lambda text: [{"role": "assistant", "content": text}]
+asked = lambda text: [{"role": "user", "content": text}]
+chat = lambda r: {"prompt": asked(r["prompt"]), "chosen": said(r["chosen"]), "rejected": said(r["rejected"])}
+wanted = pairs * (steps + 2)
+rows = [chat(keep[i % len(keep)]) for i in range(wanted)]
+model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+how = dict(per_device_train_batch_size=pairs, max_steps=steps + 2, max_length=length, learning_rate=1e-4)
+quiet = dict(report_to=[], logging_steps=1, save_strategy="no", use_cpu=True, bf16=False, gradient_checkpointing=False)
+config = trl.DPOConfig(output_dir="/tmp/trl_dpo", **how, **quiet)
+lora = peft.LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+times = []
+class Clock(transformers.TrainerCallback):
+  def on_step_end(self, *a, **k): times.append(time.perf_counter())
+given = dict(train_dataset=datasets.Dataset.from_list(rows), processing_class=tokenizer, peft_config=lora)
+trainer = trl.DPOTrainer(model=model, args=config, callbacks=[Clock()], **given)
+trainer.train()
+rate = pairs * (len(times) - 2) / (times[-1] - times[1])
+print(json.dumps({"pairs_per_s": rate, "peak_rss_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}))
+"""
+
+
+def trl(args: argparse.Namespace) -> dict[str, Any]:
+  """The same of TRL's DPOTrainer with peft's LoRA; the base is exported for it first."""
+  with tempfile.TemporaryDirectory() as folder:
+    base = os.path.join(folder, "base")
+    _itune("export", f"--gin.specs.Model.base='{args.model}'", f"--out={base}")
+    numbers = [str(n) for n in (args.pairs, args.steps, args.max_length)]
+    command = [sys.executable, "-c", _TRL, base, args.data, *numbers]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+  if done.returncode:
+    raise SystemExit(f"TRL: {done.stderr.strip().splitlines()[-1]}")
+  return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def beside(args: argparse.Namespace) -> dict[str, Any]:
+  """Both in processes of their own, in turn."""
+  found: dict[str, list[dict[str, float]]] = {"ours": [], "trl": []}
+  for _ in range(args.turns):
+    for name in found:
+      flags = ["--data", args.data, "--pairs", str(args.pairs), "--steps", str(args.steps)]
+      command = [sys.executable, __file__, name, *flags, "--max_length", str(args.max_length), "--model", args.model]
+      done = subprocess.run(command, capture_output=True, text=True, check=True)
+      found[name].append(json.loads(done.stdout.strip().splitlines()[-1]))
+  median = lambda name, what: float(np.median([one[what] for one in found[name]]))
+  return {
+    **found,
+    "speed_ratio": median("ours", "pairs_per_s") / median("trl", "pairs_per_s"),
+    "memory_ratio": median("ours", "peak_rss_gib") / median("trl", "peak_rss_gib"),
+  }
+
+
+def reference(args: argparse.Namespace) -> dict[str, Any]:
+  """A step of DPO by adapters off beside one of SFT on the same rows, in turn."""
+  session, remat = _session(args)
+  batch, _ = _batches(_groups(args, session), args)[0]
+  steps = {"sft": _Step(session, sft.Sft(), remat), "dpo": _Step(session, dpo.Dpo(), remat)}
+  systems = {name: (lambda step=step: step(batch)) for name, step in steps.items()}
+  _, seconds = bench_lib.in_turn(systems, args.steps, settled=True)
+  ratio = [b / a for a, b in zip(seconds["sft"][1:], seconds["dpo"][1:], strict=True)]
+  return {**{f"{n}_s": bench_lib.spread(s[1:]) for n, s in seconds.items()}, "dpo_over_sft": bench_lib.spread(ratio)}
+
+
+def trunk(args: argparse.Namespace) -> dict[str, Any]:
+  """DPO with each prompt once beside DPO with prompts repeated, of the same pairs, in turn."""
+  session, remat = _session(args)
+  groups = _groups(args, session)
+  step = _Step(session, dpo.Dpo(), remat)
+  given = {name: _batches(groups, args, repeat)[0][0] for name, repeat in (("once", False), ("twice", True))}
+  systems = {name: (lambda batch=batch: step(batch)) for name, batch in given.items()}
+  _, seconds = bench_lib.in_turn(systems, args.steps, settled=True)
+  ratio = [b / a for a, b in zip(seconds["once"][1:], seconds["twice"][1:], strict=True)]
+  positions = {f"{name}_positions": int((batch.segments_BT != 0).sum()) for name, batch in given.items()}
+  return {**positions, "twice_over_once": bench_lib.spread(ratio)}
+
+
+def unroll(args: argparse.Namespace) -> dict[str, Any]:
+  """Rates of two groups learned through K steps, and a grid of constants, on the tiny model: held-out loss behind K
+  steps on batches that neither saw. Equal compute: the grid has as many runs of K steps as learning takes."""
+  session = session_lib.open_session(specs.Model(base=args.model, config=_tiny()), (LORA,))
+  renderer = session.renderer(chat.Rendering(max_length=256))
+  rows = [pack.Item(*one) for one in itertools.islice(bench_lib.rendered(args.data, renderer), 400)]
+  draw = lambda seed: [rows[i] for i in np.random.RandomState(seed).randint(0, len(rows), 4)]
+  batch = lambda seed: jax.tree.map(lambda x: jnp.asarray(x)[None], pack.fill([[one] for one in draw(seed)], 256))
+  inner = lambda n: jax.tree.map(lambda *x: jnp.stack(x), *(batch(1000 * n + k) for k in range(args.steps)))
+  how = unroll_lib.Unroll(groups=(".*/a", ".*/b"), rate=1e-3, steps=8)
+  trainable, objective = session.trainable, sft.Sft()
+  learned = unroll_lib.learn(
+    session.binder, objective, how, trainable, session.frozen, lambda n: (inner(n), batch(10_000 + n))
+  )
+  run = jax.jit(unroll_lib.loss_behind(session.binder, objective, how, trainable, {}, jax.random.key(0)))
+  held = [(inner(50 + n), batch(90_000 + n)) for n in range(4)]
+  score = lambda rates: float(
+    np.mean([run(jnp.log(jnp.asarray(rates)), trainable, session.frozen, *one) for one in held])
+  )
+  passes = how.steps * (1 + len(how.groups))  # a tangent of a group costs as much as a run
+  grid = {rate: score([rate, rate]) for rate in np.geomspace(1e-4, 3e-1, passes)}
+  best = min(grid, key=lambda rate: grid[rate])
+  return {
+    "learned": learned.rates,
+    "learned_loss": score(list(learned.rates.values())),
+    "first_loss": score([how.rate, how.rate]),
+    "tuned_rate": float(best),
+    "tuned_loss": grid[best],
+    "runs": passes,
+  }
+
+
+def _tiny() -> Any:
+  return decoder.DecoderConfig(
+    vocab=49_152, width=64, depth=2, heads=8, kv_heads=4, head_dim=8, mlp=128, max_length=512, tied=True
+  )
+
+
+def demo(args: argparse.Namespace) -> dict[str, Any]:
+  """From an adapter of `itune demo`: DPO on the starter set's pairs, held-out accuracy before and behind it with
+  intervals, exact match beside it; and a reward model on the same pairs."""
+  out, found = args.out or tempfile.mkdtemp(), {}
+  pairs = ["--gin_file=recipes/preference.gin", f"--base={args.model}", "--data=starter:pairs"]
+  evals = ["--gin_file=evals/preferred.gin", "--gin.EVAL_DATA='starter:heldout_pairs'"]
+  likely = "--gin.preferred.Preferred.by='likelihood'"
+  _itune("prepare", *pairs)
+  found["before"] = _itune("eval", *pairs, *evals, likely, f"--adapter={args.adapter}")
+  start = f"--gin.WARM_START='{args.adapter}'"
+  _itune("train", *pairs, *evals, start, f"--steps={args.steps}", f"--run_dir={out}/dpo")
+  found["behind"] = _itune("eval", *pairs, *evals, likely, f"--adapter={out}/dpo")
+  starter = ["--gin_file=recipes/demo.gin"]
+  for name, adapter in (("match_before", args.adapter), ("match_behind", f"{out}/dpo")):
+    found[name] = _itune("eval", *starter, f"--adapter={adapter}")
+  reward = ["--gin_file=recipes/reward.gin", f"--base={args.model}", "--data=starter:pairs"]
+  scored = [
+    "--gin_file=evals/preferred.gin",
+    "--gin.EVAL_DATA='starter:heldout_pairs'",
+    "--gin.preferred.Preferred.by='reward'",
+  ]
+  _itune("prepare", *reward)
+  found["reward"] = _itune("train", *reward, *scored, f"--steps={args.steps}", f"--run_dir={out}/reward")
+  if args.data:
+    found["reward_on_data"] = _itune("reward", f"--adapter={out}/reward", f"--data={args.data}")
+  return {**found, "out": out}
+
+
+def distill(args: argparse.Namespace) -> dict[str, Any]:
+  """Two students of half the teacher's layers on the same rows: the data's tokens, and the teacher's distribution. The
+  held-out loss of both, by source."""
+  out, found = args.out or tempfile.mkdtemp(), {}
+  half = os.path.join(out, "half")
+  _itune("export", f"--gin.specs.Model.base='{args.model}'", f"--out={out}/base")
+  _halved(os.path.join(out, "base"), half)
+  common = ["--gin_file=recipes/any_lora.gin", f"--base={half}", "--data=starter:train", "--val_fraction=0.1"]
+  lines = [
+    "from __gin__ import dynamic_registration",
+    "from itune_jax.objectives.distill import logits",
+    "from itune_jax.run import specs",
+    "from itune_jax.run import views",
+    "OBJECTIVE = @logits.Distill()",
+    "VIEWS = {'teacher': @views.Model()}",
+    "views.Model.model = @teacher/specs.Model()",
+    f"teacher/specs.Model.base = '{args.model}'",
+    f"views.Model.adapter = '{args.adapter}'",
+  ]
+  part = os.path.join(out, "teacher.gin")
+  with open(part, "w", encoding="utf-8") as f:
+    f.write("\n".join(lines) + "\n")
+  _itune("prepare", *common)
+  for name, more in (("sft", []), ("distill", [f"--gin_file={part}"])):
+    found[name] = _itune("train", *common, *more, f"--steps={args.steps}", f"--run_dir={out}/{name}")
+  return {**found, "out": out}
+
+
+def _halved(folder: str, out: str) -> None:
+  """Every other layer of a model folder, as a folder."""
+  import transformers  # noqa: PLC0415  # a peer's package, for this job alone
+
+  model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+  model.model.layers = model.model.layers[::2]
+  model.config.num_hidden_layers = len(model.model.layers)
+  for i, layer in enumerate(model.model.layers):
+    layer.self_attn.layer_idx = i
+  model.save_pretrained(out)
+  transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(out)
+
+
+def _itune(*argv: str) -> dict[str, Any]:
+  """A command in a process of its own; its last line."""
+  call = "import sys; from itune_jax.run import cli; sys.exit(cli.main(sys.argv[1:]))"
+  done = subprocess.run([sys.executable, "-c", call, *argv], stdout=subprocess.PIPE, text=True, check=True)
+  return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+JOBS = {one.__name__: one for one in (ours, trl, beside, reference, trunk, unroll, demo, distill)}
+
+
+def main() -> None:
+  """Runs one job and prints its figures."""
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("job", choices=JOBS)
+  parser.add_argument("--data", default="", metavar="FILE", help="pairs (prompt, chosen, rejected), or rows")
+  parser.add_argument("--model", default="smollm2-135m-instruct", help="the base")
+  parser.add_argument("--adapter", default="", help="demo, distill: a tuned adapter to begin with")
+  parser.add_argument("--pairs", type=int, default=2, help="of a step")
+  parser.add_argument("--steps", type=int, default=6, help="that are timed, or trained")
+  parser.add_argument("--turns", type=int, default=1, help="beside: how often both run")
+  parser.add_argument("--max_length", type=int, default=512, help="tokens of an answer with its prompt")
+  parser.add_argument("--remat", default="none", help="what the backward pass finds saved")
+  parser.add_argument("--out", default="", help="demo, distill: where runs go")
+  args = parser.parse_args()
+  print(json.dumps(JOBS[args.job](args)), flush=True)
+
+
+if __name__ == "__main__":
+  main()
