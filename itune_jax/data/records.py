@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from itune_jax.core import columns as columns_lib
-from itune_jax.core import errors, pack
+from itune_jax.core import errors
+from itune_jax.core import pack
 
 VERSION = 2  # 1 was ids and weights, one half of a record each
 

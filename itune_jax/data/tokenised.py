@@ -24,7 +24,10 @@ from array_record.python import (
   array_record_module,  # pyright: ignore[reportAttributeAccessIssue]
 )
 
-from itune_jax.core import check, errors, files, pack
+from itune_jax.core import check
+from itune_jax.core import errors
+from itune_jax.core import files
+from itune_jax.core import pack
 from itune_jax.data import example as example_lib
 from itune_jax.data.render import images as images_lib
 from itune_jax.data.render import answer_groups
@@ -32,8 +35,7 @@ from itune_jax.data.render import beside
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.data import records
 from itune_jax.data.readers import readers
-from itune_jax.data.render import chat, pair_groups
-from itune_jax.data.render import images as images_lib
+from itune_jax.data.render import chat
 from itune_jax.data.render import tokenizer as tokenizer_lib
 
 LISTED_PROBLEMS = 1000

@@ -104,7 +104,7 @@ class Bound(contracts.Evaluator):
     results, rows = [], [{"id": pair.id, "cluster": pair.id} for pair in self.pairs]
     for kind, each in values.items():
       chosen, rejected = each[::2], each[1::2]
-      right = reward_figures.right(chosen, rejected)
+      right = reward_figures.right(chosen.tolist(), rejected.tolist())
       share, margin = reward_figures.accuracy(right), float(np.mean(chosen - rejected))
       how: dict[str, Any] = dict(n=len(right), of=len(right) + self.dropped)
       found = contracts.Result(self.name, f"{kind}/accuracy", share.value, "", share.low, share.high, **how)

@@ -15,8 +15,8 @@ from itune_jax.core import log
 from itune_jax.evals import protocol
 from itune_jax.evals import suite as suite_lib
 from itune_jax.evals.benchmarks import registry
-from itune_jax.evals.robust import formats
-from itune_jax.evals.robust import spread
+from itune_jax.evals.robust import prompt_formats
+from itune_jax.evals.robust import variation
 from itune_jax.evals.robust import thompson
 from itune_jax.evals.robust import variations
 from itune_jax.run import console
@@ -91,14 +91,14 @@ def run(
   ]
   place = os.path.join(out, FOLDER) if out else ""
   figures, found = suites.asked(suite, responder, who, out, progress, overwrite, after, more, place)
-  lines: list[spread.Line] = []
+  lines: list[variation.Line] = []
   extra: list[contracts.Result] = []
   for benchmark in benchmarks:
     results = [(variant, found[variant.benchmark.name]) for variant in varied[benchmark.name]]
     base = found[benchmark.name]
-    lines += spread.lines(benchmark, base, results)
-    turned = spread.circular(base, results, main[benchmark.name])
-    extra += [*([turned] if turned else []), *spread.calibrated(benchmark, base, main[benchmark.name])]
+    lines += variation.lines(benchmark, base, results)
+    turned = variation.circular(base, results, main[benchmark.name])
+    extra += [*([turned] if turned else []), *variation.calibrated(benchmark, base, main[benchmark.name])]
   searches = [
     one for b in benchmarks if searched and (one := _search(b, main[b.name], robust, responder, progress)) is not None
   ]
@@ -150,12 +150,12 @@ def _write(out: str, robust: Robust, lines, extra, searches) -> None:
       "lines": [dataclasses.asdict(line) for line in lines],
       "figures": [one._asdict() for one in extra],
       "searches": searches,
-      "grammar": {"separators": list(formats.SEPARATORS), "spaces": list(formats.SPACES)},
+      "grammar": {"separators": list(prompt_formats.SEPARATORS), "spaces": list(prompt_formats.SPACES)},
     }
     files.write_json(os.path.join(out, FOLDER, FILE), told)
 
 
-def _show(lines: Sequence[spread.Line], main: Mapping[str, str], extra, searches) -> None:
+def _show(lines: Sequence[variation.Line], main: Mapping[str, str], extra, searches) -> None:
   """Prints mean, worst and spread of the main figures, then circular accuracy and calibration, then searches."""
   shown = rich.table.Table("benchmark", "varied", "as it is", "mean", "worst", "best", "spread", "p", "worst at")
   for line in lines:
@@ -175,7 +175,7 @@ def _show(lines: Sequence[spread.Line], main: Mapping[str, str], extra, searches
     )
 
 
-def _figures(lines: Sequence[spread.Line], main: Mapping[str, str]) -> dict[str, float]:
+def _figures(lines: Sequence[variation.Line], main: Mapping[str, str]) -> dict[str, float]:
   return {
     f"{line.benchmark}/{line.metric}/{line.kind}_{what}": vars(line)[what]
     for line in lines

@@ -9,10 +9,12 @@ import pytest
 from itune_jax.core import pack
 from itune_jax.data import example as example_lib
 from itune_jax.data import feed as feed_lib
-from itune_jax.data import mixture, tokenised
+from itune_jax.data import mixture
+from itune_jax.data import tokenised
 from itune_jax.data.readers import readers
 from itune_jax.data.render import chat
-from itune_jax.data.starter import build, families
+from itune_jax.data.starter import build
+from itune_jax.data.starter import families
 from itune_jax.grading import checkers
 
 ROWS = {

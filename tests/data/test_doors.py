@@ -8,7 +8,8 @@ import math
 import pytest
 
 from itune_jax.core import errors
-from itune_jax.data import mixture, tokenised
+from itune_jax.data import mixture
+from itune_jax.data import tokenised
 from itune_jax.data.readers import readers
 from itune_jax.data.render import chat
 from itune_jax.data.render import tokenizer as tokenizer_lib

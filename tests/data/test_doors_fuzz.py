@@ -13,7 +13,8 @@ import PIL.Image
 from hypothesis import strategies as st
 
 from itune_jax.data import example as example_lib
-from itune_jax.data.readers import formats, readers
+from itune_jax.data.readers import formats
+from itune_jax.data.readers import readers
 from itune_jax.data.render import chat
 from itune_jax.data.render import images as images_lib
 from itune_jax.data.render import tokenizer as tokenizer_lib

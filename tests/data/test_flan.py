@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from itune_jax.core import errors
-from itune_jax.data import draws, fields, opening
+from itune_jax.data import draws
+from itune_jax.data import fields
+from itune_jax.data import opening
 from itune_jax.data import mixture as mixture_lib
-from itune_jax.data.flan import collection, prompts
+from itune_jax.data.flan import collection
+from itune_jax.data.flan import prompts
 from itune_jax.data.origins import super_ni
 from itune_jax.run import cli
 

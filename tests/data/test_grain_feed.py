@@ -8,7 +8,8 @@ import pytest
 
 from itune_jax.core import errors
 from itune_jax.data import feed as feed_lib
-from itune_jax.data import grain_feed, opening
+from itune_jax.data import grain_feed
+from itune_jax.data import opening
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.data.render import chat
 from tests.data import my_grain_data

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from itune_jax.core import errors
-from itune_jax.data import fields, mixing_text, opening
+from itune_jax.data import fields
+from itune_jax.data import mixing_text
+from itune_jax.data import opening
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.data.origins import origin as origin_lib
 from itune_jax.data.origins import pins

@@ -7,9 +7,12 @@ import pytest
 
 from itune_jax.core import pack
 from itune_jax.data import feed as feed_lib
-from itune_jax.data import mixture, tokenised
-from itune_jax.data.readers import preferences, readers
-from itune_jax.data.render import chat, pair_groups
+from itune_jax.data import mixture
+from itune_jax.data import tokenised
+from itune_jax.data.readers import preferences
+from itune_jax.data.readers import readers
+from itune_jax.data.render import chat
+from itune_jax.data.render import pair_groups
 from itune_jax.data.render import tokenizer as tokenizer_lib
 from itune_jax.data.starter import build
 from tests.data.render import stand_in

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from itune_jax.core import errors
-from itune_jax.data.readers import crc32c, readers, streams
+from itune_jax.data.readers import crc32c
+from itune_jax.data.readers import readers
+from itune_jax.data.readers import streams
 from tests import fuzz
 from tests.data import readers_files as made
 

@@ -8,8 +8,13 @@ import pytest
 from hypothesis import strategies as st
 
 from itune_jax.core import errors
-from itune_jax.data import fields, mixture, splits, tokenised
-from itune_jax.data.readers import formats, named_columns, readers
+from itune_jax.data import fields
+from itune_jax.data import mixture
+from itune_jax.data import splits
+from itune_jax.data import tokenised
+from itune_jax.data.readers import formats
+from itune_jax.data.readers import named_columns
+from itune_jax.data.readers import readers
 from itune_jax.data.render import chat
 from itune_jax.data.render import tokenizer as tokenizer_lib
 from tests import fuzz

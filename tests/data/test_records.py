@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from itune_jax.core import batch as batch_lib
-from itune_jax.core import files, pack
+from itune_jax.core import files
+from itune_jax.core import pack
 from itune_jax.data import feed as feed_lib
-from itune_jax.data import records, tokenised
+from itune_jax.data import records
+from itune_jax.data import tokenised
 
 SIDE, TOP = batch_lib.Column("side"), batch_lib.Column("top", "int32", (2,))
 

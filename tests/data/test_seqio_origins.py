@@ -8,7 +8,8 @@ import pytest
 
 from itune_jax.core import errors
 from itune_jax.data import mixture as mixture_lib
-from itune_jax.data import opening, tokenised
+from itune_jax.data import opening
+from itune_jax.data import tokenised
 from itune_jax.data.render import chat
 
 seqio = pytest.importorskip("seqio", reason="SeqIO is not installed: the extra prep installs it")

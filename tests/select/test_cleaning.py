@@ -10,10 +10,10 @@ from itune_jax.select.cleaning import unseen
 from itune_jax.select.cleaning import gopher
 from itune_jax.select.cleaning import html_residue
 from itune_jax.select.cleaning import pii
-from itune_jax.select.cleaning import refusals
+from itune_jax.select.cleaning import boilerplate
 from itune_jax.select.cleaning import unfinished
 from itune_jax.select.cleaning import unicode_repair
-from itune_jax.select.cleaning import word_list
+from itune_jax.select.cleaning import toxic_words
 
 SENTENCE = (
   "The river rose in the night and the people of the town went up to the hills with all that they could carry. "
@@ -81,8 +81,8 @@ def test_html_goes_outside_of_code_and_of_rows_about_it():
   ],
 )
 def test_boilerplate_refusals(answer, reason):
-  assert refusals.Refusals().row({"instruction": "Do it.", "output": answer}).reason == reason
-  asked = refusals.Refusals().row({"instruction": "Are you an AI?", "output": answer})
+  assert boilerplate.Refusals().row({"instruction": "Do it.", "output": answer}).reason == reason
+  asked = boilerplate.Refusals().row({"instruction": "Are you an AI?", "output": answer})
   assert asked.row is not None and bool(asked.marks) == bool(reason)
 
 
@@ -173,11 +173,11 @@ def test_check_digits_tell_every_wrong_digit():
 def test_words_of_a_list_by_tier(tmp_path):
   path = tmp_path / "bad.txt"
   path.write_text("# remarks\nfoo bar\t2\nbaz\n")
-  drop = lambda text, **how: word_list.WordList(path=str(path), **how).row({"text": text}).reason
+  drop = lambda text, **how: toxic_words.WordList(path=str(path), **how).row({"text": text}).reason
   assert drop("a Foo Bar here") == drop("baz!") == "words of bad.txt"
   assert not drop("bazaar foo") and not drop("baz", tier=2) and not drop("baz", least=2)
   path.write_text("foo\tmuch\n")
   with pytest.raises(errors.InputError, match=r"bad2?\.txt:1: the tier"):
     other = tmp_path / "bad2.txt"
     other.write_text("foo\tmuch\n")
-    word_list.WordList(path=str(other)).row({"text": "x"})
+    toxic_words.WordList(path=str(other)).row({"text": "x"})

@@ -10,11 +10,16 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from itune_jax.core import check, errors, files, log
+from itune_jax.core import check
+from itune_jax.core import errors
+from itune_jax.core import files
+from itune_jax.core import log
 from itune_jax.data import fields
-from itune_jax.data.flan import prompts, schemas
+from itune_jax.data.flan import prompts
+from itune_jax.data.flan import schemas
 from itune_jax.data.origins import origin
-from itune_jax.data.readers import containers, lines
+from itune_jax.data.readers import containers
+from itune_jax.data.readers import lines
 
 
 class SubMixture(NamedTuple):

@@ -10,7 +10,8 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from itune_jax.core import errors, files
+from itune_jax.core import errors
+from itune_jax.core import files
 from itune_jax.data import fields
 
 TEMPLATES_A_TASK = 10

@@ -8,7 +8,8 @@ dialog: `dialog`, a list of turns of which the last is the answer, or `history` 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from itune_jax.core import errors, jsontext
+from itune_jax.core import errors
+from itune_jax.core import jsontext
 from itune_jax.data import fields
 from itune_jax.data.origins import super_ni
 

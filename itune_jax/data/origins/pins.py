@@ -13,7 +13,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from itune_jax.core import errors, files
+from itune_jax.core import errors
+from itune_jax.core import files
 from itune_jax.data import example as example_lib
 from itune_jax.data.origins import origin as origin_lib
 from itune_jax.data.readers import readers

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import seqio
 
-from itune_jax.core import errors, log, nearest
+from itune_jax.core import errors
+from itune_jax.core import log
+from itune_jax.core import nearest
 from itune_jax.data import fields
 from itune_jax.data.origins import origin
 

@@ -12,7 +12,9 @@ import string
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from itune_jax.core import check, errors, files
+from itune_jax.core import check
+from itune_jax.core import errors
+from itune_jax.core import files
 from itune_jax.data import fields
 from itune_jax.data.origins import origin
 

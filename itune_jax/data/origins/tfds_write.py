@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from itune_jax.core import errors, pack
+from itune_jax.core import errors
+from itune_jax.core import pack
 from itune_jax.data import tokenised
 from itune_jax.data.starter import build
 

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from itune_jax.core import check, errors, lazy
+from itune_jax.core import check
+from itune_jax.core import errors
+from itune_jax.core import lazy
 from itune_jax.data.origins import origin
 
 grain = lazy.module("grain")

@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-from itune_jax.core import jsontext, lazy
-from itune_jax.data.readers import jsons, lines, streams
+from itune_jax.core import jsontext
+from itune_jax.core import lazy
+from itune_jax.data.readers import jsons
+from itune_jax.data.readers import lines
+from itune_jax.data.readers import streams
 
 pyarrow = lazy.module("pyarrow")
 ipc = lazy.module("pyarrow.ipc")

@@ -11,7 +11,12 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from itune_jax.data.readers import arrow_tables, csvs, jsons, listing, streams, tf_records
+from itune_jax.data.readers import arrow_tables
+from itune_jax.data.readers import csvs
+from itune_jax.data.readers import jsons
+from itune_jax.data.readers import listing
+from itune_jax.data.readers import streams
+from itune_jax.data.readers import tf_records
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from itune_jax.core import jsontext
-from itune_jax.data.readers import jsons, lines, streams
+from itune_jax.data.readers import jsons
+from itune_jax.data.readers import lines
+from itune_jax.data.readers import streams
 
 # Columns whose values are no text in the other containers.
 STRUCTURED = {

@@ -13,7 +13,10 @@ from itune_jax.core import jsontext
 from itune_jax.data import example as example_lib
 from itune_jax.data import fields
 from itune_jax.data import messages as messages_lib
-from itune_jax.data.readers import building, single_turn, tool_text, trees
+from itune_jax.data.readers import building
+from itune_jax.data.readers import single_turn
+from itune_jax.data.readers import tool_text
+from itune_jax.data.readers import trees
 
 Raw = building.Raw
 Example = example_lib.Example

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from itune_jax.core import jsontext
-from itune_jax.data.readers import lines, streams
+from itune_jax.data.readers import lines
+from itune_jax.data.readers import streams
 
 Found = Iterator[tuple[int | str, Any]]
 

@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Collection
 from typing import Any
 
-from itune_jax.core import errors, jsontext
+from itune_jax.core import errors
+from itune_jax.core import jsontext
 from itune_jax.core import files as files_lib
 from itune_jax.data.readers import streams
 

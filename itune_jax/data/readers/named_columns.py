@@ -6,7 +6,10 @@ from typing import Any
 from itune_jax.core import check
 from itune_jax.data import example as example_lib
 from itune_jax.data import fields
-from itune_jax.data.readers import building, formats, preferences, scored_pairs
+from itune_jax.data.readers import building
+from itune_jax.data.readers import formats
+from itune_jax.data.readers import preferences
+from itune_jax.data.readers import scored_pairs
 
 FIELDS = tuple(
   dict.fromkeys(

@@ -8,7 +8,10 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from itune_jax.core import conversation, errors, jsontext, log
+from itune_jax.core import conversation
+from itune_jax.core import errors
+from itune_jax.core import jsontext
+from itune_jax.core import log
 from itune_jax.core import files as files_lib
 from itune_jax.data import example as example_lib
 from itune_jax.data import fields

@@ -19,7 +19,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
-from itune_jax.core import errors, jsontext, lazy
+from itune_jax.core import errors
+from itune_jax.core import jsontext
+from itune_jax.core import lazy
 from itune_jax.core import files as files_lib
 
 fsspec_core = lazy.module("fsspec.core")

@@ -9,8 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from itune_jax.core import files as files_lib
-from itune_jax.core import jsontext, lazy
-from itune_jax.data.readers import crc32c, jsons, lines, streams
+from itune_jax.core import jsontext
+from itune_jax.core import lazy
+from itune_jax.data.readers import crc32c
+from itune_jax.data.readers import jsons
+from itune_jax.data.readers import lines
+from itune_jax.data.readers import streams
 
 array_record = lazy.module("array_record.python.array_record_module")
 

@@ -16,11 +16,14 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from itune_jax.core import check, errors, pack
+from itune_jax.core import check
+from itune_jax.core import errors
+from itune_jax.core import pack
 from itune_jax.core import conversation as conversation_lib
 from itune_jax.data import example as example_lib
 from itune_jax.data import messages as messages_lib
-from itune_jax.data.render import given_ids, self_test
+from itune_jax.data.render import given_ids
+from itune_jax.data.render import self_test
 from itune_jax.data.render import images as images_lib
 from itune_jax.data.render import marks as marks_lib
 from itune_jax.data.render import spans as spans_lib

@@ -18,7 +18,8 @@ import PIL.Image
 import PIL.ImageOps
 import transformers
 
-from itune_jax.core import errors, jsontext
+from itune_jax.core import errors
+from itune_jax.core import jsontext
 from itune_jax.data import example as example_lib
 
 CONFIG_FILES = ("preprocessor_config.json", "processor_config.json")

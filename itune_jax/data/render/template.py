@@ -10,7 +10,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from itune_jax.core import errors, jsontext
+from itune_jax.core import errors
+from itune_jax.core import jsontext
 from itune_jax.data import fields
 from itune_jax.data import messages as messages_lib
 from itune_jax.data.render import marks as marks_lib

@@ -11,7 +11,9 @@ import tokenizers
 import transformers
 from tokenizers import decoders, models, pre_tokenizers
 
-from itune_jax.core import errors, gguf_fields, jsontext
+from itune_jax.core import errors
+from itune_jax.core import gguf_fields
+from itune_jax.core import jsontext
 
 _TEMPLATES = os.path.join(os.path.dirname(__file__), "templates")
 TEMPLATES = tuple(sorted(file.removesuffix(".jinja") for file in os.listdir(_TEMPLATES)))

@@ -26,7 +26,7 @@ from itune_jax.core import conversation as conversation_lib
 from itune_jax.core import rng as rng_lib
 from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import protocol
-from itune_jax.evals.robust import formats
+from itune_jax.evals.robust import prompt_formats
 from itune_jax.evals.robust import perturbations
 from itune_jax.grading.safety import jailbreaks
 
@@ -116,43 +116,45 @@ def text_changed(item: protocol.Item, change: Callable[[str], str | None]) -> pr
   return dataclasses.replace(item, question=asked)
 
 
-def reformatted(how: formats.Format, numbers: bool = True) -> Change:
+def reformatted(how: prompt_formats.Format, numbers: bool = True) -> Change:
   """Items in a format. numbers: whether options may be numbered otherwise; then choices that are their labels follow,
   in the same order, and an answer that is one of the choices with them."""
 
   def change(item: protocol.Item) -> protocol.Item | None:
     if not isinstance(item.question, str):
       return text_changed(item, lambda text: _written(text, how, False))
-    found = formats.parts(item.question)
+    found = prompt_formats.parts(item.question)
     if not any(one.kind != "text" for one in found):
       return None
-    own = formats.labels(found)
+    own = prompt_formats.labels(found)
     renamed = numbers and bool(own) and [choice.strip() for choice in item.choices] == own
     lone = _as_read(found, how) if own and not renamed else how
-    table = {old: formats.NUMBERS[lone.number](i) for i, old in enumerate(own)} if renamed else {}
-    open_ended = formats.written(found, lone)[-1:].isspace()
+    table = {old: prompt_formats.NUMBERS[lone.number](i) for i, old in enumerate(own)} if renamed else {}
+    open_ended = prompt_formats.written(found, lone)[-1:].isspace()
     put = lambda text: _behind(text, table, open_ended)
     choices = tuple(put(choice) for choice in item.choices)
     answer = put(item.answer) if isinstance(item.answer, str) and item.answer in item.choices else item.answer
     written = lambda text: _written(text, lone, True) or text
     shots = tuple(protocol.Shot(written(shot.question), put(shot.answer)) for shot in item.shots)
-    return dataclasses.replace(item, question=formats.written(found, lone), choices=choices, answer=answer, shots=shots)
+    return dataclasses.replace(
+      item, question=prompt_formats.written(found, lone), choices=choices, answer=answer, shots=shots
+    )
 
   return change
 
 
-def _as_read(found: Sequence[formats.Part], how: formats.Format) -> formats.Format:
+def _as_read(found: Sequence[prompt_formats.Part], how: prompt_formats.Format) -> prompt_formats.Format:
   """The format with the options' own labels: what must be said again must stay."""
   first = next(one for one in found if one.kind == "option")
   number = "1" if first.label.isdigit() else "a" if first.label.islower() else "A"
   return dataclasses.replace(how, number=number, wrapper=first.wrapper)
 
 
-def _written(text: str, how: formats.Format, numbers: bool) -> str | None:
-  found = formats.parts(text)
+def _written(text: str, how: prompt_formats.Format, numbers: bool) -> str | None:
+  found = prompt_formats.parts(text)
   if not any(one.kind != "text" for one in found):
     return None
-  return formats.written(found, how if numbers or not formats.labels(found) else _as_read(found, how))
+  return prompt_formats.written(found, how if numbers or not prompt_formats.labels(found) else _as_read(found, how))
 
 
 def _behind(text: str, table: dict[str, str], open_ended: bool) -> str:
@@ -163,7 +165,7 @@ def _behind(text: str, table: dict[str, str], open_ended: bool) -> str:
 
 def _formats(benchmark: protocol.Benchmark, count: int, seed: int) -> tuple[list[Variant], str]:
   generates = benchmark.ask.generates  # what is generated is read by the benchmark's own labels
-  changes = [(one.name, reformatted(one, not generates)) for one in formats.sampled(count, seed)]
+  changes = [(one.name, reformatted(one, not generates)) for one in prompt_formats.sampled(count, seed)]
   return by_items(benchmark, "format", changes, "its prompts have no descriptors or options that could be read")
 
 
@@ -177,12 +179,12 @@ def perturbed(name: str, seed: int) -> Change:
 
   def of(item: protocol.Item, text: str) -> str:
     rng = np.random.default_rng([seed, rng_lib.stream(f"{name}/{item.id}")])
-    found = formats.parts(text) or [formats.Part("text", text)]
+    found = prompt_formats.parts(text) or [prompt_formats.Part("text", text)]
     put = [
       one if one.kind == "option" or not one.text.strip() else dataclasses.replace(one, text=_once(name, one.text, rng))
       for one in (found if name != "distractor" else found[:1])
     ]
-    return formats.plain([*put, *found[len(put) :]])
+    return prompt_formats.plain([*put, *found[len(put) :]])
 
   return lambda item: text_changed(item, lambda text: of(item, text))
 
@@ -197,8 +199,8 @@ def rotated(by: int) -> Change:
   def change(item: protocol.Item) -> protocol.Item | None:
     if not isinstance(item.question, str):
       return None
-    found = formats.parts(item.question)
-    own = formats.labels(found)
+    found = prompt_formats.parts(item.question)
+    own = prompt_formats.labels(found)
     if len(own) < 2 or item.answer not in own or [one.strip() for one in item.choices] not in ([], own):
       return None
     texts = [one.text for one in found if one.kind == "option"]
@@ -206,14 +208,14 @@ def rotated(by: int) -> Change:
     turned = iter(texts[place] for place in places)
     put = [dataclasses.replace(one, text=next(turned)) if one.kind == "option" else one for one in found]
     answer = own[places.index(own.index(item.answer))]
-    return dataclasses.replace(item, question=formats.plain(put), answer=answer) if by % len(own) else None
+    return dataclasses.replace(item, question=prompt_formats.plain(put), answer=answer) if by % len(own) else None
 
   return change
 
 
 def _rotated(benchmark: protocol.Benchmark, count: int, seed: int) -> tuple[list[Variant], str]:
   first = next(iter(benchmark.items()), None)
-  own = formats.labels(formats.parts(first.question)) if first and isinstance(first.question, str) else []
+  own = prompt_formats.labels(prompt_formats.parts(first.question)) if first and isinstance(first.question, str) else []
   changes = [(f"rotated by {by}", rotated(by)) for by in range(1, len(own))]
   why = "its prompts have no lettered options of which the answer is one"
   return by_items(benchmark, "options", changes, why) if changes else ([], why)

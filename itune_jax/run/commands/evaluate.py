@@ -81,6 +81,11 @@ def evaluate(
   bound = evaluators.bound(evals, renderer, seed)
   if dry_run:
     return {}
+  return _one_by_one(session, bound, run_dir, name)
+
+
+def _one_by_one(session: session_lib.Session, bound: Sequence[Any], run_dir: str, name: str) -> dict[str, float]:
+  """Runs evaluators, and writes each as it is done."""
   figures: dict[str, float] = {}
   started = time.perf_counter()
   engine = session.engine()

@@ -184,7 +184,7 @@ def _curves(found: summary_lib.Summary, pair: tuple[str, str]) -> dict[str, str]
     if (one.factor, one.by) == pair:
       x, y = zip(*one.curve, strict=True)
       axis.plot(x, y, marker="o", label=f"{cells_lib.short(by)} {cells_lib.shown(one.level)}")
-  spread = [x for one in found.envelopes if (one.factor, one.by) == pair for x, _ in one.curve]
+  spread = [float(x) for one in found.envelopes if (one.factor, one.by) == pair for x, _ in one.curve]  # pyright: ignore[reportArgumentType]
   axis.set(xlabel=cells_lib.short(factor), ylabel=found.chosen)
   if min(spread) > 0 and max(spread) / min(spread) > 5:
     axis.set_xscale("log")

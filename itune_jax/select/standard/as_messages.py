@@ -1,6 +1,7 @@
 """Rows of every format as messages: one name for each role, whatever it was called."""
 
 import dataclasses
+from typing import Any
 
 from itune_jax.core import check
 from itune_jax.data import example as example_lib
@@ -27,7 +28,7 @@ class AsMessages(select_protocol.RowStep):
       read = formats.parse(row)
     except example_lib.BadRow:
       return select_protocol.dropped("no known format, or a field is not what its format says")
-    found = read.to_json() | ({} if "id" in row else {"id": read.id})
+    found: dict[str, Any] = read.to_json() | ({} if "id" in row else {"id": read.id})
     found["messages"] = [dict(message) for message in found["messages"]]
     others = {key: row[key] for key in row if key not in found and key in (self.kept or read.unread)}
     marks = () if "messages" in row else (f"from {formats.known(row)}",)

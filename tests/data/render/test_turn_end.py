@@ -7,7 +7,8 @@ import tokenizers
 
 from itune_jax.core import conversation
 from itune_jax.data import example as example_lib
-from itune_jax.data.render import chat, text
+from itune_jax.data.render import chat
+from itune_jax.data.render import text
 
 ROLE = (
   "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}ENDS{% endfor %}"

@@ -16,7 +16,7 @@ from itune_jax.evals import protocol
 from itune_jax.evals import suite
 from itune_jax.evals.benchmarks import registry
 from itune_jax.evals.benchmarks.utility import mmlu
-from itune_jax.evals.robust import formats
+from itune_jax.evals.robust import prompt_formats
 from itune_jax.evals.robust import perturbations
 from itune_jax.evals.robust import thompson
 from itune_jax.evals.robust import variations
@@ -38,34 +38,38 @@ def benchmark(folder):
 
 
 def test_prompts_are_read_and_written_again():
-  found = formats.parts(PROMPT)
-  assert formats.plain(found) == PROMPT and formats.labels(found) == ["A", "B", "C"]
+  found = prompt_formats.parts(PROMPT)
+  assert prompt_formats.plain(found) == PROMPT and prompt_formats.labels(found) == ["A", "B", "C"]
   assert [one.text for one in found if one.kind == "option"] == ["this", "that: one\nmore of it", "else"]
-  how = formats.Format(" - ", " || ", "upper", "[{}]", "i")
-  assert formats.written(found, how) == (
+  how = prompt_formats.Format(" - ", " || ", "upper", "[{}]", "i")
+  assert prompt_formats.written(found, how) == (
     "What is it:\nso or not? || [i] this || [ii] that: one\nmore of it || [iii] else || ANSWER -"
   )
   bbq = "They met.\n\nQ: Who?\n(a) he\n(b) she\nA:"
-  assert formats.plain(formats.parts(bbq)) == bbq and formats.labels(formats.parts(bbq)) == ["a", "b"]
-  assert formats.labels(formats.parts("1. first\n3. third\nB. out")) == ["1"]
+  assert prompt_formats.plain(prompt_formats.parts(bbq)) == bbq and prompt_formats.labels(
+    prompt_formats.parts(bbq)
+  ) == ["a", "b"]
+  assert prompt_formats.labels(prompt_formats.parts("1. first\n3. third\nB. out")) == ["1"]
 
 
 def test_formats_are_of_the_grammar():
-  found = formats.sampled(200, seed=3)
-  assert len({one.name for one in found}) == 200 and found == formats.sampled(200, seed=3) != formats.sampled(200, 4)
+  found = prompt_formats.sampled(200, seed=3)
+  assert len({one.name for one in found}) == 200 and found == prompt_formats.sampled(
+    200, seed=3
+  ) != prompt_formats.sampled(200, 4)
   assert all("\n" in one.space for one in found if "\n" in one.separator)
   names = [len({vars(one)[name] for one in found}) for name in ("separator", "space", "case", "wrapper", "number")]
-  assert names == [len(formats.SEPARATORS), len(formats.SPACES), 4, 6, 6]
+  assert names == [len(prompt_formats.SEPARATORS), len(prompt_formats.SPACES), 4, 6, 6]
 
 
 def test_a_format_keeps_what_is_right(benchmark):
   """A responder that knows the right text, wherever and however it stands, is right in every format."""
   items = list(benchmark.items())
-  for how in formats.sampled(40, seed=0):
+  for how in prompt_formats.sampled(40, seed=0):
     for item in items[:5]:
       found = variations.reformatted(how)(item)
-      own, put = formats.parts(item.question), found.question
-      assert [choice.strip() for choice in found.choices] == [formats.NUMBERS[how.number](i) for i in range(4)]
+      own, put = prompt_formats.parts(item.question), found.question
+      assert [choice.strip() for choice in found.choices] == [prompt_formats.NUMBERS[how.number](i) for i in range(4)]
       assert all(one.text in put for one in own if one.kind == "option") and found.answer == item.answer
       assert len(found.shots) == 2 and found.shots[0].answer.strip() in [choice.strip() for choice in found.choices]
       assert all(found.prompt("plain").count(one.text) for one in own)
@@ -73,11 +77,11 @@ def test_a_format_keeps_what_is_right(benchmark):
 
 def test_rotations_move_the_answer_with_its_text(benchmark):
   for item in benchmark.items():
-    texts = [one.text for one in formats.parts(item.question) if one.kind == "option"]
+    texts = [one.text for one in prompt_formats.parts(item.question) if one.kind == "option"]
     right = texts["ABCD".index(item.answer)]
     for by in (1, 2, 3):
       found = variations.rotated(by)(item)
-      turned = [one.text for one in formats.parts(found.question) if one.kind == "option"]
+      turned = [one.text for one in prompt_formats.parts(found.question) if one.kind == "option"]
       assert turned["ABCD".index(found.answer)] == right and sorted(turned) == sorted(texts) and turned != texts
 
 
@@ -97,7 +101,7 @@ def test_perturbed_items_keep_options_and_labels(benchmark):
   for name in perturbations.KINDS:
     for item in benchmark.items():
       found = variations.perturbed(name, 0)(item) or item
-      own, put = formats.parts(item.question), formats.parts(found.question)
+      own, put = prompt_formats.parts(item.question), prompt_formats.parts(found.question)
       assert [one for one in own if one.kind == "option"] == [one for one in put if one.kind == "option"]
       assert found.question.endswith("\nAnswer:") and found.answer == item.answer and found.choices == item.choices
   chat = protocol.Item(id="a", question=conversation.of("what is the reason because of which something is small"))
@@ -147,7 +151,7 @@ def test_thompson_finds_the_best_and_the_worst():
 
 def likes(text, choice):
   """Always the second option, whatever it is; louder where the prompt shouts."""
-  label = formats.labels(formats.parts(text))
+  label = prompt_formats.labels(prompt_formats.parts(text))
   return 0.0 if (choice.strip() == label[1] if label else choice.strip() in ("2", "b", "B", "ii", "II", "Ⅱ")) else -1.0
 
 

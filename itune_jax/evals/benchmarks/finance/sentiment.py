@@ -70,7 +70,8 @@ def grade(item: protocol.Item, answer: requests_lib.Response, *, labels: tuple[s
     "missing": label == MISSING,
     "weighted_f1_published": pair[::-1],
   }
-  return protocol.Graded(values | dict.fromkeys(("weighted_f1", "macro_f1", "mcc"), pair), {"chosen": label})
+  values |= dict.fromkeys(("weighted_f1", "macro_f1", "mcc"), pair)
+  return protocol.Graded(values, {"chosen": label})
 
 
 def make(folder: folders.Folder, settings: official.Settings, *, which: Set) -> protocol.Benchmark:
