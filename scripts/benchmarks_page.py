@@ -3,6 +3,7 @@
 python scripts/benchmarks_page.py          writes it; tests/docs/test_benchmarks_page.py keeps it current
 """
 
+import argparse
 import itertools
 import pathlib
 
@@ -53,5 +54,6 @@ def page() -> str:
 
 
 if __name__ == "__main__":
+  argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
   files.write_text(str(PAGE), page())
   print(f"{PAGE}: {len(registry.ROWS)} benchmarks")

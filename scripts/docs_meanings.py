@@ -49,7 +49,8 @@ def configurables() -> list[Callable]:
   found |= dict.fromkeys(registry.METHODS.values())
   for one in list(found):
     found |= dict.fromkeys(_reached(one))
-  return sorted(found, key=where)
+  # A class with an underscore is made by another of its module, and by no recipe.
+  return sorted((one for one in found if not one.__name__.startswith("_")), key=where)
 
 
 def where(one: Callable) -> str:

@@ -39,6 +39,7 @@ _ROOMS = {
   "evals": "Evaluation",
   "grading": "Grading",
   "synth": "Making data",
+  "select": "Choosing data",
   "sampling": "Generation",
 }
 _FOLDERS = {
@@ -47,6 +48,7 @@ _FOLDERS = {
   "models": "Models",
   "peft": "Methods",
   "data": "Data",
+  "data/select": "Selections, for `itune select`",
   "objective": "Losses",
   "optim": "Optimizers",
   "mesh": "Meshes",

@@ -21,9 +21,10 @@ from itune_jax.run import quiet
 # The module of `run/commands` that holds each command's COMMAND.
 COMMANDS = {
   "prepare": "prepare_flags",
-  "reference": "reference_flags",
   "train": "train_flags",
   "eval": "evaluate_flags",
+  "reference": "reference_flags",
+  "reward": "reward_flags",
   "compare": "compare_flags",
   "sweep": "sweep_flags",
   "dashboard": "dashboard_flags",
@@ -38,7 +39,6 @@ COMMANDS = {
   "plan": "plan_flags",
   "constraint_pairs": "constraint_pairs_flags",
   "inspect": "inspect_flags",
-  "reward": "reward_flags",
   "select": "select_flags",
   "templates": "templates_flags",
   "report": "report_flags",

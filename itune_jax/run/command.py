@@ -82,8 +82,8 @@ class Command:
     if values and not takes_gin:
       raise errors.InputError(f"{values[0]}: itune {self.name} reads no gin values")
     parser, given = self.parser(), [arg for arg in argv if not arg.startswith("--gin.")]
-    if not self.hands_on and not {"-h", "--help"} & set(given):
-      flags_lib.check(parser, given, takes_gin)
+    if not {"-h", "--help"} & set(given):
+      flags_lib.check(parser, given, takes_gin, self.hands_on)
     args, args.rest = parser.parse_known_args(given) if self.hands_on else (parser.parse_args(given), [])
     flags_lib.check_once([*_named(args), *((value.partition("=")[0], _name(value)) for value in values)])
     args.gin_values = values

@@ -25,16 +25,19 @@ class Parser(argparse.ArgumentParser):
     raise errors.InputError(_said(self.prog, message))
 
 
-def check(parser: argparse.ArgumentParser, argv: Sequence[str], reads_gin: bool) -> None:
+def check(parser: argparse.ArgumentParser, argv: Sequence[str], reads_gin: bool, hands_on: bool = False) -> None:
   """Raises InputError for a flag that the command does not have, or that is given twice though it has one value; for
   an empty value, as of a shell's variable that is not set (`--run_dir=""` would be the current folder, and
   `--adapter=""` the base model); and for a name in quotes of its own, which is no file's.
 
-  argv: without values of gin. reads_gin: whether the command takes those.
+  argv: without values of gin. reads_gin: whether the command takes those. hands_on: whether flags that it does not know
+  are another command's.
   """
   known = parser._option_string_actions
   seen: dict[str, str] = {}
   for flag, value in _pairs(argv):
+    if flag not in known and hands_on:
+      continue
     if flag not in known:
       raise errors.InputError(_unknown(parser.prog, flag, known, reads_gin))
     action = known[flag]

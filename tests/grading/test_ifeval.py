@@ -175,7 +175,7 @@ def test_what_tables_write_is_read():
 
 def test_the_parameters_of_sentences_are_those_of_nltk():
   """The wheel's are those of NLTK's data, to the last; NLTK's class gets them, and a text adds none."""
-  found = texts._splitter("english")._params
+  found = texts._splitter("english", frozenset())._params
   texts.sentences("Flibbertigibbets. Xyzzys came to Dr. Plugh.")
   parts = [
     sorted(found.abbrev_types),

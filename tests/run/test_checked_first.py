@@ -74,7 +74,7 @@ def test_two_items_of_one_id_are_refused(tmp_path):
   row = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "id": "a"}
   (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for _ in range(2)))
   source = mixture.Source(name="s", path=str(tmp_path / "x.jsonl"))
-  with pytest.raises(errors.InputError, match=r"x\.jsonl:2: it has the id 'a' of .*x\.jsonl:1; ids must differ"):
+  with pytest.raises(errors.InputError, match=r"x\.jsonl:2: it has the id 'a' of an earlier row .*; ids must differ"):
     list(items.Items(source=source, default_check="exact").items())
 
 

@@ -18,7 +18,7 @@ class Saved(checkpoint.Checkpointer):
   def __init__(self):
     self.steps, self.finished = [], False
 
-  def save(self, step, state, metrics, source=types.MappingProxyType({})):
+  def save(self, step, state, metrics, source=types.MappingProxyType({}), result=types.MappingProxyType({})):
     self.steps.append(step)
     return ""
 

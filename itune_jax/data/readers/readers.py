@@ -165,7 +165,7 @@ class _Ids:
     said = f"{type(named).__name__} {named}".encode("utf-8", "replace")
     digest = int.from_bytes(hashlib.blake2b(said, digest_size=8).digest(), "big")
     if digest in self._seen:
-      raise fields.BadRow("its `id` is that of an earlier row of the file")
+      raise fields.BadRow(f"it has the id {str(named)!r} of an earlier row of the file; ids must differ")
     self._seen.add(digest)
 
 

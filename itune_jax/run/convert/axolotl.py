@@ -15,7 +15,7 @@ def _adapter(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None
   if not value:
     return
   check.require(value in ("lora", "qlora"), f"adapter: {value!r} has no equal; lora and qlora have")
-  dialect.lora(draft)
+  dialect.adapter_trains(draft)
   check.require("lora_r" in whole and "lora_alpha" in whole, f"adapter: {value} needs lora_r and lora_alpha")
   draft.values |= {
     "lora.Lora.rank": dialect.typed("lora_r", whole["lora_r"], int),

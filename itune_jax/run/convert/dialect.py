@@ -162,7 +162,7 @@ def data(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
     draft.notes.append(f"its data is {value!r}: give the file by --data")
 
 
-def lora(draft: Draft) -> None:
+def adapter_trains(draft: Draft) -> None:
   """An adapter trains; what needs whole weights in float32 does not stay."""
   draft.parts["peft"] = "lora"
   if draft.parts["precision"] == "bf16_master":

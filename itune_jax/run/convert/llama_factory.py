@@ -39,7 +39,7 @@ def _tuning(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:
   check.require(value in ("lora", "full"), f"finetuning_type: {value!r} has no equal; lora and full have")
   if value == "full":
     return
-  dialect.lora(draft)
+  dialect.adapter_trains(draft)
   rank = dialect.typed("lora_rank", whole.get("lora_rank", 8), int)
   alpha = whole.get("lora_alpha")
   draft.values |= {

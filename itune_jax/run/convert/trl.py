@@ -153,7 +153,7 @@ def objective(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> Non
 def _peft(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:
   if not value:
     return
-  dialect.lora(draft)
+  dialect.adapter_trains(draft)
   draft.values |= {
     "lora.Lora.rank": dialect.typed("lora_r", whole.get("lora_r", 16), int),
     "lora.Lora.alpha": dialect.typed("lora_alpha", whole.get("lora_alpha", 32), float),
