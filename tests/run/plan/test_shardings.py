@@ -9,6 +9,7 @@ import pathlib
 import pytest
 
 from itune_jax.run import gin_setup
+from itune_jax.run import recipes
 from itune_jax.run.commands import train
 from itune_jax.run.plan import shapes
 from itune_jax.run.plan import topology as topology_lib
@@ -23,10 +24,9 @@ def shardings(recipe: pathlib.Path) -> dict[str, str]:
   text = recipe.read_text()
   topology = next((t for mesh, t in test_plan.PODS.items() if f"mesh/{mesh}.gin" in text), "v5e:2x4")
   devices = topology_lib.devices_of(topology)[: 1 if "mesh/cpu1" in text else None]
-  given = ["DATA = 'any.jsonl'"] if "jsonl" in text or "pairs" in text else []
-  gin_setup.parse(
-    "train", [str(recipe)], [*given, *(["BASE = 'smollm2-135m-instruct'"] if "models/path" in text else [])]
-  )
+  values = {"DATA": "any.jsonl", "BASE": "smollm2-135m-instruct"}
+  needs = recipes.needs(f"recipes/{recipe.name}")
+  gin_setup.parse("train", [str(recipe)], [f"{name} = {values[name]!r}" for name in needs if name in values])
   model = shapes.open_model(gin_setup.call(train.Train), devices)
   return {name: str(tuple(value.sharding.spec)) for name, value in sorted(model.params.items())}
 
