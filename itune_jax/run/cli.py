@@ -28,6 +28,7 @@ COMMANDS = {
   "compare": "compare_flags",
   "sweep": "sweep_flags",
   "dashboard": "dashboard_flags",
+  "monitor": "monitor_flags",
   "convert": "convert_flags",
   "lm_eval": "lm_eval_flags",
   "generate": "generate_flags",

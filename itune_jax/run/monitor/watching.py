@@ -1,0 +1,147 @@
+"""Windows of a log as control charts, and the rows of it that are worth a person's look."""
+
+import collections
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import math
+import re
+from typing import Any
+
+import numpy as np
+
+from itune_jax.core import check
+from itune_jax.core import errors
+from itune_jax.data import example as example_lib
+from itune_jax.data.readers import readers
+from itune_jax.grading.safety import refusals
+from itune_jax.grading.statistics import control_charts
+
+_WORD = re.compile(r"\w+")
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """A row of a log. order: by which rows follow one another. score: a judge's, None without."""
+
+  example: example_lib.Example
+  order: float
+  score: float | None
+
+  @property
+  def prompt(self) -> str:
+    """What the last turn of a person says."""
+    return next((_text(m) for m in reversed(self.example.messages) if m["role"] == "user"), "")
+
+  @property
+  def answer(self) -> str:
+    """What the model said last."""
+    return next((_text(m) for m in reversed(self.example.messages) if m["role"] == "assistant"), "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+  """What a log holds. dropped: rows that are none, by reason. odd: rows worth labelling, with why, the oddest first."""
+
+  charts: tuple[control_charts.Chart, ...]
+  starts: tuple[int, ...]
+  rows: int
+  dropped: Mapping[str, int]
+  odd: tuple[tuple[Entry, str], ...]
+
+
+def read(path: str, time: str, score: str) -> tuple[list[Entry], dict[str, int]]:
+  """The rows of a log by time, or in its order without a column `time`, and what was left out.
+
+  Raises InputError where nothing can be read, and for a time or score that is none.
+  """
+  scores = _column(path, score) if score else {}
+  found, dropped = [], collections.Counter()
+  for n, row in enumerate(readers.read(path, group=time)):
+    where = f"{row.file}:{row.line}"
+    if row.example is None:
+      dropped[row.problem] += 1
+      continue
+    order = _number(row.group, where, time) if time else float(n)
+    given = scores.get(where)
+    found.append(Entry(row.example, order, None if given in (None, "") else _number(given, where, score)))
+  check.require(found, f"{path}: no row can be read ({'; '.join(dropped) or 'it has none'})")
+  return sorted(found, key=lambda one: one.order), dict(dropped)
+
+
+def watch(entries: Sequence[Entry], window: int, baseline: int, label: int) -> list[Any]:
+  """(charts, the first row of each window, rows worth labelling). Raises InputError for too few rows.
+
+  window: rows of one. baseline: how many windows are what is expected. label: how many rows at most.
+  """
+  starts = range(0, len(entries) - window + 1, window)
+  parts = [entries[at : at + window] for at in starts]
+  check.require(
+    len(parts) > baseline >= 1,
+    f"{len(entries)} rows make {len(parts)} windows of {window}; more than the {baseline} of the baseline are needed",
+  )
+  charts = _charts(parts, baseline)
+  return [charts, tuple(starts), _odd(parts, charts, baseline, label)]
+
+
+def _charts(parts: Sequence[Sequence[Entry]], baseline: int) -> tuple[control_charts.Chart, ...]:
+  of = lambda function: [[function(one) for one in part] for part in parts]
+  size: Callable[[str], float] = lambda text: float(len(_WORD.findall(text)))
+  made = [
+    control_charts.words("words of prompts", of(lambda one: _words(one.prompt)), baseline),
+    control_charts.words("words of answers", of(lambda one: _words(one.answer)), baseline),
+    control_charts.means("words in a prompt", of(lambda one: size(one.prompt)), baseline),
+    control_charts.means("words in an answer", of(lambda one: size(one.answer)), baseline),
+    control_charts.shares("refusals", of(lambda one: refusals.opens_with_refusal(one.answer)), baseline),
+    control_charts.shares("empty answers", of(lambda one: not one.answer.strip()), baseline),
+  ]
+  scores = [[one.score for one in part if one.score is not None] for part in parts]
+  if any(scores[:baseline]):
+    made.append(control_charts.means("score", scores, baseline))
+  return tuple(made)
+
+
+def _odd(parts, charts, baseline: int, label: int) -> tuple[tuple[Entry, str], ...]:
+  """Rows of windows that stand out, those whose prompts surprise the baseline's words most; equal prompts once."""
+  counts = collections.Counter()
+  for part in parts[:baseline]:
+    for one in part:
+      counts.update(_words(one.prompt))
+  total, kinds = sum(counts.values()), len(counts) + 1
+  told = [sorted({chart.name for chart in charts if chart.points[k].signal}) for k in range(len(parts))]
+  ranked, seen = [], set()
+  for k, part in enumerate(parts):
+    for one in part if told[k] and k >= baseline else ():
+      words = _words(one.prompt)
+      if one.prompt not in seen and words:
+        seen.add(one.prompt)
+        nats = -sum(n * math.log((counts[w] + 1) / (total + kinds)) for w, n in words.items()) / sum(words.values())
+        ranked.append((nats, one, f"window {k + 1}: {', '.join(told[k])}"))
+  ranked.sort(key=lambda found: -found[0])
+  return tuple((one, why) for _, one, why in ranked[:label])
+
+
+def _words(text: str) -> Mapping[str, int]:
+  return collections.Counter(word.lower() for word in _WORD.findall(text))
+
+
+def _text(message: Mapping[str, Any]) -> str:
+  content = message.get("content") or ""
+  return content if isinstance(content, str) else " ".join(str(part.get("text", "")) for part in content)
+
+
+def _column(path: str, name: str) -> dict[str, str | None]:
+  return {f"{row.file}:{row.line}": row.group for row in readers.read(path, group=name)}
+
+
+def _number(value: str | None, where: str, column: str) -> float:
+  """A number, or a time in ISO 8601. Raises InputError."""
+  if value not in (None, ""):
+    try:
+      return float(value)
+    except ValueError:
+      pass
+    try:
+      return float(np.datetime64(value.replace("Z", "")).astype("datetime64[ms]").astype(np.int64))
+    except ValueError:
+      pass
+  raise errors.InputError(f"{where}: {column} is {value!r}: it must be a number, or a time such as 2026-01-31T09:00:00")
