@@ -5,7 +5,6 @@ python scripts/bench_preference.py trl --data pairs.jsonl         # the same of 
 python scripts/bench_preference.py beside --data pairs.jsonl      # both in turn, and the ratios
 python scripts/bench_preference.py reference --data pairs.jsonl   # DPO by adapters off beside SFT on equal tokens
 python scripts/bench_preference.py trunk --data pairs.jsonl       # a prompt once beside a prompt repeated
-python scripts/bench_preference.py unroll --data rows.jsonl       # learned rates beside tuned ones at equal steps
 python scripts/bench_preference.py demo --adapter runs/demo       # DPO and a reward model on the starter set's pairs
 python scripts/bench_preference.py distill --adapter runs/demo    # half the layers, with and without a teacher
 """
@@ -23,7 +22,6 @@ from typing import Any
 
 import bench_lib
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from itune_jax.core import pack
@@ -43,7 +41,6 @@ from itune_jax.run import specs
 from itune_jax.run import views
 from itune_jax.train import state as state_lib
 from itune_jax.train import step as step_lib
-from itune_jax.train import unroll as unroll_lib
 
 LORA = lora.Lora(rank=16, alpha=32.0)
 RATE = schedule.Schedule(rate=1e-4, kind="constant", warmup=0.0)
@@ -189,38 +186,6 @@ def trunk(args: argparse.Namespace) -> dict[str, Any]:
   return {**positions, "twice_over_once": bench_lib.spread(ratio)}
 
 
-def unroll(args: argparse.Namespace) -> dict[str, Any]:
-  """Rates of two groups learned through K steps, and a grid of constants, on the tiny model: held-out loss behind K
-  steps on batches that neither saw. Equal compute: the grid has as many runs of K steps as learning takes."""
-  session = session_lib.open_session(specs.Model(base=args.model, config=_tiny()), (LORA,))
-  renderer = session.renderer(chat.Rendering(max_length=256))
-  rows = [pack.Item(*one) for one in itertools.islice(bench_lib.rendered(args.data, renderer), 400)]
-  draw = lambda seed: [rows[i] for i in np.random.RandomState(seed).randint(0, len(rows), 4)]
-  batch = lambda seed: jax.tree.map(lambda x: jnp.asarray(x)[None], pack.fill([[one] for one in draw(seed)], 256))
-  inner = lambda n: jax.tree.map(lambda *x: jnp.stack(x), *(batch(1000 * n + k) for k in range(args.steps)))
-  how = unroll_lib.Unroll(groups=(".*/a", ".*/b"), rate=1e-3, steps=8)
-  trainable, objective = session.trainable, sft.Sft()
-  learned = unroll_lib.learn(
-    session.binder, objective, how, trainable, session.frozen, lambda n: (inner(n), batch(10_000 + n))
-  )
-  run = jax.jit(unroll_lib.loss_behind(session.binder, objective, how, trainable, {}, jax.random.key(0)))
-  held = [(inner(50 + n), batch(90_000 + n)) for n in range(4)]
-  score = lambda rates: float(
-    np.mean([run(jnp.log(jnp.asarray(rates)), trainable, session.frozen, *one) for one in held])
-  )
-  passes = how.steps * (1 + len(how.groups))  # a tangent of a group costs as much as a run
-  grid = {rate: score([rate, rate]) for rate in np.geomspace(1e-4, 3e-1, passes)}
-  best = min(grid, key=lambda rate: grid[rate])
-  return {
-    "learned": learned.rates,
-    "learned_loss": score(list(learned.rates.values())),
-    "first_loss": score([how.rate, how.rate]),
-    "tuned_rate": float(best),
-    "tuned_loss": grid[best],
-    "runs": passes,
-  }
-
-
 def _tiny() -> Any:
   return decoder.DecoderConfig(
     vocab=49_152, width=64, depth=2, heads=8, kv_heads=4, head_dim=8, mlp=128, max_length=512, tied=True
@@ -303,7 +268,7 @@ def _itune(*argv: str) -> dict[str, Any]:
   return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-JOBS = {one.__name__: one for one in (ours, trl, beside, reference, trunk, unroll, demo, distill)}
+JOBS = {one.__name__: one for one in (ours, trl, beside, reference, trunk, demo, distill)}
 
 
 def main() -> None:

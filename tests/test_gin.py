@@ -65,7 +65,7 @@ def test_parts_are_small_and_provide_their_macros(path):
 
 
 @pytest.mark.parametrize("recipe", [r for r in RECIPES if r not in PODS], ids=lambda p: p.stem)
-@pytest.mark.by_default(1)
+@pytest.mark.by_default(1, heavy=4)
 def test_recipe_builds(recipe):
   text = recipe.read_text()
   flags = [f"--gin_file={recipe}"] + ([f"--gin.DATA='{DATA}'"] if "jsonl" in text else [])
@@ -78,7 +78,7 @@ def test_recipe_builds(recipe):
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
-@pytest.mark.by_default("demo", heavy=4)
+@pytest.mark.by_default("demo", heavy=2)
 def test_recipe_trains_three_steps_under_smoke(recipe, tmp_path):
   overlay = "smoke_pairs" if of_pairs(recipe) else "smoke_unpaired" if of_labels(recipe) else "smoke"
   flags = [f"--gin_file={recipe}", f"--gin_file=overlays/{overlay}.gin"]

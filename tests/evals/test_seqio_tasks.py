@@ -16,6 +16,7 @@ from itune_jax.evals.benchmarks import registry
 from itune_jax.sampling import requests as requests_lib
 from tests.evals import ifeval_rows
 
+tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed: the extra prep installs it")
 seqio = pytest.importorskip("seqio", reason="SeqIO is not installed: the extra prep installs it")
 pytestmark = [pytest.mark.heavy, pytest.mark.filterwarnings("ignore")]
 
@@ -96,6 +97,9 @@ def test_every_benchmark_whose_files_are_there_gives_examples(itune_data, capsys
       said[name] = f"{len(first['inputs'])} bytes, {task.metric_fns[0].__name__}"
     except errors.InputError as e:
       said[name] = str(e)[:100]
+    except tf.errors.InvalidArgumentError as e:  # TensorFlow wraps what is raised while items are read
+      assert "InputError" in str(e)
+      said[name] = next(line for line in str(e).splitlines() if "InputError: " in line)[-100:]
   with capsys.disabled():
     print("", *(f"{name}: {text}" for name, text in said.items()), sep="\n")
   assert sum("bytes" in text for text in said.values()) >= 5

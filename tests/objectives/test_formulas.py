@@ -137,4 +137,4 @@ def test_two_answers_in_a_list_are_dpo_and_ties_do_not_compete():
   for loss, value in wanted.items():
     found = ranked.Ranked(loss=loss, beta=0.3)(views, jax.tree.map(jnp.asarray, batch), None)
     np.testing.assert_allclose(found.loss, value, rtol=1e-5)
-    assert float(found.weight) == len(scores)
+    assert float(found.weight) == pytest.approx(len(scores), rel=1e-6)  # each pair counts as one part of its list

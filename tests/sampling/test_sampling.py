@@ -74,7 +74,7 @@ def test_learned_tokens_in_front_are_not_overwritten_where_a_cache_is_larger_tha
 
 
 @pytest.mark.parametrize("mesh", [None, dict(data=2, fsdp=2, tensor=2)])
-@pytest.mark.by_default(1)
+@pytest.mark.by_default(1, heavy=2)
 def test_what_all_prompts_begin_with_runs_once_and_changes_nothing(mesh, model, monkeypatch):
   front = [int(t) for t in np.random.RandomState(0).randint(0, 60, 70)]
   prompts = [front + p[: 2 + 3 * i] for i, p in enumerate(PROMPTS)] + [front + [1]] * 2

@@ -53,7 +53,7 @@ def whole():
 
 
 # All micro-batch counts on one device, and every mesh: the full product, also of full tuning, is in `test.sh full`.
-@pytest.mark.by_default(3)
+@pytest.mark.by_default(3, heavy=4)
 @pytest.mark.parametrize(
   "micro,mesh,packed",
   [

@@ -125,7 +125,7 @@ def test_what_changes_a_bias_is_refused_where_there_is_one():
   ],
   ids=lambda m: type(m).__name__,
 )
-@pytest.mark.by_default(1)
+@pytest.mark.by_default(1, heavy=3)
 def test_what_cannot_differ_from_row_to_row_is_refused_by_name(method):
   base = tiny.base()
   with pytest.raises(errors.InputError, match=f"mine: {type(method).__name__}"):

@@ -52,7 +52,7 @@ def test_a_tiny_step_with_splash_attention_compiles_and_fits(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("program", ["score", "choices", "prefill", "prefill_next", "decode"])
-@pytest.mark.heavy
+@pytest.mark.by_default(0, heavy=3)
 def test_programs_of_the_evaluators_compile(program, capsys):
   recipe = ("--gin_file=recipes/llama_tiny.gin", "--gin_file=mesh/v5e_16.gin", "--gin.feed.Packing.rows=8")
   found = plan(capsys, *recipe, "--topology=v5e:2x2", f"--program={program}")

@@ -62,7 +62,7 @@ def run(model, prompts, mesh=None, **given):
   "name,axes",
   [("lora", None), ("lora", dict(data=2, fsdp=2, tensor=2)), pytest.param("windows", None, marks=pytest.mark.full)],
 )
-@pytest.mark.heavy
+@pytest.mark.by_default(0, heavy=1)
 def test_prompts_in_pieces_are_continued_as_whole_ones(name, axes, shapes):
   model, mesh = tuned(MODELS[name]), tiny.mesh(8, **axes) if axes else None
   found = run(model, PROMPTS, mesh)

@@ -82,7 +82,7 @@ def copied(model):
 
 
 @pytest.mark.parametrize("batch,mesh", [(16, None), (4, None), (8, MESH)])
-@pytest.mark.by_default(1)
+@pytest.mark.by_default(1, heavy=3)
 def test_samples_are_what_separate_prompts_are(batch, mesh, model, copied, kept):
   found, (ran, caches) = run(model, ASKS, tiny.mesh(8, **mesh) if mesh else None, n=4, batch=batch, **HOT), kept
   same(found, copied)
