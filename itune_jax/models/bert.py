@@ -116,8 +116,8 @@ def _tables(cfg: BertConfig) -> Mapping[str, int]:
 
 def hidden(cfg: BertConfig, params: Params, tokens_BT: jax.Array, mask_BT: jax.Array) -> jax.Array:
   """The last hidden states [B, T, D] of tokens; where the mask is 0 nothing is looked at."""
-  x_BTD = params["embed/word"][tokens_BT] + params["embed/position"][: tokens_BT.shape[1]]
-  x_BTD = _norm(cfg, x_BTD + params["embed/token_type"][0], params, "embed_norm")
+  x_BTD = params["embed/word"][tokens_BT] + params["embed/position"][None, : tokens_BT.shape[1]]
+  x_BTD = _norm(cfg, x_BTD + params["embed/token_type"][None, :1], params, "embed_norm")
   layers = {name: value for name, value in params.items() if not name.startswith("embed")}
   step = lambda x, layer: (_block(cfg, layer, x, mask_BT), None)
   return jax.lax.scan(step, x_BTD, layers)[0]
@@ -142,10 +142,15 @@ def _block(cfg: BertConfig, layer: Params, x_BTD: jax.Array, mask_BT: jax.Array)
 
 def _linear(params: Params, name: str, x: jax.Array) -> jax.Array:
   kernel = params[f"{name}/weight"]
-  return jnp.einsum("...d,fd->...f", x, kernel, precision="highest") + params[f"{name}/bias"]
+  return jnp.einsum("...d,fd->...f", x, kernel, precision="highest") + _last(params[f"{name}/bias"], x)
 
 
 def _norm(cfg: BertConfig, x: jax.Array, params: Params, name: str) -> jax.Array:
   x -= x.mean(-1, keepdims=True)
   x *= jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + cfg.norm_eps)
-  return x * params[f"{name}/weight"] + params[f"{name}/bias"]
+  return x * _last(params[f"{name}/weight"], x) + _last(params[f"{name}/bias"], x)
+
+
+def _last(values, x):
+  """The values of the last axis, with as many axes as x has."""
+  return values.reshape((1,) * (x.ndim - 1) + values.shape)
