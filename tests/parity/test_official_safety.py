@@ -85,6 +85,7 @@ def test_truthfulqa_by_choices():
   said("TruthfulQA, multiple choice", 600, differ)
 
 
+@pytest.mark.full  # minutes: lm-eval's BLEU and ROUGE over all answers
 @needs_data
 def test_truthfulqa_by_likeness():
   """lm-eval's figures of generation (sacrebleu, rouge_score) on perturbed references of all rows, two each."""
