@@ -23,6 +23,7 @@ from typing import Any
 import bench_lib
 import jax
 import numpy as np
+import transformers
 
 from itune_jax.core import pack
 from itune_jax.data import example as example_lib
@@ -250,8 +251,6 @@ def distill(args: argparse.Namespace) -> dict[str, Any]:
 
 def _halved(folder: str, out: str) -> None:
   """Every other layer of a model folder, as a folder."""
-  import transformers  # noqa: PLC0415  # a peer's package, for this job alone
-
   model = transformers.AutoModelForCausalLM.from_pretrained(folder)
   model.model.layers = model.model.layers[::2]
   model.config.num_hidden_layers = len(model.model.layers)

@@ -54,7 +54,6 @@ _READ_TOGETHER = frozenset(
     "lora_target_linear",
     "peft_use_rslora",
     "peft_use_dora",
-    "load_in_4bit",
   ]
 )
 _QUIET = frozenset(
@@ -79,23 +78,15 @@ _QUIET = frozenset(
     "saves_per_epoch",
     "eval_table_size",
     "eval_max_new_tokens",
-    "early_stopping_patience",
     "local_rank",
     "debug",
     "pad_to_sequence_len",
     "eval_sample_packing",
     "eval_batch_size",
-    "special_tokens",
-    "eot_tokens",
-    "tokens",
     "tf32",
-    "lora_modules_to_save",
     "lora_qkv_kernel",
     "lora_o_kernel",
     "lora_mlp_kernel",
-    "plugins",
-    "liger_rope",
-    "liger_rms_norm",
     "save_safetensors",
     "save_first_step",
   ]
@@ -134,6 +125,10 @@ AXOLOTL = dialect.Dialect(
     "adam_epsilon": dialect.sets("adamw.AdamW.eps", float),
     "seed": dialect.sets("SEED", int),
     "bf16": dialect.precision,
+    "bnb_4bit_quant_type": dialect.nf4,
+    "load_in_4bit": dialect.qlora,
+    "model_revision": dialect.revision,
+    "resume_from_checkpoint": dialect.begins,
     "gradient_checkpointing": dialect.remat,
     "sample_packing": dialect.packing,
     "train_on_inputs": dialect.prompts_train,
@@ -142,10 +137,15 @@ AXOLOTL = dialect.Dialect(
     **dialect.steps("num_epochs", "max_steps"),
     **dialect.warmup("warmup_ratio", "warmup_steps"),
   },
-  harmless=trl.TRAINER
-  | _READ_TOGETHER
-  | (_QUIET - {"lora_modules_to_save", "special_tokens"})
-  | {"sequence_len", "gradient_accumulation_steps"},
+  harmless=trl.TRAINER | _READ_TOGETHER | _QUIET | {"sequence_len", "gradient_accumulation_steps"},
   without=trl.WITHOUT
-  | {"rl": "preference tuning: see recipes/preference.gin", "special_tokens": "give specs.Model.special_tokens"},
+  | {
+    "rl": "preference tuning: see recipes/preference.gin",
+    "special_tokens": "give specs.Model.special_tokens",
+    "tokens": "give specs.Model.special_tokens",
+    "eot_tokens": "the end of a turn in the model's template trains, always",
+    "early_stopping_patience": "give loop.EarlyStop.patience",
+    "plugins": "what a plugin changes is not known here; kernels alone change no result",
+  },
+  required=("learning_rate",),
 )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import itertools
+import math
 import re
 from typing import Any
 
@@ -61,7 +62,7 @@ class Dialect:
 
   name: of the tool. marks: keys that only it has. defaults: what it does where a key that counts is not given (its
   own values, which the recipe must hold too). does: by key. harmless: keys that change no result. without: keys that
-  have no equal, and what to do in their place; a value in `off` is that of not using them.
+  have no equal, and what to do in their place. required: keys that the tool itself asks for.
   """
 
   name: str
@@ -70,11 +71,14 @@ class Dialect:
   does: Mapping[str, Does]
   harmless: frozenset[str]
   without: Mapping[str, str]
+  required: tuple[str, ...] = ()
 
   def draft(self, given: Mapping[str, Any]) -> tuple[Draft, dict[str, str]]:
     """(the recipe, what has no equal by key). Raises InputError for a value that is none of its key's."""
     found, missing = Draft(), {}
     whole = {**self.defaults, **given}
+    for key in self.required:
+      check.require(key in whole, f"{key} is not given, and {self.name} has no default for it")
     for key, value in whole.items():
       if key in self.does:
         self.does[key](found, value, whole)
@@ -111,6 +115,7 @@ def typed(what: str, value: Any, kind: type | tuple[type, ...]) -> Any:
   if float in kinds and isinstance(value, (int, str)) and not isinstance(value, bool) and _is_number(value):
     value = float(value)
   fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+  fits = fits and not (isinstance(value, float) and not math.isfinite(value))
   check.require(fits, f"{what}: {value!r} is no {' or '.join(one.__name__ for one in kinds)}")
   return value
 
@@ -174,6 +179,26 @@ def qlora(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
   del whole
   if value and "qlora" not in draft.overlays:
     draft.overlays.append("qlora")
+
+
+def nf4(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
+  """The code of 4-bit weights."""
+  del draft, whole
+  check.require(value in (None, "nf4"), f"bnb_4bit_quant_type: {value!r} has no equal; nf4 has")
+
+
+def revision(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
+  """A version of the model on a hub."""
+  del whole
+  if value not in (None, "main"):
+    draft.notes.append(f"its model is of revision {value!r}: give a folder that holds it by --base")
+
+
+def begins(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
+  """A checkpoint of theirs that the run goes on from; `true` is the newest of its own folder."""
+  del draft, whole
+  none = value in (None, True, False, "", "true", "false")
+  check.require(none, f"resume_from_checkpoint: {value!r} has no equal: checkpoints of other tools are not read")
 
 
 def remat(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
@@ -244,8 +269,8 @@ def steps(epochs: str, most: str) -> dict[str, Does]:
 
   def by_steps(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
     del whole
-    if _positive(value):
-      draft.set(STEPS=typed(most, value, int), EPOCHS=0)
+    if value is not None and typed(most, value, int) > 0:
+      draft.set(STEPS=value, EPOCHS=0)
 
   return {epochs: by_epochs, most: by_steps}
 

@@ -63,7 +63,6 @@ TRAINER = frozenset(
     "trust_remote_code",
     "use_fast_tokenizer",
     "flash_attn",
-    "resume_from_checkpoint",
     "bf16_full_eval",
     "use_cache",
   ]
@@ -90,6 +89,9 @@ TRAINS: dict[str, dialect.Does] = {
   "adam_epsilon": dialect.sets("adamw.AdamW.eps", float),
   "seed": dialect.sets("SEED", int),
   "bf16": dialect.precision,
+  "bnb_4bit_quant_type": dialect.nf4,
+  "model_revision": dialect.revision,
+  "resume_from_checkpoint": dialect.begins,
   "gradient_checkpointing": dialect.remat,
   "neftune_noise_alpha": lambda draft, value, whole: neftune(draft, value),
   "optim": lambda draft, value, whole: optimizer(draft, value),
@@ -170,17 +172,7 @@ def _peft(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:
 
 
 _READ_BY_PEFT = frozenset(
-  [
-    "lora_r",
-    "lora_alpha",
-    "lora_dropout",
-    "use_rslora",
-    "use_dora",
-    "lora_target_modules",
-    "beta",
-    "lora_task_type",
-    "bnb_4bit_quant_type",
-  ]
+  ["lora_r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "lora_target_modules", "beta", "lora_task_type"]
 )
 
 TRL = dialect.Dialect(
@@ -215,13 +207,6 @@ TRL = dialect.Dialect(
   },
   harmless=TRAINER
   | _READ_BY_PEFT
-  | {
-    "gradient_accumulation_steps",
-    "max_length",
-    "model_revision",
-    "dataset_train_split",
-    "dataset_config",
-    "dataset_test_split",
-  },
+  | {"gradient_accumulation_steps", "max_length", "dataset_train_split", "dataset_config", "dataset_test_split"},
   without=WITHOUT,
 )

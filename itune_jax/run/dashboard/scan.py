@@ -51,18 +51,21 @@ def overview(name: str, path: str) -> dict[str, Any]:
     steps = [line for line in metrics if "loss" in line]
     last = steps[-1] if steps else {}
     facts = info.get("facts", {})
-    figures = {k: v for line in metrics for k, v in line.items() if "/" in k}
+    steps_of = _finite(facts.get("steps")) if isinstance(facts, dict) else None
+    if steps_of is None and info:
+      raise errors.InputError(f"{path}/run.json: holds no number of steps")
+    told = {k: v for line in metrics for k, v in line.items() if "/" in k}
     return {
       "name": name,
-      "state": _state(path, last.get("step", 0), facts.get("steps", 0)),
+      "state": _state(path, last.get("step", 0), steps_of or 0),
       "step": last.get("step", 0),
-      "steps": facts.get("steps", 0),
+      "steps": steps_of or 0,
       "loss": _finite(last.get("loss")),
       "tokens_per_s": _finite(last.get("trained_tokens_per_s")),
       "goodput": _finite(last.get("goodput")),
       "memory_gib": _finite(last.get("memory_gib")),
-      "trained": facts.get("trainable_parameters"),
-      "evaluations": {k: _finite(v) for k, v in figures.items()},
+      "trained": _finite(facts.get("trainable_parameters")),
+      "evaluations": {k: _finite(v) for k, v in told.items()},
       "labels": results.labels(path),
       "pages": [label for label, file in _PAGES.items() if files.exists(os.path.join(path, file))],
       "error": "",
@@ -71,7 +74,7 @@ def overview(name: str, path: str) -> dict[str, Any]:
     return {"name": name, "state": "damaged", "error": str(e), "evaluations": {}, "labels": [], "pages": []}
 
 
-def _state(path: str, step: int, steps: int) -> str:
+def _state(path: str, step: int, steps: float) -> str:
   """Training holds `owner.json` for as long as it lives."""
   if files.exists(os.path.join(path, "owner.json")):
     return "training"

@@ -137,7 +137,8 @@ def _number(value: str | None, where: str, column: str) -> float:
   """A number, or a time in ISO 8601. Raises InputError."""
   if value not in (None, ""):
     try:
-      return float(value)
+      if math.isfinite(number := float(value)):
+        return number
     except ValueError:
       pass
     try:

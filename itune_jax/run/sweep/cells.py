@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
+import glob
 import hashlib
 import json
 import os
@@ -58,13 +59,35 @@ def digest(cell: Cell, common: Sequence[str], content: Mapping[str, str]) -> str
 def content_of(common: Sequence[str]) -> dict[str, str]:
   """The digest of every file that flags name: recipes with what they include, data, files of the user's own."""
   found: dict[str, str] = {}
-  for flag in common:
-    name, _, value = flag.partition("=")
+  for name, value in _values(common):
     if name == "--gin_file":
       found |= {os.path.basename(path): files.sha256(path) for path in _read_by(recipes.find(value))}
-    elif value and files.is_file(value):
-      found[value] = files.sha256(value)
+      continue
+    for path in _named_files(value):
+      found[path] = files.sha256(path)
   return found
+
+
+def _values(flags: Sequence[str]) -> Iterator[tuple[str, str]]:
+  """(flag, value), written as one word or as two."""
+  for flag, behind in zip(flags, [*flags[1:], ""], strict=True):
+    name, equals, value = flag.partition("=")
+    if name.startswith("--"):
+      yield name, value if equals else "" if behind.startswith("--") else behind
+
+
+def _named_files(value: str) -> Iterator[str]:
+  """The files that a value names: a file, the files of a folder, a glob, or several with their rates (`a,b@0.3`)."""
+  whole = value.strip("'\"")
+  for part in dict.fromkeys([whole, *(one.partition("@")[0].strip() for one in whole.split(","))]):
+    if not part or files.is_remote(part):
+      continue
+    paths = (
+      [part]
+      if os.path.isfile(part)
+      else glob.glob(os.path.join(part, "**") if os.path.isdir(part) else part, recursive=True)
+    )
+    yield from sorted(path for path in paths if os.path.isfile(path))
 
 
 def _content(cell: Cell) -> dict[str, str]:

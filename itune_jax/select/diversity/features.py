@@ -105,3 +105,21 @@ class Trajectories(Features):
     found = trajectories.trajectories(asked_lib.of(ask), rows, self.models, "diversity")
     there = np.flatnonzero(~np.isnan(found).any(axis=1))
     return found[there].astype(np.float32), there
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compared(select_protocol.Diversity):
+  """A rule for rows that are compared by vectors.
+
+  features: what rows are compared by.
+  """
+
+  features: Features = States()
+
+  def __post_init__(self):
+    check.check_types(self)
+
+  @property
+  def needs(self) -> Literal["nothing", "model"]:
+    """What its features need."""
+    return self.features.needs

@@ -7,7 +7,6 @@ a time; no matrix of all pairs exists.
 from collections.abc import Sequence
 import dataclasses
 import heapq
-from typing import Literal
 
 import numpy as np
 
@@ -19,7 +18,7 @@ BLOCK = 1024
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Spread(select_protocol.Diversity):
+class Spread(features_lib.Compared):
   """By worth, leaving out what is too like a row that was taken (DEITA, `selection/filter/base.py`).
 
   features: what rows are compared by. threshold: rows whose cosine with a taken one is above it are left out.
@@ -29,13 +28,8 @@ class Spread(select_protocol.Diversity):
   threshold: float = 0.9
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(-1 <= self.threshold <= 1, f"Spread.threshold = {self.threshold}: it is a cosine")
-
-  @property
-  def needs(self) -> Literal["nothing", "model"]:
-    """What its features need."""
-    return self.features.needs
 
   def order(
     self,
@@ -52,22 +46,12 @@ class Spread(select_protocol.Diversity):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class KCenter(select_protocol.Diversity):
+class KCenter(features_lib.Compared):
   """The row farthest from all that are taken, again and again, from that of most worth on (Gonzalez 1985; Sener &
   Savarese 2018). Among rows equally far the one of more worth.
 
   features: what rows are compared by.
   """
-
-  features: features_lib.Features = features_lib.States()
-
-  def __post_init__(self):
-    check.check_types(self)
-
-  @property
-  def needs(self) -> Literal["nothing", "model"]:
-    """What its features need."""
-    return self.features.needs
 
   def order(
     self,
@@ -84,7 +68,7 @@ class KCenter(select_protocol.Diversity):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Facility(select_protocol.Diversity):
+class Facility(features_lib.Compared):
   """Rows that all rows are near to: Σ over rows of their likeness to the nearest taken one grows the most, by lazy
   greedy (Superfiltering.D: the highest by score first, then this among them).
 
@@ -92,17 +76,11 @@ class Facility(select_protocol.Diversity):
   all rows.
   """
 
-  features: features_lib.Features = features_lib.States()
   pool: float = 10.0
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(self.pool == 0 or self.pool >= 1, f"Facility.pool = {self.pool}: it is 0, or 1 and more")
-
-  @property
-  def needs(self) -> Literal["nothing", "model"]:
-    """What its features need."""
-    return self.features.needs
 
   def order(
     self,

@@ -18,24 +18,18 @@ from itune_jax.select.diversity import features as features_lib
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Strata(select_protocol.Diversity):
+class Strata(features_lib.Compared):
   """Each cluster in turn gives its row of most worth.
 
   features: what rows are clustered by. clusters: how many there are. rounds: of Lloyd's algorithm at most.
   """
 
-  features: features_lib.Features = features_lib.States()
   clusters: int = 100
   rounds: int = 50
 
   def __post_init__(self):
-    check.check_types(self)
+    super().__post_init__()
     check.require(self.clusters > 0 and self.rounds > 0, "Strata.clusters and Strata.rounds count from 1")
-
-  @property
-  def needs(self) -> Literal["nothing", "model"]:
-    """What its features need."""
-    return self.features.needs
 
   def order(
     self,

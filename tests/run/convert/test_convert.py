@@ -130,6 +130,10 @@ def test_axolotl(tmp_path):
     ({"learning_rate": "fast"}, "'fast' is no float"),
     ({"seed": True}, "True is no int"),
     ({"lora_target_modules": ["c_attn"]}, "'c_attn'"),
+    ({"max_steps": 100.5}, "max_steps: 100.5 is no int"),
+    ({"learning_rate": float("nan")}, "nan is no float"),
+    ({"load_in_4bit": True, "bnb_4bit_quant_type": "fp4"}, "'fp4' has no equal"),
+    ({"resume_from_checkpoint": "out/checkpoint-5"}, "checkpoints of other tools are not read"),
   ],
 )
 def test_what_has_no_equal_is_one_line_and_nothing_is_written(tmp_path, change, says):
@@ -137,6 +141,15 @@ def test_what_has_no_equal_is_one_line_and_nothing_is_written(tmp_path, change, 
     _converted(tmp_path, TRL | change)
   assert says in str(e.value) and "theirs.yml" in str(e.value) and "\n" not in str(e.value)
   assert not (tmp_path / "mine.gin").exists()
+
+
+def test_four_bits_beside_a_plain_adapter_are_taken_over(tmp_path):
+  _, out = _converted(tmp_path, AXOLOTL | {"adapter": "lora", "load_in_4bit": True})
+  assert _built(out).model.quant.kind == "nf4"
+  with pytest.raises(errors.InputError, match="tokens: give specs.Model.special_tokens"):
+    _converted(tmp_path, AXOLOTL | {"tokens": ["<x>"]}, "--overwrite")
+  with pytest.raises(errors.InputError, match="learning_rate is not given, and axolotl has no default"):
+    _converted(tmp_path, {k: v for k, v in AXOLOTL.items() if k != "learning_rate"}, "--overwrite")
 
 
 def test_partial_writes_the_rest_and_says_so_in_the_recipe(tmp_path):

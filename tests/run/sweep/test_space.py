@@ -91,6 +91,14 @@ def test_the_name_of_a_run_hangs_on_values_recipe_and_data(tmp_path):
   name = lambda cell=cell: cells_lib.digest(cell, common, cells_lib.content_of(common))
   first = name()
   assert first == name() and first != name(cells_lib.Cell({"peft": "lora"}, 1))
+  folder = tmp_path / "many"
+  folder.mkdir()
+  (folder / "b.jsonl").write_text("{}\n")
+  for given in (["--data", str(folder)], [f"--data={folder}/*.jsonl"], [f"--data={data},{folder}/b.jsonl@0.3"]):
+    before = cells_lib.content_of([*common, *given])
+    (folder / "b.jsonl").write_text((folder / "b.jsonl").read_text() + "{}\n")
+    assert before != cells_lib.content_of([*common, *given]), given
+  assert cells_lib.content_of(["--gin_file", str(recipe)]) == cells_lib.content_of([f"--gin_file={recipe}"])
   data.write_text('{"more": 1}\n')
   second = name()
   recipe.write_text("STEPS = 4\n")
