@@ -16,6 +16,7 @@ from itune_jax.core import errors
 from itune_jax.core import pack
 
 VERSION = 2  # 1 was ids and weights, one half of a record each
+GROUPS_VERSION = 2  # of what stands beside grouped records; 1 had no number of members
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,7 +45,8 @@ SHOWN = 2000  # characters of an example in a manifest
 def source_key(source: mixture_lib.Source, renderer: chat.Renderer) -> str:
   """The address of a tokenised source."""
   own = source.digest(renderer.images is not None), tokenizer_lib.digest(renderer.tokenizer), renderer.digest()
-  parts = (*own, f"records {records.VERSION}")
+  beside_them = (f"groups {records.GROUPS_VERSION}",) if source.format in readers.COMPARED else ()
+  parts = (*own, f"records {records.VERSION}", *beside_them)
   return hashlib.sha256("".join(parts).encode()).hexdigest()[:24]
 
 
