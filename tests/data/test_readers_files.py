@@ -200,7 +200,7 @@ def test_a_column_that_vanishes_between_shards_and_ids_that_stand_twice(tmp_path
   (tmp_path / "1.csv").write_text("instruction,output\na,c\n")
   assert said(tmp_path) == [("a\n\nb", "c"), "its file has no column `input`, which 0.csv has"]
   (tmp_path / "x.jsonl").write_text(f"{json.dumps(ROWS[0])}\n{json.dumps(ROWS[0])}\n")
-  assert said(tmp_path / "x.jsonl")[1] == "its `id` is that of an earlier row of the file"
+  assert said(tmp_path / "x.jsonl")[1] == "it has the id 'r0' of an earlier row of the file; ids must differ"
 
 
 def test_what_unpacks_to_far_more_than_it_weighs_is_refused(tmp_path, monkeypatch):
