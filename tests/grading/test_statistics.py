@@ -230,6 +230,9 @@ def test_what_can_be_detected_is_found_four_times_of_five():
   assert 0.74 < found < 0.86
   with pytest.raises(ValueError, match="no share"):
     power.paired_share_error(10, 2)
+  for degrees in (1, 2, 7, 100):  # few degrees of freedom: Student's test finds 80 % of a larger difference
+    shift = power.detectable(1.0, degrees)
+    assert scipy_stats.nct.sf(scipy_stats.t.ppf(0.975, degrees), degrees, shift) == pytest.approx(0.8, abs=1e-4)
   assert power.fewest_changes() == 6 and paired.mcnemar_exact(0, 6) <= 0.05 < paired.mcnemar_exact(0, 5)
 
 

@@ -43,12 +43,14 @@ class Metric(abc.ABC):
 
 
 class Paired(NamedTuple):
-  """What two runs on the same items differ by: the second minus the first, its standard error, the p of `test`."""
+  """What two runs on the same items differ by: the second minus the first, its standard error, the p of `test`.
+  degrees: of freedom of the error; infinitely many where items alone leave it open."""
 
   figure: Figure
   error: float
   p: float | None
   test: str
+  degrees: float = math.inf
 
 
 @dataclasses.dataclass(frozen=True)

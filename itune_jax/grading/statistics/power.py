@@ -5,10 +5,17 @@ import math
 from scipy import special
 
 
-def detectable(standard_error: float, *, level: float = 0.95, power: float = 0.8) -> float:
-  """The smallest true difference that a two-sided test at 1 - level finds with this power, by the normal approximation:
-  (z of (1 + level) / 2 + z of power) standard errors of the difference."""
-  return float(special.ndtri((1 + level) / 2) + special.ndtri(power)) * standard_error
+def detectable(standard_error: float, degrees: float = math.inf, *, level: float = 0.95, power: float = 0.8) -> float:
+  """The smallest true difference that a two-sided test at 1 - level finds with this power.
+
+  With an error that is known well (infinitely many degrees of freedom): z of (1 + level) / 2 plus z of power, in
+  standard errors. With few degrees of freedom Student's test finds less: the shift of the noncentral t distribution of
+  which the share `power` lies above Student's quantile.
+  """
+  tail = (1 + level) / 2
+  if math.isinf(degrees):
+    return float(special.ndtri(tail) + special.ndtri(power)) * standard_error
+  return float(special.nctdtrinc(degrees, 1 - power, special.stdtrit(degrees, tail))) * standard_error
 
 
 def paired_share_error(n: float, changed: float) -> float:

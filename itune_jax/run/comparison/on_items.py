@@ -48,6 +48,7 @@ def row(
     two=figures[1],
     difference=found.figure,
     error=found.error,
+    degrees=found.degrees,
     p=found.p,
     test=found.test,
     how=aggregates.name_of(way),
@@ -91,7 +92,7 @@ def _with_seeds(
     return found
   value, half = found.figure.value, variance.quantile(degrees) * error
   figure = metrics_lib.Figure(value, value - half, value + half, found.figure.n)
-  return metrics_lib.Paired(figure, error, variance.p_value(value, error, degrees), "t over items and seeds")
+  return metrics_lib.Paired(figure, error, variance.p_value(value, error, degrees), "t over items and seeds", degrees)
 
 
 def _widened(figure: metrics_lib.Figure, spread: tuple[float, float]) -> metrics_lib.Figure:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import dataclasses
+import math
 
 from itune_jax.core import contracts
 from itune_jax.grading.statistics import metrics as metrics_lib
@@ -18,8 +19,8 @@ class Comparison:
 
   tag: which items it is of, "" for all. of: how many items the benchmark has. shared: how many items of both the
   difference is of, 0 where it is not of the same items. error: the standard error of the difference, NaN where it is
-  not known. p: of `test`; adjusted: corrected for how many were made. how: what makes figures of values. better: which
-  way. percent: whether figures are shares. notes: what must be known.
+  not known. degrees: of freedom of the error. p: of `test`; adjusted: corrected for how many were made. how: what makes
+  figures of values. better: which way. percent: whether figures are shares. notes: what must be known.
   """
 
   benchmark: str
@@ -36,6 +37,7 @@ class Comparison:
   how: str
   better: contracts.Better
   percent: bool
+  degrees: float = math.inf
   tag: str = ""
   shared: int = 0
   adjusted: float | None = None
@@ -49,7 +51,7 @@ class Comparison:
   @property
   def detectable(self) -> float:
     """The smallest difference that would be found in four of five cases; NaN where that is not known."""
-    smallest = power.detectable(self.error)
+    smallest = power.detectable(self.error, self.degrees)
     return max(smallest, power.fewest_changes() / self.shared) if self.test == "McNemar" else smallest
 
   @property

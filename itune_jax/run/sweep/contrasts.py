@@ -88,7 +88,7 @@ class Effect:
   @property
   def detectable(self) -> float:
     """The smallest difference that such a sweep finds in 80 of 100 cases."""
-    return power.detectable(self.error) if self.known else math.nan
+    return power.detectable(self.error, self.degrees) if self.known else math.nan
 
 
 def effects(measure: Measure, factors: Mapping[str, Sequence[space_lib.Value]], pairs: bool = True) -> list[Effect]:

@@ -147,6 +147,8 @@ def figures_of(folder: str) -> dict[str, float]:
     for name in files.names(os.path.join(folder, "evals", label)):
       if name.endswith(".json"):
         found |= results.read(folder, label, name.removesuffix(".json")).figures
+  if not found.get("trained_tokens_per_s"):  # a run of so few steps that none was timed
+    found.pop("trained_tokens_per_s", None)
   return {name: float(value) for name, value in found.items() if isinstance(value, (int, float))}
 
 

@@ -143,7 +143,8 @@ def _rows(done: Sequence[running.Done], measure: contrasts.Measure) -> list[Row]
   rows = []
   for setting, runs in by_point.items():
     own = {measure.name: np.mean([measure.mean(setting, run.cell.seed) for run in runs if _has(measure, setting, run)])}
-    costs = {name: np.mean([run.figures[name] for run in runs]) for name in COSTS if name in runs[0].figures}
+    known = {name: [run.figures[name] for run in runs if name in run.figures] for name in COSTS}
+    costs = {name: np.mean(values) for name, values in known.items() if values}
     figures = {name: float(value) for name, value in {**own, **costs}.items()}
     rows.append(Row(runs[0].cell.point, len(runs), figures, tuple(run.folder for run in runs)))
   rows = [row._replace(best=not any(_beats(other, row, measure) for other in rows)) for row in rows]

@@ -1,10 +1,12 @@
 """A sweep as a table in Markdown, LaTeX and CSV, for the terminal, and as a page with pictures."""
 
 import base64
+from collections.abc import Sequence
 import csv
 import io
 import math
 import os
+from typing import Literal
 
 import jinja2
 from matplotlib import figure as figure_lib
@@ -27,15 +29,20 @@ EFFECT_HEAD = ("effect", "compared with", "measure", "difference", "95 %", "p", 
 
 def point_head(found: summary_lib.Summary) -> tuple[str, ...]:
   """The columns of the table of points."""
-  costs = [_COST_NAMES[name] for name in summary_lib.COSTS if any(name in row.figures for row in found.rows)]
+  costs = [_COST_NAMES[name] for name in _costs(found)]
   return (*(cells_lib.short(name) for name in found.space.factors), "seeds", found.chosen, *costs, "unbeaten")
 
 
 def point_cells(found: summary_lib.Summary, row: summary_lib.Row) -> tuple[str, ...]:
   """The texts of a point."""
   values = [cells_lib.shown(row.point[name]) if name in row.point else "–" for name in found.space.factors]
-  costs = [_number(row.figures[name]) for name in summary_lib.COSTS if name in row.figures]
+  costs = [_number(row.figures.get(name, math.nan)) for name in _costs(found)]
   return (*values, str(row.seeds), _number(row.figures[found.chosen]), *costs, "yes" if row.best else "")
+
+
+def _costs(found: summary_lib.Summary) -> list[str]:
+  """The costs that any point has: one that another lacks is a dash there."""
+  return [name for name in summary_lib.COSTS if any(name in row.figures for row in found.rows)]
 
 
 def told(found: summary_lib.Summary) -> list[contrasts.Effect]:
@@ -109,7 +116,7 @@ def latex(found: summary_lib.Summary) -> str:
 def csv_text(found: summary_lib.Summary) -> str:
   """A row a point, numbers unrounded."""
   out = io.StringIO()
-  names = [found.chosen, *(name for name in summary_lib.COSTS if any(name in row.figures for row in found.rows))]
+  names = [found.chosen, *_costs(found)]
   writer = csv.writer(out, lineterminator="\n")
   writer.writerow([*found.space.factors, "seeds", *names, "runs"])
   for row in found.rows:
@@ -170,10 +177,15 @@ def _pareto(found: summary_lib.Summary, cost: str) -> dict[str, str] | None:
       xytext=(4, 3),
       textcoords="offset points",
     )
-  axis.set(xlabel=_COST_NAMES[cost], ylabel=found.chosen, xscale="log" if cost == "trainable_parameters" else "linear")
+  axis.set(xlabel=_COST_NAMES[cost], ylabel=found.chosen, xscale=_scale([row.figures[cost] for row in rows]))
   axis.spines[["top", "right"]].set_visible(False)
   axis.margins(0.2, 0.15)
   return _svg(figure, f"{found.chosen} against {_COST_NAMES[cost]}")
+
+
+def _scale(values: Sequence[float]) -> Literal["linear", "log"]:
+  """A log axis where values lie further apart than a factor of 5: below that its marks say little."""
+  return "log" if min(values) > 0 and max(values) / min(values) > 5 else "linear"
 
 
 def _curves(found: summary_lib.Summary, pair: tuple[str, str]) -> dict[str, str]:
@@ -186,8 +198,7 @@ def _curves(found: summary_lib.Summary, pair: tuple[str, str]) -> dict[str, str]
       axis.plot(x, y, marker="o", label=f"{cells_lib.short(by)} {cells_lib.shown(one.level)}")
   spread = [float(x) for one in found.envelopes if (one.factor, one.by) == pair for x, _ in one.curve]  # pyright: ignore[reportArgumentType]
   axis.set(xlabel=cells_lib.short(factor), ylabel=found.chosen)
-  if min(spread) > 0 and max(spread) / min(spread) > 5:
-    axis.set_xscale("log")
+  axis.set_xscale(_scale(spread))
   axis.legend(fontsize=8)
   axis.spines[["top", "right"]].set_visible(False)
   return _svg(figure, f"{found.chosen} over {cells_lib.short(factor)}")
