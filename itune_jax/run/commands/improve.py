@@ -190,11 +190,14 @@ class _Steps:
     return json.loads(self.run(argv))
 
   def evaluate(self, argv: list[str], folder: str) -> None:
-    """Runs an evaluation that does not stand there yet."""
-    if files.exists(os.path.join(folder, "evals", "heldout")):
+    """Runs an evaluation that does not stand there yet; its figures are the last that it writes. The command is kept
+    either way: it made what stands there."""
+    written = files.names(os.path.join(folder, "evals", "heldout"))
+    if any(name.endswith(".json") for name in written):
+      self.lines.append(f"itune {shlex.join(argv)}")
       log.info(f"{folder}: evaluated already")
     else:
-      self.run(argv)
+      self.run([*argv, "--overwrite"] if written else argv)
 
 
 def _show(told: dict[str, Any]) -> None:
