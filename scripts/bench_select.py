@@ -11,7 +11,6 @@ import resource
 import time
 from typing import Any
 
-import datasketch
 import numpy as np
 from rouge_score import rouge_scorer
 from rouge_score import tokenize
@@ -128,6 +127,8 @@ def hashed(args: argparse.Namespace) -> dict[str, Any]:
 
 def _datasketch(step: min_hash.MinHash, texts: list[str]) -> None:
   """The same shingles, its batches of updates, its index with as many permutations: candidates for each row."""
+  import datasketch  # of the parity environment; the other jobs do without
+
   lsh = datasketch.MinHashLSH(params=(step.bands, step.band), num_perm=step.bands * step.band)
   for i, text in enumerate(texts):
     sketch = datasketch.MinHash(num_perm=step.bands * step.band)
