@@ -12,8 +12,6 @@ import time
 from typing import Any
 
 import numpy as np
-from rouge_score import rouge_scorer
-from rouge_score import tokenize
 
 from itune_jax.run import outside as outside_lib
 from itune_jax.select import decontaminate
@@ -72,6 +70,8 @@ def novel(args: argparse.Namespace) -> dict[str, Any]:
 
 def _rouge_score(texts: list[str]) -> list[bool]:
   """As Alpaca's generate_instruction.py decides: `_score_lcs` of the new tokens and those of each one kept."""
+  from rouge_score import rouge_scorer, tokenize  # of the parity environment; the other jobs do without
+
   found, pool = [], []
   for text in texts:
     tokens = tokenize.tokenize(text, None)
