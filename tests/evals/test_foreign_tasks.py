@@ -1,4 +1,4 @@
-"""A user's task of SeqIO is evaluated by its own metrics; figures are those of SeqIO's Evaluator, in a process apart."""
+"""A user's task of SeqIO is evaluated by its own metrics: figures are those of SeqIO's Evaluator, in a child."""
 
 import json
 import subprocess
