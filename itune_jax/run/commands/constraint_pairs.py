@@ -1,11 +1,11 @@
 """`itune constraint_pairs`: preferences over prompts, made of given answers (`synth.prompt_pairs`)."""
 
-import json
 from typing import Any
 
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import jsontext
 from itune_jax.data.readers import readers
 from itune_jax.run import command
 from itune_jax.synth import prompt_pairs
@@ -21,6 +21,6 @@ def from_flags(args: command.Args) -> dict[str, Any]:
   if not examples:
     raise errors.InputError(f"{args.data}: no row has an answer to make pairs of")
   counts: dict[str, int] = {}
-  lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in how.rows(examples, counts)]
+  lines = [jsontext.dumps(row) + "\n" for row in how.rows(examples, counts)]
   files.write_text(args.out, "".join(lines))
   return {"out": args.out, "pairs": len(lines), "rows": len(rows), "answers": len(examples), **counts}
