@@ -14,6 +14,7 @@ from itune_jax.evals import tables
 from itune_jax.grading.judging import rubrics
 from itune_jax.run.convert import dialect
 from itune_jax.run.convert import yaml_file
+from itune_jax.run.commands import compare
 from itune_jax.run.commands import convert_flags
 from itune_jax.run.monitor import watching
 from itune_jax.run.sweep import cells
@@ -40,7 +41,7 @@ BITS += ["\ud83d", "steps", "low", "name", "# x", "99999999999999999999", "1e400
 
 
 def through(read):
-  """A check of bytes: a file of this ending is read, or refused in one line."""
+  """(check, ending) → a check of bytes: a file of this ending is read and checked, or refused in one line."""
 
   def wrap(check, ending):
     def checked(data):
@@ -185,6 +186,33 @@ def test_annotations_are_figures_or_one_line(case):
     assert len(set(ids)) == len(ids)
 
   through(annotated.read)(check, ".json")(json.dumps(case[3]).encode())
+
+
+FIGURES = [[{"benchmark": "b", "metric": "acc", "value": 0.5, "tag": "", "low": 0.1, "high": None, "n": 2, "of": 2}]]
+OWN_ROW = {"id": "a", "values": {"acc": 1.0}, "tags": {"kind": "x"}, "prompt": "p", "output": "o", "answer": "o"}
+OWN_ROW |= {"choices": ["x", "y"], "logprobs": [-1.0, -2.0], "verdict": "empty", "cluster": "c", "judge": "j"}
+SAMPLE = {"doc_id": 0, "doc": {"q": 1}, "target": "x", "arguments": {"gen_args_0": {"arg_0": "p", "arg_1": "c"}}}
+SAMPLE |= {"resps": [["x"]], "filtered_resps": [["-1.0", "True"]], "filter": "none", "metrics": ["acc"], "acc": 1.0}
+TOLD = {"results": {"t": {"acc,none": 0.5}}, "n-samples": {"t": {"original": 1}}, "versions": {"t": 1}}
+TOLD |= {"higher_is_better": {"t": {"acc": True}}, "n-shot": {"t": 0}}
+NAMES = {
+  "own": ("b.json", "b.jsonl"),
+  "lm-eval": ("results_2026-01-01T00-00-00.json", "samples_t_2026-01-01T00-00-00.jsonl"),
+}
+
+
+@fuzz.given(st.one_of(fuzz.mutated(FIGURES), fuzz.mutated([OWN_ROW]), fuzz.mutated([SAMPLE]), fuzz.mutated([TOLD])))
+def test_a_folder_of_evaluations_is_read_or_one_line(case):
+  """A file of figures, or a row of answers, of ours and of lm-evaluation-harness."""
+  base, changed = case[0], case[3]
+  whole, row = (FIGURES[0], OWN_ROW) if base in (FIGURES[0], OWN_ROW) else (TOLD, SAMPLE)
+  with tempfile.TemporaryDirectory() as folder:
+    figures, rows = NAMES["own" if row is OWN_ROW else "lm-eval"]
+    (pathlib.Path(folder) / figures).write_text(json.dumps(changed if base == whole else whole))
+    (pathlib.Path(folder) / rows).write_text(json.dumps(changed if base == row else row) + "\n")
+    for one in (fuzz.outcome(lambda: compare.read(folder)) or {}).values():
+      for item in one.items.values():
+        assert isinstance(item.answer, str) and isinstance(item.id, str)
 
 
 @fuzz.given(st.sampled_from([".csv", ".tsv", ".jsonl", ".json"]), fuzz.damaged(b'a,b\n"x\ny",2\n{"a": NaN}\n[1]\t3\n'))
