@@ -21,6 +21,10 @@ from itune_jax.select import stages
 _PACKAGES = ("itune-jax", "numpy", "rapidfuzz", "rensa", "ftfy", "lingua-language-detector", "json-repair")
 
 
+class _NothingLeft(errors.RunError):
+  """No row came through."""
+
+
 def select(
   selection: select_protocol.Selection,
   source: str,
@@ -55,7 +59,11 @@ def select(
     if (known := _known(output, identity, overwrite)) is not None:
       return known
     folder = _claimed(f"{output}.work", identity, overwrite)
-    manifest = identity | _run(selection, source, output, folder, begin, outside, ask, baselines)
+    try:
+      manifest = identity | _run(selection, source, output, folder, begin, outside, ask, baselines)
+    except (errors.InputError, _NothingLeft):
+      shutil.rmtree(folder)  # other values are needed, to which what is done so far says nothing
+      raise
     files.write_json(manifest_of(output), manifest)
     shutil.rmtree(folder)
     return manifest
@@ -114,7 +122,7 @@ def _run(
   passes.append({"step": "choose", "given": len(passed.rows), "kept": len(kept), "dropped": reasons})
   if not len(kept):
     why = "; ".join(f"{n} × {reason}" for one in passes for reason, n in one["dropped"].items())
-    raise errors.RunError(f"{source}: no row is left ({why or 'it has no rows'}); {output} is not written")
+    raise _NothingLeft(f"{source}: no row is left ({why or 'it has no rows'}); {output} is not written")
   _write(output, passed, kept, found)
   beside = _beside(selection, output, passed, kept, found, ask, with_files=baselines) if selection.scores else {}
   return {
