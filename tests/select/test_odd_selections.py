@@ -1,4 +1,4 @@
-"""Selections that cannot be meant: each is one line, and what a refused one began does not stand in the next one's way."""
+"""Selections that cannot be meant: each is one line, and what it began does not stand in the next one's way."""
 
 import json
 
