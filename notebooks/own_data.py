@@ -91,7 +91,7 @@ DATA = f"--gin_file={RECIPE} --data={FOLDER}/train.jsonl"
 # Trained stretches stand between ⟦ and ⟧: the answer, and the token that ends it. Prompts are never trained.
 
 # %%
-api.command(f"itune inspect data {DATA} --limit=2")
+api.command(f"itune inspect data {DATA} --examples=2")
 
 # %% [markdown]
 # ## Before
@@ -99,7 +99,7 @@ api.command(f"itune inspect data {DATA} --limit=2")
 # The held-out rows, asked of the model as it is. `exact` wants the answer and nothing else.
 
 # %%
-TESTED = f"{DATA} --gin_file=overlays/own_data.gin --gin_file=decode/greedy.gin --gin.EVAL_DATA={FOLDER}/test.jsonl"
+TESTED = f"{DATA} --gin_file=overlays/own_data.gin --gin_file=decode/greedy.gin --eval_data={FOLDER}/test.jsonl"
 TESTED += f" --run_dir={FOLDER}/run --gin.decode.Decode.max_new_tokens=6"
 api.command(f"itune eval {TESTED} --name=before")
 

@@ -11,9 +11,9 @@ import itune_jax
 
 ROOT = pathlib.Path(__file__).parent.parent
 # Keys of the Citation File Format 1.2.0, from its schema: of the file, what must be there, of an entity.
-CFF = set(re.findall(r"\S+", """abstract authors cff-version commit contact date-released doi identifiers keywords license
-  license-url message preferred-citation references repository repository-artifact repository-code title type url
-  version"""))  # fmt: skip
+CFF = set(re.findall(r"\S+", """abstract authors cff-version commit contact date-released doi identifiers keywords
+  license license-url message preferred-citation references repository repository-artifact repository-code title type
+  url version"""))  # fmt: skip
 CFF_NEEDED = {"authors", "cff-version", "message", "title"}
 CFF_ENTITY = set(re.findall(r"\S+", """address alias city country date-end date-start email fax location name orcid
   post-code region tel website"""))  # fmt: skip
