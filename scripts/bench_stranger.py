@@ -1,5 +1,5 @@
-"""A stranger's path, measured: `python scripts/bench_stranger.py` gives the commands of docs/guides/first_ablation.md, as
-they stand there, in an empty folder and a fresh environment that has the wheel of this checkout.
+"""A stranger's path, measured: `python scripts/bench_stranger.py` gives the commands of docs/guides/first_ablation.md,
+as they stand there, in an empty folder and a fresh environment that has the wheel of this checkout.
 
 The packages that itune_jax needs are those of the environment that runs this; `--download` installs them anew.
 `--recipe=FILE` takes another recipe than the page's, such as a tiny one.
@@ -94,15 +94,19 @@ def said(
     words = [word.replace("--gin_file=smollm2_lora", f"--gin_file={os.path.abspath(args.recipe)}") for word in words]
   if args.steps:
     words = [re.sub(r"--steps=\d+", f"--steps={args.steps}", word) for word in words]
-  runs = sorted((home / "runs" / "methods" / "runs").glob("*"))
   for name in ("lora", "dora"):
-    found = [str(run.relative_to(home)) for run in runs if f"--peft={name}" in _argv(run)]
-    words = [word.replace(f"{name}=RUN", f"{name}={','.join(found)}") for word in words]
+    words = [word.replace(f"{name}=RUN", f"{name}={','.join(_seeds(home, name))}") for word in words]
   return words
 
 
-def _argv(run: pathlib.Path) -> list[str]:
-  return json.loads((run / "run.json").read_text(encoding="utf-8"))["argv"]
+def _seeds(home: pathlib.Path, method: str) -> list[str]:
+  """The runs of a method at its highest rate."""
+  found: dict[float, list[str]] = {}
+  for run in sorted((home / "runs" / "methods" / "runs").glob("*")):
+    argv = " ".join(json.loads((run / "run.json").read_text(encoding="utf-8"))["argv"])
+    if f"peft={method} " in f"{argv} " and (rate := re.search(r"Schedule\.rate=(\S+)", argv)):
+      found.setdefault(float(rate[1]), []).append(str(run.relative_to(home)))
+  return found[max(found)] if found else []
 
 
 if __name__ == "__main__":
