@@ -8,7 +8,8 @@ from itune_jax.core import contracts
 from itune_jax.grading.statistics import metrics as metrics_lib
 
 # Shares of answers that came to nothing, which tell why others are wrong. Rows hold the verdict alone.
-DERIVED = ("cut_off", "empty")
+VERDICTS = ("cut_off", "empty")
+DERIVED = (*VERDICTS, "thinking_cut")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
