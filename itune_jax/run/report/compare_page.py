@@ -18,6 +18,8 @@ from itune_jax.run.comparison import layouts
 from itune_jax.run.comparison import matching
 from itune_jax.run.comparison import outcomes
 from itune_jax.run.report import forest
+from itune_jax.run.report import pareto
+from itune_jax.run.report import run_tables
 
 # What could end the element that JSON stands in, or the line that a script is on, in escapes that JSON has for it.
 _ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
@@ -34,6 +36,9 @@ def page(found: outcomes.Found, most: int) -> str:
     layouts=layouts,
     plots=[plot for plot in plots if plot],
     by_tag=_by_tag(found),
+    contaminated=run_tables.contaminated(found),
+    costs=run_tables.costs(found),
+    pareto=[markupsafe.Markup(plot) for plot in pareto.plots(found)],  # they escape their names themselves
     data=markupsafe.Markup(json.dumps(data(found, most), ensure_ascii=False, allow_nan=False).translate(_ESCAPES)),
     script=markupsafe.Markup(script),
     digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
