@@ -6,6 +6,7 @@ import select
 import sys
 
 from itune_jax.core import errors
+from itune_jax.core import jsontext
 
 CLOSED_PIPE = 141  # 128 + SIGPIPE: what a shell says of a program that ended so
 ERRORS = (errors.InputError, errors.RunError, KeyboardInterrupt, OSError)  # all that a line explains
@@ -16,7 +17,7 @@ def explained(error: BaseException) -> tuple[int, str]:
   if isinstance(error, KeyboardInterrupt):
     return 1, "stopped by Ctrl-C; what was committed is whole, and the same command resumes"
   text = f"{error.filename or 'the system'}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
-  return (2 if isinstance(error, errors.InputError) else 1), " ".join(text.split())
+  return (2 if isinstance(error, errors.InputError) else 1), jsontext.line(" ".join(text.split()))
 
 
 def nobody_reads() -> bool:

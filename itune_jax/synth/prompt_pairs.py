@@ -104,7 +104,7 @@ class Pairs:
 
   def _of(self, rs, example, other, known) -> Iterator[tuple[str, dict[str, Any]]]:
     answer = example.answer
-    if not answer.strip() or any(not isinstance(m["content"], str) for m in example.prompt):
+    if not answer.strip() or not example.prompt or any(not isinstance(m["content"], str) for m in example.prompt):
       return
     holds = [one.holds(answer) for one in known]
     follows = [known[i] for i in rs.permutation(len(known)) if holds[i]]

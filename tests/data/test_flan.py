@@ -30,7 +30,8 @@ TASK = {
 }
 PROMPT = (
   "task1_colours. Definition: Say the colour.\n\n Positive Example 1 -\nInput: sky.\n Output: blue.\n "
-  "Explanation: It is so by day.\n\n Positive Example 2 -\nInput: grass?\n Output: green.\n\n "
+  "Explanation: It is so by day.\n\n Positive Example 2 -\nInput: grass?\n Output: green.\n "
+  "Explanation: .\n\n "
   "Negative Example 1 -\nInput: snow.\n Output: black.\n Explanation: It is white.\n\n"
   "Now complete the following example -\nInput: thing 0.\nOutput: "
 )

@@ -31,8 +31,16 @@ def _adapter(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None
 
 
 def _datasets(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:
-  paths = [one.get("path") if isinstance(one, dict) else one for one in value or []]
+  given = [] if value is None else value if isinstance(value, list) else [value]
+  paths = [one.get("path") if isinstance(one, dict) else one for one in given]
+  good = all(isinstance(path, str) and path for path in paths)
+  check.require(good, f"datasets: {value!r} is no list of data sets, each with a `path`")
   dialect.data(draft, paths[0] if len(paths) == 1 else paths, whole)
+  unread = sorted({str(key) for one in given if isinstance(one, dict) for key in one} - {"path", "ds_type"})
+  if unread:
+    draft.notes.append(
+      f"of its datasets these are not taken over: {', '.join(unread)} (docs/guides/bring_your_data.md)"
+    )
 
 
 def _share(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:

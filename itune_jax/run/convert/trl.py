@@ -147,9 +147,11 @@ def objective(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> Non
   """DPO's losses by TRL's names, where a configuration is one of pairs (it has `beta`)."""
   if "beta" not in whole:
     return
-  losses = (value,) if isinstance(value, str) else tuple(value)
+  losses = ("sigmoid",) if value is None else (value,) if isinstance(value, str) else value
+  named = isinstance(losses, (list, tuple)) and losses and all(isinstance(one, str) for one in losses)
+  check.require(named, f"loss_type: {value!r} is no loss, and no list of losses")
   draft.parts |= {"objective": "dpo", "data": "pairs"}
-  draft.values |= {"dpo.Dpo.losses": losses, "dpo.Dpo.beta": dialect.typed("beta", whole["beta"], float)}
+  draft.values |= {"dpo.Dpo.losses": tuple(losses), "dpo.Dpo.beta": dialect.typed("beta", whole["beta"], float)}
 
 
 def _peft(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:

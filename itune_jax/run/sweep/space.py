@@ -4,20 +4,23 @@ from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import itertools
 import math
-import tomllib
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import qmc
 
 from itune_jax.core import check
-from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import log
 from itune_jax.core import nearest
+from itune_jax.core import tomltext
 
 Value = str | int | float | bool | tuple
 Point = Mapping[str, Value]
 
+_NAME = re.compile(r"[A-Za-z_][\w./]*")
+_MOST = 100_000  # points of a sweep
 _TABLES = ("question", "seeds", "metric", "grid", "paired", "draws", "halving")
 _WAYS = ("random", "sobol", "halton")
 _SCALES = ("linear", "log")
@@ -68,28 +71,30 @@ def read(path: str) -> Space:
     check.require(name in _TABLES, f"{path}: {name} is no part of a sweep{nearest.meant(name, _TABLES)}")
   axes = [*_grid(path, given.get("grid", {})), *_paired(path, given.get("paired", [])), *_draws(path, given)]
   _check_once(path, axes)
+  count = math.prod(map(len, axes))
+  check.require(count <= _MOST, f"{path}: it has {count:,} points; no sweep is of more than {_MOST:,}")
   points = tuple({name: value for part in parts for name, value in part.items()} for parts in itertools.product(*axes))
   check.require(axes, f"{path}: nothing varies; give values in [grid], [[paired]] or [draws]")
   seeds = given.get("seeds", [0])
-  whole = isinstance(seeds, list) and seeds and all(check.fits(one, int) for one in seeds)
-  check.require(whole and len(set(seeds)) == len(seeds), f"{path}: seeds are different integers, not {seeds!r}")
+  whole = isinstance(seeds, list) and seeds and all(check.fits(one, int) and one >= 0 for one in seeds)
+  check.require(
+    whole and len(set(seeds)) == len(seeds), f"{path}: seeds are different integers, 0 or more, not {seeds!r}"
+  )
   for name in ("question", "metric"):
     check.require(isinstance(given.get(name, ""), str), f"{path}: {name} is text, not {given.get(name)!r}")
   names = dict.fromkeys(name for point in points for name in point)
   factors = {name: tuple(dict.fromkeys(point[name] for point in points)) for name in names}
   halving = _halving(path, given["halving"]) if "halving" in given else None
-  clash = "SEED" in names or (halving and {"STEPS", "steps"} & names.keys())
+  for name in names:
+    check.require(_NAME.fullmatch(name), f"{path}: {name!r} is no name of a value, such as STEPS or lora.Lora.rank")
+  clash = {"SEED", "seed"} & names.keys() or (halving and {"STEPS", "steps", "EPOCHS", "epochs"} & names.keys())
   check.require(not clash, f"{path}: seeds stand in `seeds`, and the steps of halving in its rungs, not among values")
   return Space(path, given.get("question", ""), points, factors, tuple(seeds), given.get("metric", ""), halving)
 
 
 def _toml(path: str) -> dict[str, Any]:
   check.require(files.is_file(path), f"{path}: there is no such file")
-  try:
-    with files.opened(path, "rb") as f:
-      return tomllib.load(f)
-  except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-    raise errors.InputError(f"{path}: is no TOML: {e}") from None
+  return tomltext.read(path)
 
 
 def _grid(path: str, table: Any) -> Iterator[list[Point]]:
@@ -103,26 +108,34 @@ def _paired(path: str, tables: Any) -> Iterator[list[Point]]:
   tables = [tables] if isinstance(tables, dict) else tables
   check.require(isinstance(tables, list), f"{path}: paired is a table of lists, [[paired]]")
   for table in tables:
+    check.require(isinstance(table, dict) and table, f"{path}: paired is a table of lists, [[paired]], not {table!r}")
     lists = {name: _values(path, f"paired.{name}", values, distinct=False) for name, values in table.items()}
     lengths = {name: len(values) for name, values in lists.items()}
     check.require(
       len(set(lengths.values())) == 1,
       f"{path}: paired lists have one length, these have {', '.join(f'{k} {n}' for k, n in lengths.items())}",
     )
-    yield [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
+    rows = list(zip(*lists.values(), strict=True))
+    twice = next((row for i, row in enumerate(rows) if row in rows[:i]), None)
+    check.require(
+      twice is None,
+      f"{path}: paired has {', '.join(f'{k} = {v!r}' for k, v in zip(lists, twice or (), strict=False))} twice",
+    )
+    yield [dict(zip(lists, values, strict=True)) for values in rows]
 
 
 def _values(path: str, where: str, values: Any, distinct: bool = True) -> list[Value]:
   check.require(isinstance(values, list) and values, f"{path}: {where} is a list of values, not {values!r}")
   found = [_value(path, where, value) for value in values]
-  told = [(type(value), value) for value in found]
-  check.require(not distinct or len(set(told)) == len(told), f"{path}: {where} has a value twice: {values!r}")
+  # 8 and 8.0, and 1 and true, are one value to tables of figures.
+  check.require(not distinct or len(set(found)) == len(found), f"{path}: {where} has a value twice: {values!r}")
   return found
 
 
 def _value(path: str, where: str, value: Any) -> Value:
   if isinstance(value, list):
     return tuple(_value(path, where, one) for one in value)
+  check.require(not isinstance(value, str) or value.isprintable(), f"{path}: {where} holds {value!r}: text is one line")
   plain = isinstance(value, (str, bool, int, float)) and not (isinstance(value, float) and not math.isfinite(value))
   check.require(plain, f"{path}: {where} holds {value!r}: values are text, numbers, true, false, or lists of them")
   return value
@@ -136,13 +149,18 @@ def _draws(path: str, given: Mapping[str, Any]) -> Iterator[list[Point]]:
   check.require(isinstance(table, dict), f"{path}: draws is a table, [draws]")
   table = dict(table)
   count, seed, how = table.pop("count", None), table.pop("seed", 0), table.pop("how", "sobol")
-  check.require(check.fits(count, int) and count > 0, f"{path}: draws.count is how many, not {count!r}")
+  good = check.fits(count, int) and 0 < count <= _MOST
+  check.require(good, f"{path}: draws.count is how many, 1 to {_MOST:,}, not {count!r}")
   check.require(check.fits(seed, int) and seed >= 0, f"{path}: draws.seed is an integer, not {seed!r}")
   check.require(how in _WAYS, f"{path}: draws.how is one of {', '.join(_WAYS)}, not {how!r}")
   check.require(table, f"{path}: draws has no range")
   at_CK = _unit(how, count, len(table), seed)
   ranges = [(name, _range(path, f"draws.{name}", given)) for name, given in table.items()]
-  yield [{name: place(float(u)) for u, (name, place) in zip(row, ranges, strict=True)} for row in at_CK]
+  drawn = [{name: place(float(u)) for u, (name, place) in zip(row, ranges, strict=True)} for row in at_CK]
+  points = list({tuple(point.items()): point for point in drawn}.values())
+  if len(points) < count:  # a run that stands twice would count twice in every figure
+    log.info(f"note: {path}: of {count} points that are drawn {len(points)} differ; each of them is run once")
+  yield points
 
 
 def _unit(how: str, count: int, dimensions: int, seed: int) -> np.ndarray:
@@ -166,11 +184,13 @@ def _range(path: str, where: str, given: Any):
     choices = _values(path, f"{where}.choices", given["choices"])
     return lambda u: choices[min(int(u * len(choices)), len(choices) - 1)]
   low, high, scale, whole = given.get("low"), given.get("high"), given.get("scale", "linear"), given.get("whole", False)
-  numbers = isinstance(low, (int, float)) and isinstance(high, (int, float)) and low < high
+  numbers = all(check.fits(one, float) and math.isfinite(one) for one in (low, high)) and low < high
   check.require(numbers, f"{path}: {where} needs numbers low < high, not {low!r} and {high!r}")
   check.require(scale in _SCALES, f"{path}: {where}.scale is one of {', '.join(_SCALES)}, not {scale!r}")
   check.require(scale == "linear" or low > 0, f"{path}: {where}.low must be above 0 on a log scale, not {low!r}")
   check.require(isinstance(whole, bool), f"{path}: {where}.whole is true or false, not {whole!r}")
+  ends = all(float(one).is_integer() for one in (low, high))
+  check.require(ends or not whole, f"{path}: {where} is of whole numbers, and so are its low and high")
 
   def place(u: float) -> Value:
     x = math.exp(math.log(low) + u * (math.log(high) - math.log(low))) if scale == "log" else low + u * (high - low)
