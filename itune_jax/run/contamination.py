@@ -31,11 +31,11 @@ from itune_jax.run import outside
 from itune_jax.run import specs
 from itune_jax.run import suites
 from itune_jax.run import user_code
+from itune_jax.run.comparison import evaluated
 from itune_jax.select import decontaminate
 from itune_jax.select import row_texts
 
-FILE = "contamination.json"  # beside the figures, in --out
-TAG, SHARE = "contaminated", "contaminated_share"
+TAG, SHARE = evaluated.CONTAMINATED, evaluated.SHARE
 YES, NO, UNKNOWN = "yes", "no", "not_looked_for"
 _BLOCK = 1000  # rows of the data that are looked up at once
 _NAMED = 3  # rows of the data that are named for an item
@@ -90,7 +90,7 @@ class Data:
     }
     looked = {name: len(ids) for name, ids in self.looked_for.items()}
     told = {"data": self.data, "sources": list(self.sources), "looked_for": looked, "overlaps": hits}
-    files.write_json(os.path.join(folder, FILE), told)
+    files.write_json(os.path.join(folder, evaluated.HELD_FILE), told)
 
 
 def of(suite: suite_lib.Suite, data: str) -> Data:

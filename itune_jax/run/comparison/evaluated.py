@@ -12,6 +12,7 @@ from itune_jax.run import costs
 DERIVED = ("cut_off", "empty")
 # The share of items that stand in training data: a property of the data, which no two runs are compared by.
 CONTAMINATED, SHARE = "contaminated", "contaminated_share"
+HELD_FILE = "contamination.json"  # in a folder of figures: what they were held against
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,6 @@ from itune_jax.evals import official
 from itune_jax.evals import protocol
 from itune_jax.evals.benchmarks import registry
 from itune_jax.grading.statistics import metrics as metrics_lib
-from itune_jax.run import contamination
 from itune_jax.run import costs
 from itune_jax.run.comparison import evaluated
 
@@ -91,7 +90,7 @@ def _evaluation(folder: str, name: str) -> evaluated.Evaluation:
   items = _items(rows) if rows else {}
   keys = dict.fromkeys(judge for item in items.values() if (judge := item.more.get("judge")))
   judges = {"judge": ", ".join(keys)} if keys else {}
-  told_of_data = os.path.join(folder, contamination.FILE)
+  told_of_data = os.path.join(folder, evaluated.HELD_FILE)
   is_held = any(one.metric == evaluated.SHARE for one in results) and files.exists(told_of_data)
   held = {"contamination": str(files.read_object(told_of_data).get("data"))} if is_held else {}
   return evaluated.Evaluation(
