@@ -20,6 +20,7 @@ ROWS: dict[str, str] = {
   "arena": "utility.arena",
   "bbh": "utility.bbh",
   "gsm8k": "utility.gsm8k",
+  "ifbench": "utility.ifbench",
   "humaneval": "utility.humaneval",
   "ifeval": "utility.ifeval",
   "llmbar": "utility.llmbar",
