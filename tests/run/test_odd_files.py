@@ -6,12 +6,14 @@ import types
 
 import pytest
 
+from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import jsontext
 from itune_jax.core import tomltext
 from itune_jax.evals import annotated
 from itune_jax.evals import tables
+from itune_jax.evals.benchmarks import registry
 from itune_jax.run import exits
 from itune_jax.run import results
 from itune_jax.run.commands import constraint_pairs
@@ -183,3 +185,43 @@ def test_an_answer_without_a_question_makes_no_pairs_and_bad_rows_are_counted(tm
 def test_an_error_is_one_printable_line():
   assert exits.explained(errors.InputError("a\n\x1b[31m\ud83d")) == (2, "a \\x1b[31m\\ud83d")
   assert math.isfinite(len(said(tomltext.read, "/nowhere.toml")))
+
+
+OWN = 'name = "cap"\nfile = "t.csv"\nquestion = "Capital of {c}?"\nanswer = "a"\n'
+OWNS = {
+  "a question without a column": (OWN.replace("{c}", "x"), "1,Peru,Lima", "it names no column"),
+  "a name over lines": (OWN.replace('"cap"', '"a\\nb"'), "1,Peru,Lima", "it is a word"),
+  "the name of a published one": (OWN.replace('"cap"', '"mmlu"'), "1,Peru,Lima", "which is a published benchmark"),
+  "a figure twice": (OWN + 'metrics = ["accuracy", "accuracy"]\n', "1,Peru,Lima", "one stands twice"),
+  "an item without an id": (OWN, ",Peru,Lima", "which names the item, is empty"),
+  "an item without an answer": (OWN, "1,Peru, ", "which says what is right, is empty"),
+}
+
+
+@pytest.mark.parametrize("name", OWNS)
+def test_a_benchmark_of_ones_own_that_is_none(name, tmp_path):
+  toml, row, reason = OWNS[name]
+  (tmp_path / "benchmark.toml").write_text(toml)
+  (tmp_path / "t.csv").write_text(f"id,c,a\n{row}\n")
+  assert reason in said(lambda: list(registry.find(str(tmp_path)).benchmark(()).items()))
+
+
+def test_a_file_that_ends_the_process_is_a_fault_of_the_file(tmp_path):
+  (tmp_path / "b.py").write_text("raise SystemExit(3)")
+  assert "SystemExit" in said(registry.find, str(tmp_path / "b.py"))
+
+
+def test_a_log_without_answers_has_no_chart_of_their_words(tmp_path):
+  rows = [{"prompt": f"words {k}", "completion": ""} for k in range(8)]
+  (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+  entries, _ = watching.read(str(tmp_path / "x.jsonl"), "", "")
+  charts, _, _ = watching.watch(entries, 2, 2, 1)
+  (note,) = watching.uncharted(charts)
+  assert note.startswith("words of answers: the baseline has none") and charts[0].name == "words of prompts"
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, True, 1.0])
+def test_seeds_are_of_32_bits(seed):
+  """A generator would cut another one, so that two seeds would be one, or raise behind hours."""
+  assert "from 0 to 4,294,967,295" in said(check.seed, seed)
+  assert jsontext.finite({"a": [math.nan, 1.0]}) == {"a": [None, 1.0]}

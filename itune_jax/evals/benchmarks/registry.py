@@ -81,7 +81,10 @@ def find(name: str) -> official.Published:
   """The benchmark of a name, or of the path of a user's own. Raises InputError with the nearest names where there is
   none."""
   if name not in ROWS and own.is_path(name):
-    return own.find(name)
+    mine = own.find(name)
+    if mine.name in ROWS:
+      raise errors.InputError(f"{name}: calls itself {mine.name}, which is a published benchmark: give it another name")
+    return mine
   if name not in ROWS:
     near = difflib.get_close_matches(name, ROWS, 2)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(ROWS))}"
