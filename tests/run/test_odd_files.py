@@ -173,6 +173,7 @@ def test_a_damaged_run_is_one_line_of_the_dashboard(data, tmp_path):
     json.dumps(scan.answers(path, 5), allow_nan=False)
 
 
+@pytest.mark.heavy  # it imports what tells languages
 def test_an_answer_without_a_question_makes_no_pairs_and_bad_rows_are_counted(tmp_path, capsys):
   rows = [{"messages": [{"role": "assistant", "content": "alone"}]}, {"question": "q", "answer": "a"}, {"x": 1}]
   (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
