@@ -34,6 +34,7 @@ COMMANDS = {
   "lm_eval": "lm_eval_flags",
   "generate": "generate_flags",
   "export": "export_flags",
+  "push": "push_flags",
   "import": "import_flags",
   "merge": "merge_flags",
   "synth": "synth_flags",

@@ -106,12 +106,13 @@ def _recipes() -> str:
 
 
 # Short forms: the macro, and what stands behind the flag in a help text. Those of a recipe, and those of any model.
-_SHORT = {"DATA": "FILE", "STEPS": "N", "EPOCHS": "X", "EVAL_LIMIT": "N", "VAL_DATA": "FILE", "VAL_FRACTION": "X"}
+_SHORT = {"DATA": "FILE", "STEPS": "N", "EPOCHS": "X", "EVAL_DATA": "FILE", "CHECK": "NAME", "EVAL_LIMIT": "N"}
+_SHORT |= {"VAL_DATA": "FILE", "VAL_FRACTION": "X"}
 _SHORT_OF_MODEL = {"BASE": "MODEL"}
 
 
 # The part that a macro belongs to, by which a run reads it.
-_PART_OF = {"DATA": "MIXTURE", "BASE": "MODEL", "EVAL_LIMIT": "EVALS"}
+_PART_OF = {"DATA": "MIXTURE", "BASE": "MODEL", "EVAL_DATA": "EVALS", "CHECK": "EVALS", "EVAL_LIMIT": "EVALS"}
 
 
 def gin_flags(parser: Parser, run: str, required: bool, own_base: bool = False, optional: bool = False) -> None:

@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 
+from gin import config_parser
+
 from itune_jax.core import check
 from itune_jax.core import files
 from itune_jax.run import gin_files
@@ -57,13 +59,13 @@ def digest(cell: Cell, common: Sequence[str], content: Mapping[str, str]) -> str
 
 
 def content_of(common: Sequence[str]) -> dict[str, str]:
-  """The digest of every file that flags name: recipes with what they include, data, files of the user's own."""
+  """The digest of every file that flags name: recipes with what they include and import, data, files of the user's."""
   found: dict[str, str] = {}
   for name, value in _values(common):
     if name == "--gin_file":
       found |= {os.path.basename(path): files.sha256(path) for path in _read_by(recipes.find(value))}
       continue
-    for path in _named_files(value):
+    for path in _modules(value, os.getcwd()) if name == "--import" else _named_files(value):
       found[path] = files.sha256(path)
   return found
 
@@ -100,8 +102,16 @@ def _read_by(path: str) -> Iterator[str]:
     for one in file.statements:
       if isinstance(one, gin_files.File):
         yield from walk(one)
+      elif isinstance(one, config_parser.ImportStatement) and file.own:
+        yield from _modules(one.module, os.path.dirname(file.path))
 
   return walk(gin_files.read(path))
+
+
+def _modules(name: str, folder: str) -> list[str]:
+  """The file of a module of the user's that lies in a folder; an installed one is as it was installed."""
+  stem = os.path.join(folder, *name.split("."))
+  return [path for path in (f"{stem}.py", os.path.join(stem, "__init__.py")) if os.path.isfile(path)]
 
 
 def _flag(name: str, value: space_lib.Value) -> str:
