@@ -150,6 +150,6 @@ def _imported(path: str) -> types.ModuleType:
     spec.loader.exec_module(module)
   except errors.InputError:
     raise
-  except Exception as e:  # whatever the user's file raises
+  except (Exception, SystemExit) as e:  # whatever the user's file raises
     raise errors.InputError(f"{path}: {type(e).__name__}: {jsontext.said(e)}") from e
   return module
