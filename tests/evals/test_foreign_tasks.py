@@ -1,4 +1,4 @@
-"""A user's task of SeqIO is evaluated by its own metrics: figures are those of SeqIO's Evaluator, no TensorFlow here."""
+"""A user's task of SeqIO is evaluated by its own metrics: figures are those of its Evaluator, no TensorFlow here."""
 
 import json
 import subprocess
