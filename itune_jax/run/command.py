@@ -109,12 +109,24 @@ def _recipes(top: str) -> str:
 
 
 # Short forms: the macro, and what stands behind the flag in a help text. Those of a recipe, and those of any model.
-_SHORT = {"DATA": "FILE", "STEPS": "N", "EPOCHS": "X", "EVAL_LIMIT": "N", "VAL_DATA": "FILE", "VAL_FRACTION": "X"}
+_SHORT = {"DATA": "FILE", "STEPS": "N", "EPOCHS": "X", "EVAL_DATA": "FILE", "CHECK": "NAME", "EVAL_LIMIT": "N"}
+_SHORT |= {"VAL_DATA": "FILE", "VAL_FRACTION": "X"}
 _SHORT_OF_MODEL = {"BASE": "MODEL"}
 
 
+def items_limit(args: Args) -> int:
+  """--limit as the number of items of each benchmark, 0 without one; it is no macro then. Raises InputError for what is
+  no number."""
+  text, args.macro_EVAL_LIMIT = args.macro_EVAL_LIMIT, None
+  if text is None:
+    return 0
+  if not text.isdecimal():
+    raise errors.InputError(f"--limit must be a number of items, not {text}")
+  return int(text)
+
+
 # The part that a macro belongs to, by which a run reads it.
-_PART_OF = {"DATA": "MIXTURE", "BASE": "MODEL", "EVAL_LIMIT": "EVALS"}
+_PART_OF = {"DATA": "MIXTURE", "BASE": "MODEL", "EVAL_DATA": "EVALS", "CHECK": "EVALS", "EVAL_LIMIT": "EVALS"}
 
 
 def gin_flags(parser: Parser, run: str, required: bool, own_base: bool = False, optional: bool = False) -> None:

@@ -39,13 +39,13 @@ class Jsonl(contracts.Hook):
     if not files.exists(path):
       return []
     found = []
-    with files.opened(path) as f:
+    with files.opened(path, "rb") as f:
       for number, line in enumerate(f, 1):
         try:
           one = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):  # also bytes that are no text
           break
-        if not isinstance(one, dict) or not isinstance(one.get("step"), int):
+        if not isinstance(one, dict) or type(one.get("step")) is not int:
           raise errors.InputError(f"{path}:{number}: is no object with a step; remove the line")
         found.append(one)
     return found
