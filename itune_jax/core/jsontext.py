@@ -39,6 +39,15 @@ def dumps(value: Any, **how: Any) -> str:
   return text if text.isascii() else _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
 
 
+def finite(value: Any) -> Any:
+  """A value with null in place of numbers that are not finite, which JSON has no word for."""
+  if isinstance(value, dict):
+    return {key: finite(one) for key, one in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [finite(one) for one in value]
+  return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def same(a: Any, b: Any) -> bool:
   """Whether two JSON values are equal with their types: true is not 1; 1 and 1.0 are one number; NaN equals nothing."""
   if isinstance(a, dict) and isinstance(b, dict):

@@ -114,6 +114,11 @@ class Template:
     except ValueError as e:
       raise errors.InputError(f"{self.where} = {jsontext.shown(self.source)}: {e}; {{{{ is a brace itself") from None
 
+  @property
+  def columns(self) -> tuple[str, ...]:
+    """The names between the braces."""
+    return tuple(name for _, name in self._parts() if name is not None)
+
   def fill(self, row: Row, where: str) -> str:
     """The text with the columns of a row. Raises InputError, naming the place, for a column that is not there."""
     return "".join(plain + ("" if name is None else text(row, name, where)) for plain, name in self._parts())

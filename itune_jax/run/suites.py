@@ -258,12 +258,6 @@ def _keyed(what: Mapping[str, Any]) -> dict[str, Any]:
   return {"key": hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16], **plain}
 
 
-def _plain(settings: official.Settings) -> dict[str, Any]:
-  """Settings as JSON; of a judge what makes its verdicts, and no key of an endpoint."""
-  found = dataclasses.asdict(dataclasses.replace(settings, judge=None))
-  return found if settings.judge is None else {**found, "judge": settings.judge.identity}
-
-
 def _earlier(out: str, name: str, identity: Mapping[str, Any]) -> dict[str, contracts.EvalResult]:
   """A benchmark's result that stands there already."""
   path = os.path.join(out, f"{name}.key")

@@ -86,6 +86,7 @@ class Pairs:
     check.check_types(self)
     wrong = [kind for kind in self.kinds if kind not in KINDS]
     check.require(self.kinds and not wrong, f"prompt_pairs.Pairs.kinds has {wrong}; they are {', '.join(KINDS)}")
+    check.require(self.seed >= 0, f"prompt_pairs.Pairs.seed must be 0 or more, not {self.seed}")
     check.require(self.most > 0, f"prompt_pairs.Pairs.most must be positive, not {self.most}")
 
   def rows(

@@ -128,6 +128,10 @@ def test_templates_that_cannot_render_are_refused(tmp_path):
     (lambda v: v["templates"][3].update(inputs="0 {a}"), "ask the same"),
     (lambda v: v["templates"][3].pop("inputs"), "each of these with"),
     (lambda v: v["templates"][3].update(inputs="{a"), "the template '{a'"),
+    (lambda v: v["templates"][3].update(inputs="{a:d}"), "a field's name, and no format"),
+    (lambda v: v["templates"][3].update(inputs="{a:{b}}"), "a field's name, and no format"),
+    (lambda v: v["templates"][3].update(inputs=None), "each of these with"),
+    (lambda v: v.update(fields="a"), "templates are an object with"),
   ):
     with pytest.raises(errors.InputError, match=reason):
       prompts.load(write(change))

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import sys
 
 import pyarrow as pa
 import pytest
@@ -12,7 +13,11 @@ from itune_jax.core import errors
 from itune_jax.core import jsontext
 from itune_jax.data import fields
 from itune_jax.data import mixing_text
+from itune_jax.data import mixture as mixture_lib
+from itune_jax.data import validation
 from itune_jax.data.readers import readers
+from itune_jax.data.readers import streams
+from itune_jax.run.commands import prepare
 
 LINE = '{"question": "q", "answer": "a"}'
 HUGE = f'{{"question": "q", "answer": "a", "n": {"1" * 5000}}}'
@@ -182,3 +187,24 @@ def test_a_share_that_is_none_is_said_and_no_part_of_a_name(text):
     ("a", 0.3),
     ("s3://me@here/b", 0.7),
   ]
+
+
+def test_closed_standard_input_is_one_line(monkeypatch):
+  streams.standard_input.cache_clear()
+  monkeypatch.setattr(sys, "stdin", None)
+  assert "standard input is closed" in rows("-")
+
+
+def test_a_dry_run_says_what_the_preparation_would(tmp_path, capsys):
+  (tmp_path / "a.jsonl").write_text(f'{LINE}\n{{"x": 1}}\n')
+  (tmp_path / "empty.jsonl").write_text("")
+  source = lambda name: mixture_lib.Source(name=name, path=str(tmp_path / f"{name}.jsonl"))
+  mixture = lambda *names: mixture_lib.Mixture(name="m", sources=tuple(map(source, names)))
+  (told,) = prepare._counted(mixture("a"))["sources"]
+  assert (told["rows"], told["kept"], told["dropped"]) == (2, 1, 1) and "no known format" in str(told)
+  with pytest.raises(errors.InputError, match="leaves no row to train on"):
+    prepare._counted(mixture("a", "empty"))
+  with pytest.raises(errors.InputError, match="no such file"):
+    prepare._look_at_validation(mixture("a"), validation.Validation(data=str(tmp_path / "gone.jsonl")))
+  prepare._look_at_validation(mixture("a"), validation.Validation(data=str(tmp_path / "*.jsonl")))
+  assert "is trained on as well" in capsys.readouterr().err

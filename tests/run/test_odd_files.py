@@ -6,12 +6,14 @@ import types
 
 import pytest
 
+from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import jsontext
 from itune_jax.core import tomltext
 from itune_jax.evals import annotated
 from itune_jax.evals import tables
+from itune_jax.evals.benchmarks import registry
 from itune_jax.run import exits
 from itune_jax.run import results
 from itune_jax.run.commands import constraint_pairs
@@ -45,12 +47,12 @@ SWEEPS = {
   "[grid]\nseed = [1]": "seeds stand in `seeds`",
   "seeds = [-1]\n[grid]\na = [1]": "0 or more",
   "[grid]\nEPOCHS = [1]\n[halving]\nsteps = [1, 2]": "the steps of halving in its rungs",
-  "x = " + "[" * 5000: "nested too deep",
+  "x = " + "[" * 2000: "nested too deep",
   "\n".join(["[grid]", *(f"x{k} = [{', '.join(map(str, range(10)))}]" for k in range(7))]): "has 10,000,000 points",
 }
 
 
-@pytest.mark.parametrize("text", SWEEPS)
+@pytest.mark.parametrize("text", SWEEPS, ids=SWEEPS.values())
 def test_a_sweep_that_is_none(text, tmp_path):
   (tmp_path / "s.toml").write_text(text)
   assert SWEEPS[text] in said(space.read, str(tmp_path / "s.toml"))
@@ -70,7 +72,7 @@ YAMLS = {
   TRL + "use_peft: false\n": "the key 'use_peft' stands twice",
   TRL + "use-peft: false\n": "stands twice, with `-` and with `_`",
   BOMB: "more than 100,000 values",
-  "a: " + "[" * 3000: "nested too deep",
+  "a: " + "[" * 1000: "nested too deep",
   TRL + "bf16: 'false'\n": "bf16: 'false' is neither true nor false",
   TRL + "packing: [1]\n": "is neither true nor false",
   TRL + "gradient_checkpointing: maybe\n": "is neither true nor false",
@@ -90,7 +92,7 @@ def converted(path, text, **more):
   return convert_flags.from_flags(types.SimpleNamespace(**given | more))
 
 
-@pytest.mark.parametrize("text", YAMLS)
+@pytest.mark.parametrize("text", YAMLS, ids=YAMLS.values())
 def test_a_configuration_that_is_none(text, tmp_path):
   assert YAMLS[text] in said(converted, tmp_path, text)
   assert not (tmp_path / "o.gin").exists()
@@ -158,7 +160,9 @@ def test_annotations_with_one_index_and_numbers_beyond_floats(tmp_path):
 
 
 @pytest.mark.parametrize(
-  "data", [b"\xff\xfe\x00", b"[" * 100_000, b'{"step": 1e400, "loss": 1}', b'{"step": 1, "loss": NaN}\n']
+  "data",
+  [b"\xff\xfe\x00", b"[" * 100_000, b'{"step": 1e400, "loss": 1}', b'{"step": 1, "loss": NaN}\n'],
+  ids=["bytes", "deep", "huge", "nan"],
 )
 def test_a_damaged_run_is_one_line_of_the_dashboard(data, tmp_path):
   (tmp_path / "run" / "evals" / "a").mkdir(parents=True)
@@ -169,6 +173,7 @@ def test_a_damaged_run_is_one_line_of_the_dashboard(data, tmp_path):
     json.dumps(scan.answers(path, 5), allow_nan=False)
 
 
+@pytest.mark.heavy  # it imports what tells languages
 def test_an_answer_without_a_question_makes_no_pairs_and_bad_rows_are_counted(tmp_path, capsys):
   rows = [{"messages": [{"role": "assistant", "content": "alone"}]}, {"question": "q", "answer": "a"}, {"x": 1}]
   (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -181,3 +186,43 @@ def test_an_answer_without_a_question_makes_no_pairs_and_bad_rows_are_counted(tm
 def test_an_error_is_one_printable_line():
   assert exits.explained(errors.InputError("a\n\x1b[31m\ud83d")) == (2, "a \\x1b[31m\\ud83d")
   assert math.isfinite(len(said(tomltext.read, "/nowhere.toml")))
+
+
+OWN = 'name = "cap"\nfile = "t.csv"\nquestion = "Capital of {c}?"\nanswer = "a"\n'
+OWNS = {
+  "a question without a column": (OWN.replace("{c}", "x"), "1,Peru,Lima", "it names no column"),
+  "a name over lines": (OWN.replace('"cap"', '"a\\nb"'), "1,Peru,Lima", "it is a word"),
+  "the name of a published one": (OWN.replace('"cap"', '"mmlu"'), "1,Peru,Lima", "which is a published benchmark"),
+  "a figure twice": (OWN + 'metrics = ["accuracy", "accuracy"]\n', "1,Peru,Lima", "one stands twice"),
+  "an item without an id": (OWN, ",Peru,Lima", "which names the item, is empty"),
+  "an item without an answer": (OWN, "1,Peru, ", "which says what is right, is empty"),
+}
+
+
+@pytest.mark.parametrize("name", OWNS)
+def test_a_benchmark_of_ones_own_that_is_none(name, tmp_path):
+  toml, row, reason = OWNS[name]
+  (tmp_path / "benchmark.toml").write_text(toml)
+  (tmp_path / "t.csv").write_text(f"id,c,a\n{row}\n")
+  assert reason in said(lambda: list(registry.find(str(tmp_path)).benchmark(()).items()))
+
+
+def test_a_file_that_ends_the_process_is_a_fault_of_the_file(tmp_path):
+  (tmp_path / "b.py").write_text("raise SystemExit(3)")
+  assert "SystemExit" in said(registry.find, str(tmp_path / "b.py"))
+
+
+def test_a_log_without_answers_has_no_chart_of_their_words(tmp_path):
+  rows = [{"prompt": f"words {k}", "completion": ""} for k in range(8)]
+  (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+  entries, _ = watching.read(str(tmp_path / "x.jsonl"), "", "")
+  charts, _, _ = watching.watch(entries, 2, 2, 1)
+  (note,) = watching.uncharted(charts)
+  assert note.startswith("words of answers: the baseline has none") and charts[0].name == "words of prompts"
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, True, 1.0])
+def test_seeds_are_of_32_bits(seed):
+  """A generator would cut another one, so that two seeds would be one, or raise behind hours."""
+  assert "from 0 to 4,294,967,295" in said(check.seed, seed)
+  assert jsontext.finite({"a": [math.nan, 1.0]}) == {"a": [None, 1.0]}

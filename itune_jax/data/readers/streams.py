@@ -79,6 +79,8 @@ def raw(file: str) -> IO[bytes]:
 @functools.cache
 def standard_input() -> str:
   """A file with what stands on standard input, which can be read once: it is there until the process ends."""
+  if sys.stdin is None or sys.stdin.closed:
+    raise Broken(STDIN, "standard input is closed: pipe the rows into the command")
   handle, path = tempfile.mkstemp(prefix="itune-stdin-")
   atexit.register(_removed, path)
   with open(handle, "wb") as f:

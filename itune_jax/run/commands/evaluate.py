@@ -12,6 +12,7 @@ import rich.table
 from itune_jax.core import errors
 from itune_jax.core import numerics
 from itune_jax.data.render import chat
+from itune_jax.evals import foreign_tasks
 from itune_jax.evals import official
 from itune_jax.evals import suite as suite_lib
 from itune_jax.grading.sandbox import sandbox
@@ -237,5 +238,6 @@ def _asked(args: command.Args) -> suite_lib.Suite:
     given["sandbox"] = sandbox.Sandbox(require=args.sandbox)
   judged = {"judge": judging.judge(args), "baseline": args.baseline}
   common = official.Settings(limit=args.limit, thinks=args.thinks, **judged, **given)
-  suite = suite_lib.Suite(names=suites.named(args.suite), common=common, data=args.data_dir)
+  names = foreign_tasks.named(suites.named(args.suite), args.imports)
+  suite = suite_lib.Suite(names=names, common=common, data=args.data_dir)
   return suites.completed([suite])[0]

@@ -32,6 +32,7 @@ def from_flags(args: command.Args) -> dict[str, Any]:
   rest = len(entries) % args.window
   notes = [f"{n:,} rows left out: {why}" for why, n in dropped.items()]
   notes += [f"the last {rest:,} rows are no whole window yet, and are not judged"] if rest else []
+  notes += watching.uncharted(charts)
   rows = [one.example.to_json() | {"why": why} for one, why in odd]
   files.write_text(os.path.join(args.out, "label.jsonl"), "".join(jsontext.dumps(row) + "\n" for row in rows))
   files.write_json(

@@ -9,7 +9,8 @@ from itune_jax.grading.statistics import metrics as metrics_lib
 from itune_jax.run import costs
 
 # Shares of answers that came to nothing, which tell why others are wrong. Rows hold the verdict alone.
-DERIVED = ("cut_off", "empty")
+VERDICTS = ("cut_off", "empty")
+DERIVED = (*VERDICTS, "thinking_cut")
 # The share of items that stand in training data: a property of the data, which no two runs are compared by.
 CONTAMINATED, SHARE = "contaminated", "contaminated_share"
 HELD_FILE = "contamination.json"  # in a folder of figures: what they were held against

@@ -178,9 +178,10 @@ def _item(row: Mapping[str, Any], where: str) -> evaluated.Item:
   for name, value in values.items():
     if isinstance(value, float) and not math.isfinite(value):
       raise errors.InputError(f"{where}: the value of {name} is {value}, which no figure can be made of")
-  values |= {
-    name: float(row["verdict"] == name) for name in evaluated.DERIVED if "verdict" in row and name not in values
-  }
+  verdicts = evaluated.VERDICTS if "verdict" in row else ()
+  values |= {name: float(row["verdict"] == name) for name in verdicts if name not in values}
+  if "thinking_cut" in row:
+    values["thinking_cut"] = float(row["thinking_cut"])
   return evaluated.Item(
     id=row["id"],
     values=values,

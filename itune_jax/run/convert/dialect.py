@@ -89,7 +89,7 @@ class Dialect:
       elif key in self.without:
         missing[key] = self.without[key]
       elif _is_off(value):
-        found.notes.append(f"{key}: {value!r} is not taken over: it {unknown}")
+        found.notes.append(f"{jsontext.shown(key)[1:-1]}: {jsontext.shown(value)} is not taken over: it {unknown}")
       else:
         missing[key] = unknown
     return found, missing
@@ -126,7 +126,7 @@ def typed(what: str, value: Any, kind: type | tuple[type, ...]) -> Any:
     value = float(value)
   fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
   fits = fits and not (isinstance(value, float) and not math.isfinite(value))
-  check.require(fits, f"{what}: {value!r} is no {' or '.join(one.__name__ for one in kinds)}")
+  check.require(fits, f"{what}: {jsontext.shown(value)} is no {' or '.join(one.__name__ for one in kinds)}")
   return value
 
 
@@ -138,7 +138,7 @@ def schedule(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
   """The form of the learning rate's decay."""
   del whole
   kind = KINDS.get(str(value))
-  check.require(kind, f"lr_scheduler_type: {value!r} has no equal; there are {', '.join(KINDS)}")
+  check.require(kind, f"lr_scheduler_type: {jsontext.shown(value)} has no equal; there are {', '.join(KINDS)}")
   draft.values["schedule.Schedule.kind"] = kind
 
 
@@ -149,7 +149,7 @@ def targets(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
   if names in (None, ["all"], ["all-linear"], [], [""]):
     return
   texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
-  check.require(texts, f"target modules: {value!r} is no list of names")
+  check.require(texts, f"target modules: {jsontext.shown(value)} is no list of names")
   unknown = [name for name in names if name not in SITES]
   check.require(
     not unknown,
@@ -175,12 +175,12 @@ def data(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
   if isinstance(value, str) and files.is_file(value):
     draft.set(DATA=value)
   elif value:
-    draft.notes.append(f"its data is {value!r}: give the file by --data")
+    draft.notes.append(f"its data is {jsontext.shown(value)}: give the file by --data")
 
 
 def switched(what: str, value: Any) -> bool:
   """Whether something is used: true, false, or nothing. Raises InputError for anything else, as "false" as text."""
-  check.require(value in (None, True, False), f"{what}: {value!r} is neither true nor false")
+  check.require(value in (None, True, False), f"{what}: {jsontext.shown(value)} is neither true nor false")
   return bool(value)
 
 
@@ -201,21 +201,23 @@ def qlora(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
 def nf4(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
   """The code of 4-bit weights."""
   del draft, whole
-  check.require(value in (None, "nf4"), f"bnb_4bit_quant_type: {value!r} has no equal; nf4 has")
+  check.require(value in (None, "nf4"), f"bnb_4bit_quant_type: {jsontext.shown(value)} has no equal; nf4 has")
 
 
 def revision(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
   """A version of the model on a hub."""
   del whole
   if value not in (None, "main"):
-    draft.notes.append(f"its model is of revision {value!r}: give a folder that holds it by --base")
+    draft.notes.append(f"its model is of revision {jsontext.shown(value)}: give a folder that holds it by --base")
 
 
 def begins(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
   """A checkpoint of theirs that the run goes on from; `true` is the newest of its own folder."""
   del draft, whole
   none = value in (None, True, False, "", "true", "false")
-  check.require(none, f"resume_from_checkpoint: {value!r} has no equal: checkpoints of other tools are not read")
+  check.require(
+    none, f"resume_from_checkpoint: {jsontext.shown(value)} has no equal: checkpoints of other tools are not read"
+  )
 
 
 def remat(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
@@ -267,7 +269,7 @@ def text(path: str, draft: Draft, missing: Mapping[str, str], tool: str) -> str:
   includes = [f'include "{folder}/{name}.gin"' for folder, name in draft.parts.items()]
   includes += [f'include "overlays/{name}.gin"' for name in draft.overlays]
   order = sorted(draft.values.items(), key=lambda one: ("." not in one[0], one[0]))
-  return "\n".join([*head, *includes, *(f"{name} = {value!r}" for name, value in order)]) + "\n"
+  return "\n".join([*head, *includes, *(f"{name} = {jsontext.shown(value)}" for name, value in order)]) + "\n"
 
 
 def chosen(given: Mapping[str, Any], dialects: Sequence[Dialect], asked: str) -> Dialect:
@@ -315,7 +317,7 @@ def warmup(share: str, count: str) -> dict[str, Does]:
     del whole
     if value:
       found = typed(count, value, float)
-      check.require(found >= 0, f"{count}: {value!r} must be 0 or more")
+      check.require(found >= 0, f"{count}: {jsontext.shown(value)} must be 0 or more")
       draft.values["schedule.Schedule.warmup"] = found if found < 1 else int(found)
 
   return {share: by_share, count: by_count}

@@ -89,12 +89,22 @@ def watch(entries: Sequence[Entry], window: int, baseline: int, label: int) -> l
   return [charts, tuple(starts), _odd(parts, charts, baseline, label)]
 
 
+def uncharted(charts: Sequence[control_charts.Chart]) -> list[str]:
+  """What a log has no chart of, since its baseline says nothing of it, and why."""
+  there = {chart.name for chart in charts}
+  return [f"{name}: the baseline has none, so there is no chart of them" for name in _OF_WORDS if name not in there]
+
+
+_OF_WORDS = ("words of prompts", "words of answers")
+
+
 def _charts(parts: Sequence[Sequence[Entry]], baseline: int) -> tuple[control_charts.Chart, ...]:
   of = lambda function: [[function(one) for one in part] for part in parts]
   size: Callable[[str], float] = lambda text: float(len(_WORD.findall(text)))
+  said = dict(zip(_OF_WORDS, (of(lambda one: _words(one.prompt)), of(lambda one: _words(one.answer))), strict=True))
+  known = {name: words for name, words in said.items() if any(row for part in words[:baseline] for row in part)}
   made = [
-    control_charts.words("words of prompts", of(lambda one: _words(one.prompt)), baseline),
-    control_charts.words("words of answers", of(lambda one: _words(one.answer)), baseline),
+    *(control_charts.words(name, words, baseline) for name, words in known.items()),
     control_charts.means("words in a prompt", of(lambda one: size(one.prompt)), baseline),
     control_charts.means("words in an answer", of(lambda one: size(one.answer)), baseline),
     control_charts.shares("refusals", of(lambda one: refusals.opens_with_refusal(one.answer)), baseline),
