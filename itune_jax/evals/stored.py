@@ -103,7 +103,7 @@ def rows(path: str) -> Iterator[Row]:
       filtered.add(said)
     given_doc = raw.get("doc")
     doc: dict[str, Any] = given_doc if isinstance(given_doc, dict) else {}
-    ids = [str(given[name]) for given in (raw, doc) for name in _IDS if isinstance(given.get(name), (str, int))]
+    ids = [str(given[name]) for given in (raw, doc) for name in _IDS if type(given.get(name)) in (str, int)]
     prompts = [given[name] for given in (raw, doc) for name in _PROMPTS if isinstance(given.get(name), str)]
     prompts += _argument(raw)
     if ids and isinstance(raw.get("choices"), list):

@@ -230,6 +230,7 @@ class Selection:
 
   def __post_init__(self):
     check.check_types(self)
+    check.require(self.seed >= 0, f"Selection.seed = {self.seed}; it is 0 or more")
     names = [score.name for score in self.scores]
     twice = sorted({name for name in names if names.count(name) > 1})
     check.require(not twice, f"Selection: two scores are called {', '.join(twice)}; give one another name")

@@ -25,6 +25,10 @@ ANSWERS = "answers.jsonl"  # what a model answered to steps, in the work folder:
 _PACKAGES = ("itune-jax", "numpy", "rapidfuzz", "rensa", "ftfy", "lingua-language-detector", "json-repair")
 
 
+class _NothingLeft(errors.RunError):
+  """No row came through."""
+
+
 def select(
   selection: select_protocol.Selection,
   source: str,
@@ -53,15 +57,32 @@ def select(
   """
   if selection.needs_model and ask is None:
     raise errors.InputError("a step, a score, the diversity or the budget asks a model: name it with --base")
+  _require_apart(source, output)
   identity = _identity(selection, source, ask)
   with files.locked(output):
     if (known := _known(output, identity, overwrite)) is not None:
       return known
     folder = _claimed(f"{output}.work", identity, overwrite)
-    manifest = identity | _run(selection, source, output, folder, begin, outside, ask, baselines)
+    try:
+      manifest = identity | _run(selection, source, output, folder, begin, outside, ask, baselines)
+    except (errors.InputError, _NothingLeft):
+      shutil.rmtree(folder)  # other values are needed, to which what is done so far says nothing
+      raise
     files.write_json(manifest_of(output), manifest)
     shutil.rmtree(folder)
     return manifest
+
+
+def _require_apart(source: str, output: str) -> None:
+  """Raises InputError for an output that takes the place of an input, or lies where it would be one the next time."""
+  place, inputs = os.path.realpath(output), [os.path.realpath(file) for file in input_rows.files(source)]
+  for written in (place, os.path.realpath(manifest_of(output))):
+    if written in inputs:
+      raise errors.InputError(
+        f"{output}: is what --input reads ({source}); write the rows that are kept to another file"
+      )
+  if os.path.isdir(source) and os.path.dirname(place) == os.path.realpath(source):
+    raise errors.InputError(f"{output}: lies in the folder that --input reads, where it would be input the next time")
 
 
 def manifest_of(output: str) -> str:
@@ -107,7 +128,7 @@ def _run(
   passes.append({"step": "choose", "given": len(passed.rows), "kept": len(kept), "dropped": reasons})
   if not len(kept):
     why = "; ".join(f"{n} × {reason}" for one in passes for reason, n in one["dropped"].items())
-    raise errors.RunError(f"{source}: no row is left ({why or 'it has no rows'}); {output} is not written")
+    raise _NothingLeft(f"{source}: no row is left ({why or 'it has no rows'}); {output} is not written")
   _write(output, passed, kept, found)
   beside = _beside(selection, output, passed, kept, found, ask, with_files=baselines) if selection.scores else {}
   return {
@@ -173,7 +194,7 @@ def _write(output: str, passed: stages.Passed, kept: np.ndarray, found: Mapping[
     with open(partial, "w", encoding="utf-8") as f:
       for i, row in enumerate(passed.rows):
         if wanted[i]:
-          own = {"scores": {**row.get("scores", {}), **{name: float(one[i]) for name, one in found.items()}}}
+          own = {"scores": {**(row.get("scores") or {}), **{name: float(one[i]) for name, one in found.items()}}}
           f.write(json.dumps({**row, **own} if found else row, ensure_ascii=False) + "\n")
     os.replace(partial, output)
   except OSError as e:
@@ -187,7 +208,7 @@ def _rows(selection: select_protocol.Selection, source: str) -> Iterator[select_
   """The rows of the input; one that is no object of JSON, or cannot bear scores, is bad."""
   for given in input_rows.rows(source):
     problem, kind = given.problem, given.kind
-    if given.row is not None and selection.scores and not isinstance(given.row.get("scores", {}), dict):
+    if given.row is not None and selection.scores and not isinstance(given.row.get("scores") or {}, dict):
       problem = kind = "its `scores` is no object"
     if problem and selection.bad_rows == "refuse":
       raise errors.InputError(f"{given.file}:{given.place}: {problem}; mend it, or set Selection.bad_rows = 'drop'")

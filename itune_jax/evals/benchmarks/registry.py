@@ -20,6 +20,7 @@ ROWS: dict[str, str] = {
   "arena": "utility.arena",
   "bbh": "utility.bbh",
   "gsm8k": "utility.gsm8k",
+  "ifbench": "utility.ifbench",
   "humaneval": "utility.humaneval",
   "ifeval": "utility.ifeval",
   "llmbar": "utility.llmbar",
@@ -85,7 +86,10 @@ def find(name: str) -> official.Published:
   if name.startswith(foreign_tasks.PREFIX):
     return foreign_tasks.find(name)
   if name not in ROWS and own.is_path(name):
-    return own.find(name)
+    mine = own.find(name)
+    if mine.name in ROWS:
+      raise errors.InputError(f"{name}: calls itself {mine.name}, which is a published benchmark: give it another name")
+    return mine
   if name not in ROWS:
     near = difflib.get_close_matches(name, ROWS, 2)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(ROWS))}"

@@ -24,6 +24,9 @@ from itune_jax.select import stages
 select_models = lazy.module("itune_jax.run.select_models")  # it loads models, and JAX with them
 
 
+_THOUSANDS = re.compile(r"(?<=[0-9])[,_](?=[0-9]{3}(?:[,_][0-9]{3})*(?![0-9]))")
+
+
 def select(
   selection: select_protocol.Selection,
   source: str = "",
@@ -83,8 +86,13 @@ def budget(text: str) -> select_protocol.Budget:
   """What --keep says: "10%", "5000", "2000000tokens", nothing. Raises InputError for anything else."""
   if not text:
     return select_protocol.Budget()
-  found = re.fullmatch(r"(\d+(?:\.\d+)?)(%| ?tokens| ?rows)?", text.strip().replace(",", "").replace("_", ""))
-  if found is None or (found[2] != "%" and "." in found[1]) or not float(found[1]):
+  # Commas part thousands, and nothing else: 1,5% is no number.
+  found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(%| ?tokens| ?rows)?", _THOUSANDS.sub("", text.strip()))
+  if (
+    found is None
+    or (found[2] != "%" and "." in found[1])
+    or not 0 < float(found[1]) <= (100 if found[2] == "%" else 1e18)
+  ):
     raise errors.InputError(
       f"--keep={text}: write a share (10%), a number of rows (5000), or of tokens (2000000tokens)"
     )

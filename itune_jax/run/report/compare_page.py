@@ -16,6 +16,8 @@ from itune_jax.run.comparison import matching
 from itune_jax.run.comparison import outcomes
 from itune_jax.run.report import forest
 from itune_jax.run.report import page_data
+from itune_jax.run.report import pareto
+from itune_jax.run.report import run_tables
 
 
 def page(found: outcomes.Found, most: int) -> str:
@@ -29,6 +31,9 @@ def page(found: outcomes.Found, most: int) -> str:
     layouts=layouts,
     plots=[plot for plot in plots if plot],
     by_tag=_by_tag(found),
+    contaminated=run_tables.contaminated(found),
+    costs=run_tables.costs(found),
+    pareto=[markupsafe.Markup(plot) for plot in pareto.plots(found)],  # they escape their names themselves
     data=page_data.embedded(data(found, most)),
     script=markupsafe.Markup(script),
     digest=page_data.digest(script),
