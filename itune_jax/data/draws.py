@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from itune_jax.core import check
 from itune_jax.core import pack
 
 Member = tuple[int, int]  # (source, which of its draws)
@@ -69,6 +70,7 @@ class Draws:
   ):
     """names, lengths: of the sources, and of the examples of each. window: examples that are packed together."""
     self._names, self._lengths = list(names), list(lengths)
+    check.seed(seed)
     self._row_length, self._size, self._shuffle, self._seed = row_length, window, shuffle, seed
     self._eras = [_Era(0, self._shares(rates), np.zeros(len(names), np.int64), [()] * len(names))]
     self._lock = threading.RLock()  # readers run ahead in several threads

@@ -27,6 +27,7 @@ from array_record.python import (
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import jsontext
 from itune_jax.core import pack
 from itune_jax.data import example as example_lib
 from itune_jax.data.render import images as images_lib
@@ -309,7 +310,7 @@ class _Tally:
       return []
     self._count["kept"] += 1
     self._count["cut"] += any(truncated for _, truncated in found)
-    self._unread.update(set(row.example.unread))
+    self._unread.update(set(map(jsontext.line, row.example.unread)))
     self._schemas[row.schema] += 1
     self._first.setdefault(row.schema, row)
     return found

@@ -50,6 +50,7 @@ def prepare(
   if mixture.grain:
     log.info(f"mixture {mixture.name}: {mixture.grain} is read as it is trained on; nothing is prepared")
     return {"name": mixture.name, "rates": {}, "sources": []}
+  _look_at_validation(mixture, validation)
   root = specs.cache_dir()
   if dry_run:
     with tempfile.TemporaryDirectory() as scratch:  # where rows of tasks and data sets are while they are counted
@@ -87,11 +88,34 @@ def _write(
 
 
 def _counted(mixture: mixture_lib.Mixture) -> dict[str, Any]:
-  """The rows of every source, and the rates: all that a dry run finds."""
-  counted = {source.name: [row.example is not None for row in source.rows()] for source in mixture.sources}
-  rates = mixture.shares({name: sum(each) for name, each in counted.items()})
-  sources = [{"name": name, "rows": len(each)} for name, each in counted.items()]
+  """The rows of every source, why some are none, and the rates: all that a dry run finds.
+
+  Raises InputError, as the preparation would, for a source of which no row is an example."""
+  sources = []
+  for source in mixture.sources:
+    rows, reasons = 0, collections.Counter()
+    for row in source.rows():
+      rows += 1
+      if row.example is None:
+        reasons[row.problem] += 1
+    if rows == reasons.total():
+      raise readers.no_row(source.name, source.path, reasons)
+    counts = {"rows": rows, "kept": rows - reasons.total(), "dropped": reasons.total()}
+    sources.append({"name": source.name, **counts, "dropped_by_reason": dict(reasons)})
+  rates = mixture.shares({source["name"]: source["kept"] for source in sources})
   return {"name": mixture.name, "rates": rates, "sources": sources}
+
+
+def _look_at_validation(mixture: mixture_lib.Mixture, validation: validation_lib.Validation) -> None:
+  """Raises InputError where the file to validate on is not there, which a run would find behind the preparation; says
+  so where it is trained on as well."""
+  if not validation.data:
+    return
+  held = set(map(files.absolute, readers.files(validation.data)))
+  for source in mixture.sources:
+    there = source.path and source.read_from() is None and held & set(map(files.absolute, readers.files(source.path)))
+    if there:
+      log.info(f"note: VAL_DATA ({validation.data}) is trained on as well, so its loss says nothing of other rows")
 
 
 def _read(mixture: mixture_lib.Mixture, root: str) -> mixture_lib.Mixture:

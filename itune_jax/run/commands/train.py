@@ -114,7 +114,7 @@ class Train:
       f"STEPS = {self.steps} and EPOCHS = {self.epochs:g}: set one of them, and the other to 0",
     )
     self._check_parts()
-    check.require(isinstance(self.seed, int), f"SEED must be an integer, not {self.seed!r}")
+    check.seed(self.seed)
     check.require(
       isinstance(self.micro_batches, int) and self.micro_batches > 0 and not self.packing.rows % self.micro_batches,
       f"PACKING rows = {self.packing.rows} do not divide into MICRO_BATCHES = {self.micro_batches!r}",
