@@ -21,7 +21,7 @@ langdetect = pytest.importorskip("langdetect")
 pytest.importorskip("nltk")
 
 from itune_jax.evals import folders  # noqa: E402
-from itune_jax.evals.benchmarks.multilingual import mifeval as benchmark  # noqa: E402
+from itune_jax.evals import instructed  # noqa: E402
 from itune_jax.grading.ifeval import mifeval  # noqa: E402
 from itune_jax.grading.ifeval import texts  # noqa: E402
 from itune_jax.grading.ifeval import tongues  # noqa: E402
@@ -136,7 +136,7 @@ def test_official(theirs):
       if any(kind in lacks for kind in row["instruction_id_list"]):
         counts[f"{code} left out"] += 1
         continue
-      one = benchmark.item(row, code, "row")
+      one = instructed.item(row, "row", mifeval.build)
       for text in (response, perturbed(response, rng), perturbed(perturbed(response, rng), rng)):
         for given in one.answer:
           official = theirs[given["kind"]](given["kind"])
