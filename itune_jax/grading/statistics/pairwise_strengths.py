@@ -84,7 +84,7 @@ def strengths(games: Sequence[Game], *, level: float = 0.95) -> list[Strength]:
   found = []
   for k, name in enumerate(names):
     half = float(reach * errors_S[k])
-    low, high = (theta[k] - half, theta[k] + half) if np.isfinite(half) else (None, None)
+    low, high = (float(theta[k]) - half, float(theta[k]) + half) if np.isfinite(half) else (None, None)
     wins, lost = table_GSS[:, k].sum(), table_GSS[:, :, k].sum()
     found.append(Strength(name, float(theta[k]), low, high, float(wins), int(round(wins + lost))))
   return sorted(found, key=lambda one: (-np.nan_to_num(one.value, nan=-np.inf), one.name))
