@@ -68,12 +68,14 @@ class Acts(protocol.Ask):
       id=item.id if step == 1 else f"{item.id}/{step}",
       limit=self.how.limit,
       temperature=self.how.temperature,
+      thinking=self.how.budget,
     )
 
   def row(self, item: protocol.Item, answer: Trace) -> dict[str, Any]:
     """The whole trajectory, and what became of the last response."""
     verdict = ask_lib.verdict(answer.last)
     told = {"prompt": conversation_lib.of(item.question).messages[-1]["content"], "messages": list(answer.messages)}
+    told |= ask_lib.thought(self.how, [answer.last])
     return {**told, "output": answer.last.text, "answer": item.answer, "world_left": answer.world, "verdict": verdict}
 
 

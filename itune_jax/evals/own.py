@@ -127,7 +127,8 @@ def _asked(benchmark: protocol.Benchmark, settings: official.Settings) -> protoc
   """A finished benchmark, asked as the settings say."""
   own = benchmark.ask
   if isinstance(own, ask_lib.Generate):
-    settings = dataclasses.replace(settings, thinks=settings.thinks or own.thinks)
+    thinks, budget = settings.thinks or own.thinks, settings.thinking_budget or own.budget
+    settings = dataclasses.replace(settings, thinks=thinks, thinking_budget=budget)
     return dataclasses.replace(benchmark, ask=official.generate(settings, **vars(own)))
   if isinstance(own, ask_lib.Choose):
     return dataclasses.replace(benchmark, ask=official.choose(settings, **vars(own)))

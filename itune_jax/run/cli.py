@@ -43,6 +43,7 @@ COMMANDS = {
   "constraint_pairs": "constraint_pairs_flags",
   "inspect": "inspect_flags",
   "select": "select_flags",
+  "label": "label_flags",
   "templates": "templates_flags",
   "report": "report_flags",
   "demo": "demo_flags",

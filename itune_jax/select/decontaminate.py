@@ -174,6 +174,12 @@ class Index:
             hits[int(np.searchsorted(ends, start, "right"))].append(Gram(one.item, one.part, tuple(given)))
     return hits
 
+  @property
+  def items(self) -> frozenset[str]:
+    """Those of which something is looked for, as BENCHMARK/ID: others have too few words, or a template's alone."""
+    found = [np.unique(table.parts) for table in self._tables.values()]
+    return frozenset(self._parts[part].item for parts in found for part in parts.tolist())
+
   def grams(self) -> Iterator[Gram]:
     """All n-grams that are looked for."""
     for n, table in self._tables.items():

@@ -1,6 +1,6 @@
 """One selection from a file to a file: passes, scores, the choice, and a manifest beside what is kept."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import importlib.metadata
 import json
@@ -12,12 +12,16 @@ import numpy as np
 
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import lazy
 from itune_jax.select import baselines as baselines_lib
 from itune_jax.select import input_rows
 from itune_jax.select import scored
 from itune_jax.select import select_protocol
 from itune_jax.select import stages
 
+journal = lazy.module("itune_jax.sampling.responders.journal")  # it brings JAX; only what asks a model comes to it
+
+ANSWERS = "answers.jsonl"  # what a model answered to steps, in the work folder: a killed selection asks for the rest
 _PACKAGES = ("itune-jax", "numpy", "rapidfuzz", "rensa", "ftfy", "lingua-language-detector", "json-repair")
 
 
@@ -52,7 +56,7 @@ def select(
     is left.
   """
   if selection.needs_model and ask is None:
-    raise errors.InputError("a score, the diversity or the budget asks a model: name it with --base")
+    raise errors.InputError("a step, a score, the diversity or the budget asks a model: name it with --base")
   _require_apart(source, output)
   identity = _identity(selection, source, ask)
   with files.locked(output):
@@ -108,6 +112,8 @@ def _run(
   ask: select_protocol.Ask | None,
   baselines: bool,
 ) -> dict[str, Any]:
+  if ask is not None and any(step.needs == "model" for step in selection.steps):
+    outside = _Asking(outside, ask, os.path.join(folder, ANSWERS))
   passed, said = stages.read(folder, _rows(selection, source), begin)
   passes = list(said)
   for n, steps in enumerate(stages.grouped(selection.steps), 1):
@@ -132,6 +138,29 @@ def _run(
     **beside,
     "output_sha256": files.sha256(output),
   }
+
+
+class _Asking(select_protocol.Outside):
+  """What lies outside, with a model whose answers are kept as they come."""
+
+  def __init__(self, inner: select_protocol.Outside, ask: select_protocol.Ask, path: str):
+    self._inner, self._ask, self._path = inner, ask, path
+
+  def items(self, name: str) -> Iterator[select_protocol.Held]:
+    """As outside."""
+    return self._inner.items(name)
+
+  def benchmarks(self) -> list[str]:
+    """As outside."""
+    return self._inner.benchmarks()
+
+  def embed(self, encoder: str, texts: Sequence[str]) -> np.ndarray:
+    """As outside."""
+    return self._inner.embed(encoder, texts)
+
+  def asking(self) -> select_protocol.Asking:
+    """The model, behind what it answered already."""
+    return select_protocol.Asking(journal.Journal(self._ask.responder, self._path), self._ask.name)
 
 
 def _beside(

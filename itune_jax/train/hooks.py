@@ -6,13 +6,15 @@ import time
 from typing import Any
 
 import jax
-import tensorboardX
 
 from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import lazy
 from itune_jax.parallel.cost import chips
 
+# It imports torch where that is installed, which who only reads a run's files need not wait for.
+tensorboardX = lazy.module("tensorboardX")
 REMOTE_SECONDS = 20  # between two writings of the metrics into a bucket
 
 

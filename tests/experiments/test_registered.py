@@ -39,13 +39,15 @@ def test_the_readme_has_every_field(one):
 
 @ALL
 def test_figures_of_the_result_are_those_on_file(one):
-  """Each is a stored number, rounded to the digits that are shown, as it is or as a percentage."""
+  """Each is a stored number, rounded to the digits that are shown, as it is or as a percentage, the sign in words."""
   stored = one.stored()
   assert bool(stored) == one.was_run
   for text in one.figures():
     value, digits = float(text.replace("−", "-")), len(text.partition(".")[2].partition("e")[0])
     near = 0.51 * 10.0 ** -(digits if "e" not in text else digits - int(text.partition("e")[2]))
-    assert any(abs(value - x) <= near or abs(value - 100 * x) <= near for x in stored), f"{text} is on no file"
+    assert any(min(abs(abs(value) - abs(x)), abs(abs(value) - 100 * abs(x))) <= near for x in stored), (
+      f"{text} is on no file"
+    )
 
 
 def planned(flags, tmp_path, capsys):

@@ -20,6 +20,7 @@ from itune_jax.evals import official
 from itune_jax.evals import protocol
 from itune_jax.evals.benchmarks import registry
 from itune_jax.grading.statistics import metrics as metrics_lib
+from itune_jax.run import costs
 from itune_jax.run.comparison import evaluated
 
 # What a row says of its item itself; all else is shown as it is.
@@ -40,6 +41,7 @@ _KNOWN = frozenset(
     "choices",
     "logprobs",
     "harmful",
+    "usage",
   ]
 )
 
@@ -88,13 +90,17 @@ def _evaluation(folder: str, name: str) -> evaluated.Evaluation:
   items = _items(rows) if rows else {}
   keys = dict.fromkeys(judge for item in items.values() if (judge := item.more.get("judge")))
   judges = {"judge": ", ".join(keys)} if keys else {}
+  told_of_data = os.path.join(folder, evaluated.HELD_FILE)
+  is_held = any(one.metric == evaluated.SHARE for one in results) and files.exists(told_of_data)
+  held = {"contamination": str(files.read_object(told_of_data).get("data"))} if is_held else {}
   return evaluated.Evaluation(
     benchmark=name,
     where=rows or path,
     items=items,
     figures={(one.metric, one.tag): one for one in results},
     of=max([one.of for one in results if not one.tag], default=len(items)) or len(items),
-    settings=dict(_flat({key: value for key, value in told.items() if key not in _MODEL})) | judges,
+    settings=dict(_flat({key: value for key, value in told.items() if key not in _MODEL})) | judges | held,
+    cost=costs.read(folder).get(name),
     better={**dict.fromkeys(evaluated.DERIVED, "lower"), **{metric: way.better for metric, way in ways.items()}},
     ways=ways,
   )
@@ -172,9 +178,10 @@ def _item(row: Mapping[str, Any], where: str) -> evaluated.Item:
   for name, value in values.items():
     if isinstance(value, float) and not math.isfinite(value):
       raise errors.InputError(f"{where}: the value of {name} is {value}, which no figure can be made of")
-  values |= {
-    name: float(row["verdict"] == name) for name in evaluated.DERIVED if "verdict" in row and name not in values
-  }
+  verdicts = evaluated.VERDICTS if "verdict" in row else ()
+  values |= {name: float(row["verdict"] == name) for name in verdicts if name not in values}
+  if "thinking_cut" in row:
+    values["thinking_cut"] = float(row["thinking_cut"])
   return evaluated.Item(
     id=row["id"],
     values=values,

@@ -120,6 +120,9 @@ class HttpResponder(requests_lib.Responder):
 
   def _tried(self, request: requests_lib.Request) -> requests_lib.Response:
     check.require(request.adapter is None, f"request {request.id}: an endpoint knows no adapter {request.adapter!r}")
+    check.require(
+      not request.thinking, f"request {request.id}: an endpoint ends no thinking (thinking_budget): ask on the mesh"
+    )
     pause = random.Random(f"{self.seed} {request.id}")
     said = "nothing"
     attempt = 0

@@ -46,7 +46,7 @@ class Journal(requests_lib.Responder):
     progress: requests_lib.Progress = lambda n: None,
   ) -> list[requests_lib.Response]:
     """The same, telling each response as it is there."""
-    keys = {request.id: _key("answer", *vars(request).items()) for request in requests}
+    keys = {request.id: _key("answer", *_items(request)) for request in requests}
     found = {id: _response(id, self._known[key]) for id, key in keys.items() if key in self._known}
     self.reused += len(found)
     progress(sum(len(response.samples) for response in found.values()))
@@ -139,6 +139,11 @@ def _parts(asked: Sequence[Any], of: Callable[[Any], Any]) -> list[list[Any]]:
 
 def _key(kind: str, *what: Any) -> str:
   return hashlib.sha256(json.dumps([kind, what], sort_keys=True, default=_plain).encode()).hexdigest()[:32]
+
+
+def _items(request: requests_lib.Request) -> list[tuple[str, Any]]:
+  """What makes a request what it is. A field that came later counts where it is used: answers kept before stand."""
+  return [(name, value) for name, value in vars(request).items() if name != "thinking" or value]
 
 
 def _plain(value: Any) -> Any:
