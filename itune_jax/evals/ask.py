@@ -69,7 +69,7 @@ class Generate(protocol.Pooled):
     """The answers, without what was thought."""
     if not results:
       return requests_lib.Response(item.id, (requests_lib.Sample("", "too_long"),) * self.n)
-    return requests_lib.Response(item.id, tuple(self._said(sample) for sample in results[0].samples))
+    return results[0]._replace(id=item.id, samples=tuple(self._said(sample) for sample in results[0].samples))
 
   def _said(self, sample: requests_lib.Sample) -> requests_lib.Sample:
     _, ended, behind = sample.text.rpartition(THINK_END)
@@ -84,6 +84,8 @@ class Generate(protocol.Pooled):
     found = {**_shown(item), "output": answer.text, "answer": item.answer, "verdict": verdict(answer)}
     found["stopped"] = answer.samples[0].finish != "length"
     found |= thought(self, [answer])
+    if answer.usage is not None:
+      found["usage"] = answer.usage._asdict()
     return found | ({"outputs": [sample.text for sample in answer.samples]} if self.n > 1 else {})
 
 
@@ -140,7 +142,7 @@ class Choose(protocol.Pooled):
   def row(self, item: protocol.Item, answer: tuple[requests_lib.Score, ...]) -> dict[str, Any]:
     """The choices, their log-probabilities, and which of them greedy decoding would give."""
     found = {"logprobs": [score.logprob for score in answer], "greedy": [score.is_greedy for score in answer]}
-    return {**_shown(item), "choices": list(item.choices), **found, "answer": item.answer}
+    return {**_shown(item), "choices": list(item.choices), **found, "answer": item.answer, **_usage(answer)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -166,7 +168,7 @@ class Score(protocol.Pooled):
   def row(self, item: protocol.Item, answer: requests_lib.Score) -> dict[str, Any]:
     """The log-probability, and whether greedy decoding would give the answer."""
     found = {"logprob": answer.logprob, "greedy": answer.is_greedy, "tokens": answer.tokens}
-    return {**_shown(item), "answer": item.answer, **found}
+    return {**_shown(item), "answer": item.answer, **found, **_usage((answer,))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,6 +205,12 @@ def _fitted(item: protocol.Item, form: protocol.Form, responder: requests_lib.Re
 def _behind(prompt: conversation_lib.Conversation | str, text: str) -> str:
   """A continuation as it stands behind a prompt: an answer of a conversation does not begin with a space."""
   return text if isinstance(prompt, str) else text.lstrip()
+
+
+def _usage(scores: Sequence[requests_lib.Score]) -> dict[str, Any]:
+  """The tokens of a question, which is read once, and of all that was scored behind it; nothing where not known."""
+  prompt = max(score.prompt for score in scores)
+  return {"usage": {"prompt": prompt, "answer": sum(score.tokens for score in scores)}} if prompt else {}
 
 
 def _shown(item: protocol.Item) -> dict[str, Any]:

@@ -54,6 +54,8 @@ class Turns(protocol.Ask):
     worst = max((ask_lib.verdict(one) for one in answer), key=order.index)
     told = {"prompt": item.shown["turns"][0], "messages": messages(item, answer), "output": answer[-1].text}
     told |= ask_lib.thought(self.how, answer)
+    if used := [one.usage for one in answer if one.usage is not None]:
+      told["usage"] = {"prompt": sum(one.prompt for one in used), "answer": sum(one.answer for one in used)}
     return {**told, "answer": item.answer, "verdict": worst, "stopped": worst != "cut_off"}
 
 

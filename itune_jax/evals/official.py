@@ -21,6 +21,7 @@ BENCHMARK = official.Published(
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import itertools
+import math
 import os
 from typing import Any
 
@@ -72,6 +73,8 @@ class Settings:
     check.check_types(self)
     for name in ("samples", "limit", "limit_each", "max_new_tokens", "thinking_budget"):
       check.require(vars(self)[name] >= 0, f"Settings.{name} = {vars(self)[name]}; it counts, 0 is the default")
+    warm = self.temperature is None or 0 <= self.temperature < math.inf
+    check.require(warm, f"Settings.temperature = {self.temperature}; it is 0 (greedy) or more")
     check.require(self.shots is None or self.shots >= 0, f"Settings.shots = {self.shots}; it counts examples")
     check.require(self.form in ("", "plain", "chat", "turns"), f"Settings.form = {self.form!r}: plain, chat or turns")
     check.require(not (self.limit and self.limit_each), "Settings.limit and Settings.limit_each exclude each other")

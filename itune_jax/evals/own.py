@@ -13,7 +13,6 @@ import dataclasses
 import importlib.util
 import os
 import sys
-import tomllib
 import types
 from typing import Any
 
@@ -21,6 +20,7 @@ from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import jsontext
 from itune_jax.core import nearest
+from itune_jax.core import tomltext
 from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import folders
 from itune_jax.evals import own_table
@@ -66,10 +66,7 @@ def find(path: str) -> official.Published:
 
 def read(file: str) -> own_table.Spec:
   """What a `benchmark.toml` says. Raises InputError for what is no TOML, for unknown keys, and for wrong values."""
-  try:
-    given = tomllib.loads(folders.text_of(file))
-  except tomllib.TOMLDecodeError as e:
-    raise errors.InputError(f"{file}: is no TOML ({jsontext.said(e)})") from None
+  given = tomltext.read(file)
   keys = [field.name for field in dataclasses.fields(own_table.Spec)]
   for key in given:
     if key not in keys:
@@ -153,6 +150,6 @@ def _imported(path: str) -> types.ModuleType:
     spec.loader.exec_module(module)
   except errors.InputError:
     raise
-  except Exception as e:  # whatever the user's file raises
+  except (Exception, SystemExit) as e:  # whatever the user's file raises
     raise errors.InputError(f"{path}: {type(e).__name__}: {jsontext.said(e)}") from e
   return module

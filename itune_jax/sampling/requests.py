@@ -99,11 +99,13 @@ class Pair(NamedTuple):
 
 
 class Score(NamedTuple):
-  """Sum of the log-probabilities of a text's tokens in nats, whether greedy decoding would give it, and its tokens."""
+  """Sum of the log-probabilities of a text's tokens in nats, whether greedy decoding would give it, its tokens, and
+  those of what stood in front of it, 0 where they are not known."""
 
   logprob: float
   is_greedy: bool
   tokens: int
+  prompt: int = 0
 
 
 Progress = Callable[[int], None]

@@ -165,7 +165,7 @@ class _Ids:
     said = f"{type(named).__name__} {named}".encode("utf-8", "replace")
     digest = int.from_bytes(hashlib.blake2b(said, digest_size=8).digest(), "big")
     if digest in self._seen:
-      raise fields.BadRow(f"it has the id {str(named)!r} of an earlier row of the file; ids must differ")
+      raise fields.BadRow(f"it has the id {jsontext.shown(str(named))} of an earlier row of the file; ids must differ")
     self._seen.add(digest)
 
 
@@ -241,7 +241,7 @@ def questions(path: str, begun: bool = False) -> list[conversation.Conversation]
     except fields.BadRow as e:
       raise errors.InputError(f"{path}:{line}: {e}") from None
     found.append(asked)
-    unread.update(set(keys))
+    unread.update(set(map(jsontext.line, keys)))
   if not found:
     raise errors.InputError(f"{path}: it has no rows; each is a prompt in one of the formats {formats.said()}")
   if unread:

@@ -18,8 +18,9 @@ SETTINGS = {
   "thinking_budget": (int, "N", "tokens after which thinking is ended and the answer follows; it implies --thinks"),
 }
 _OF_MODEL = ("data_dir", "out", "lm_eval_out", "responses", "responder", "responder_model", "thinks", "sandbox")
+_HELD = ("contamination",)
 _ROBUST = ("robust", "robust_variants", "robust_budget")
-_OF_SUITE = (*_OF_MODEL, *_ROBUST, *SETTINGS, *judging_flags.NAMES)
+_OF_SUITE = (*_OF_MODEL, *_ROBUST, *_HELD, *SETTINGS, *judging_flags.NAMES)
 
 
 def flags(parser: command.Parser) -> None:
@@ -53,11 +54,13 @@ def flags(parser: command.Parser) -> None:
   for name, (kind, metavar, text) in SETTINGS.items():
     suite.add_argument(f"--{name}", type=kind, metavar=metavar, help=text)
   add = parser.add_argument_group("how far figures hang on the way of asking").add_argument
-  kinds = "format, perturb, options, shots, system, temperature, seed, jailbreaks, or all"
+  kinds = "format, perturb, options, shots, examples, system, temperature, seed, jailbreaks, quantised, or all"
   add("--robust", default="", metavar="A,B", help=f"asks each benchmark in other ways too: {kinds}")
   add("--robust_variants", type=int, metavar="K", help="ways of each kind at most (default: 4)")
   text = "searches 64 formats by Thompson sampling, N items in all (default: every item of K formats)"
   add("--robust_budget", type=int, metavar="N", help=text)
+  text = "training data, as --data has it: says which items stand in it, and gives figures with and without them"
+  add("--contamination", default="", metavar="FILES", help=text)
   judging_flags.flags(parser)
 
 

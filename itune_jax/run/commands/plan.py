@@ -24,6 +24,7 @@ from itune_jax.run.plan import topology
 def from_flags(args: command.Args) -> dict[str, Any]:
   """Runs the command; returns the figures. Raises InputError for an unknown topology, and without a TPU compiler."""
   run = gin_setup.call(train_lib.Train)
+  steps = run.steps
   if run.epochs:  # how many steps they take hangs on data, which is not opened; the program of a step does not
     run = dataclasses.replace(run, steps=1000, epochs=0)
   if args.choose_remat:
@@ -34,6 +35,8 @@ def from_flags(args: command.Args) -> dict[str, Any]:
     found = suite_times.plan(run, args.topology, _suite(args), args.slices, args.dry_run)
   else:
     found = compiled.plan(run, args.topology, args.program, args.slices, args.dry_run)
+  if args.program == "train" and steps:
+    found["steps"] = steps
   table.show(found, args.html)
   return found
 

@@ -14,6 +14,7 @@ import os
 from typing import Any
 
 from itune_jax.core import errors
+from itune_jax.core import jsontext
 from itune_jax.core import log
 from itune_jax.parallel import hosts
 from itune_jax.sampling import requests as requests_lib
@@ -101,7 +102,7 @@ class Journal(requests_lib.Responder):
       os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
       try:
         with open(self._path, "a", encoding="utf-8") as f:
-          f.write(json.dumps({"key": key, "value": value}, ensure_ascii=False) + "\n")
+          f.write(jsontext.dumps({"key": key, "value": value}) + "\n")
       except OSError as e:
         raise errors.RunError(f"{self._path}: could not be written ({e.strerror or e})") from None
 

@@ -149,7 +149,7 @@ class MeshResponder(requests_lib.Responder):
 
   def _scored(self, ids, progress, images=(), numbers=None) -> list[requests_lib.Score]:
     scores = self.engine.with_progress(progress).score(ids, images, numbers)
-    return [requests_lib.Score(*one) for one in scores]
+    return [requests_lib.Score(*one, prompt=len(prompt)) for one, (prompt, _) in zip(scores, ids, strict=True)]
 
   def rolling(self, texts: Sequence[str], progress: requests_lib.Progress = lambda n: None) -> list[requests_lib.Score]:
     """Log-probabilities of whole texts, window by window. Raises InputError for a text without a token."""
