@@ -25,7 +25,7 @@ SMALL = {
   "tpu_pod": ({}, ""),
 }
 # Those whose outputs are kept.
-PRINTED = {"making_data", "preferences"}
+PRINTED = {"making_data", "preferences", "tpu_pod"}
 
 
 def code_of(path):
