@@ -192,6 +192,9 @@ FLAGS = (
   "--gin.VAL_FRACTION=0.2",
   "--gin.feed.Packing.rows=2",
   "--gin.checkpoint.Keep.every=2",
+  "--gin.VAL_EVERY=100",
+  "--gin.schedule.Schedule.kind='constant'",  # a decaying rate follows the number of steps
+  "--gin.schedule.Schedule.warmup=0",
 )
 
 
