@@ -137,7 +137,10 @@ def main() -> None:
     target, outputs = path.with_suffix(".ipynb"), kept(path.with_suffix(".ipynb"))
     if path.stem in args.run:
       with tempfile.TemporaryDirectory() as folder:
-        outputs = run(path, folder)
+        try:
+          outputs = run(path, folder)
+        except subprocess.CalledProcessError as e:
+          sys.exit(f"{path.name} ended with an error:\n{e.output[-3000:]}\n{e.stderr[-2000:]}")
     target.write_text(notebook(path.read_text(encoding="utf-8"), outputs), encoding="utf-8")
     print(f"wrote {target}")
 

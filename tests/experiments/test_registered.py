@@ -94,6 +94,21 @@ def test_every_point_is_a_run_that_can_be_built(one, k):
     assert gin_setup.call(train.Train).steps >= 0
 
 
+PODS = [(one, flags) for one in registered.EXPERIMENTS for flags in one.sweeps() if "--dry_run" in flags]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("one", "flags"), PODS, ids=[one.name for one, _ in PODS])
+def test_the_last_point_of_a_pods_form_fits(one, flags, capsys):
+  """The last point has the longest rows, the most cuts, the largest rank."""
+  pytest.importorskip("libtpu", reason="the TPU compiler is not installed: pip install libtpu")
+  (path,) = [flag.partition("=")[2] for flag in flags if flag.startswith("--sweep=")]
+  cell = cells_lib.cells(space_lib.read(path))[-1]
+  kept = [flag for flag in flags if flag.split("=")[0] not in ("--sweep", "--out", "--dry_run", "--price")]
+  assert cli.main(["plan", *kept, *cell.flags()]) == 0
+  assert json.loads(capsys.readouterr().out.strip().splitlines()[-1])["fits"], one.name
+
+
 def test_the_page_of_experiments_names_each_and_says_what_came_out():
   page = (registered.ROOT / "docs" / "guides" / "experiments.md").read_text(encoding="utf-8")
   for one in registered.EXPERIMENTS:
