@@ -106,8 +106,9 @@ def number(row: shown_rows.Row, name: str) -> float:
   """A number of a row: in its `scores`, or under a key of its own; NaN where there is none."""
   scores = row.get("scores")
   value = scores.get(name) if isinstance(scores, dict) and name in scores else row.get(name)
-  is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
-  return float(value) if is_number else float("nan")
+  if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300:
+    return float(value)
+  return float("nan")
 
 
 def differing(items: Sequence[sheets.Item], doubts: np.ndarray, most: int) -> list[sheets.Item]:
