@@ -46,7 +46,7 @@ class How:
 
 def item(row: Row, how: How) -> sheets.Item:
   """The item of a row. Raises CannotAsk."""
-  if not isinstance(row.get("scores", {}), dict):
+  if not isinstance(row.get("scores") or {}, dict):
     raise CannotAsk("its `scores` is no object")
   try:
     found = _pair(row, how) if how.kind == "preference" else _single(row, how)
