@@ -101,12 +101,20 @@ def test_what_cannot_end_thinking_says_so():
   assert official.Settings(thinking_budget=4).identity["thinking_budget"] == 4
 
 
+class Endless(test_on_mesh.Letters):
+  """No token ends a turn."""
+
+  @property
+  def turn_end(self):
+    return conversation_lib.TurnEnd("\x00", ())
+
+
 @pytest.mark.heavy
 def test_an_ended_thought_is_answered_as_the_same_ids_at_once():
   model = tiny.randomise(tiny.attach(tiny.base(cfg=test_on_mesh.CONFIG), lora.Lora(rank=4)), scale=0.3)
   engine = engine_lib.Engine(tiny.binder(model.module), model.params, 128, ())
   decode = decode_lib.Decode(max_new_tokens=6, batch=4)
-  responder = on_mesh.MeshResponder(engine, test_on_mesh.Letters(), decode)
+  responder = on_mesh.MeshResponder(engine, Endless(), decode)
   texts = ("What?", "Why is it so?", "And who are you, then?")
   asked = [requests_lib.Request(conversation=conversation_lib.of(text), id=text, thinking=5) for text in texts]
   for one, text in zip(responder.answer(asked), texts, strict=True):
