@@ -1,8 +1,11 @@
 """A user's task of SeqIO is evaluated by its own metrics: figures are those of SeqIO's Evaluator, in a child."""
 
+import dataclasses
 import json
 import subprocess
 import sys
+import types
+import typing
 
 import numpy as np
 import pytest
@@ -62,6 +65,7 @@ REFUSED = [
 @pytest.mark.full
 def test_figures_are_those_of_seqios_own_evaluator():
   """Predictions and scores of one task, through our suite and through `seqio.Evaluator`; then what is refused."""
+  pytest.importorskip("seqio", reason="SeqIO is not installed: the extra prep installs it")
   benchmark = registry.find(f"seqio:sums_both@{MODULE}").benchmark((), official.Settings())
   result = suite.measure(benchmark, Scores())
   found = {one.metric: one.value for one in result.results}
@@ -69,6 +73,9 @@ def test_figures_are_those_of_seqios_own_evaluator():
   theirs = json.loads(evaluated([row["output"] for row in result.rows]))
   assert found["right"] == theirs["right"] == pytest.approx(8 / 12) and found["asked"] == theirs["asked"]
   assert found["mean_score"] == pytest.approx(theirs["mean_score"]) and "note" not in found and "aux" not in found
+  bound = suite.Suite(names=(f"seqio:sums_both@{MODULE}",), every=10).bind(typing.cast(typing.Any, None), 0)
+  live = dataclasses.replace(bound, respond=lambda view: Scores()).run(types.SimpleNamespace(progress=lambda n: None))
+  assert {one.metric: one.value for one in live.results} == found, "as training runs it"
   limited = registry.find(f"seqio:sums_both@{MODULE}").benchmark((), official.Settings(limit=4))
   assert len(suite.measure(limited, Scores()).rows) == 4
   asked = [opened("sums_predicted", "test"), opened("sums_scored"), *(one for one, _ in REFUSED)]

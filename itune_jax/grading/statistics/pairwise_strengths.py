@@ -124,4 +124,4 @@ def _has_maximum(wins_BSS: np.ndarray) -> np.ndarray:
   reach = (wins_BSS > 0) | np.eye(wins_BSS.shape[-1], dtype=bool)
   for _ in range(max(1, int(np.ceil(np.log2(max(wins_BSS.shape[-1], 2)))))):
     reach = np.matmul(reach.astype(np.int32), reach.astype(np.int32)) > 0
-  return reach.all((1, 2))
+  return np.asarray(reach.all((1, 2)))

@@ -196,3 +196,18 @@ def test_what_is_far_too_large_is_an_answer_and_no_traceback(capsys):
 def test_bad_topologies_are_one_line(capsys):
   argv = ["plan", "--gin_file=recipes/llama_tiny.gin", "--topology=v5e:3x777"]
   assert cli.main(argv) == 2 and "--topology=v5e:3x777: the TPU compiler does not know it" in capsys.readouterr().err
+
+
+@pytest.mark.full
+def test_how_long_a_suite_takes_an_8b_model_is_told(capsys, tmp_path):
+  recipe = ("--gin_file=recipes/llama3_8b_lora_qv.gin", "--gin.DATA='none.jsonl'", "--topology=v5e:4x4")
+  found = plan(capsys, *recipe, "--program=suite", "--limit=50", f"--html={tmp_path}/suite.html")
+  assert found["fits"] and set(found["programs"]) == {"prefill", "decode", "choices", "score"}
+  assert list(found["benchmarks"]) == ["ifeval", "gsm8k", "mmlu", "mbpp", "super_ni"]
+  each = [one["seconds"] for one in found["benchmarks"].values()]
+  assert all(one["items"] == 50 for one in found["benchmarks"].values()) and max(each) < found["seconds"] < sum(each)
+  chosen = found["benchmarks"]["mmlu"]
+  assert chosen["new"] == chosen["tokens_s"] == 0 < chosen["prompts_s"] + chosen["scores_s"]
+  assert "together, in one queue" in (tmp_path / "suite.html").read_text()
+  rates = {name: one["positions_per_s"] for name, one in found["programs"].items()}
+  print(json.dumps({"seconds": found["seconds"], "a_second": rates, "benchmarks": found["benchmarks"]}, indent=1))

@@ -45,7 +45,7 @@ class Hub:
 
   def upload_folder(self, *args, **more):
     self._told("upload_folder", args, more)
-    return huggingface_hub.CommitInfo("https://hub/x/commit/1", "m", "", "1")
+    return huggingface_hub.CommitInfo("https://huggingface.co/ann/x/commit/1", "m", "", "1")
 
   def _told(self, name, args, more):
     bound = inspect.signature(getattr(API, name)).bind(self, *args, **more)
