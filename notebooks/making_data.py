@@ -108,11 +108,15 @@ again = api.command(
 # %%
 import pathlib  # noqa: E402
 
+from itune_jax.core import files  # noqa: E402
+
 rows = [json.loads(line) for line in pathlib.Path(f"{FOLDER}/made/rows.jsonl").read_text(encoding="utf-8").splitlines()]
 with open(f"{FOLDER}/all.jsonl", "w", encoding="utf-8") as f:
   f.writelines(json.dumps(row) + "\n" for row in [*rows, *rows[:3]])
-chosen = api.command(f"itune select --input={FOLDER}/all.jsonl --output={FOLDER}/kept.jsonl --by=length --keep=50%")
-[(one["step"], one["given"], one["kept"], one["dropped"]) for one in chosen["passes"]]
+HOW = f"--gin_file=data/select/exact.gin --input={FOLDER}/all.jsonl --output={FOLDER}/kept.jsonl"
+api.command(f"itune select {HOW} --by=length --keep=50%")
+manifest = files.read_json(f"{FOLDER}/kept.manifest.json")
+[(one["step"], one["given"], one["kept"], one["dropped"]) for one in manifest["passes"]]
 
 # %% [markdown]
 # ## Show it to others

@@ -31,7 +31,7 @@ if importlib.util.find_spec("itune_jax") is None:
 
 # %%
 RECIPE = os.environ.get("ITUNE_RECIPE", "recipes/smollm2_lora.gin")
-STEPS = int(os.environ.get("ITUNE_STEPS", "24"))
+STEPS = int(os.environ.get("ITUNE_STEPS", "16"))
 FOLDER = os.environ.get("ITUNE_FOLDER", "own_data")
 os.makedirs(FOLDER, exist_ok=True)
 
@@ -83,7 +83,7 @@ from itune_jax import api  # noqa: E402
 
 DATA = f"--gin_file={RECIPE} --data={FOLDER}/train.jsonl"
 (source,) = api.command(f"itune prepare {DATA}")["sources"]
-{name: source[name] for name in ("rows", "kept", "trained_tokens", "dropped_rows")}
+{name: source[name] for name in ("rows", "kept", "dropped", "trained_tokens")}
 
 # %% [markdown]
 # ## What is trained

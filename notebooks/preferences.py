@@ -44,7 +44,7 @@ from itune_jax import api  # noqa: E402
 
 HOW = f"--gin_file=preference {MODEL}"
 (source,) = api.command(f"itune prepare {HOW}")["sources"]
-{name: source[name] for name in ("rows", "kept", "trained_tokens", "dropped_by_reason")}
+{name: source[name] for name in ("rows", "kept", "dropped", "trained_tokens")}
 
 # %% [markdown]
 # ## Train

@@ -17,10 +17,14 @@ from itune_jax.data.render import chat
 from itune_jax.evals import official
 from itune_jax.evals import suite as suite_lib
 from itune_jax.evals.robust import variations
+from itune_jax.models import decoder
 from itune_jax.run import session as session_lib
 from itune_jax.run import specs
 
 _COMPILED: list[float] = []
+_TINY = decoder.DecoderConfig(
+  vocab=49152, width=32, depth=2, heads=4, kv_heads=2, head_dim=8, mlp=64, max_length=4096, tied=True
+)
 _EVENTS = ("/jax/core/compile/backend_compile_duration",)
 
 
@@ -38,7 +42,8 @@ def formats(args) -> dict[str, Any]:
       for variant in variations.variants(benchmark, "format", count, args.seed)[0]
     ]
     jax.clear_caches()
-    session = session_lib.open_session(specs.Model(base=args.model), precision=bench_lib.precision(args))
+    model = specs.Model(base=args.model, config=_TINY if args.tiny else None)
+    session = session_lib.open_session(model, precision=bench_lib.precision(args))
     responder = session.responder(session.renderer(chat.Rendering()), suite.decode)
     programs, compiled = len(_COMPILED), sum(_COMPILED)
     started = time.perf_counter()
@@ -72,4 +77,5 @@ def add(jobs: Any) -> None:
   one.add_argument("--limit", type=int, default=8, help="items of each (default: 8)")
   one.add_argument("--new", type=int, default=16, help="tokens of an answer at most (default: 16)")
   one.add_argument("--formats", type=int, default=16, help="of the many (default: 16)")
+  one.add_argument("--tiny", action="store_true", help="a random model of two layers with the tokenizer of --model")
   one.add_argument("--seed", type=int, default=0, help="of the formats that are drawn (default: 0)")

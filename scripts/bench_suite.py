@@ -78,10 +78,10 @@ class Compiling:
     self._told: list[tuple[str, float, float, str]] = []
     jax.monitoring.register_event_duration_secs_listener(self._note)
 
-  def _note(self, event: str, seconds: float, fun_name: str = "", **_: Any) -> None:
+  def _note(self, event: str, duration_secs: float, **told: str | int) -> None:
     if event.startswith("/jax/core/compile/"):
       end = time.perf_counter()
-      self._told.append((event, end - seconds, end, fun_name))
+      self._told.append((event, end - duration_secs, end, str(told.get("fun_name", ""))))
 
   def programs(self, since: float) -> collections.Counter[str]:
     """How many programs were compiled, by name."""

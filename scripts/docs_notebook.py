@@ -53,7 +53,7 @@ def run(script: pathlib.Path, folder: str, settings: dict[str, str] | None = Non
   codes = [cell for cell in cells(script.read_text(encoding="utf-8")) if cell["cell_type"] == "code"]
   given = json.dumps([[cell["id"], "".join(cell["source"])] for cell in codes])
   path = os.pathsep.join(filter(None, (str(FOLDER.parent), os.environ.get("PYTHONPATH", ""))))
-  env = {**os.environ, "PYTHONPATH": path, **(settings or {})}
+  env = {**os.environ, "PYTHONPATH": path, "ITUNE_REPOSITORY": str(FOLDER.parent), **(settings or {})}
   env.pop("XLA_FLAGS", None)  # eight devices are the tests', not a reader's
   driver = [sys.executable, __file__, "--cells"]
   done = subprocess.run(driver, input=given, capture_output=True, text=True, check=False, cwd=folder, env=env)
@@ -137,7 +137,10 @@ def main() -> None:
     target, outputs = path.with_suffix(".ipynb"), kept(path.with_suffix(".ipynb"))
     if path.stem in args.run:
       with tempfile.TemporaryDirectory() as folder:
-        outputs = run(path, folder)
+        try:
+          outputs = run(path, folder)
+        except subprocess.CalledProcessError as e:
+          sys.exit(f"{path.name} ended with an error:\n{e.output[-3000:]}\n{e.stderr[-2000:]}")
     target.write_text(notebook(path.read_text(encoding="utf-8"), outputs), encoding="utf-8")
     print(f"wrote {target}")
 

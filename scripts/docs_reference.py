@@ -52,6 +52,7 @@ _FOLDERS = {
   "data/select": "Selections, for `itune select`",
   "objective": "Losses",
   "optim": "Optimizers",
+  "mixing": "Rates that follow what is learned",
   "mesh": "Meshes",
   "precision": "Precision",
   "remat": "What the backward pass finds saved",

@@ -104,7 +104,7 @@ def from_json(row: Mapping[str, Any]) -> Example:
   if not isinstance(fields.transposed(row.get("messages")), (list, tuple)):
     raise BadRow(f"no list `messages`: it is {jsontext.name(row.get('messages'))}")
   read, unread = messages_lib.conversation(row["messages"])
-  scores = fields.filled(row.get("scores"), "`scores`")
+  scores = fields.mapping(row.get("scores"), "`scores`")
   return Example(
     messages=tuple(read),
     tools=messages_lib.tools(row.get("tools")),
@@ -112,7 +112,7 @@ def from_json(row: Mapping[str, Any]) -> Example:
     source=_source(row.get("source")),
     language=fields.optional_text(row, "language"),
     domain=fields.optional_text(row, "domain"),
-    scores={k: fields.number(v, f"`scores` {k}") for k, v in scores.items()},
+    scores={k: fields.number(v, f"`scores` {k}") for k, v in scores.items() if v is not None},
     check=fields.filled(row.get("check"), "`check`"),
     id=_id(row.get("id")),
     unread=(*unread, *unread_keys(row, ROW_KEYS)),

@@ -47,6 +47,7 @@ def source_key(source: mixture_lib.Source, renderer: chat.Renderer) -> str:
   """The address of a tokenised source."""
   own = source.digest(renderer.images is not None), tokenizer_lib.digest(renderer.tokenizer), renderer.digest()
   beside_them = (f"groups {records.GROUPS_VERSION}",) if source.format in readers.COMPARED else ()
+  beside_them += (f"beside {beside.VERSION}",) if source.is_taught else ()
   parts = (*own, f"records {records.VERSION}", *beside_them)
   return hashlib.sha256("".join(parts).encode()).hexdigest()[:24]
 
@@ -142,7 +143,7 @@ def _conversion(
   """The rows again, what each becomes, and the schema of the records. Answers that are compared become groups."""
   if source.is_taught:
     both = lambda example: [beside.render(renderer, teacher, example, source.context)]
-    return rows, both, records.Schema((beside.AHEAD,), grouped=True)
+    return rows, both, records.Schema((beside.AHEAD, beside.STRETCH), grouped=True)
   if source.format not in readers.COMPARED:
     single = lambda example: [(_trim(one, renderer.images), one.truncated) for one in renderer.render(example)]
     return rows, single, records.Schema()

@@ -62,9 +62,10 @@ class Process:
   def __init__(self, name: Name):
     self._name, self._lock = name, threading.Lock()
     self._known: dict[str, dict[str, float]] = {}
-    self._running = subprocess.Popen(
-      [sys.executable, "-m", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
-    )
+    # SeqIO imports JAX: the devices are the parent's.
+    program = ["env", "JAX_PLATFORMS=cpu", "TF_CPP_MIN_LOG_LEVEL=3", sys.executable, "-m", _PROGRAM]
+    pipe = subprocess.PIPE
+    self._running = subprocess.Popen(program, stdin=pipe, stdout=pipe, text=True, encoding="utf-8")
     how = {"name": name.task, "modules": list(name.modules), "split": name.split, "path": sys.path}
     self.described: Mapping[str, Any] = self._ask({"open": how})
     for one in self.described["left_out"]:
@@ -175,8 +176,8 @@ class Both(protocol.Ask):
     self, items: Sequence[protocol.Item], responder: requests_lib.Responder, progress: requests_lib.Progress
   ) -> list[Any]:
     """Both of each item."""
-    said = self.generate(items, responder, progress)
-    scored = self.score(items, responder, progress)
+    said: Sequence[Any] = self.generate(items, responder, progress)
+    scored: Sequence[Any] = self.score(items, responder, progress)
     return [Said(*both) for both in zip(said, scored, strict=True)]
 
   def row(self, item: protocol.Item, answer: Any) -> dict[str, Any]:

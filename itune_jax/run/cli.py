@@ -25,6 +25,7 @@ COMMANDS = {
   "train": "train_flags",
   "eval": "evaluate_flags",
   "reference": "reference_flags",
+  "teacher": "teacher_flags",
   "reward": "reward_flags",
   "compare": "compare_flags",
   "sweep": "sweep_flags",

@@ -101,7 +101,7 @@ def run(
     for variant in given
   ]
   place = os.path.join(out, FOLDER) if out else ""
-  figures, found = suites.asked(suite, responder, who, out, progress, overwrite, after, more, place, mark)
+  figures, found = suites.asked(suite, responder, who, out, progress, overwrite, after, more, place, mark, True)
   others = _quantised(suite, robust, quantised, who, place, progress, overwrite)
   lines: list[variation.Line] = []
   extra: list[contracts.Result] = []

@@ -1,7 +1,6 @@
 """An OpenAI-compatible endpoint as steps and scores of `itune select` ask it. It needs no JAX."""
 
 from collections.abc import Mapping, Sequence
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,11 @@ from itune_jax.sampling import requests as requests_lib
 from itune_jax.select import select_protocol
 
 
-@dataclasses.dataclass(frozen=True)
 class EndpointAsk(select_protocol.Ask):
-  """A responder elsewhere. It answers; it counts no tokens of rows."""
+  """A responder elsewhere, by the name of its model. It answers; it counts no tokens of rows."""
 
-  responder: requests_lib.Responder  # pyright: ignore[reportIncompatibleVariableOverride]
-  model: str
+  def __init__(self, responder: requests_lib.Responder, model: str):
+    self.responder, self.model = responder, model
 
   @property
   def identity(self) -> Mapping[str, Any]:  # pyright: ignore[reportIncompatibleVariableOverride]

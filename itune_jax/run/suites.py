@@ -135,10 +135,11 @@ def asked(
       files.remove(path)
   if rows or more or after is not None or mark is not None:
     found = {name: _with_rows(result, where[name], name) for name, result in found.items()}
-  for benchmark in benchmarks if mark is not None else ():
-    found[benchmark.name] = mark(benchmark, found[benchmark.name])
-    if out and log.is_lead():
-      results.write_into(out, benchmark.name, found[benchmark.name])
+  if mark is not None:
+    for benchmark in benchmarks:
+      found[benchmark.name] = mark(benchmark, found[benchmark.name])
+      if out and log.is_lead():
+        results.write_into(out, benchmark.name, found[benchmark.name])
   results_ = [one for name in called for one in found[name].results]
   if after is not None:
     after([(b, found[b.name]) for b in benchmarks])

@@ -94,7 +94,7 @@ def test_what_is_null_within_an_object_of_a_table_was_no_key_of_it(tmp_path):
   turns = lambda one: [{"role": "user", "content": "q"}, {"role": "assistant", "content": None, "tool_calls": [one]}]
   table = [
     {"messages": turns(call("f", city="Oslo")), "source": {"kind": None}, "scores": {"a": 1.0}, "id": "0"},
-    {"messages": turns(call("g", n=5)), "source": {"kind": "distilled"}, "scores": {"a": float("nan")}, "id": "1"},
+    {"messages": turns(call("g", n=5)), "source": {"kind": "distilled"}, "scores": {"a": None}, "id": "1"},
   ]
   out = io.BytesIO()
   parquet.write_table(pa.Table.from_pylist(table), out)

@@ -24,6 +24,8 @@ SMALL = {
   "qlora": ({"ITUNE_STEPS": "2"}, "peft/adapter_config.json"),
   "tpu_pod": ({}, ""),
 }
+# Those whose outputs are kept.
+PRINTED = {"making_data", "preferences", "tpu_pod"}
 
 
 def code_of(path):
@@ -43,9 +45,10 @@ def test_a_notebook_is_what_its_script_makes(script):
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_a_notebook_shows_what_it_printed(script):
-  """Each was run to its end: `python scripts/docs_notebook.py --run NAME`; no folder of a machine is in it."""
+  """`python scripts/docs_notebook.py --run NAME` ran it to its end; no folder of a machine is in it."""
   path = script.with_suffix(".ipynb")
-  assert sum(bool(cell["outputs"]) for cell in code_of(path)) >= 3, "run it, and keep what it prints"
+  shown = sum(bool(cell["outputs"]) for cell in code_of(path))
+  assert shown >= 3 if script.stem in PRINTED else not shown
   assert not any(part in path.read_text(encoding="utf-8") for part in ("/root/", "/home/", "/work/", "/tmp/"))
   assert path.stat().st_size < 100_000
 
@@ -58,7 +61,7 @@ def test_there_is_one_of_each():
 @pytest.mark.by_default(0, heavy=4)
 @pytest.mark.parametrize("name", SMALL)
 def test_it_runs(name, tmp_path):
-  """Its cells one after the other in a fresh process, on a tiny model; all print what the committed ones print."""
+  """Its cells one after the other in a fresh process, on a tiny model."""
   settings, there = SMALL[name]
   (tmp_path / "tiny_lora.gin").write_text(blocks.TINY_LORA)
   (tmp_path / "tiny_own.gin").write_text(blocks.TINY_LORA + 'include "data/jsonl.gin"\n')
@@ -67,4 +70,4 @@ def test_it_runs(name, tmp_path):
   printed = docs_notebook.run(script, str(tmp_path), {**settings, "ITUNE_FOLDER": str(tmp_path / name)})
   print(f"{name}: {time.perf_counter() - started:.1f} s")
   assert not there or (tmp_path / name / there).exists()
-  assert [one for one in printed if printed[one]] == list(docs_notebook.kept(script.with_suffix(".ipynb")))
+  assert list(printed) == [cell["id"] for cell in code_of(script.with_suffix(".ipynb"))]

@@ -1,8 +1,11 @@
-"""A user's task of SeqIO is evaluated by its own metrics: figures are those of SeqIO's Evaluator, no TensorFlow here."""
+"""A user's task of SeqIO is evaluated by its own metrics: figures are those of SeqIO's Evaluator, in a child."""
 
+import dataclasses
 import json
 import subprocess
 import sys
+import types
+import typing
 
 import numpy as np
 import pytest
@@ -18,35 +21,9 @@ from tests.parts import endpoint
 MODULE = "tests.evals.my_foreign_tasks"
 
 
-class Adds(requests_lib.Responder):
-  """Adds, but for every third; scores by the length of what continues."""
-
-  def __init__(self):
-    self.asked = []
-
-  def answer(self, requests, progress=lambda n: None):
-    self.asked += [one.conversation.messages[-1]["content"] for one in requests]
-    return [requests_lib.Response(one.id, (requests_lib.Sample(said(self._text(one)), "stop"),)) for one in requests]
-
-  def score(self, pairs, progress=lambda n: None):
-    return [requests_lib.Score(-0.5 * len(one.continuation), False, 1) for one in pairs]
-
-  def _text(self, request):
-    return request.conversation.messages[-1]["content"]
-
-
 def said(asked):
   n = int(asked.split()[0])
   return f"It is {2 * n}" if n % 3 else "I do not know"
-
-
-def measured(name, responder=None):
-  benchmark = registry.find(f"seqio:{name}@{MODULE}").benchmark(())
-  return suite.measure(benchmark, responder or Adds())
-
-
-def figures(name, responder=None):
-  return {one.metric: one.value for one in measured(name, responder).results}
 
 
 def test_names_say_task_split_and_modules():
@@ -58,32 +35,60 @@ def test_names_say_task_split_and_modules():
       foreign_tasks.parsed(bad)
 
 
+class Scores(requests_lib.Responder):
+  """Says what `said` says, and scores by the length of what continues."""
+
+  def answer(self, requests, progress=lambda n: None):
+    texts = [said(one.conversation.messages[-1]["content"]) for one in requests]
+    return [
+      requests_lib.Response(r.id, (requests_lib.Sample(t, "stop"),)) for r, t in zip(requests, texts, strict=True)
+    ]
+
+  def score(self, pairs, progress=lambda n: None):
+    return [requests_lib.Score(-0.5 * len(one.continuation), False, 1) for one in pairs]
+
+
+def opened(name, split="", module=MODULE):
+  return {"open": {"path": sys.path, "modules": [module], "name": name, "split": split}}
+
+
+REFUSED = [
+  (opened("sums_none"), "SeqIO has no task or mixture 'sums_none'"),
+  (opened("sums_both", "dev"), "has no split 'dev'; it has train, validation, test"),
+  (opened("sums_mixture"), "is a mixture: name one of its tasks"),
+  (opened("sums_aux"), "has no metric_fns of predictions or scores: with_aux (it wants aux_values)"),
+  (opened("sums_broken"), "its broken: ZeroDivisionError: division by zero"),
+  (opened("sums_both", module="no_such_module"), "import no_such_module: ModuleNotFoundError"),
+]
+
+
 @pytest.mark.full
 def test_figures_are_those_of_seqios_own_evaluator():
-  """Predictions and scores of one task, through its functions and through `seqio.Evaluator`; then what is refused."""
-  adds = Adds()
-  found = figures("sums_both", adds)
-  assert adds.asked == [f"{n} + {n} = " for n in range(12)], "the split is validation"
-  theirs = json.loads(evaluated([said(one) for one in adds.asked]))
+  """Predictions and scores of one task, through our suite and through `seqio.Evaluator`; then what is refused."""
+  pytest.importorskip("seqio", reason="SeqIO is not installed: the extra prep installs it")
+  benchmark = registry.find(f"seqio:sums_both@{MODULE}").benchmark((), official.Settings())
+  result = suite.measure(benchmark, Scores())
+  found = {one.metric: one.value for one in result.results}
+  assert [row["prompt"] for row in result.rows] == [f"{n} + {n} = " for n in range(12)], "the split is validation"
+  theirs = json.loads(evaluated([row["output"] for row in result.rows]))
   assert found["right"] == theirs["right"] == pytest.approx(8 / 12) and found["asked"] == theirs["asked"]
   assert found["mean_score"] == pytest.approx(theirs["mean_score"]) and "note" not in found and "aux" not in found
-  result = measured("sums_predicted/test")
-  assert [row["values"]["right"] for row in result.rows] == [[n, said(f"{n} + {n} = ")] for n in range(3)]
-  assert figures("sums_scored") == {"mean_score": found["mean_score"]}
-  limited = registry.find(f"seqio:sums_predicted@{MODULE}").benchmark((), official.Settings(limit=4))
-  assert len(suite.measure(limited, Adds()).rows) == 4
-  for name, line in {
-    "sums_none": "SeqIO has no task or mixture 'sums_none'",
-    "sums_both/dev": "has no split 'dev'; it has train, validation, test",
-    "sums_mixture": "is a mixture: name one of its tasks",
-    "sums_aux": "has no metric_fns of predictions or scores: with_aux (it wants aux_values)",
-    "sums_broken": "its broken: ZeroDivisionError: division by zero",
-  }.items():
-    with pytest.raises(errors.InputError) as e:
-      registry.find(f"seqio:{name}@{MODULE}").benchmark(())
-    assert line in str(e.value) and "\n" not in str(e.value)
-  with pytest.raises(errors.InputError, match="import no_such_module: ModuleNotFoundError"):
-    registry.find("seqio:a@no_such_module").benchmark(())
+  bound = suite.Suite(names=(f"seqio:sums_both@{MODULE}",), every=10).bind(typing.cast(typing.Any, None), 0)
+  live = dataclasses.replace(bound, respond=lambda view: Scores()).run(types.SimpleNamespace(progress=lambda n: None))
+  assert {one.metric: one.value for one in live.results} == found, "as training runs it"
+  limited = registry.find(f"seqio:sums_both@{MODULE}").benchmark((), official.Settings(limit=4))
+  assert len(suite.measure(limited, Scores()).rows) == 4
+  asked = [opened("sums_predicted", "test"), opened("sums_scored"), *(one for one, _ in REFUSED)]
+  lines = "".join(json.dumps(one) + "\n" for one in asked)
+  program = [sys.executable, "-m", "itune_jax.data.origins.seqio_metrics"]
+  done = subprocess.run(program, input=lines, capture_output=True, text=True, check=False)
+  assert done.returncode == 0, done.stderr[-2000:]
+  test, scored, *refused = map(json.loads, done.stdout.splitlines())
+  assert test["reply"]["items"] == [{"inputs": f"{n} + {n} = ", "targets": str(2 * n)} for n in range(3)]
+  assert test["reply"]["names"] == {"predictions": ["right", "asked"]}
+  assert scored["reply"]["names"] == {"scores": ["mean_score"]} and "printed" not in done.stdout
+  for one, (_, line) in zip(refused, REFUSED, strict=True):
+    assert line in one["error"] and "\n" not in one["error"]
 
 
 def evaluated(texts):

@@ -61,11 +61,11 @@ def test_two_systems_are_the_log_odds_of_the_share():
 
 @pytest.mark.heavy
 def test_intervals_cover():
-  """Of 300 samples with two games an item about 95 % of the intervals hold the true strength."""
+  """Of 150 samples with two games an item about 95 % of the intervals hold the true strength."""
   theta = np.array([0.6, 0.0, -0.6])
   held = []
-  for seed in range(300):
+  for seed in range(150):
     for one in pairwise_strengths.strengths(played(theta, 120, seed)):
       true = theta[int(one.name[1])]
       held.append(one.low is not None and one.low <= true <= one.high)
-  assert 0.92 < np.mean(held) < 0.975
+  assert 0.91 < np.mean(held) < 0.98

@@ -21,13 +21,14 @@ langdetect = pytest.importorskip("langdetect")
 pytest.importorskip("nltk")
 
 from itune_jax.evals import folders  # noqa: E402
-from itune_jax.evals.benchmarks.multilingual import mifeval as benchmark  # noqa: E402
+from itune_jax.evals import instructed  # noqa: E402
 from itune_jax.grading.ifeval import mifeval  # noqa: E402
 from itune_jax.grading.ifeval import texts  # noqa: E402
 from itune_jax.grading.ifeval import tongues  # noqa: E402
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
 HOME = pathlib.Path(os.environ.get("ITUNE_PEERS", "/nowhere")) / "M-IFEval"
+BY_WORDS = ("spanish_words", "japanese_words")  # modules of the kinds that need packages
 NAMES = {"es": "spanish", "fr": "french", "ja": "japanese"}
 
 
@@ -136,8 +137,10 @@ def test_official(theirs):
       if any(kind in lacks for kind in row["instruction_id_list"]):
         counts[f"{code} left out"] += 1
         continue
-      one = benchmark.item(row, code, "row")
-      for text in (response, perturbed(response, rng), perturbed(perturbed(response, rng), rng)):
+      one = instructed.item(row, "row", mifeval.build)
+      new = [kind for kind in row["instruction_id_list"] if mifeval.KINDS[kind].__module__.endswith(BY_WORDS)]
+      more = [perturbed(response, rng) for _ in range(3 if new else 0)]
+      for text in (response, perturbed(response, rng), perturbed(perturbed(response, rng), rng), *more):
         for given in one.answer:
           official = theirs[given["kind"]](given["kind"])
           official.build_description(**given["kwargs"])
@@ -149,7 +152,7 @@ def test_official(theirs):
           if ours != expected:
             counts["differ"] += 1
             print("differs", given, expected, repr(text[:200]))
-  added = [kind for kind in kinds_seen if mifeval.KINDS[kind].__module__.endswith(("spanish_words", "japanese_words"))]
+  added = [kind for kind in kinds_seen if mifeval.KINDS[kind].__module__.endswith(BY_WORDS)]
   print(f"with words of spaCy and janome: { ({kind: kinds_seen[kind] for kind in added}) }")
   kinds = {kind for kind in theirs if kind[:3] in ("es:", "fr:", "ja:")}
   for _, row in (pair for code in NAMES for pair in folders.objects(str(HOME / "data" / f"{code}_input_data.jsonl"))):

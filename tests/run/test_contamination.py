@@ -108,6 +108,7 @@ def hash_of(text):
   return sum(map(ord, text))
 
 
+@pytest.mark.heavy
 def test_stored_answers_without_a_model_and_the_page(lore, tmp_path, capsys):
   folder, found, _ = lore
   rows = lines(folder / "rows.jsonl")

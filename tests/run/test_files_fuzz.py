@@ -8,6 +8,7 @@ from unittest import mock
 
 from hypothesis import strategies as st
 
+from itune_jax.core import jsontext
 from itune_jax.evals import annotated
 from itune_jax.evals import own
 from itune_jax.evals import stored
@@ -18,6 +19,11 @@ from itune_jax.run.convert import dialect
 from itune_jax.run.convert import yaml_file
 from itune_jax.run.commands import compare
 from itune_jax.run.commands import convert_flags
+from itune_jax.run.label import reckoning
+from itune_jax.run.label import saying
+from itune_jax.run.label import settled_rows
+from itune_jax.run.label import settling
+from itune_jax.run.label import sheets
 from itune_jax.run.monitor import watching
 from itune_jax.run.sweep import cells
 from itune_jax.run.sweep import space
@@ -154,6 +160,45 @@ def test_a_log_is_charts_or_one_line(case, time, score):
       assert len(entries) + sum(dropped.values()) >= len(case[3] if isinstance(case[3], list) else [0])
       with mock.patch.object(control_charts, "DRAWS", 4):  # the limits are of no matter here
         fuzz.outcome(lambda: watching.watch(entries, 2, 1, 5))
+
+
+ITEMS = (
+  sheets.Item(id="a", turns=(("user", "q"),), answer="x", row={"instruction": "q", "output": "x"}, judges={"j": 2}),
+  sheets.Item(id="b", turns=(("user", "r"),), answer="y", row={"instruction": "r", "output": "y"}, gold=3.0),
+)
+SHEETS = {
+  "rating": sheets.Sheet(kind="rating", question="?", values=tuple("12345"), items=ITEMS, origin={"columns": []}),
+  "answer": sheets.Sheet(kind="answer", question="?", values=(), items=ITEMS[:1], origin={"columns": []}),
+}
+LABELLED = {"rating": [3, 5], "answer": ["better", "best"]}
+SAID = [
+  {"sheet": SHEETS[kind].digest, "id": "a", "annotator": name, "value": value, "seconds": 2.5, "comment": ""}
+  for kind in SHEETS
+  for name, value in zip(("ann", "bob"), LABELLED[kind], strict=True)
+]
+
+
+@fuzz.given(st.sampled_from(sorted(SHEETS)), st.booleans(), st.data())
+def test_a_key_and_answers_of_people_are_rows_or_one_line(kind, of_key, data):
+  """The key of a page, or a line of answers to it."""
+  key, lines = SHEETS[kind].to_key(), [one for one in SAID if one["sheet"] == SHEETS[kind].digest]
+  changed = data.draw(fuzz.mutated([key] if of_key else lines))[3]
+  with tempfile.TemporaryDirectory() as folder:
+    at = {name: pathlib.Path(folder) / name for name in ("key.json", "said.jsonl")}
+    at["key.json"].write_text(json.dumps(changed if of_key else key))
+    at["said.jsonl"].write_text("".join(json.dumps(one) + "\n" for one in ([] if of_key else [changed]) + lines[1:]))
+
+    def rows():
+      said = saying.read([str(at["said.jsonl"])], [sheets.read(str(at["key.json"]))])
+      assert said.lines == len(lines) - of_key
+      people = settling.controls(said.said)
+      told = [reckoning.among_people(one) | reckoning.of_people([one], people) for one in said.said]
+      json.dumps(told, allow_nan=False)
+      found = [(one, settling.settle(one, settling.Threshold())[0]) for one in said.said]
+      return [row for one, settled in found for row in settled_rows.rows(one, settled)]
+
+    for row in fuzz.outcome(rows) or ():
+      jsontext.dumps(row).encode()
 
 
 ANSWERS = [

@@ -20,6 +20,7 @@ from itune_jax.run.commands import constraint_pairs
 from itune_jax.run.commands import convert_flags
 from itune_jax.run.dashboard import scan
 from itune_jax.run.monitor import watching
+from itune_jax.run.sweep import cells
 from itune_jax.run.sweep import space
 
 
@@ -62,6 +63,16 @@ def test_equal_points_that_are_drawn_are_run_once(tmp_path, capsys):
   (tmp_path / "s.toml").write_text("\ufeff[draws]\ncount = 8\na = {choices = [1, 2]}")
   assert len(space.read(str(tmp_path / "s.toml")).points) == 2
   assert "of 8 points that are drawn 2 differ" in capsys.readouterr().err
+
+
+def test_a_macro_that_no_run_has_is_said_before_the_first(tmp_path):
+  (tmp_path / "s.toml").write_text("[grid]\nSTEPSS = [1, 2]\n")
+  found = space.read(str(tmp_path / "s.toml"))
+  assert "no macro is called STEPSS; did you mean STEPS?" in said(
+    cells.require_macros, found, ["--gin_file=llama_tiny"]
+  )
+  (tmp_path / "mine.gin").write_text("STEPSS = 3\n")
+  cells.require_macros(found, [f"--gin_file={tmp_path / 'mine.gin'}"])
 
 
 TRL = "model_name_or_path: m\nuse_peft: true\n"

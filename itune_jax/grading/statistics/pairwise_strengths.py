@@ -84,7 +84,7 @@ def strengths(games: Sequence[Game], *, level: float = 0.95) -> list[Strength]:
   found = []
   for k, name in enumerate(names):
     half = float(reach * errors_S[k])
-    low, high = (theta[k] - half, theta[k] + half) if np.isfinite(half) else (None, None)
+    low, high = (float(theta[k]) - half, float(theta[k]) + half) if np.isfinite(half) else (None, None)
     wins, lost = table_GSS[:, k].sum(), table_GSS[:, :, k].sum()
     found.append(Strength(name, float(theta[k]), low, high, float(wins), int(round(wins + lost))))
   return sorted(found, key=lambda one: (-np.nan_to_num(one.value, nan=-np.inf), one.name))
@@ -124,4 +124,4 @@ def _has_maximum(wins_BSS: np.ndarray) -> np.ndarray:
   reach = (wins_BSS > 0) | np.eye(wins_BSS.shape[-1], dtype=bool)
   for _ in range(max(1, int(np.ceil(np.log2(max(wins_BSS.shape[-1], 2)))))):
     reach = np.matmul(reach.astype(np.int32), reach.astype(np.int32)) > 0
-  return reach.all((1, 2))
+  return np.asarray(reach.all((1, 2)))

@@ -213,11 +213,11 @@ def from_flags(args: command.Args) -> dict[str, Any] | None:
 def _run(how: _How, suite, responder, who, out, *given) -> dict[str, Any]:
   """The figures of a suite, and of its variations where there are some."""
   held = contamination.Holding(how.held_against, out)
-  asked = (responder, who, out, *given, held.mark)
   if how.robust is None:
-    figures = suites.run(suite, *asked)
+    figures = suites.run(suite, responder, who, out, *given, mark=held.mark)
   else:
-    figures = robustness.run(suite, how.robust, *asked, how.quantised)
+    more = {"mark": held.mark, "quantised": how.quantised}
+    figures = robustness.run(suite, how.robust, responder, who, out, *given, **more)
   held.tell()
   return figures
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 import collections
-import json
 import os
 from typing import Any
 
@@ -11,6 +10,7 @@ import rich.table
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import jsontext
 from itune_jax.core import lazy
 from itune_jax.core import log
 from itune_jax.run import command
@@ -98,7 +98,7 @@ def read_back(args: command.Args) -> dict[str, Any]:
     "strengths": reckoning.strengths(said),
     "sheets": told,
   }
-  files.write_text(args.out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+  files.write_text(args.out, "".join(jsontext.dumps(row) + "\n" for row in rows))
   files.write_json(report_path, {**report, "told": list(read.told)})
   _show(report)
   return {"out": args.out, "report": report_path, **{k: v for k, v in report.items() if k != "sheets"}, "sheets": told}

@@ -23,6 +23,7 @@ from itune_jax.run import gin_setup
 from itune_jax.run import rendering as rendering_lib
 from itune_jax.run import specs
 from itune_jax.run import user_code
+from itune_jax.select import mixing as mixing_lib
 
 tfds_write = lazy.module("itune_jax.data.origins.tfds_write")  # it loads TensorFlow
 
@@ -34,6 +35,7 @@ def prepare(
   mixture: mixture_lib.Mixture,
   rendering: chat.Rendering,
   validation: validation_lib.Validation = validation_lib.Validation(),
+  mixing: mixing_lib.Adaptive | None = None,
   dry_run: bool = False,
 ) -> dict[str, Any]:
   """Writes the cache of every source and the mixture's manifest; returns the manifest.
@@ -41,8 +43,10 @@ def prepare(
   What is already there is not made again. With dry_run only rows and rates are found.
 
   model: whose tokenizer and template are used. mixture: the data. rendering: how conversations become tokens.
-  validation: what is held out of it. dry_run: writes nothing.
+  validation: what is held out of it. mixing: the rule that changes its rates, None for none. dry_run: writes nothing.
   """
+  if mixing is not None:
+    validation.measured(mixture, mixing.follows == "alignment")  # refuses what cannot be
   if mixture.grain:
     log.info(f"mixture {mixture.name}: {mixture.grain} is read as it is trained on; nothing is prepared")
     return {"name": mixture.name, "rates": {}, "sources": []}
@@ -51,8 +55,17 @@ def prepare(
   if dry_run:
     with tempfile.TemporaryDirectory() as scratch:  # where rows of tasks and data sets are while they are counted
       return _counted(validation.trained(_read(mixture, scratch)))
-  mixture = validation.trained(_read(mixture, root))
+  given = _read(mixture, root)
   renderer = rendering_lib.open_renderer(model, rendering)
+  if mixing is not None:
+    _write(root, validation.measured(given, mixing.follows == "alignment"), rendering, renderer)
+  return _write(root, validation.trained(given), rendering, renderer)
+
+
+def _write(
+  root: str, mixture: mixture_lib.Mixture, rendering: chat.Rendering, renderer: chat.Renderer
+) -> dict[str, Any]:
+  """Writes the cache of every source and the manifest, or finds them."""
   path = tokenised.mixture_file(root, tokenised.mixture_key(mixture, renderer))
   if (known := _prepared(root, path)) is not None:
     log.info(f"mixture {mixture.name} is already prepared: {path}")
@@ -156,10 +169,12 @@ def from_flags(args: command.Args) -> dict[str, Any]:
       log.info(f"  {source['name']}: and rows for {len(reasons) - 5} more reasons, which the manifest lists")
     for row in source.get("dropped_rows", [])[:5]:
       log.info(f"    {row['file']}:{row['line']}: {row['reason']}")
-  if args.with_reference and not args.dry_run:
-    given = [arg for arg in args.argv[1:] if arg != "--with_reference"]
-    if cli.main(["reference", *given]):
-      raise errors.RunError("the data is prepared, and the log-probs of the reference are not stored")
+  beside = {"reference": (args.with_reference, "log-probs of the reference")}
+  beside["teacher"] = (args.with_teacher, "likeliest tokens of the teacher")
+  for name, (wanted, what) in beside.items():
+    given = [arg for arg in args.argv[1:] if arg not in ("--with_reference", "--with_teacher")]
+    if wanted and not args.dry_run and cli.main([name, *given]):
+      raise errors.RunError(f"the data is prepared, and the {what} are not stored")
   written = {"tfds": _as_tfds(manifest, args.tfds_dir)} if args.tfds_dir else {}
   keys = ("name", "rows", "kept", "dropped", "truncated", "tokens", "trained_tokens")
   sources = [{k: s[k] for k in keys if k in s} for s in manifest["sources"]]

@@ -10,6 +10,9 @@ def flags(parser: command.Parser) -> None:
   parser.add_argument(
     "--with_reference", action="store_true", help="then store a reference's log-probs, as itune reference does"
   )
+  parser.add_argument(
+    "--with_teacher", action="store_true", help="then store a teacher's likeliest tokens, as itune teacher does"
+  )
   text = "also write what was prepared as a TFDS data set in this folder of data sets (needs the extra prep)"
   parser.add_argument("--tfds_dir", default="", metavar="DIR", help=text)
 

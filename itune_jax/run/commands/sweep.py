@@ -24,6 +24,7 @@ def from_flags(args: command.Args) -> dict[str, Any]:
   Raises InputError for a file that is no sweep, and RunError, after all else has run, where a run failed.
   """
   space, common = space_lib.read(args.sweep), [*args.rest, *args.gin_values]
+  cells_lib.require_macros(space, common)
   first = space.halving.steps[0] if space.halving else 0
   cells = cells_lib.cells(space, first)
   for cell in cells:

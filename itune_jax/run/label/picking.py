@@ -39,6 +39,7 @@ class Pick:
 
   def __post_init__(self):
     check.check_types(self)
+    check.seed(self.seed, "--seed")
     check.require(self.most > 0 and self.controls >= 0, "--items and --controls count items, --items from 1")
     check.require(math.isfinite(self.pool) and self.pool >= 1, f"--pool={self.pool}: it is 1 or more")
     check.require(not (self.score and self.margin), "--score and --margin are two ways to say what is uncertain")
@@ -105,7 +106,9 @@ def number(row: shown_rows.Row, name: str) -> float:
   """A number of a row: in its `scores`, or under a key of its own; NaN where there is none."""
   scores = row.get("scores")
   value = scores.get(name) if isinstance(scores, dict) and name in scores else row.get(name)
-  return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else float("nan")
+  if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300:
+    return float(value)
+  return float("nan")
 
 
 def differing(items: Sequence[sheets.Item], doubts: np.ndarray, most: int) -> list[sheets.Item]:

@@ -129,7 +129,7 @@ def _answer(row: Mapping[str, Any], sheet: sheets.Sheet, items: Mapping[str, she
     raise _Bad("unknown id", f"answers item {jsontext.shown(row['id'])}, which the page does not have")
   value, side = _value(row.get("value"), sheet, item)
   seconds, comment = row.get("seconds"), row.get("comment", "")
-  if seconds is not None and not _is_number(seconds):
+  if seconds is not None and not (_is_number(seconds) and seconds >= 0):
     raise _Bad("no number of seconds", f"its `seconds` are {jsontext.shown(seconds)}, no number")
   if not isinstance(comment, str):
     raise _Bad("no text as comment", f"its `comment` is {jsontext.shown(comment)}, no text")
@@ -165,4 +165,5 @@ def _twice(answer: Answer, known: Answer) -> _Bad:
 
 
 def _is_number(value: Any) -> bool:
-  return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+  number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+  return number and math.isfinite(value)

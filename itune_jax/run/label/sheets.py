@@ -90,7 +90,13 @@ class Sheet:
       for item in self.items
     ]
     own = {"kind": self.kind, "question": self.question, "values": list(self.values), "origin": dict(self.origin)}
-    return {"version": VERSION, "sheet": self.digest, **own, "items": items}
+    whole = {"version": VERSION, "sheet": self.digest, **own, "items": items}
+    return {**whole, "digest": _digest(whole)}
+
+
+def _digest(whole: Mapping[str, Any]) -> str:
+  """Of a key, also of what the page does not show: nothing of it may change between a page and its answers."""
+  return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read(path: str) -> Sheet:
@@ -98,6 +104,9 @@ def read(path: str) -> Sheet:
   given = files.read_object(path)
   if given.get("version") != VERSION or "sheet" not in given:
     raise errors.InputError(f"{path}: is no key of a page (key.json, which itune label writes beside it)")
+  whole = {name: value for name, value in given.items() if name != "digest"}
+  if given.get("digest") != _digest(whole):
+    raise errors.InputError(f"{path}: was changed since its page was made; make the page anew")
   try:
     items = tuple(_item(one) for one in given["items"])
     sheet = Sheet(

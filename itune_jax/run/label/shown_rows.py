@@ -46,7 +46,7 @@ class How:
 
 def item(row: Row, how: How) -> sheets.Item:
   """The item of a row. Raises CannotAsk."""
-  if not isinstance(row.get("scores", {}), dict):
+  if not isinstance(row.get("scores") or {}, dict):
     raise CannotAsk("its `scores` is no object")
   try:
     found = _pair(row, how) if how.kind == "preference" else _single(row, how)
@@ -143,7 +143,7 @@ def _sides(row: Row, columns: Sequence[str]) -> tuple[tuple[str, str], list[str]
     raise CannotAsk(f"it has no two texts to compare under {where}")
   used = columns or ("responses",)
   asked, _ = preferences.asked_beside({key: value for key, value in row.items() if key not in used})
-  return names, list(given), asked
+  return names, [str(one) for one in given], asked
 
 
 def _gold(row: Row, how: How, found: sheets.Item) -> str | float | None:

@@ -145,7 +145,8 @@ def _assumed(published: official.Published, settings: official.Settings, most: i
   """What a benchmark without files is taken to ask; `make` reads none."""
   checked = published.checked(settings)
   benchmark = published.make(folders.Folder(""), checked)
-  items = min(settings.limit or math.inf, published.count or ITEMS)
+  every = published.count or ITEMS
+  items = min(settings.limit or every, every)
   question = protocol.Item(
     id="0", question="so. " * POSITIONS, choices=("so. " * CHOICE, "no. " * CHOICE) * (CHOICES // 2)
   )
@@ -156,5 +157,12 @@ def _assumed(published: official.Published, settings: official.Settings, most: i
     counter.answer([requests_lib.Request(conversation=str(question.question), id="0")])
     one = counter.found
   return Counts(
-    int(items), *(int(items) * n for n in one[1:3]), one.longest, *(int(items) * n for n in one[4:7]), False
+    items,
+    prompts=items * one.prompts,
+    new=items * one.new,
+    longest=one.longest,
+    contexts=items * one.contexts,
+    behind=items * one.behind,
+    alone=items * one.alone,
+    from_files=False,
   )

@@ -100,8 +100,16 @@ def seconds(counts: suite_counts.Counts, rates: Rates) -> dict[str, float]:
 def together(asked: Mapping[str, suite_counts.Counts], rates: Rates) -> float:
   """What all take in one queue: the rows of one benchmark fill what others leave free."""
   every = list(asked.values())
-  total = suite_counts.Counts(*(sum(values) for values in zip(*(one[:-1] for one in every), strict=True)))
-  return seconds(total._replace(longest=max(one.longest for one in every)), rates)["seconds"]
+  total = suite_counts.Counts(
+    sum(one.items for one in every),
+    prompts=sum(one.prompts for one in every),
+    new=sum(one.new for one in every),
+    longest=max(one.longest for one in every),
+    contexts=sum(one.contexts for one in every),
+    behind=sum(one.behind for one in every),
+    alone=sum(one.alone for one in every),
+  )
+  return seconds(total, rates)["seconds"]
 
 
 def _short(value: float) -> float:

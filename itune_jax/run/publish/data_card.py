@@ -50,8 +50,8 @@ def found(path: str) -> Made:
   for row in rows:
     keys |= {key: keys.get(key, 0) + 1 for key in row}
     source = row.get("source") if isinstance(row.get("source"), dict) else {}
-    named = tuple(str(source.get(key) or "not stated") for key in ("kind", "teacher", "licence"))
-    sources[named] = sources.get(named, 0) + 1  # pyright: ignore[reportArgumentType]
+    kind, teacher, licence = (str(source.get(key) or "not stated") for key in ("kind", "teacher", "licence"))
+    sources[kind, teacher, licence] = sources.get((kind, teacher, licence), 0) + 1
   return Made(file, manifest, about, len(rows), keys, sources)
 
 

@@ -225,7 +225,7 @@ def _made(of: Origin) -> str:
 def _steps(of: Origin) -> Iterator[str]:
   yield f"Base: `{of.manifest.get('base', '')}`, digest `{of.manifest.get('base_digest', '')}`."
   if of.run:
-    yield "```bash\nitune " + " ".join(map(_word, of.run.get("argv", []))) + "\n```"
+    yield "```bash\nitune " + " ".join(map(_word, outward.public(of.run.get("argv", [])))) + "\n```"
     commit = of.run.get("commit")
     versions = ", ".join(f"{name} {version}" for name, version in of.run.get("packages", {}).items())
     yield (f"Commit `{commit}`; " if commit else "") + f"versions: {versions}."

@@ -4,14 +4,16 @@ from collections.abc import Iterable, Mapping, Sequence
 import re
 from typing import Any
 
-# A path from the root, up to its last component; not the path of an address, nor one inside of a longer name.
+# A text, or a flag's value, that is a path from the root, perhaps with blanks in it; and one inside of a longer text,
+# up to its last component. Neither is the path of an address, nor a part of a longer name.
+_WHOLE = re.compile(r"((?:--[\w.]+=)?)/[^,\n]*/([^/\n]+)")
 _PATH = re.compile(r"""(?<![\w.:/…~-])/(?:[^\s/'",;:()\[\]{}=]+/)+""")
 
 
 def public(value: Any) -> Any:
   """A value of JSON whose texts name no folder of this machine: of a path from the root its last component is left."""
   if isinstance(value, str):
-    return _PATH.sub("…/", value)
+    return f"{whole[1]}…/{whole[2]}" if (whole := _WHOLE.fullmatch(value)) else _PATH.sub("…/", value)
   if isinstance(value, Mapping):
     return {public(name): public(one) for name, one in value.items()}
   return [public(one) for one in value] if isinstance(value, (list, tuple)) else value

@@ -6,11 +6,13 @@ import glob
 import hashlib
 import json
 import os
+import re
 
 from gin import config_parser
 
 from itune_jax.core import check
 from itune_jax.core import files
+from itune_jax.core import nearest
 from itune_jax.run import gin_files
 from itune_jax.run import macros
 from itune_jax.run import recipes
@@ -68,6 +70,21 @@ def content_of(common: Sequence[str]) -> dict[str, str]:
     for path in _modules(value, os.getcwd()) if name == "--import" else _named_files(value):
       found[path] = files.sha256(path)
   return found
+
+
+def require_macros(space: space_lib.Space, common: Sequence[str]) -> None:
+  """Raises InputError for a macro that no file of the runs sets or reads: each of them would say so, one by one."""
+  own = [name for name in space.factors if re.fullmatch(r"[A-Z][A-Z0-9_]*", name) and name not in macros.MACROS]
+  if not own:
+    return
+  text = ""
+  for flag, value in _values(common):
+    for path in _read_by(recipes.find(value)) if flag == "--gin_file" else ():
+      with files.opened(path) as f:
+        text += f.read()
+  for name in own:
+    there = re.search(rf"(^|[%\s]){name}\b", text, re.M)
+    check.require(there, f"{space.path}: no macro is called {name}{nearest.meant(name, macros.MACROS)}")
 
 
 def _values(flags: Sequence[str]) -> Iterator[tuple[str, str]]:

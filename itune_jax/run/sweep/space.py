@@ -177,7 +177,7 @@ def _draws(path: str, given: Mapping[str, Any]) -> Iterator[list[Point]]:
   at_CK = _unit(how, count, len(table), seed)
   ranges = [(name, _range(path, f"draws.{name}", given)) for name, given in _named(path, table)]
   drawn = [{name: place(float(u)) for u, (name, place) in zip(row, ranges, strict=True)} for row in at_CK]
-  points = list({tuple(point.items()): point for point in drawn}.values())
+  points: list[Point] = list({tuple(point.items()): point for point in drawn}.values())
   if len(points) < count:  # a run that stands twice would count twice in every figure
     log.info(f"note: {path}: of {count} points that are drawn {len(points)} differ; each of them is run once")
   yield points

@@ -108,7 +108,7 @@ def made(folder):
   return asked.make(folder, given, "--kind=preference", "--overwrite")
 
 
-@pytest.mark.parametrize("width", [400, 1200])
+@pytest.mark.parametrize("width", [400, pytest.param(1200, marks=pytest.mark.full)])
 def test_a_person_compares_and_what_is_downloaded_is_read_back(tmp_path, width):
   page, sheet = made(tmp_path)
   seen = driven(tmp_path, page, PREFERENCE, width)
@@ -144,6 +144,7 @@ def test_a_person_writes_answers(tmp_path):
   assert [row["source"].get("corrected", False) for row in rows] == [True, False]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("width", [1200, 400])
 def test_it_is_drawn(tmp_path, width):
   """Pixels in light and in dark: text is there, and is not everything."""

@@ -3,8 +3,8 @@ told in one line. The hub here is an object that takes the calls of HfApi by its
 
 import inspect
 import json
+import types
 
-import httpx
 import huggingface_hub
 import huggingface_hub.errors
 from huggingface_hub.utils import _validators as validators
@@ -13,6 +13,7 @@ import pytest
 from itune_jax.core import contracts
 from itune_jax.core import files
 from itune_jax.run import cli
+from itune_jax.run import outside
 from itune_jax.run import results
 from itune_jax.run.publish import outward
 from itune_jax.select import select_protocol
@@ -29,6 +30,7 @@ KEYS = ("name", "rows", "kept", "dropped", "trained_tokens", "kind", "licence", 
 MINE = ("mine", 12, 10, 2, 99, "annotated", "", "k1", {"no answer": 2})
 THEIRS = ("theirs", 5, 5, 0, 1234, "distilled", "MIT", "k2", {})
 DATA = {"rates": {"mine": 3.0, "theirs": 1.0}, "sources": [dict(zip(KEYS, one, strict=True)) for one in (MINE, THEIRS)]}
+API = huggingface_hub.HfApi
 LINE = contracts.Result("capitals", "exact", 0.25, "", 0.125, 0.5, 32, 64)
 
 
@@ -43,14 +45,14 @@ class Hub:
 
   def upload_folder(self, *args, **more):
     self._told("upload_folder", args, more)
-    return huggingface_hub.CommitInfo("https://hub/x/commit/1", "m", "", "1")
+    return huggingface_hub.CommitInfo("https://huggingface.co/ann/x/commit/1", "m", "", "1")
 
   def _told(self, name, args, more):
-    bound = inspect.signature(vars(huggingface_hub.HfApi)[name]).bind(self, *args, **more)
+    bound = inspect.signature(getattr(API, name)).bind(self, *args, **more)
     self.calls.append((name, {k: v for k, v in bound.arguments.items() if k != "self"}))
     if self.status:
-      answer = httpx.Response(self.status, request=httpx.Request("POST", "https://hub"))
-      raise huggingface_hub.errors.HfHubHTTPError("no", response=answer)
+      answer = types.SimpleNamespace(status_code=self.status, headers={}, request=None)
+      raise huggingface_hub.errors.HfHubHTTPError("no", response=answer)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.fixture
@@ -84,8 +86,9 @@ def push(*argv):
   return cli.main(["push", *map(str, argv), "--licence=apache-2.0"])
 
 
-def card(folder):
-  return huggingface_hub.RepoCard.load(folder / "README.md", ignore_metadata_errors=False)
+def card(folder, kind=huggingface_hub.ModelCard):
+  """As the hub's own library reads it."""
+  return kind.load(folder / "README.md", ignore_metadata_errors=False)
 
 
 def test_an_adapter_and_its_card(adapter, hub, capsys):
@@ -176,11 +179,12 @@ def test_rows_that_were_chosen(tmp_path, hub, capsys):
   rows = [{"prompt": f"What is {i} + {i}?", "completion": str(2 * i)} for i in range(6)]
   (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"x": 1}]))
   one = select_protocol.Selection(budget=select_protocol.Budget(rows=3), bad_rows="drop")
-  selecting.select(one, str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl"), outside=select_protocol.Outside())
+  where = str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl")
+  selecting.select(one, *where, begin=lambda *told: lambda *done: None, outside=outside.Outside())
   assert push(tmp_path / "out.jsonl", "--repo=ann/rows") == 0
   assert {call["repo_type"] for _, call in hub.calls} == {"dataset"}
-  made = card(tmp_path / "out_hub")
-  assert made.data["size_categories"] == ["n<1K"] and "Chosen from 7 rows" in made.text
+  made = card(tmp_path / "out_hub", huggingface_hub.DatasetCard)
+  assert made.data.size_categories == ["n<1K"] and "Chosen from 7 rows" in made.text
   assert "| prompt | 3 |" in made.text and str(tmp_path) not in made.text
   with open(tmp_path / "out.jsonl", "a", encoding="utf-8") as f:
     f.write(json.dumps(rows[0]) + "\n")

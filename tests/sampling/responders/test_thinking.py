@@ -11,6 +11,7 @@ from itune_jax.evals import official
 from itune_jax.evals import protocol
 from itune_jax.evals import suite
 from itune_jax.grading.statistics import metrics as metrics_lib
+from itune_jax.peft.methods import lora
 from itune_jax.sampling import engine as engine_lib
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.decode import call
@@ -102,7 +103,7 @@ def test_what_cannot_end_thinking_says_so():
 
 @pytest.mark.heavy
 def test_an_ended_thought_is_answered_as_the_same_ids_at_once():
-  model = tiny.randomise(tiny.base(cfg=test_on_mesh.CONFIG), scale=0.3)
+  model = tiny.randomise(tiny.attach(tiny.base(cfg=test_on_mesh.CONFIG), lora.Lora(rank=4)), scale=0.3)
   engine = engine_lib.Engine(tiny.binder(model.module), model.params, 128, ())
   decode = decode_lib.Decode(max_new_tokens=6, batch=4)
   responder = on_mesh.MeshResponder(engine, test_on_mesh.Letters(), decode)

@@ -5,7 +5,7 @@ a day, refill what is short, and questions that need no call (whose world must s
 
 | figure | what |
 |---|---|
-| `success` | the world is the wanted one, and the agent ended by itself |
+| `success` | the world is the wanted one, and the agent ended by itself, in words that were not cut off |
 | `steps` | calls of an agent beside the fewest that do |
 | `invalid_calls` | the share of calls that a tool refused, over all calls |
 """
@@ -124,10 +124,11 @@ def items() -> Iterator[protocol.Item]:
 def grade(item: protocol.Item, trace: acting.Trace) -> protocol.Graded:
   """Whether the world is the wanted one, steps beside the fewest, and calls that were refused; nothing of an agent
   whose answer is missing."""
-  if ask_lib.verdict(trace.last) == "missing":
+  verdict = ask_lib.verdict(trace.last)
+  if verdict == "missing":
     return protocol.Graded(dict.fromkeys(("success", "steps", "invalid_calls")))
   values: dict[str, Any] = {
-    "success": trace.done and trace.world == item.answer,
+    "success": trace.done and verdict == "answered" and trace.world == item.answer,
     "steps": (trace.calls, item.shown["fewest"]),
     "invalid_calls": (trace.invalid, trace.calls),
   }
@@ -164,5 +165,6 @@ BENCHMARK = official.Published(
   metric="success",
   make=make,
   subtask="kind",
+  version=2,
   parity="none: the project's own; each task's shortest solution succeeds",
 )
