@@ -18,7 +18,7 @@ def loads(text: str, *, finite: bool = False) -> Any:
     raise ValueError(f"nested more than {DEPTH} deep") from None
   except json.JSONDecodeError as e:
     raise ValueError(_where(e, text)) from None
-  if _depth(value) > DEPTH:
+  if text.count("{") + text.count("[") > DEPTH and _depth(value) > DEPTH:
     raise ValueError(f"nested more than {DEPTH} deep")
   if finite and not _is_finite(value):
     raise ValueError("it holds a number that is not finite")
