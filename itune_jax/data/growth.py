@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 from itune_jax.core import files
-from itune_jax.data import content
+from itune_jax.data import file_digests
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.data import records
 from itune_jax.data import shards
@@ -42,7 +42,7 @@ def earlier(root: str, source: mixture_lib.Source, renderer: chat.Renderer, cut:
   state = shards.last_state(folder) if os.path.exists(os.path.join(folder, "manifest.json")) else None
   if state is None or state["of"] != cut.shard or not 0 < known["size"] < os.path.getsize(file):
     return ""
-  return folder if content.of_begin(source.about(), file, known["size"]) == known["digest"] else ""
+  return folder if file_digests.of_begin(source.about(), file, known["size"]) == known["digest"] else ""
 
 
 def _file(source: mixture_lib.Source) -> str:

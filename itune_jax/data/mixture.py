@@ -12,7 +12,7 @@ from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import lazy
-from itune_jax.data import content
+from itune_jax.data import file_digests
 from itune_jax.data import mixing_text
 from itune_jax.data import splits
 from itune_jax.data.origins import origin as origin_lib
@@ -171,7 +171,7 @@ class Source:
     """SHA-256 over the bytes of the data, of its image files if asked for, and what selects rows of it."""
     about = self.about()
     if self.path and not self.path.startswith(_OWN) and not with_images:
-      return content.digest(about, readers.files(self.path))
+      return file_digests.digest(about, readers.files(self.path))
     sha = hashlib.sha256(about)
     if self.path.startswith("starter:"):
       for example in (row.example for row in self._all()):

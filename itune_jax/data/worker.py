@@ -1,4 +1,4 @@
-"""A process that converts blocks of rows: `python -m itune_jax.data.worker DESCRIPTOR`, started by `workers`.
+"""A process that converts blocks of rows: a program that `workers` starts.
 
 It reads what to do (a pickled function), then blocks with their numbers, and answers each with what became of it. It
 ends when the process that started it does.
@@ -8,7 +8,6 @@ import os
 import pickle
 import queue
 import signal
-import sys
 import threading
 from multiprocessing import connection
 from typing import Any
@@ -41,7 +40,3 @@ def _read(channel: connection.Connection, waiting: "queue.SimpleQueue[Any]") -> 
       waiting.put(channel.recv_bytes())
   except (EOFError, OSError):
     os._exit(0)  # nobody waits for an answer
-
-
-if __name__ == "__main__":
-  main(int(sys.argv[1]))

@@ -10,7 +10,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing import connection
 from typing import Any
 
@@ -30,9 +30,10 @@ def cores() -> int:
 class Pool:
   """Processes that convert. Closed by `close`, or at the end of a `with`."""
 
-  def __init__(self, count: int, alone: int = _ALONE):
-    """count: of processes; with fewer than two this one does all. alone: blocks before they are started."""
-    self._count, self._alone = count, alone
+  def __init__(self, count: int, alone: int = _ALONE, environment: Mapping[str, str] | None = None):
+    """count: of processes; with fewer than two this one does all. alone: blocks before they are started. environment:
+    theirs, this one's by default."""
+    self._count, self._alone, self._environment = count, alone, environment
     self._workers: list[_Worker] = []
     self._job = 0
 
@@ -59,7 +60,7 @@ class Pool:
 
   def _started(self, convert: Callable[[Block], Done]) -> "list[_Worker]":
     """The processes, which have got what they do."""
-    self._workers = self._workers or [_Worker() for _ in range(self._count)]
+    self._workers = self._workers or [_Worker(self._environment) for _ in range(self._count)]
     job = pickle.dumps(convert, pickle.HIGHEST_PROTOCOL)
     for worker in self._workers:
       worker.take(job)
@@ -128,12 +129,11 @@ class _Run:
 class _Worker:
   """A process and what it holds. is_ready: whether it has begun to work."""
 
-  def __init__(self):
+  def __init__(self, environment: Mapping[str, str] | None):
     self.channel, theirs = connection.Pipe()
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    environment |= {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "itune_jax.data.worker", str(theirs.fileno())]
-    self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL)
+    begin = f"import sys; sys.path[:] = {sys.path!r}; from itune_jax.data import worker; worker.main({theirs.fileno()})"
+    how: dict[str, Any] = dict(pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL)
+    self._process = subprocess.Popen([sys.executable, "-c", begin], **how)
     theirs.close()
     self.is_ready, self._held = False, 0
 

@@ -15,8 +15,8 @@ import pytest
 
 from itune_jax.core import digests
 from itune_jax.core import errors
-from itune_jax.data import content
 from itune_jax.data import converting
+from itune_jax.data import file_digests
 from itune_jax.data import mixture
 from itune_jax.data import records
 from itune_jax.data import shards
@@ -189,12 +189,12 @@ def test_digests_are_kept_by_size_and_time_and_verified_on_demand(file, tmp_path
   digests.keep_in(str(tmp_path / "digests"))
   opened, real = [], readers.content
   monkeypatch.setattr(readers, "content", lambda path: opened.append(path) or real(path))
-  digest = lambda: (content.digest(b"about", [file]), len(opened))
+  digest = lambda: (file_digests.digest(b"about", [file]), len(opened))
   fresh = hashlib.sha256(b"about" + pathlib.Path(file).read_bytes()).hexdigest()
   assert digest() == (fresh, 1) and digest() == (fresh, 2)  # it may be written again within its time: nothing is kept
   os.utime(file, (1e9, 1e9))
   assert digest() == (fresh, 3) and digest() == (fresh, 3)
-  assert content.digest(b"other", [file]) != fresh and len(opened) == 4
+  assert file_digests.digest(b"other", [file]) != fresh and len(opened) == 4
   data = bytearray(pathlib.Path(file).read_bytes())
   data[5] ^= 1
   pathlib.Path(file).write_bytes(data)

@@ -84,13 +84,6 @@ class Row(NamedTuple):
   alone: tuple[int, ...]
 
 
-class Begun(NamedTuple):
-  """What `Renderer.begin` made of a conversation: its text and spans, and the ids of the text."""
-
-  found: spans_lib.Found
-  encoded: text_lib.Encoded
-
-
 class Renderer(text_lib.Renderer):
   """Renders conversations with one tokenizer and its templates, after a self-test that fails closed."""
 
@@ -188,7 +181,7 @@ class Renderer(text_lib.Renderer):
       return super().continued(context, continuation)
     return self.prompt(context).ids, self.encode(continuation)
 
-  def render(self, example: example_lib.Example, begun: "Begun | None" = None) -> list[Rendered]:
+  def render(self, example: example_lib.Example, begun: stretches_lib.Begun | None = None) -> list[Rendered]:
     """Rows to train on: one, or more where turns need rows of their own.
 
     begun: what `begin` made of it. Raises BadRow when the template does not reproduce the conversation, or nothing in
@@ -220,12 +213,12 @@ class Renderer(text_lib.Renderer):
       raise example_lib.BadRow("truncation leaves no trained token" if row.truncated else "no token carries weight")
     return [row]
 
-  def begin(self, examples: Sequence[example_lib.Example]) -> "list[Begun | None]":
+  def begin(self, examples: Sequence[example_lib.Example]) -> list[stretches_lib.Begun | None]:
     """What the rendering of many conversations begins with, their texts encoded together by all threads of the
     tokenizer; None where `render` has to begin by itself."""
     found = [self._found(example) for example in examples]
     encoded = iter(text_lib.encoded(self.tokenizer, [one.text for one in found if one is not None]))
-    return [None if one is None else Begun(one, next(encoded)) for one in found]
+    return [None if one is None else stretches_lib.Begun(one, next(encoded)) for one in found]
 
   def _found(self, example: example_lib.Example) -> spans_lib.Found | None:
     if self._one_answer or example.plain or example.given is not None:
@@ -235,7 +228,7 @@ class Renderer(text_lib.Renderer):
     except example_lib.BadRow:
       return None  # to be said where it is rendered
 
-  def rows(self, example: example_lib.Example, begun: "Begun | None" = None) -> Iterator[tuple[Any, Row]]:
+  def rows(self, example: example_lib.Example, begun: stretches_lib.Begun | None = None) -> Iterator[tuple[Any, Row]]:
     """The messages of each row, and the row: of the whole conversation, then of turns that need one of their own."""
     messages = example.messages
     if example.plain:
@@ -296,7 +289,7 @@ class Renderer(text_lib.Renderer):
       self._finders[template] = spans_lib.Finder(template, specials)
     return self._finders[template]
 
-  def _row(self, example, messages, only: int | None, begun: "Begun | None" = None) -> Row:
+  def _row(self, example, messages, only: int | None, begun: stretches_lib.Begun | None = None) -> Row:
     """A row of all turns, or of one. Raises BadRow where a turn of its own is not shown behind its prompt."""
     if begun is None:
       found = self.finder(self.template(example.tools)).find(example, messages, only)

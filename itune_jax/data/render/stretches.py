@@ -1,11 +1,19 @@
 """Which ids of a rendered text are those of a span: a search in the places of its ids."""
 
 from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
 
 from itune_jax.data.render import spans as spans_lib
 from itune_jax.data.render import text as text_lib
 
 _SHORT, _KEPT = 256, 4096  # characters of a text whose ids are kept, and how many are
+
+
+class Begun(NamedTuple):
+  """What the rendering of a conversation begins with: its text and spans, and the ids of the text."""
+
+  found: spans_lib.Found
+  encoded: text_lib.Encoded
 
 
 class Stretches:

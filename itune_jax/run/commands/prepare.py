@@ -66,7 +66,10 @@ def prepare(
     return known
   sources = []
   teachers = lambda name: rendering_lib.open_renderer(specs.Model(base=name), rendering) if name else renderer
-  with console.Bars("rows") as bars, workers_lib.Pool(workers or workers_lib.cores()) as pool:
+  # Each process is one thread: together they have all cores.
+  alone = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
+  pool = workers_lib.Pool(workers or workers_lib.cores(), environment=alone)
+  with console.Bars("rows") as bars, pool:
     for source in mixture.sources:
       bar = bars.add(f"prepare {source.name}")
       told: dict[str, Any] = dict(progress=_Told(bar), teachers=teachers, pool=pool)
