@@ -6,9 +6,12 @@ m.generate(["What is the capital of France? Answer in one sentence."])
 """
 
 from collections.abc import Callable, Mapping, Sequence
+import contextlib
 import dataclasses
+import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from typing import Any
@@ -33,6 +36,7 @@ from itune_jax.peft.combine import arithmetic  # noqa: E402
 from itune_jax.peft.methods import tokens as tokens_lib  # noqa: E402
 from itune_jax.run import adapters as adapters_lib  # noqa: E402
 from itune_jax.run import arguments  # noqa: E402
+from itune_jax.run import cli  # noqa: E402
 from itune_jax.run import gin_setup  # noqa: E402
 from itune_jax.run import loading  # noqa: E402
 from itune_jax.run import process  # noqa: E402
@@ -263,6 +267,28 @@ def train(
   done = gin_setup.call(train_lib.Train)(run_dir=run_dir, argv=started_by)
   path, _ = page.write(run_dir)
   return Run(run_dir, done.metrics, path)
+
+
+def command(line: str) -> Any:
+  """Runs a command in this process, written as in a shell: `api.command("itune eval --suite=own --base=folder")`.
+
+  Returns what the command line prints as JSON; text for a person is printed. Raises RunError where the command fails;
+  what it said stands above.
+  """
+  words = shlex.split(line)
+  words = words[1:] if words[:1] == ["itune"] else words
+  with contextlib.redirect_stdout(io.StringIO()) as out:
+    code = cli.main(words)
+  if code:
+    raise errors.RunError(f"itune {words[0] if words else ''} ended with {code}: see above")
+  *text, last = out.getvalue().splitlines() or [""]
+  try:
+    found = json.loads(last)
+  except ValueError:
+    text, found = [*text, last], None
+  if any(text):
+    print("\n".join(text))
+  return found
 
 
 def export_hf(

@@ -9,8 +9,8 @@
 # %% [markdown]
 # ## Install
 #
-# From a copy of the repository, or from a wheel that was built of it. `ITUNE_SOURCE` is its folder, file or address;
-# unless it is set, the folder above this notebook.
+# From the copy of the repository around this notebook; elsewhere, as in Colab, from the package index. `ITUNE_SOURCE`
+# names another folder, wheel or address.
 
 # %%
 import importlib.util
@@ -18,7 +18,8 @@ import os
 import subprocess
 import sys
 
-SOURCE = os.environ.get("ITUNE_SOURCE", "..")
+HERE = ".." if os.path.exists("../setup.cfg") else "itune_jax"
+SOURCE = os.environ.get("ITUNE_SOURCE", HERE)
 if importlib.util.find_spec("itune_jax") is None:
   folder = ["-e"] if os.path.isdir(SOURCE) else []
   subprocess.run([sys.executable, "-m", "pip", "install", "-q", *folder, SOURCE], check=True)

@@ -5,6 +5,7 @@
     bench.py matmuls|scaling|devices|attention|groups|compile|loader    what a step costs and why
     bench.py lm_eval                                   lm-evaluation-harness here beside its own backend
     bench.py suite                                     published benchmarks beside what their tokens must cost
+    bench.py formats                                   compile time of one format of a prompt beside that of many
     bench.py select_scores                             IFD, PVI and LESS beside the published loops in torch
     bench.py compare                                   any programs beside each other
 
@@ -22,6 +23,7 @@ import sys
 import time
 
 import bench_costs
+import bench_formats
 import bench_lib
 import bench_lm_eval
 import bench_scores
@@ -289,6 +291,7 @@ JOBS = {
   **bench_lm_eval.JOBS,
   **bench_scores.JOBS,
   **bench_suite.JOBS,
+  **bench_formats.JOBS,
 }
 
 
@@ -336,6 +339,7 @@ def main() -> None:
   bench_lm_eval.add(jobs)
   bench_scores.add(jobs)
   bench_suite.add(jobs)
+  bench_formats.add(jobs)
   args = parser.parse_args()
   if args.job in ("sft", "methods", "matmuls", "scaling", "devices", "groups", "compare"):  # as `itune train` does
     memory.in_huge_pages()

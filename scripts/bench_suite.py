@@ -2,9 +2,10 @@
 
 What must be paid is prompt positions over the rate of scoring plus new tokens over the rate of decoding. Both rates are
 measured in the same run, on the same engine, with batches as full as they get. Compilation is counted apart: it is the
-time that XLA reports of its own programs.
+time in which JAX says that it traced, lowered or compiled.
 """
 
+import collections
 import dataclasses
 import os
 import sys
@@ -24,48 +25,75 @@ from itune_jax.run import specs
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.decode import decode as decode_lib
 
-_COMPILED: list[float] = []
-
 
 def suite(args) -> dict[str, Any]:
   """Seconds and tokens of each model, what they must cost, and their ratio."""
-  jax.monitoring.register_event_duration_secs_listener(_count)
-  session = session_lib.open_session(specs.Model(base=args.model), precision=bench_lib.precision(args))
-  tuned = session_lib.open_session(
-    specs.Model(base=args.model), (lora.Lora(rank=16, alpha=32.0),), precision=bench_lib.precision(args)
-  )
+  compiling = Compiling()
   common = official.Settings(limit=args.limit, max_new_tokens=args.new)
   names = tuple(args.suite.split(","))
   asked = suite_lib.Suite(names=names, common=common, data=args.data or os.environ.get("ITUNE_DATA", ""))
-  benchmarks = asked.benchmarks()
-  found: dict[str, Any] = {}
-  for name, one in (("base", session), ("adapter", tuned)):
-    counting = Counting(one.responder(one.renderer(chat.Rendering()), asked.decode))
-    programs, compiled = len(_COMPILED), sum(_COMPILED)
-    started = time.perf_counter()
-    results = suite_lib.run(benchmarks, counting)
-    seconds, compile_s = time.perf_counter() - started, sum(_COMPILED) - compiled
-    found[name] = {
-      "seconds": round(seconds, 1),
-      "compile_s": round(compile_s, 1),
-      "programs": len(_COMPILED) - programs,
-      "prompt_positions": counting.positions,
-      "new_tokens": counting.new,
-    }
-    found[name] |= {f"{k}_items": len(result.rows) for k, result in results.items()}
-    print(name, found[name], file=sys.stderr)
-  rates = _rates(session, args)
-  for one in (found["base"], found["adapter"]):
-    must = one["prompt_positions"] / rates["score_positions_per_s"] + one["new_tokens"] / rates["new_tokens_per_s"]
-    one["must_s"] = round(must, 1)
-    one["over_must"] = round((one["seconds"] - one["compile_s"]) / must, 3)
-  programs = found["base"]["programs"] + found["adapter"]["programs"]
-  return {**found, **rates, "programs": programs, "peak_rss_gib": bench_lib.peak_rss_gib()}
+  found = {name: _of_model(args, asked, compiling, methods) for name, methods in MODELS.items()}
+  total = lambda name: sum(one[name] for one in found.values())
+  over = round((total("seconds") - total("compile_s")) / total("must_s"), 3)
+  return {**found, "over_must": over, "programs": total("programs"), "peak_rss_gib": bench_lib.peak_rss_gib()}
 
 
-def _count(event: str, seconds: float, **_: Any) -> None:
-  if event == "/jax/core/compile/backend_compile_duration":
-    _COMPILED.append(seconds)
+MODELS = {"base": (), "adapter": (lora.Lora(rank=16, alpha=32.0),)}
+
+
+def _of_model(args, asked: suite_lib.Suite, compiling: "Compiling", methods) -> dict[str, Any]:
+  """One model, which is let go afterwards. Its rates are measured before and after: what else the machine does
+  changes."""
+  precision = bench_lib.precision(args)
+  session = session_lib.open_session(specs.Model(base=args.model), methods, precision=precision)
+  counting = Counting(session.responder(session.renderer(chat.Rendering()), asked.decode))
+  engine = dataclasses.replace(counting.inner.engine, stop_ids=())
+  before = _rates(engine, args, warm=True)
+  started = time.perf_counter()
+  results = suite_lib.run(asked.benchmarks(), counting)
+  seconds, compile_s = time.perf_counter() - started, compiling.seconds(started)
+  programs = compiling.programs(started)
+  rates = {name: round((before[name] + rate) / 2, 1) for name, rate in _rates(engine, args).items()}
+  must = counting.positions / rates["score_positions_per_s"] + counting.new / rates["new_tokens_per_s"]
+  found = {
+    "seconds": round(seconds, 1),
+    "compile_s": round(compile_s, 1),
+    "programs": programs.total(),
+    "prompt_positions": counting.positions,
+    "new_tokens": counting.new,
+    **rates,
+    "must_s": round(must, 1),
+    "over_must": round((seconds - compile_s) / must, 3),
+    "in_calls_s": {kind: round(took, 1) for kind, took in counting.took.items()},
+    "items": {name: len(result.rows) for name, result in results.items()},
+  }
+  print(found, dict(programs), file=sys.stderr)
+  return found
+
+
+class Compiling:
+  """What JAX says of its compilations: when each part of one ended, how long it took, and of which function."""
+
+  def __init__(self):
+    self._told: list[tuple[str, float, float, str]] = []
+    jax.monitoring.register_event_duration_secs_listener(self._note)
+
+  def _note(self, event: str, seconds: float, fun_name: str = "", **_: Any) -> None:
+    if event.startswith("/jax/core/compile/"):
+      end = time.perf_counter()
+      self._told.append((event, end - seconds, end, fun_name))
+
+  def programs(self, since: float) -> collections.Counter[str]:
+    """How many programs were compiled, by name."""
+    return collections.Counter(n for event, start, _, n in self._told if start >= since and "backend_compile" in event)
+
+  def seconds(self, since: float) -> float:
+    """How long any of it went on: a function that is traced inside another is not counted twice."""
+    total, reached = 0.0, since
+    for _, start, end, _ in sorted((one for one in self._told if one[2] > since), key=lambda one: one[1]):
+      total += max(0.0, end - max(start, reached))
+      reached = max(reached, end)
+    return total
 
 
 @dataclasses.dataclass
@@ -75,9 +103,10 @@ class Counting(requests_lib.Responder):
   inner: Any
   positions: int = 0
   new: int = 0
+  took: dict[str, float] = dataclasses.field(default_factory=dict)  # seconds by kind of call
 
   def answer(self, requests, progress=lambda n: None):
-    found = self.inner.answer(requests, progress)
+    found = self._timed("answer", requests, progress)
     self._read(request.conversation for request in requests)
     self.new += sum(len(sample.ids or ()) for response in found for sample in response.samples)
     return found
@@ -88,11 +117,17 @@ class Counting(requests_lib.Responder):
   def score(self, pairs, progress=lambda n: None):
     self._read(pair.context for pair in pairs)
     self.positions += sum(len(self.inner.renderer.encode(pair.continuation)) for pair in pairs)
-    return self.inner.score(pairs, progress)
+    return self._timed("score", pairs, progress)
 
   def rolling(self, texts, progress=lambda n: None):
     self._read(texts)
-    return self.inner.rolling(texts, progress)
+    return self._timed("rolling", texts, progress)
+
+  def _timed(self, kind: str, asked, progress):
+    started = time.perf_counter()
+    found = getattr(self.inner, kind)(asked, progress)
+    self.took[kind] = self.took.get(kind, 0.0) + time.perf_counter() - started
+    return found
 
   def _read(self, prompts) -> None:
     renderer = self.inner.renderer
@@ -100,21 +135,21 @@ class Counting(requests_lib.Responder):
     self.positions += sum(len(ids(asked)) for asked in {repr(one): one for one in prompts}.values())
 
 
-def _rates(session, args) -> dict[str, float]:
-  """Positions scored and tokens decoded a second, each of a call that was made before with equal shapes."""
-  engine, numbers = session.engine(), np.random.default_rng(0)
+def _rates(engine, args, warm: bool = False) -> dict[str, float]:
+  """Positions scored and tokens decoded a second. warm: calls of equal shapes are made before, which compile."""
+  numbers = np.random.default_rng(0)
   ids = lambda n: numbers.integers(1000, 20_000, n).tolist()
-  pairs = [(ids(600), ids(40)) for _ in range(24)]
-  decode = decode_lib.Decode(max_new_tokens=args.new, batch=32, min_new_tokens=args.new)
+  pairs = [(ids(600), ids(40)) for _ in range(12)]
+  decode = decode_lib.Decode(max_new_tokens=args.new, batch=32)
   prompts = [ids(16) for _ in range(32)]
-  score_s, decode_s = (
-    _second(call) for call in (lambda: engine.score(pairs), lambda: engine.generate(prompts, decode))
-  )
-  return {"score_positions_per_s": round(24 * 640 / score_s, 1), "new_tokens_per_s": round(32 * args.new / decode_s, 1)}
+  calls = (lambda: engine.score(pairs), lambda: engine.generate(prompts, decode))
+  score_s, decode_s = (_second(call, warm) for call in calls)
+  return {"score_positions_per_s": 12 * 640 / score_s, "new_tokens_per_s": 32 * args.new / decode_s}
 
 
-def _second(call) -> float:
-  call()
+def _second(call, warm: bool) -> float:
+  if warm:
+    call()
   started = time.perf_counter()
   call()
   return time.perf_counter() - started

@@ -22,6 +22,7 @@ from itune_jax import api  # noqa: E402
 from itune_jax.run import cli  # noqa: E402
 from itune_jax.run import command  # noqa: E402
 from itune_jax.run import meanings as run_meanings  # noqa: E402
+from scripts import docs_errors  # noqa: E402
 from scripts import docs_meanings as meanings  # noqa: E402
 
 # What the rooms of the package are for those who set values.
@@ -64,6 +65,7 @@ _FOLDERS = {
 def pages() -> dict[str, str]:
   """Every page by its path in docs."""
   made = {"commands": commands(), "values": values(), "recipes": recipes(), "api": api_page()}
+  made["messages"] = docs_errors.page()
   return {f"reference/{name}.md": text for name, text in made.items()}
 
 

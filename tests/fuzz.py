@@ -150,3 +150,21 @@ def folders_of(mutations):
     return given(mutations)(in_folder)
 
   return wrap
+
+
+@st.composite
+def respelled(draw, texts, bits):
+  """One of several texts of `key = value` or `key: value` lines, of which one is dropped, doubled, or says a bit."""
+  lines = draw(st.sampled_from(texts)).splitlines()
+  at = draw(st.integers(0, len(lines) - 1))
+  line = lines[at]
+  kind = draw(st.sampled_from(["drop", "double", "value", "value", "value", "name"]))
+  mark = max((m for m in "=:" if m in line), key=line.find, default="")
+  key, behind, _ = line.partition(mark) if mark else ("", "", line)
+  if kind == "value":
+    lines[at] = f"{key}{behind} {draw(st.sampled_from(bits))}"
+  elif kind == "name":
+    lines[at] = f"{draw(st.sampled_from(bits))}{line[len(key) :]}"
+  else:
+    lines[at : at + 1] = [line] * 2 if kind == "double" else []
+  return ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass")

@@ -93,7 +93,7 @@ class Batch:
     "branches_GT",
     "aux",
   ),
-  meta_fields=("goes_on", "mesh", "rules", "dtype"),
+  meta_fields=("states", "goes_on", "mesh", "rules", "dtype"),
 )
 @dataclasses.dataclass(frozen=True)
 class Ctx:
@@ -108,8 +108,8 @@ class Ctx:
   tokens in front that every segment sees. `branches_GT` is set where segments continue rows of a cache side by side
   and leave it as it is: of every row G of the cache, the places in the flattened batch of what continues it (behind
   the last place where there is no more). With `goes_on` each row of the batch continues its row of the cache. `aux`
-  is where adapters of a layer leave sums beside the layer's own, None where nobody asks for them. `mesh` and `rules`
-  are static.
+  is where adapters of a layer leave sums beside the layer's own, None where nobody asks for them. `states` are the
+  numbers of the layers whose outputs are wanted too, as `states_KBTD` among the sums. `mesh` and `rules` are static.
   """
 
   positions_BT: Any
@@ -128,6 +128,7 @@ class Ctx:
   lead: Any = None
   branches_GT: Any = None
   aux: dict[str, Any] | None = None
+  states: tuple[int, ...] = ()
   goes_on: bool = False
   mesh: Mesh | None = None
   rules: tuple[tuple[str, tuple[str, ...]], ...] = tuple(axes_lib.DEFAULT_RULES.items())

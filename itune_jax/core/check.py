@@ -29,6 +29,12 @@ def require(condition: object, message: str) -> None:
     raise errors.InputError(message)
 
 
+def seed(value: typing.Any, where: str = "SEED") -> None:
+  """Raises InputError for a seed that no generator takes, or that one would cut: it is a whole number of 32 bits."""
+  good = type(value) is int and 0 <= value < 2**32
+  require(good, f"{where} = {value!r}: it is a whole number from 0 to {2**32 - 1:,}")
+
+
 def regex(value: typing.Any, where: str) -> None:
   """Raises InputError, in the user's words, for a text, or keys of a table, that are no regular expressions."""
   for pattern in (value,) if isinstance(value, str) else value:

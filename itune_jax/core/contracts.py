@@ -6,7 +6,10 @@ import itertools
 from typing import Any, Literal, NamedTuple
 
 from itune_jax.core import batch as batch_lib
+from itune_jax.core import errors
 from itune_jax.core import vocabulary
+
+STATES = "states_KBTD"  # the outputs of the layers that `Ctx.states` names, among the sums of all layers
 
 
 class Sums(NamedTuple):
@@ -42,6 +45,24 @@ class View(abc.ABC):
   @abc.abstractmethod
   def project(self, hidden: Any, ctx: Any = None) -> Any:
     """Logits [..., V] of hidden states [..., D]; ctx as for `hidden`."""
+
+  def states(self, tokens_BT: Any, ctx: batch_lib.Ctx, layers: Sequence[int]) -> tuple[tuple[Any, Any], Any]:
+    """What `hidden` gives, and the outputs [K, B, T, D] of K layers, counted from 0, before the last norm.
+
+    Raises InputError for a layer that is not there, and for a model whose layers show nothing (a mesh with stages, an
+    encoder).
+    """
+    hidden_BTD, aux = self.hidden(tokens_BT, ctx.replace(states=tuple(layers)))
+    if STATES not in aux:
+      raise errors.InputError("this model shows no outputs of its layers: it has stages, or is no decoder")
+    return (hidden_BTD, {name: value for name, value in aux.items() if name != STATES}), aux[STATES]
+
+  def beside(self, name: str) -> Any:
+    """An array that trains beside the model, whose function does not read it (`Method.beside`), by METHOD_NAME.
+
+    Raises InputError where there is none.
+    """
+    raise errors.InputError(f"no array {name} trains beside this model")
 
   def token_logprobs(
     self, batch: batch_lib.Batch, ctx: batch_lib.Ctx, *, temperature: float = 1.0, chunk: int = 0
@@ -222,6 +243,17 @@ class Hook:
   def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
     """Takes the metrics of one finished step."""
     raise NotImplementedError
+
+  def due(self, step: int) -> bool:
+    """Whether it wants to see the state behind so many steps (`between`): the same for all processes."""
+    del step
+    return False
+
+  def between(self, step: int, state: Any) -> Mapping[str, float]:
+    """Looks at the state between two steps, before it is saved and the next batch is taken; gives figures, which all
+    hooks get. What it changes of the source of batches holds from this step on, and is in its checkpoint."""
+    del step, state
+    return {}
 
   def flush(self) -> None:
     """Writes what it holds back: a checkpoint that a run may resume from is about to be saved."""

@@ -17,6 +17,7 @@ from etils import epath
 import filelock
 
 from itune_jax.core import errors
+from itune_jax.core import jsontext
 
 
 @contextlib.contextmanager
@@ -141,14 +142,15 @@ def write_text(path: str, text: str) -> None:
       f.write(text)
     os.replace(partial, path)
   except OSError as e:
-    with contextlib.suppress(OSError):
-      os.remove(partial)
     raise errors.RunError(f"{path}: could not be written ({e.strerror or e})") from None
+  finally:
+    with contextlib.suppress(OSError):  # it is there only where the file is not
+      os.remove(partial)
 
 
 def write_json(path: str, value: Any) -> None:
   """Writes indented JSON."""
-  write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+  write_text(path, jsontext.dumps(value, indent=2) + "\n")
 
 
 POINTER = "a Git LFS pointer, not the file itself: run `git lfs pull` in its folder, or download it anew"

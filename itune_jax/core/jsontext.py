@@ -2,8 +2,11 @@
 
 import json
 import math
+import re
+import sys
 from typing import Any
 
+_HALF = re.compile("[\ud800-\udfff]")
 DEPTH = 100  # far below where walking a value would reach the interpreter's own limit
 
 
@@ -18,11 +21,31 @@ def loads(text: str, *, finite: bool = False) -> Any:
     raise ValueError(f"nested more than {DEPTH} deep") from None
   except json.JSONDecodeError as e:
     raise ValueError(_where(e, text)) from None
+  except ValueError as e:
+    if "limit" in str(e) and "digits" in str(e):
+      raise ValueError(f"it holds a whole number of more than {sys.get_int_max_str_digits()} digits") from None
+    raise
   if text.count("{") + text.count("[") > DEPTH and _depth(value) > DEPTH:
     raise ValueError(f"nested more than {DEPTH} deep")
   if finite and not _is_finite(value):
     raise ValueError("it holds a number that is not finite")
   return value
+
+
+def dumps(value: Any, **how: Any) -> str:
+  """The JSON text of a value, which every file holds: halves of surrogate pairs, such as an answer that was cut within
+  a character may end with, are escaped, and come back as they were. how: as of `json.dumps`."""
+  text = json.dumps(value, ensure_ascii=False, **how)
+  return text if text.isascii() else _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+
+
+def finite(value: Any) -> Any:
+  """A value with null in place of numbers that are not finite, which JSON has no word for."""
+  if isinstance(value, dict):
+    return {key: finite(one) for key, one in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [finite(one) for one in value]
+  return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def same(a: Any, b: Any) -> bool:
@@ -47,6 +70,11 @@ def shown(value: Any, most: int = 60) -> str:
   return text if len(text) <= most else text[:most] + "…"
 
 
+def line(text: str) -> str:
+  """A text on one line, in characters that every terminal prints and every file holds: others are escaped."""
+  return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def said(error: BaseException, most: int = 200) -> str:
   """What an error of another library says, as a message shows it: short, on one line, printable."""
   text = " ".join(str(error).encode("utf-8", "backslashreplace").decode().split()) or type(error).__name__
@@ -64,7 +92,7 @@ def _object(pairs):
   if len(found) < len(pairs):
     seen: set[str] = set()
     twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-    raise ValueError(f"an object names the key {twice!r} twice")
+    raise ValueError(f"an object names the key {shown(twice)} twice")
   return found
 
 

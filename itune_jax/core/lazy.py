@@ -11,6 +11,7 @@ from itune_jax.core import errors
 _OF_DATA = frozenset(
   ["ftfy", "json_repair", "jsonschema", "lightgbm", "lingua", "pyarrow", "rapidfuzz", "rensa", "sklearn", "zstandard"]
 )
+_OF_TEXTS = {"janome": "mifeval", "spacy": "mifeval", "emoji": "ifbench", "syllapy": "ifbench"}
 
 
 def module(name: str) -> Any:
@@ -33,5 +34,5 @@ class _Lazy(types.ModuleType):
       package = self.__name__.partition(".")[0]
       if e.name != package or package == "itune_jax":
         raise
-      extra = "data" if package in _OF_DATA else "eval"
+      extra = "data" if package in _OF_DATA else _OF_TEXTS.get(package, "eval")
       raise errors.InputError(f"{package} is not installed: pip install 'itune_jax[{extra}]' brings it") from None

@@ -129,7 +129,7 @@ def first_example(reading: Reading, entries: Iterator[Entry]) -> tuple[example_l
   return None, iter(seen)
 
 
-TAUGHT = records.Schema((beside.AHEAD,), grouped=True)
+TAUGHT = records.Schema((beside.AHEAD, beside.STRETCH), grouped=True)
 
 
 def _trim(rendered: chat.Rendered, images: images_lib.Images | None) -> pack.Item:

@@ -1,8 +1,8 @@
 """Which example stands where in the endless sequence of packed rows: a function of (manifest, seed, log of changes).
 
 Examples are drawn by rate in windows, shuffled by index, packed by length alone, and the rows of a window shuffled. The
-rates may change at a numbered row, which begins an era: what was drawn before and stands in rows that are cut off comes
-first in it, so nothing is lost or seen twice.
+rates may change at a numbered row, which begins an era. What was drawn before and stands in rows that are cut off is
+drawn again before anything new of its source: nothing is lost or seen twice, and new rates hold from their first row.
 """
 
 import bisect
@@ -13,37 +13,45 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from itune_jax.core import check
 from itune_jax.core import pack
 
 Member = tuple[int, int]  # (source, which of its draws)
 
 
 class _Era:
-  """Windows that are drawn by the same rates."""
+  """Windows that are drawn by the same rates. Each source gives what is `left` of it first, then its further draws."""
 
-  def __init__(self, start: int, rates: np.ndarray, drawn: np.ndarray, left: Sequence[Member]):
-    self.start, self.left = start, tuple(left)
-    self._rates, self._credit = rates, np.zeros(len(rates))
-    self._drawn = [drawn]  # draws of each source before each window
+  def __init__(self, start: int, rates: np.ndarray, drawn: np.ndarray, left: Sequence[Sequence[int]]):
+    """drawn: draws of each source before the era, those in `left` (numbers of draws, by source) among them."""
+    self.start = start
+    self._rates, self._credit, self._drawn = rates, np.zeros(len(rates)), drawn
+    self._left = tuple(tuple(sorted(each)) for each in left)
+    self._taken = [np.zeros(len(rates), np.int64)]  # of each source before each window
     self.before = [0]  # rows before each window
 
   def members(self, window: int, size: int) -> list[Member]:
     """What a window of `size` examples holds: shares of the rates, remainders carried over from window to window."""
-    while len(self._drawn) <= window + 1:
-      room = size - len(self.left) if len(self._drawn) == 1 else size
-      self._credit = self._credit + max(room, 0) * self._rates
+    while len(self._taken) <= window + 1:
+      self._credit = self._credit + size * self._rates
       take = np.floor(self._credit).astype(np.int64)
-      more = max(room, 0) - int(take.sum())
+      more = size - int(take.sum())
       take[np.argsort(-(self._credit - take), kind="stable")[:more]] += 1
       self._credit = self._credit - take
-      self._drawn.append(self._drawn[-1] + take)
-    first, last = self._drawn[window], self._drawn[window + 1]
-    drawn = [(s, int(j)) for s in range(len(first)) for j in range(first[s], last[s])]
-    return [*self.left, *drawn] if window == 0 else drawn
+      self._taken.append(self._taken[-1] + take)
+    first, last = self._taken[window], self._taken[window + 1]
+    return [(s, self._draw(s, n)) for s in range(len(first)) for n in range(first[s], last[s])]
 
-  def drawn(self, windows: int) -> np.ndarray:
-    """Draws of each source in the first so many windows, and before the era."""
-    return self._drawn[windows]
+  def _draw(self, source: int, n: int) -> int:
+    """Which of its source's draws the n-th of this era is."""
+    left = self._left[source]
+    return int(left[n] if n < len(left) else self._drawn[source] + n - len(left))
+
+  def after(self, windows: int) -> tuple[np.ndarray, list[list[int]]]:
+    """Draws of each source when so many windows are drawn, and which of them none of these windows holds."""
+    taken = self._taken[windows]
+    drawn = [max(0, int(n) - len(left)) for n, left in zip(taken, self._left, strict=True)]
+    return self._drawn + drawn, [list(left[n:]) for n, left in zip(taken, self._left, strict=True)]
 
 
 class Draws:
@@ -62,8 +70,9 @@ class Draws:
   ):
     """names, lengths: of the sources, and of the examples of each. window: examples that are packed together."""
     self._names, self._lengths = list(names), list(lengths)
+    check.seed(seed)
     self._row_length, self._size, self._shuffle, self._seed = row_length, window, shuffle, seed
-    self._eras = [_Era(0, self._shares(rates), np.zeros(len(names), np.int64), ())]
+    self._eras = [_Era(0, self._shares(rates), np.zeros(len(names), np.int64), [()] * len(names))]
     self._lock = threading.RLock()  # readers run ahead in several threads
     self._window = functools.lru_cache(maxsize=3)(self._pack)
     self._permutation = functools.lru_cache(maxsize=64)(self._permute)
@@ -81,10 +90,9 @@ class Draws:
       last = len(self._eras) - 1
       window, at = self._place(last, number)
       rows = self._window(last, window)
-      left = [] if at == 0 else sorted(member for row in rows[at:] for member in row)
-      drawn = self._eras[last].drawn(window + (at > 0))
-      if at == 0 and window == 0:
-        left = list(self._eras[last].left)  # the era before ends where it begins
+      drawn, left = self._eras[last].after(window + (at > 0))
+      for source, draw in (member for row in rows[at:] for member in row if at > 0):
+        left[source].append(draw)
       self._eras.append(_Era(number, self._shares(rates), drawn, left))
 
   def rows_in_window(self, window: int = 0) -> int:

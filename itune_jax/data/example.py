@@ -109,12 +109,12 @@ def from_json(row: Mapping[str, Any]) -> Example:
   return Example(
     messages=messages_lib.Messages(read),
     tools=messages_lib.tools(row.get("tools")),
-    template_kwargs=fields.mapping(row.get("template_kwargs"), "`template_kwargs`"),
+    template_kwargs=fields.filled(row.get("template_kwargs"), "`template_kwargs`"),
     source=_source(row.get("source")),
     language=fields.optional_text(row, "language"),
     domain=fields.optional_text(row, "domain"),
     scores={k: fields.number(v, f"`scores` {k}") for k, v in scores.items() if v is not None},
-    check=fields.mapping(row.get("check"), "`check`"),
+    check=fields.filled(row.get("check"), "`check`"),
     id=_id(row.get("id")),
     unread=(*unread, *unread_keys(row, ROW_KEYS)),
   )
@@ -180,7 +180,7 @@ def text(content: Any) -> str:
 
 def _source(given) -> dict[str, Any]:
   """Provenance: an object, or the name of the data set."""
-  return {"dataset": fields.text(given, "`source`")} if isinstance(given, str) else fields.mapping(given, "`source`")
+  return {"dataset": fields.text(given, "`source`")} if isinstance(given, str) else fields.filled(given, "`source`")
 
 
 def _id(given) -> str:

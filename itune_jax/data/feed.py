@@ -78,14 +78,16 @@ class Feed(Packed):
     seed: int = 0,
     rows: Sequence[int] | None = None,
     columns: Sequence[batch_lib.Column] = (),
+    is_part: bool = False,
   ):
     """rows: which rows of every global batch are this process's, in the order wanted; all by default. columns: what
-    batches get of the sources' columns.
+    batches get of the sources' columns. is_part: whether they are some of a run's sources: their labels may be equal.
 
     Raises InputError when an example does not fit a row, or a source lacks a column.
     """
     self.packing, self._columns = packing, tuple(columns)
-    made.check_labels(sources, columns)
+    if not is_part:
+      made.check_labels(sources, columns)
     sources = made.wrapped(sources, columns, seed)
     self._names = sorted(sources)
     self._sources = [sources[name] for name in self._names]
@@ -103,7 +105,9 @@ class Feed(Packed):
     self._mine = range(packing.rows) if rows is None else rows
     how: dict[str, Any] = dict(row_length=packing.row_length, window=packing.window, shuffle=packing.shuffle, seed=seed)
     self._draws = draws.Draws(self._names, lengths, rates, **how)
+    self._rates = self._known(rates)
     self._log: list[tuple[int, dict[str, float]]] = []
+    self._figures: list[tuple[int, dict[str, float]]] = []
     self._given = 0  # batches that the loop has taken
 
   def batch(self, k: int, engine: Any = None) -> batch_lib.Batch:
@@ -161,7 +165,25 @@ class Feed(Packed):
     known = set(rates) == set(self._names) and all(np.isfinite(r) and r > 0 for r in rates.values())
     check.require(known, f"rates {dict(rates)}: give a positive one for each of {', '.join(self._names)}")
     self._draws.change(step * self.packing.rows, rates)
-    self._log.append((step, {name: float(rates[name]) for name in self._names}))
+    self._rates = self._known(rates)
+    self._log.append((step, self._rates))
+
+  def _known(self, rates: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(rates[name]) for name in self._names}
+
+  @property
+  def rates(self) -> dict[str, float]:
+    """The rates that hold since the last change."""
+    return dict(self._rates)
+
+  def book(self, step: int, figures: Mapping[str, float]) -> None:
+    """Keeps the figures of the sources that rates follow (`state` holds them): the last ones are `booked`."""
+    self._figures.append((step, self._known(figures)))
+
+  @property
+  def booked(self) -> tuple[int, dict[str, float]] | None:
+    """The step and the figures of each source that were booked last, None where none were."""
+    return self._figures[-1] if self._figures else None
 
   @property
   def changes(self) -> int:
@@ -169,13 +191,16 @@ class Feed(Packed):
     return len(self._log)
 
   def state(self) -> dict[str, Any]:
-    """The log of changed rates."""
-    return {"rates": [[step, rates] for step, rates in self._log]}
+    """The log of changed rates, and the figures that they follow where they do."""
+    found: dict[str, Any] = {"rates": [[step, rates] for step, rates in self._log]}
+    return found | ({"figures": [[step, figures] for step, figures in self._figures]} if self._figures else {})
 
   def restore(self, state: Mapping[str, Any]) -> None:
     """Takes over a log of changed rates, in place of none."""
     for step, rates in state.get("rates", ()):
       self.change_rates(step, rates)
+    for step, figures in state.get("figures", ()):
+      self.book(step, figures)
 
   def steps_per_epoch(self) -> float:
     """Steps until every source was drawn once on average (rates permitting)."""

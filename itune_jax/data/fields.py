@@ -8,7 +8,10 @@ from itune_jax.core import jsontext
 
 
 class BadRow(ValueError):
-  """A row that is no example. The message says why, in the user's words."""
+  """A row that is no example. The message says why, in the user's words and on one line, whatever stands in the row."""
+
+  def __init__(self, reason: str):
+    super().__init__(jsontext.line(reason))
 
 
 def is_null(value: Any) -> bool:
@@ -50,6 +53,13 @@ def mapping(value: Any, where: str) -> dict[str, Any]:
   if not isinstance(value, Mapping):
     raise BadRow(f"{where} is {jsontext.name(value)} ({jsontext.shown(value)}); it must be an object")
   return value_of(value, where)
+
+
+def filled(value: Any, where: str) -> dict[str, Any]:
+  """The same without the keys under which nothing is meant: a table has every key of an object in each row."""
+  if isinstance(value, Mapping):
+    value = {key: one for key, one in value.items() if not is_null(one)}
+  return mapping(value, where)
 
 
 def transposed(value: Any) -> Any:

@@ -9,6 +9,7 @@ from itune_jax.core import errors
 
 SCHEMES = ("seqio", "tfds", "grain")
 _RATE = re.compile(r"(?P<what>.+)@(?P<rate>[0-9.eE+-]+)")
+_NUMBER = re.compile(r"[0-9.eE+-]+")
 _TFDS = re.compile(r"(?P<name>[\w.]+(/[^\[\]:]+)?(:[\d.*]+)?)(\[(?P<split>.+)\])?")
 
 
@@ -69,7 +70,11 @@ def _one(part: str, text: str) -> One:
     raise errors.InputError(f"{text}: a source is empty: there is a comma too many")
   share = None
   if (rated := _RATE.fullmatch(part)) and not os.path.exists(part):
-    part, share = rated["what"], _share(rated["rate"], text)
+    part, share = rated["what"].strip(), _share(rated["rate"], text)
+    if _RATE.fullmatch(part):
+      raise errors.InputError(f"{text}: {part}@{rated['rate']} has two shares; a source has one")
+  elif "@" in part and not os.path.exists(part) and "/" not in (given := part.rpartition("@")[2]):
+    _share(given, text)
   scheme, colon, rest = part.partition(":")
   if not colon or scheme not in SCHEMES:
     return One("path", part, "", share)
@@ -85,9 +90,9 @@ def _one(part: str, text: str) -> One:
 
 def _share(given: str, text: str) -> float:
   try:
-    share = float(given)
+    share = float(given) if _NUMBER.fullmatch(given) else math.nan
   except ValueError:
     share = math.nan
   if not 0 < share < math.inf:
-    raise errors.InputError(f"{text}: the share @{given} must be a positive number")
+    raise errors.InputError(f"{text}: the share @{given} must be a positive number, as @0.3")
   return share

@@ -8,8 +8,6 @@ another model are not found, and never read by mistake.
 
 from collections.abc import Mapping
 import functools
-import hashlib
-import json
 import os
 from typing import Any, NamedTuple
 
@@ -20,6 +18,7 @@ from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import pack
 from itune_jax.data import records
+from itune_jax.data import stored_beside
 from itune_jax.data import tokenised
 
 REFERENCE = columns_lib.Column("ref_logprob")  # log p of the id by the reference, 0 where it does not train
@@ -33,9 +32,13 @@ class Of(NamedTuple):
   compute: str
 
 
-def key(source: str, of: Of, beside: str) -> str:
-  """The address of the log-probs of a source. beside: what the feed puts beside its examples (`beside`)."""
-  return hashlib.sha256(json.dumps([source, *of, beside]).encode()).hexdigest()[:24]
+_KIND = stored_beside.Kind(
+  "reference",
+  "log-probs of this reference",
+  "itune prepare --with_reference",
+  (("base", "another base"), ("adapter", "another adapter"), ("compute", "another precision")),
+)
+key = stored_beside.key
 
 
 def beside(columns: tuple[columns_lib.Column, ...], seed: int) -> str:
@@ -59,27 +62,7 @@ def write(folder: str, logprobs: list[np.ndarray], facts: Mapping[str, Any]) -> 
 
 def find(root: str, source: str, of: Of, beside: str, name: str) -> str:
   """The folder. Raises InputError where there is none, saying of which other models there are some."""
-  folder = folder_of(root, key(source, of, beside))
-  if files.exists(os.path.join(folder, "manifest.json")):
-    return folder
-  others = []
-  for other in files.names(os.path.join(root, "reference")):
-    path = os.path.join(root, "reference", other, "manifest.json")
-    if files.exists(path) and (found := files.read_json(path)).get("source") == source:
-      others.append(found)
-  said = "; ".join(sorted({_told(of, beside, found) for found in others}))
-  raise errors.InputError(
-    f"source {name}: no log-probs of this reference are stored ({said or 'none of any model'}): run `itune prepare "
-    "--with_reference` with the same recipe and values"
-  )
-
-
-def _told(of: Of, beside: str, found: Mapping[str, Any]) -> str:
-  """Why those that are there are not those that are asked for."""
-  for field, what in (("base", "another base"), ("adapter", "another adapter"), ("compute", "another precision")):
-    if found[field] != getattr(of, field):
-      return f"there are some of {what}: {str(found[field])[:16] or 'none'}, not {getattr(of, field)[:16] or 'none'}"
-  return f"there are some for other examples beside them: {found['beside'] or 'none'}, not {beside or 'none'}"
+  return stored_beside.find(root, _KIND, source, of, beside, name)
 
 
 class WithReference(tokenised.Examples):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from itune_jax.core import jsontext
 from itune_jax.core import pack
 from itune_jax.data import example as example_lib
 from itune_jax.data.readers import readers
@@ -45,7 +46,7 @@ class Tally:
     self._count["rows"] += 1
     self._count["kept"] += 1
     self._count["cut"] += cut
-    self._unread.update(list(dict.fromkeys(row.example.unread)))
+    self._unread.update(list(dict.fromkeys(map(jsontext.line, row.example.unread))))
     self._schemas[row.schema] += 1
     if row.schema not in self._first:
       text = shown(row.example)

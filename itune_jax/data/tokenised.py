@@ -34,6 +34,7 @@ from itune_jax.data import workers
 from itune_jax.data.readers import readers
 from itune_jax.data.readers import streams
 from itune_jax.data.render import answer_groups
+from itune_jax.data.render import beside
 from itune_jax.data.render import images as images_lib
 from itune_jax.data.render import chat
 
@@ -44,6 +45,7 @@ def source_key(source: mixture_lib.Source, renderer: chat.Renderer) -> str:
   """The address of a tokenised source."""
   own = source.digest(renderer.images is not None), renderer.tokenizer_digest, renderer.digest()
   beside_them = (f"groups {records.GROUPS_VERSION}",) if source.format in readers.COMPARED else ()
+  beside_them += (f"beside {beside.VERSION}",) if source.is_taught else ()
   parts = (*own, f"records {records.VERSION}", *beside_them)
   return hashlib.sha256("".join(parts).encode()).hexdigest()[:24]
 

@@ -47,3 +47,25 @@ class Validation:
     names = [s.name for s in found]
     check.require(len(set(names)) == len(names), "a source of the training data is called val_data: rename it")
     return tuple(found)
+
+  def measured(self, mixture: mixture_lib.Mixture, task: bool = False) -> mixture_lib.Mixture:
+    """What an adaptive mixture follows: the rows that are held out of each source; for a task, the file where one is
+    named. It is prepared beside the training data.
+
+    Raises InputError where nothing is held out, and for a mixture that has no rates to change.
+    """
+    check.require(
+      not mixture.grain and len(mixture.sources) > 1,
+      f"MIXING changes the rates of sources, and mixture {mixture.name} has "
+      + ("a dataset of Grain" if mixture.grain else "one source"),
+    )
+    if task and self.data:
+      formats = {s.format for s in mixture.sources}
+      check.require(len(formats) == 1, "MIXING by alignment with VAL_DATA: the sources are of one format")
+      sources = (mixture_lib.Source(name="val_data", path=self.data, format=formats.pop()),)
+    else:
+      check.require(
+        self.fraction, "MIXING measures each source on rows of its own that are held out: set VAL_FRACTION (say 0.02)"
+      )
+      sources = tuple(dataclasses.replace(s, held_out=self.fraction, take="held_out") for s in mixture.sources)
+    return mixture_lib.Mixture(name=f"{mixture.name}_held_out", sources=sources, bad_rows=mixture.bad_rows)

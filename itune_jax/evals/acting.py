@@ -12,6 +12,7 @@ import re
 from typing import Any, NamedTuple
 
 from itune_jax.core import conversation as conversation_lib
+from itune_jax.core import jsontext
 from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import protocol
 from itune_jax.grading import tool_world
@@ -67,12 +68,14 @@ class Acts(protocol.Ask):
       id=item.id if step == 1 else f"{item.id}/{step}",
       limit=self.how.limit,
       temperature=self.how.temperature,
+      thinking=self.how.budget,
     )
 
   def row(self, item: protocol.Item, answer: Trace) -> dict[str, Any]:
     """The whole trajectory, and what became of the last response."""
     verdict = ask_lib.verdict(answer.last)
     told = {"prompt": conversation_lib.of(item.question).messages[-1]["content"], "messages": list(answer.messages)}
+    told |= ask_lib.thought(self.how, [answer.last])
     return {**told, "output": answer.last.text, "answer": item.answer, "world_left": answer.world, "verdict": verdict}
 
 
@@ -102,7 +105,7 @@ def stepped(trace: Trace, answer: requests_lib.Response) -> Trace:
       if one is None:
         raise tool_world.CallError('a call is {"name": …, "arguments": {…}}')
       world, result = tool_world.call(world, one.get("name"), one.get("arguments"))
-      told.append(json.dumps(result, ensure_ascii=False))
+      told.append(jsontext.dumps(result))
     except tool_world.CallError as e:
       invalid += 1
       told.append(f"error: {e}")

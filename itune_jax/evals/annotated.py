@@ -72,6 +72,7 @@ def read(path: str, *, responses: str = "", baseline: str = "") -> Annotations:
   theirs = _outputs(baseline, told) if baseline else {}
   places = {instruction: place for place, instruction in enumerate(theirs)}
   found: dict[str, Pair] = {}
+  placed: dict[int, str] = {}
   names: dict[str, dict[str, None]] = {"generator_1": {}, "generator_2": {}, "annotator": {}}
   for number, (where, row) in enumerate(_rows(path)):
     instruction = _text(row, "instruction", where)
@@ -92,6 +93,9 @@ def read(path: str, *, responses: str = "", baseline: str = "") -> Annotations:
     outputs = tuple(there if there is not None else other for there, other in zip(own, given, strict=True))
     place = row.get("index", places.get(instruction, number))
     check.require(type(place) is int and place >= 0, f"{where}: `index` is {jsontext.shown(place)}, no whole number")
+    if placed.setdefault(place, instruction) != instruction:
+      told("with an index that another instruction has (the first stands)", instruction)
+      continue
     found[instruction] = Pair(instruction, _preference(row, where), (outputs[0], outputs[1]), place)
   check.require(found, f"{path}: no annotation in it fits" + _said(problems))
   for instruction in theirs:
@@ -245,7 +249,7 @@ def _text(row: Mapping[str, Any], name: str, where: str) -> str:
 def _preference(row: Mapping[str, Any], where: str) -> float | None:
   check.require("preference" in row, f"{where}: it has no `preference`: this is no annotation")
   value = row["preference"]
-  is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+  is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and not abs(value) > 1e300
   check.require(
     value is None or is_number, f"{where}: `preference` is {jsontext.shown(value)}, neither number nor null"
   )

@@ -11,7 +11,7 @@ from itune_jax.evals import protocol
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.decode import watch
 
-THINK_END = "</think>"
+THINK_END = requests_lib.THINK_END
 Verdict = Literal["answered", "empty", "cut_off", "too_long", "missing"]
 
 
@@ -23,7 +23,8 @@ class Generate(protocol.Pooled):
   `thinks` the stop strings count behind it alone; an answer that never comes to an end of its thinking is none.
 
   limit: most new tokens, 0 for the responder's own. stop: strings that end an answer. form: how the prompt is put.
-  temperature, top_p: how tokens are drawn; None is as the responder has it.
+  temperature, top_p: how tokens are drawn; None is as the responder has it. budget: of a model that thinks, so many
+  tokens after which its thinking is ended and the answer follows, whose limit counts behind it; 0 for none.
   """
 
   n: int = 1
@@ -33,15 +34,18 @@ class Generate(protocol.Pooled):
   temperature: float | None = None
   top_p: float | None = None
   thinks: bool = False
+  budget: int = 0
   kind = "answer"
   generates = True
 
   def __post_init__(self):
     check.check_types(self)
+    check.require(self.budget >= 0, f"Generate.budget = {self.budget}; it counts tokens, 0 is none")
+    check.require(self.thinks or not self.budget, "Generate.budget is of a model that thinks (Generate.thinks)")
 
   def fit(self, item: protocol.Item, responder: requests_lib.Responder) -> protocol.Item:
     """The item with as many of its shots as leave room for an answer."""
-    return _fitted(item, self.form, responder, self.limit or 1)
+    return _fitted(item, self.form, responder, self.budget + (self.limit or 1))
 
   def asked(self, item: protocol.Item, responder: requests_lib.Responder) -> list[protocol.Asked]:
     """One request; none where even the bare question leaves no room."""
@@ -57,6 +61,7 @@ class Generate(protocol.Pooled):
         stop=() if self.thinks else self.stop,
         temperature=self.temperature,
         top_p=self.top_p,
+        thinking=self.budget,
       )
     ]
 
@@ -64,7 +69,7 @@ class Generate(protocol.Pooled):
     """The answers, without what was thought."""
     if not results:
       return requests_lib.Response(item.id, (requests_lib.Sample("", "too_long"),) * self.n)
-    return requests_lib.Response(item.id, tuple(self._said(sample) for sample in results[0].samples))
+    return results[0]._replace(id=item.id, samples=tuple(self._said(sample) for sample in results[0].samples))
 
   def _said(self, sample: requests_lib.Sample) -> requests_lib.Sample:
     _, ended, behind = sample.text.rpartition(THINK_END)
@@ -78,7 +83,16 @@ class Generate(protocol.Pooled):
     """Question, first answer, how it ended, and the others where there are more."""
     found = {**_shown(item), "output": answer.text, "answer": item.answer, "verdict": verdict(answer)}
     found["stopped"] = answer.samples[0].finish != "length"
+    found |= thought(self, [answer])
+    if answer.usage is not None:
+      found["usage"] = answer.usage._asdict()
     return found | ({"outputs": [sample.text for sample in answer.samples]} if self.n > 1 else {})
+
+
+def thought(how: Generate, answers: Sequence[requests_lib.Response]) -> dict[str, float]:
+  """The share of samples whose thinking was ended at its budget; nothing where there is none."""
+  samples = [sample for answer in answers for sample in answer.samples]
+  return {"thinking_cut": sum(sample.thinking_cut for sample in samples) / len(samples)} if how.budget else {}
 
 
 def verdict(answer: requests_lib.Response) -> Verdict:
@@ -128,7 +142,7 @@ class Choose(protocol.Pooled):
   def row(self, item: protocol.Item, answer: tuple[requests_lib.Score, ...]) -> dict[str, Any]:
     """The choices, their log-probabilities, and which of them greedy decoding would give."""
     found = {"logprobs": [score.logprob for score in answer], "greedy": [score.is_greedy for score in answer]}
-    return {**_shown(item), "choices": list(item.choices), **found, "answer": item.answer}
+    return {**_shown(item), "choices": list(item.choices), **found, "answer": item.answer, **_usage(answer)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -154,7 +168,7 @@ class Score(protocol.Pooled):
   def row(self, item: protocol.Item, answer: requests_lib.Score) -> dict[str, Any]:
     """The log-probability, and whether greedy decoding would give the answer."""
     found = {"logprob": answer.logprob, "greedy": answer.is_greedy, "tokens": answer.tokens}
-    return {**_shown(item), "answer": item.answer, **found}
+    return {**_shown(item), "answer": item.answer, **found, **_usage((answer,))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,6 +205,12 @@ def _fitted(item: protocol.Item, form: protocol.Form, responder: requests_lib.Re
 def _behind(prompt: conversation_lib.Conversation | str, text: str) -> str:
   """A continuation as it stands behind a prompt: an answer of a conversation does not begin with a space."""
   return text if isinstance(prompt, str) else text.lstrip()
+
+
+def _usage(scores: Sequence[requests_lib.Score]) -> dict[str, Any]:
+  """The tokens of a question, which is read once, and of all that was scored behind it; nothing where not known."""
+  prompt = max(score.prompt for score in scores)
+  return {"usage": {"prompt": prompt, "answer": sum(score.tokens for score in scores)}} if prompt else {}
 
 
 def _shown(item: protocol.Item) -> dict[str, Any]:

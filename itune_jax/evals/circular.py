@@ -47,6 +47,7 @@ class Circular(protocol.Pooled):
     order = ("answered", "cut_off", "empty", "too_long", "missing")
     worst = max((ask_lib.verdict(one) for one in answer), key=order.index)
     told = self.how.row(dataclasses.replace(item, question=_with(item, 0)), answer[0])
+    told |= ask_lib.thought(self.how, answer)
     return told | {"outputs": [one.text for one in answer], "verdict": worst, "stopped": worst != "cut_off"}
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import datetime
 import hashlib
-import json
 import math
 import os
 import re
@@ -20,6 +19,7 @@ from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import conversation as conversation_lib
 from itune_jax.core import files
+from itune_jax.core import jsontext
 from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import lm_eval_files
 from itune_jax.evals import protocol
@@ -119,7 +119,7 @@ def digest(text: str) -> str:
 
 def doc_hash(doc: Any) -> str:
   """lm-eval's hash of a document: of its JSON, indented by two, letters as they are."""
-  return digest(json.dumps(doc, indent=2, default=_plain, ensure_ascii=False))
+  return digest(jsontext.dumps(doc, indent=2, default=_plain))
 
 
 def samples(task: Task) -> list[Sample]:
@@ -242,10 +242,10 @@ def write(folder: str, tasks: Sequence[Task], run: Run) -> str:
   found, where = results(tasks, run), os.path.join(folder, sanitized(run.model))
   at = run.start.isoformat().replace(":", "-")
   for task in tasks:
-    text = "".join(json.dumps(one, default=_plain, ensure_ascii=False) + "\n" for one in samples(task))
+    text = "".join(jsontext.dumps(one, default=_plain) + "\n" for one in samples(task))
     files.write_text(os.path.join(where, f"samples_{task.name}_{at}.jsonl"), text)
   path = os.path.join(where, f"results_{at}.json")
-  files.write_text(path, json.dumps(found, indent=2, default=_plain, ensure_ascii=False))
+  files.write_text(path, jsontext.dumps(found, indent=2, default=_plain))
   return path
 
 

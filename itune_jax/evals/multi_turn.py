@@ -45,6 +45,7 @@ class Turns(protocol.Ask):
       id=f"{item.id}/{len(said) + 1}" if said else item.id,
       limit=self.how.limit,
       temperature=item.shown.get("temperature", self.how.temperature),
+      thinking=self.how.budget,
     )
 
   def row(self, item: protocol.Item, answer: tuple[requests_lib.Response, ...]) -> dict[str, Any]:
@@ -52,6 +53,9 @@ class Turns(protocol.Ask):
     order = ("answered", "cut_off", "empty", "too_long", "missing")
     worst = max((ask_lib.verdict(one) for one in answer), key=order.index)
     told = {"prompt": item.shown["turns"][0], "messages": messages(item, answer), "output": answer[-1].text}
+    told |= ask_lib.thought(self.how, answer)
+    if used := [one.usage for one in answer if one.usage is not None]:
+      told["usage"] = {"prompt": sum(one.prompt for one in used), "answer": sum(one.answer for one in used)}
     return {**told, "answer": item.answer, "verdict": worst, "stopped": worst != "cut_off"}
 
 

@@ -21,6 +21,7 @@ BENCHMARK = official.Published(
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import itertools
+import math
 import os
 from typing import Any
 
@@ -45,10 +46,11 @@ class Settings:
   user's turn), or `turns` (each shot a turn of its own). samples: answers to each question, 0 for the benchmark's own.
   limit: so many items, spread over its subtasks; 0 for all. limit_each: the first so many items of each subtask, 0 for
   all. max_new_tokens: of an answer, 0 for the benchmark's own. temperature: how answers are drawn, None for the
-  benchmark's own. thinks: whether the model thinks before it answers (see `ask.Generate`). seed: of which items are
-  chosen. version: the benchmark version that is meant, 0 for any. sandbox: where programs that the model wrote run.
-  judge: who judges the answers, where a benchmark is judged. baseline: a file of the answers that they are compared
-  with, "" for the benchmark's own.
+  benchmark's own. thinks: whether the model thinks before it answers (see `ask.Generate`). thinking_budget: tokens
+  after which its thinking is ended and the answer follows, 0 for no such limit; where there is one it thinks. seed: of
+  which items are chosen. version: the benchmark version that is meant, 0 for any. sandbox: where programs that the
+  model wrote run. judge: who judges the answers, where a benchmark is judged. baseline: a file of the answers that they
+  are compared with, "" for the benchmark's own.
   """
 
   shots: int | None = None
@@ -60,6 +62,7 @@ class Settings:
   max_new_tokens: int = 0
   temperature: float | None = None
   thinks: bool = False
+  thinking_budget: int = 0
   seed: int = 0
   version: int = 0
   sandbox: sandbox_lib.Sandbox = sandbox_lib.Sandbox()
@@ -68,8 +71,10 @@ class Settings:
 
   def __post_init__(self):
     check.check_types(self)
-    for name in ("samples", "limit", "limit_each", "max_new_tokens"):
+    for name in ("samples", "limit", "limit_each", "max_new_tokens", "thinking_budget"):
       check.require(vars(self)[name] >= 0, f"Settings.{name} = {vars(self)[name]}; it counts, 0 is the default")
+    warm = self.temperature is None or 0 <= self.temperature < math.inf
+    check.require(warm, f"Settings.temperature = {self.temperature}; it is 0 (greedy) or more")
     check.require(self.shots is None or self.shots >= 0, f"Settings.shots = {self.shots}; it counts examples")
     check.require(self.form in ("", "plain", "chat", "turns"), f"Settings.form = {self.form!r}: plain, chat or turns")
     check.require(not (self.limit and self.limit_each), "Settings.limit and Settings.limit_each exclude each other")
@@ -78,6 +83,8 @@ class Settings:
   def identity(self) -> dict[str, Any]:
     """The settings as JSON, a judge by what makes its verdicts what they are."""
     plain = dataclasses.asdict(dataclasses.replace(self, judge=None))
+    if not self.thinking_budget:  # figures of before it was there stand
+      del plain["thinking_budget"]
     return plain | {"judge": None if self.judge is None else self.judge.identity}
 
 
@@ -205,7 +212,8 @@ class Chosen:
 
 def generate(settings: Settings, **own: Any) -> ask_lib.Generate:
   """`ask.Generate` as a benchmark has it (`own`), with what the settings change."""
-  changes: dict[str, Any] = {"thinks": settings.thinks}
+  budget = settings.thinking_budget
+  changes: dict[str, Any] = {"thinks": settings.thinks or bool(budget), "budget": budget}
   for name, value in (
     ("n", settings.samples),
     ("limit", settings.max_new_tokens),

@@ -13,7 +13,6 @@ import dataclasses
 import importlib.util
 import os
 import sys
-import tomllib
 import types
 from typing import Any
 
@@ -21,6 +20,7 @@ from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import jsontext
 from itune_jax.core import nearest
+from itune_jax.core import tomltext
 from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import folders
 from itune_jax.evals import own_table
@@ -66,10 +66,7 @@ def find(path: str) -> official.Published:
 
 def read(file: str) -> own_table.Spec:
   """What a `benchmark.toml` says. Raises InputError for what is no TOML, for unknown keys, and for wrong values."""
-  try:
-    given = tomllib.loads(folders.text_of(file))
-  except tomllib.TOMLDecodeError as e:
-    raise errors.InputError(f"{file}: is no TOML ({jsontext.said(e)})") from None
+  given = tomltext.read(file)
   keys = [field.name for field in dataclasses.fields(own_table.Spec)]
   for key in given:
     if key not in keys:
@@ -130,7 +127,8 @@ def _asked(benchmark: protocol.Benchmark, settings: official.Settings) -> protoc
   """A finished benchmark, asked as the settings say."""
   own = benchmark.ask
   if isinstance(own, ask_lib.Generate):
-    settings = dataclasses.replace(settings, thinks=settings.thinks or own.thinks)
+    thinks, budget = settings.thinks or own.thinks, settings.thinking_budget or own.budget
+    settings = dataclasses.replace(settings, thinks=thinks, thinking_budget=budget)
     return dataclasses.replace(benchmark, ask=official.generate(settings, **vars(own)))
   if isinstance(own, ask_lib.Choose):
     return dataclasses.replace(benchmark, ask=official.choose(settings, **vars(own)))
@@ -152,6 +150,6 @@ def _imported(path: str) -> types.ModuleType:
     spec.loader.exec_module(module)
   except errors.InputError:
     raise
-  except Exception as e:  # whatever the user's file raises
+  except (Exception, SystemExit) as e:  # whatever the user's file raises
     raise errors.InputError(f"{path}: {type(e).__name__}: {jsontext.said(e)}") from e
   return module

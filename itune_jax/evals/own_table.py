@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 import dataclasses
 import os
+import re
 from typing import Any, Literal
 
 from itune_jax.core import check
@@ -55,7 +56,15 @@ class Spec:
 
   def __post_init__(self):
     check.check_types(self)
-    check.require(self.name and "/" not in self.name, f"name = {self.name!r}: it is a word without a slash")
+    plain = re.fullmatch(r"\w[\w.+-]*", self.name)
+    check.require(plain, f"name = {jsontext.shown(self.name)}: it is a word, of letters, digits, dots and dashes")
+    check.require(
+      tables.Template(self.question, "question").columns,
+      f"question = {jsontext.shown(self.question)}: it names no column (as {{country}}), so all items would be one",
+    )
+    for name in ("metrics", "tags"):
+      given = vars(self)[name]
+      check.require(len(set(given)) == len(given), f"{name} = {jsontext.shown(given)}: one stands twice")
     check.require(self.limit >= 0 and self.max_new_tokens >= 0, "limit and max_new_tokens count; 0 is the default")
     self._require("answer", bool(self.answer) == (self.ask != "rolling"), "all ways of asking but rolling need it")
     self._require("choices", self.ask in ("generate", "choose") or not self.choices, "only answers are chosen")
@@ -142,8 +151,10 @@ class Table:
     answer = self._answer(row, choices, where) if spec.answer else None
     if spec.ask in ("choose", "score"):
       choices, answer = tuple(_behind(question, choice) for choice in choices), _behind(question, str(answer))
+    name = tables.text(row, column, where).strip() if column else str(number)
+    check.require(name, f"{where}: column {column!r}, which names the item, is empty")
     return protocol.Item(
-      id=tables.text(row, column, where) if column else str(number),
+      id=name,
       question=question,
       answer=answer,
       choices=choices,
@@ -173,7 +184,12 @@ class Table:
     """What is right: with choices always the text of one of them."""
     spec = self.spec
     if not choices:
-      return tables.text(row, spec.answer, where) if spec.ask == "score" else tables.column(row, spec.answer, where)
+      found = tables.text(row, spec.answer, where) if spec.ask == "score" else tables.column(row, spec.answer, where)
+      check.require(
+        not isinstance(found, str) or found.strip(),
+        f"{where}: column {spec.answer!r}, which says what is right, is empty",
+      )
+      return found
     said = tables.text(row, spec.answer, where).strip()
     known = {
       "text": {choice.strip(): choice for choice in choices},

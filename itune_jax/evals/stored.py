@@ -37,7 +37,7 @@ class Stored(requests_lib.Responder):
 
   def __init__(self, path: str):
     self._path = path
-    self._rows = list(_rows(path))
+    self._rows = list(rows(path))
     if not self._rows:
       raise errors.InputError(f"{path}: holds no response")
     self._by_id = self._index(lambda row: row.ids[:1], "id")
@@ -92,7 +92,7 @@ def _some(names: Sequence[str]) -> str:
   return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
-def _rows(path: str) -> Iterator[Row]:
+def rows(path: str) -> Iterator[Row]:
   """The rows of a file. lm-eval writes a response once for each filter of its task: it is one row here."""
   filtered: set[str] = set()
   for where, raw in folders.objects(path):
@@ -103,7 +103,7 @@ def _rows(path: str) -> Iterator[Row]:
       filtered.add(said)
     given_doc = raw.get("doc")
     doc: dict[str, Any] = given_doc if isinstance(given_doc, dict) else {}
-    ids = [str(given[name]) for given in (raw, doc) for name in _IDS if isinstance(given.get(name), (str, int))]
+    ids = [str(given[name]) for given in (raw, doc) for name in _IDS if type(given.get(name)) in (str, int)]
     prompts = [given[name] for given in (raw, doc) for name in _PROMPTS if isinstance(given.get(name), str)]
     prompts += _argument(raw)
     if ids and isinstance(raw.get("choices"), list):

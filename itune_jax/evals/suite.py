@@ -138,7 +138,7 @@ def _is_missing(answer: Any) -> bool:
 
 def figures(benchmark: protocol.Benchmark, rows: Sequence[Mapping[str, Any]]) -> list[contracts.Result]:
   """The figures of graded rows: of all of them, then by the values of each tag. Where answers are generated, the shares
-  of those that were cut off and that are empty stand beside them."""
+  of those that were cut off, that are empty, and whose thinking was ended at a budget stand beside them."""
   parts: list[tuple[str, Sequence[Mapping[str, Any]]]] = [("", rows)]
   for tag in benchmark.tags:
     by_value: dict[str, list[Mapping[str, Any]]] = {}
@@ -186,9 +186,14 @@ def gaps(benchmark: protocol.Benchmark, rows: Sequence[Mapping[str, Any]]) -> li
 
 def _verdicts(benchmark, rows, clusters, of) -> list[contracts.Result]:
   found = []
-  for name in ("cut_off", "empty"):
-    if all("verdict" in row for row in rows) and name not in benchmark.metrics:
-      value, low, high, n = metrics_lib.Mean("lower")([float(row["verdict"] == name) for row in rows], clusters)
+  told: dict[str, list[float]] = {}
+  if all("verdict" in row for row in rows):
+    told |= {name: [float(row["verdict"] == name) for row in rows] for name in ("cut_off", "empty")}
+  if all("thinking_cut" in row for row in rows):
+    told["thinking_cut"] = [row["thinking_cut"] for row in rows]
+  for name, shares in told.items():
+    if name not in benchmark.metrics:
+      value, low, high, n = metrics_lib.Mean("lower")(shares, clusters)
       found.append(contracts.Result(benchmark.name, name, value, "", low, high, n, of))
   return found
 

@@ -40,6 +40,7 @@ def rows(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _separated(path: str, separator: str) -> Iterator[tuple[str, dict[str, Any]]]:
+  csv.field_size_limit(1 << 26)  # a long text may stand in one cell
   lines = csv.reader(io.StringIO(folders.text_of(path), newline=""), delimiter=separator, strict=True)
   try:
     names = next(lines, [])
@@ -74,7 +75,7 @@ def column(row: Row, name: str, where: str) -> Any:
   """The value of a column. Raises InputError naming the columns that there are, and for one that is empty (null)."""
   if name not in row:
     raise errors.InputError(f"{where}: has no column {name!r}; it has {', '.join(map(str, row)) or 'none'}")
-  if row[name] is None:
+  if row[name] is None or row[name] != row[name]:  # NaN, which is how tables write an empty cell
     raise errors.InputError(f"{where}: column {name!r} is null")
   return row[name]
 
@@ -112,6 +113,11 @@ class Template:
         yield plain, name
     except ValueError as e:
       raise errors.InputError(f"{self.where} = {jsontext.shown(self.source)}: {e}; {{{{ is a brace itself") from None
+
+  @property
+  def columns(self) -> tuple[str, ...]:
+    """The names between the braces."""
+    return tuple(name for _, name in self._parts() if name is not None)
 
   def fill(self, row: Row, where: str) -> str:
     """The text with the columns of a row. Raises InputError, naming the place, for a column that is not there."""

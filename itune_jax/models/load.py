@@ -177,7 +177,12 @@ def initialise(
     return {name: value.astype(kinds[name]) for name, value in params.items()}
 
   params = jax.jit(make, out_shardings=plan.where)(jax.random.key(seed))
-  return Base(plan.module, params, f"random:seed={seed}", hashlib.sha256(repr((cfg, seed)).encode()).hexdigest())
+  return Base(plan.module, params, f"random:seed={seed}", digest_of_random(cfg, seed))
+
+
+def digest_of_random(cfg: Any, seed: int) -> str:
+  """What tells a randomly initialised model from others."""
+  return hashlib.sha256(repr((cfg, seed)).encode()).hexdigest()
 
 
 def _packed(module, row, value, how) -> dict[str, Any] | None:

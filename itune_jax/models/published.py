@@ -47,10 +47,39 @@ _QWEN25_7B: dict[str, Any] = {
   "tie_word_embeddings": False,
 }
 
+_LLAVA_7B: dict[str, Any] = {
+  "model_type": "llava",
+  "image_token_index": 32000,
+  "projector_hidden_act": "gelu",
+  "vision_feature_layer": -2,
+  "vision_feature_select_strategy": "default",
+  "text_config": {
+    "model_type": "llama",
+    "vocab_size": 32064,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "max_position_embeddings": 4096,
+    "rms_norm_eps": 1e-5,
+  },
+  "vision_config": {
+    "model_type": "clip_vision_model",
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "image_size": 336,
+    "patch_size": 14,
+    "projection_dim": 768,
+  },
+}
+
 CONFIGS: dict[str, dict[str, Any]] = {
   "meta-llama/Llama-3.1-8B": _LLAMA3_8B,
   "meta-llama/Llama-3.1-8B-Instruct": _LLAMA3_8B,
   "meta-llama/Llama-3.1-70B": _LLAMA3_70B,
   "meta-llama/Llama-3.1-70B-Instruct": _LLAMA3_70B,
   "Qwen/Qwen2.5-7B-Instruct": _QWEN25_7B,
+  "llava-hf/llava-1.5-7b-hf": _LLAVA_7B,
 }

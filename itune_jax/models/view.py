@@ -42,6 +42,14 @@ class BoundModel(contracts.View):
     hidden_BTD, _, aux = self.module.hidden(tokens_BT, ctx)
     return hidden_BTD, aux
 
+  def beside(self, name):
+    """An array that trains beside the model."""
+    bank = self.module.bank
+    if name not in bank:
+      known = ", ".join(sorted(bank)) or "none"
+      raise errors.InputError(f"no array {name} trains beside this model; there are {known}: add the method to PEFT")
+    return bank[name][...]
+
   def decode(self, tokens_BT, ctx, cache):
     """Hidden states [B, T, D] of new tokens, and the cache that holds them."""
     hidden_BTD, cache, _ = self.module.hidden(tokens_BT, ctx, cache)

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from itune_jax.core import check
+from itune_jax.core import contracts
+from itune_jax.core import errors
 from itune_jax.nn import site
 from itune_jax.nn import skeleton
 
@@ -75,12 +77,16 @@ def run(layers: Any, x, ctx, *args, per_layer: Any = None, cache: Any = None, re
   `per_layer` holds arrays [L, ...] that are data and no parameters (a window, which rotary table); a layer gets
   its own as `given`. Returns (x, cache, aux), aux summed over the layers, with what adapters add to `ctx.aux`. The
   cache rides in the carry, updated in place. Layers taken `apart` run without a scan. `first` is the number of the
-  first of these layers, where they are a stage of a stack.
+  first of these layers, where they are a stage of a stack. The outputs of the layers `ctx.states` stand among the sums.
+
+  Raises InputError for a layer in `ctx.states` that is not there.
   """
   if is_apart(layers):
     return _one_by_one(layers, x, ctx, args, per_layer, cache)
   graph, state = nnx.split(layers)
   depth = jax.tree.leaves(state)[0].shape[0]
+  if any(not 0 <= layer < depth for layer in ctx.states):
+    raise errors.InputError(f"layers {list(ctx.states)} are asked for: this model has those from 0 to {depth - 1}")
 
   def body(carry, scanned):
     x, cache = carry
@@ -88,10 +94,12 @@ def run(layers: Any, x, ctx, *args, per_layer: Any = None, cache: Any = None, re
     more = {} if given is None else {"given": given}
     layer_ctx = ctx.at_layer(first + index)
     x, cache, aux = nnx.merge(graph, state)(x, layer_ctx, *args, cache=cache, layer=index, **more)
-    return (x, cache), {**aux, **(layer_ctx.aux or {})}
+    return (x, cache), ({**aux, **(layer_ctx.aux or {})}, x if ctx.states else None)
 
-  (x, cache), aux = jax.lax.scan(remat.wrap(body, layers), (x, cache), (state, jnp.arange(depth), per_layer))
-  return x, cache, jax.tree.map(lambda per_layer: per_layer.sum(0), aux)
+  scanned = state, jnp.arange(depth), per_layer
+  (x, cache), (aux, states) = jax.lax.scan(remat.wrap(body, layers), (x, cache), scanned)
+  aux = jax.tree.map(lambda per_layer: per_layer.sum(0), aux)
+  return x, cache, aux | ({contracts.STATES: jnp.stack([states[i] for i in ctx.states])} if ctx.states else {})
 
 
 def _one_by_one(layers, x, ctx, args, per_layer, cache):

@@ -104,6 +104,9 @@ def attach(
     if isinstance(method, method_lib.SiteMethod):
       known = (statistics or {}).get(method.name, {})
       params |= _attach_one(module, params, method, rng.named(key, method.name), mesh, rules, dtype, known)
+    shaped = any(isinstance(value, jax.ShapeDtypeStruct) for value in params.values())
+    beside = lambda method=method: method.beside(module.cfg.width)
+    params |= _banked(module, method.name, beside, lambda name: True, mesh, shaped)
     trainable |= set(method.opens(base_names(params)))
   meta = skeleton.metadata(module)
   trainable |= {name for name, m in meta.items() if m["adapter"] and m["trainable"]}
@@ -148,18 +151,22 @@ def _shape(x, sharding):
 
 
 def _bank(module, method: method_lib.SiteMethod, specs, key, mesh, shaped: bool) -> dict[str, Any]:
-  """Puts what a method's layers share into the model's bank, a copy on every device; returns it by path."""
-  everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+  """Puts what a method's layers share into the model's bank."""
   make = lambda: method.shared(specs, key)
+  return _banked(module, method.name, make, lambda name: name in method.shared_trains, mesh, shaped)
+
+
+def _banked(module, owner: str, make, trains, mesh, shaped: bool) -> dict[str, Any]:
+  """Puts arrays into the model's bank, a copy on every device; returns them by path. trains: which of them do."""
+  everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
   arrays = {name: _shape(x, everywhere) for name, x in jax.eval_shape(make).items()}
   if arrays and not shaped:
     arrays = jax.jit(make, out_shardings=everywhere)()
   for name, value in arrays.items():
-    trains = name in method.shared_trains
-    module.bank[f"{method.name}_{name}"] = site_lib.AdapterParam(
-      value, axes=(None,) * value.ndim, trainable=trains, saved=not trains
+    module.bank[f"{owner}_{name}"] = site_lib.AdapterParam(
+      value, axes=(None,) * value.ndim, trainable=trains(name), saved=not trains(name)
     )
-  return {f"bank/{method.name}_{name}": value for name, value in arrays.items()}
+  return {f"bank/{owner}_{name}": value for name, value in arrays.items()}
 
 
 def on_sites(methods: Iterable[method_lib.Method]) -> list[method_lib.SiteMethod]:

@@ -48,6 +48,12 @@ class Method(abc.ABC):
     del names
     return []
 
+  def beside(self, width: int) -> dict[str, Any]:
+    """Arrays that train beside a model of this width and that its function does not read, by name: an objective finds
+    them as `view.beside("METHOD_NAME")`. None by default."""
+    del width
+    return {}
+
   def transform(self, optimizer: optax.GradientTransformation, steps: int) -> optax.GradientTransformation:
     """The optimizer of a run of so many steps with what the method wraps around it; by default itself."""
     del steps
@@ -128,7 +134,8 @@ def _require_declared(cls: type[Method]) -> None:
   is_base = lambda c: c is not cls and "__dataclass_fields__" not in vars(c)
   declared = {c: {*vars(c), *(() if is_base(c) else inspect.get_annotations(c))} for c in order}
   asked = [(name, c) for c in order if is_base(c) for name in inspect.get_annotations(c) if name not in vars(c)]
-  lacks = lambda name, base: not any(name in declared[c] for c in order if not issubclass(base, c))
+  # Not `issubclass`: while a class is being made, an abstract base answers for it.
+  lacks = lambda name, base: not any(name in declared[c] for c in order if c not in base.__mro__)
   missing = [name for name, base in asked if name != "__dataclass_fields__" and lacks(name, base)]
   if missing:
     raise TypeError(f"{cls.__module__}.{cls.__qualname__} does not declare {', '.join(missing)}, as its bases ask")

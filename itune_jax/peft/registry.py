@@ -32,6 +32,7 @@ from itune_jax.peft.methods import prefix
 from itune_jax.peft.methods import prompt
 from itune_jax.peft.methods import randlora
 from itune_jax.peft.methods import reft
+from itune_jax.peft.methods import regressor
 from itune_jax.peft.methods import road
 from itune_jax.peft.methods import routed
 from itune_jax.peft.methods import shira
@@ -63,6 +64,7 @@ METHODS: dict[str, type[method_lib.Method]] = {
   "Prompt": prompt.Prompt,
   "RandLora": randlora.RandLora,
   "Reft": reft.Reft,
+  "Regressor": regressor.Regressor,
   "Road": road.Road,
   "Routed": routed.Routed,
   "Shira": shira.Shira,

@@ -12,6 +12,7 @@ import traceback
 from typing import Any
 
 from itune_jax.core import errors
+from itune_jax.core import jsontext
 from itune_jax.core import nearest
 from itune_jax.run import command
 from itune_jax.run import exits
@@ -24,6 +25,7 @@ COMMANDS = {
   "train": "train_flags",
   "eval": "evaluate_flags",
   "reference": "reference_flags",
+  "teacher": "teacher_flags",
   "reward": "reward_flags",
   "compare": "compare_flags",
   "sweep": "sweep_flags",
@@ -33,6 +35,7 @@ COMMANDS = {
   "lm_eval": "lm_eval_flags",
   "generate": "generate_flags",
   "export": "export_flags",
+  "push": "push_flags",
   "import": "import_flags",
   "merge": "merge_flags",
   "synth": "synth_flags",
@@ -41,6 +44,7 @@ COMMANDS = {
   "constraint_pairs": "constraint_pairs_flags",
   "inspect": "inspect_flags",
   "select": "select_flags",
+  "label": "label_flags",
   "templates": "templates_flags",
   "report": "report_flags",
   "demo": "demo_flags",
@@ -136,7 +140,7 @@ def _drive(chosen: command.Command, args: command.Args) -> None:
       _function("itune_jax.core.log:info")(text)
   result = work(args)
   if result is not None and (not args.cluster or _function("itune_jax.core.log:is_lead")()):
-    print(json.dumps(result), flush=True)
+    print(json.dumps(jsontext.finite(result)), flush=True)  # JSON knows no NaN: other programs read this line
 
 
 def _function(where: str) -> Any:

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 from typing import Literal
 
 from itune_jax.core import errors
@@ -59,7 +60,7 @@ class Command:
     # No abbreviations: --step would else be --steps where a command has no such flag.
     how = argparse.RawDescriptionHelpFormatter
     parser = Parser(prog=f"itune {self.name}", description=about, allow_abbrev=False, formatter_class=how)
-    parser.epilog = _recipes() if self.gin and self.recipe else None
+    parser.epilog = _recipes(recipes.root()) if self.gin and self.recipe else None
     parser.set_defaults(command=self.name, gin_file=[], cluster="", imports=[], peft="", gin=self.gin)
     if self.gin:
       gin_flags(parser, self.gin, self.recipe, self.own_base, self.optional)
@@ -94,8 +95,10 @@ class Command:
     return args
 
 
-def _recipes() -> str:
-  """The recipes, and what each needs, for a help text."""
+@functools.cache
+def _recipes(top: str) -> str:
+  """The recipes below a folder, and what each needs, for a help text. A sweep parses flags for each of its runs."""
+  del top  # `entries` finds it; here it says when the text is another
   lines = ["recipes (itune recipes says more), and what each needs:"]
   for one in recipes.entries():
     if one.name.startswith("recipes/"):
@@ -106,12 +109,24 @@ def _recipes() -> str:
 
 
 # Short forms: the macro, and what stands behind the flag in a help text. Those of a recipe, and those of any model.
-_SHORT = {"DATA": "FILE", "STEPS": "N", "EPOCHS": "X", "EVAL_LIMIT": "N", "VAL_DATA": "FILE", "VAL_FRACTION": "X"}
+_SHORT = {"DATA": "FILE", "STEPS": "N", "EPOCHS": "X", "EVAL_DATA": "FILE", "CHECK": "NAME", "EVAL_LIMIT": "N"}
+_SHORT |= {"VAL_DATA": "FILE", "VAL_FRACTION": "X"}
 _SHORT_OF_MODEL = {"BASE": "MODEL"}
 
 
+def items_limit(args: Args) -> int:
+  """--limit as the number of items of each benchmark, 0 without one; it is no macro then. Raises InputError for what is
+  no number."""
+  text, args.macro_EVAL_LIMIT = args.macro_EVAL_LIMIT, None
+  if text is None:
+    return 0
+  if not text.isdecimal():
+    raise errors.InputError(f"--limit must be a number of items, not {text}")
+  return int(text)
+
+
 # The part that a macro belongs to, by which a run reads it.
-_PART_OF = {"DATA": "MIXTURE", "BASE": "MODEL", "EVAL_LIMIT": "EVALS"}
+_PART_OF = {"DATA": "MIXTURE", "BASE": "MODEL", "EVAL_DATA": "EVALS", "CHECK": "EVALS", "EVAL_LIMIT": "EVALS"}
 
 
 def gin_flags(parser: Parser, run: str, required: bool, own_base: bool = False, optional: bool = False) -> None:

@@ -6,8 +6,10 @@ import select
 import sys
 
 from itune_jax.core import errors
+from itune_jax.core import jsontext
 
 CLOSED_PIPE = 141  # 128 + SIGPIPE: what a shell says of a program that ended so
+_LONGEST = 4000  # characters of the line that says an error
 ERRORS = (errors.InputError, errors.RunError, KeyboardInterrupt, OSError)  # all that a line explains
 
 
@@ -16,7 +18,12 @@ def explained(error: BaseException) -> tuple[int, str]:
   if isinstance(error, KeyboardInterrupt):
     return 1, "stopped by Ctrl-C; what was committed is whole, and the same command resumes"
   text = f"{error.filename or 'the system'}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
-  return (2 if isinstance(error, errors.InputError) else 1), " ".join(text.split())
+  return (2 if isinstance(error, errors.InputError) else 1), _short(jsontext.line(" ".join(text.split())))
+
+
+def _short(line: str) -> str:
+  """A line that a person can read: where a value of the user's own is longer than that, its middle is left out."""
+  return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
 
 
 def nobody_reads() -> bool:

@@ -52,7 +52,8 @@ def check(changes: Mapping[str, tuple[str, str]], run_dir: str) -> None:
 
 def data_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
   """What a prepared mixture is: the rates of its sources and the key of each, which covers rows and rendering."""
-  return {"rates": dict(manifest["rates"]), "keys": {s["name"]: s["key"] for s in manifest["sources"]}}
+  keys = {s["name"]: s["key"] for s in manifest["sources"]}
+  return {"rates": dict(manifest["rates"]), "keys": keys, "measured": manifest.get("measured", {})}
 
 
 def check_data(there: Mapping[str, Any], here: Mapping[str, Any], run_dir: str) -> None:
@@ -72,6 +73,8 @@ def _data_differs(there: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator
     elif before[name]["key"] != now[name]["key"]:
       yield f"source {name}: {_source_differs(before[name], now[name])}"
   rates = ({name: round(rate, 4) for name, rate in manifest["rates"].items()} for manifest in (there, here))
+  if there.get("measured", {}) != here.get("measured", {}):
+    yield "what the rates of its sources follow (VAL_FRACTION, VAL_DATA) is another"
   if there["rates"] != here["rates"]:
     yield "rates {} there, {} here".format(*rates)
 

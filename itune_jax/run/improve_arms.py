@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 import collections
-import json
 from typing import Any, Literal, NamedTuple
 import zlib
 
 import numpy as np
 
 from itune_jax.core import check
+from itune_jax.core import jsontext
 from itune_jax.data import example as example_lib
 from itune_jax.data.readers import readers
 from itune_jax.synth import gates
@@ -65,7 +65,7 @@ def chosen(examples: Sequence[example_lib.Example], count: Tokens, budget: int, 
 
 def lines(examples: Iterable[example_lib.Example]) -> str:
   """Rows as JSON lines."""
-  return "".join(json.dumps(one.to_json(), ensure_ascii=False) + "\n" for one in examples)
+  return "".join(jsontext.dumps(one.to_json()) + "\n" for one in examples)
 
 
 def equal(

@@ -97,6 +97,13 @@ def _plain(model: specs.Model, path: str, place: Place) -> load_lib.Base:
   return found
 
 
+def digest_of(model: specs.Model) -> str:
+  """What tells a base from others (`Base.digest`), without its weights. Raises InputError for what is no model."""
+  if model.config is not None:
+    return load_lib.digest_of_random(model.config, model.seed)
+  return load_lib.open_source(specs.resolve(model.base)).digest()
+
+
 def dtypes_of(methods: Sequence[Any], precision: numerics.Precision) -> load_lib.Dtypes:
   """Base parameters that a method opens are master weights; the rest are frozen."""
 

@@ -32,9 +32,7 @@ class Outside(select_protocol.Outside):
     if os.path.exists(name) and not os.path.isdir(name):
       yield from _rows(name)
       return
-    for item in self._benchmark(name).items():
-      asked = item.question if isinstance(item.question, str) else _said(item.question.messages)
-      yield select_protocol.Held(item.id, asked, _gold(item))
+    yield from map(held, self._benchmark(name).items())
 
   def benchmarks(self) -> list[str]:
     """Those of the registry whose files are found."""
@@ -60,6 +58,13 @@ class Outside(select_protocol.Outside):
 
   def _roots(self) -> Sequence[str]:
     return official.roots(self.data, os.environ.get("ITUNE_DATA", ""))
+
+
+def held(item: Any) -> select_protocol.Held:
+  """What no row may hold of an item of a benchmark: what it asks, without examples and the text in front of them, and
+  what is right."""
+  asked = item.question if isinstance(item.question, str) else _said(item.question.messages)
+  return select_protocol.Held(item.id, asked, _gold(item))
 
 
 def _rows(path: str) -> Iterator[select_protocol.Held]:

@@ -15,6 +15,7 @@ from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import jsontext
 from itune_jax.core import log
 from itune_jax.train import hooks
 
@@ -67,7 +68,7 @@ def read(run_dir: str, label: str, evaluator: str) -> contracts.EvalResult:
 
 def lines(rows: Iterable[Any]) -> str:
   """JSON lines, one for each row."""
-  return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+  return "".join(jsontext.dumps(row) + "\n" for row in rows)
 
 
 def read_rows(run_dir: str, label: str, evaluator: str) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """`itune eval --robust`: benchmarks and their variations asked together, and what variations do to figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import itertools
 import os
@@ -10,8 +10,10 @@ import rich.table
 
 from itune_jax.core import check
 from itune_jax.core import contracts
+from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import log
+from itune_jax.evals import official
 from itune_jax.evals import protocol
 from itune_jax.evals import suite as suite_lib
 from itune_jax.evals.benchmarks import registry
@@ -51,6 +53,15 @@ class Robust:
     check.require(self.variants > 0 and self.budget >= 0, "--robust_variants counts from 1, --robust_budget from 0")
 
 
+@dataclasses.dataclass(frozen=True)
+class Quantised:
+  """A model with other kernels. kinds: which there are; why there are none. responder: opens it with one of them."""
+
+  kinds: tuple[str, ...]
+  responder: Callable[[str], requests_lib.Responder]
+  why: str = ""
+
+
 def named(text: str) -> tuple[str, ...]:
   """The kinds of `--robust format,perturb`."""
   kinds = tuple(dict.fromkeys(one.strip() for one in text.split(",") if one.strip()))
@@ -66,23 +77,23 @@ def run(
   progress: requests_lib.Progress,
   overwrite: bool = False,
   after: suites.After | None = None,
+  mark: suites.Mark | None = None,
+  quantised: Quantised | None = None,
 ) -> dict[str, Any]:
   """Asks benchmarks and variations together, so that they share compiled programs; returns figures of both.
 
-  As `suites.run` otherwise: rows of variations lie in `out/robust`, and what is there is not asked again.
+  quantised: makes the model with other kernels; None where it is not at hand. As `suites.run` otherwise: rows of
+  variations lie in `out/robust`, and what is there is not asked again.
   """
   benchmarks = suite.benchmarks()
   main = dict(zip((b.name for b in benchmarks), map(_metric, suite.names, benchmarks), strict=True))
   searched = robust.budget > 0 and "format" in robust.kinds
-  kinds = [kind for kind in robust.kinds if kind != "format" or not searched]
-  varied: dict[str, list[variations.Variant]] = {}
-  for benchmark in benchmarks:
-    varied[benchmark.name] = []
-    for kind in kinds:
-      made, why = variations.variants(benchmark, kind, robust.variants, robust.seed)
-      varied[benchmark.name] += made
-      if not made:
-        log.info(f"{benchmark.name}: {kind} is not varied: {why}")
+  apart = {variations.QUANTISED, *(["format"] if searched else [])}
+  kinds = [kind for kind in robust.kinds if kind not in apart]
+  varied = {
+    benchmark.name: _varied(benchmark, name, kinds, suite, robust)
+    for name, benchmark in zip(suite.names, benchmarks, strict=True)
+  }
   own = dataclasses.asdict(robust)
   more = [
     suites.More(variant.benchmark, base, {"varied": [variant.kind, variant.name], "robust_seed": own["seed"]})
@@ -90,11 +101,15 @@ def run(
     for variant in given
   ]
   place = os.path.join(out, FOLDER) if out else ""
-  figures, found = suites.asked(suite, responder, who, out, progress, overwrite, after, more, place)
+  figures, found = suites.asked(suite, responder, who, out, progress, overwrite, after, more, place, mark, True)
+  others = _quantised(suite, robust, quantised, who, place, progress, overwrite)
   lines: list[variation.Line] = []
   extra: list[contracts.Result] = []
   for benchmark in benchmarks:
     results = [(variant, found[variant.benchmark.name]) for variant in varied[benchmark.name]]
+    results += [
+      (variations.Variant(variations.QUANTISED, kind, benchmark), each[benchmark.name]) for kind, each in others.items()
+    ]
     base = found[benchmark.name]
     lines += variation.lines(benchmark, base, results)
     turned = variation.circular(base, results, main[benchmark.name])
@@ -105,6 +120,60 @@ def run(
   _write(out, robust, lines, extra, searches)
   _show(lines, main, extra, searches)
   return {**figures, **_figures(lines, main), **{one.name: one.value for one in extra}, **_of_searches(searches)}
+
+
+def _varied(
+  benchmark: protocol.Benchmark, name: str, kinds: Sequence[str], suite: suite_lib.Suite, robust: Robust
+) -> list[variations.Variant]:
+  """The variations of a benchmark; what it has no place for is said."""
+  found: list[variations.Variant] = []
+  for kind in kinds:
+    pool = _pool(name, suite) if kind == "examples" else None
+    made, why = variations.variants(benchmark, kind, robust.variants, robust.seed, pool)
+    found += made
+    if not made:
+      log.info(f"{benchmark.name}: {kind} is not varied: {why}")
+  return found
+
+
+def _pool(name: str, suite: suite_lib.Suite) -> protocol.Benchmark | None:
+  """The benchmark with as many examples as its files have, of the halves of what it says at most; None for no more."""
+  published, settings = registry.find(name), suite.settings.get(name, suite.common)
+  own = published.checked(settings).shots or 0
+  count = published.most_shots or 0
+  while count > own:
+    made = published.benchmark(official.roots(suite.data), dataclasses.replace(settings, shots=count))
+    try:
+      next(iter(made.items()), None)
+      return made
+    except errors.InputError:  # fewer are there
+      count //= 2
+  return None
+
+
+def _quantised(
+  suite: suite_lib.Suite,
+  robust: Robust,
+  quantised: Quantised | None,
+  who: Mapping[str, Any],
+  place: str,
+  progress: requests_lib.Progress,
+  overwrite: bool,
+) -> dict[str, dict[str, contracts.EvalResult]]:
+  """The results of the model with each other kind of kernels, by kind and benchmark."""
+  if variations.QUANTISED not in robust.kinds:
+    return {}
+  found: dict[str, dict[str, contracts.EvalResult]] = {}
+  kinds = quantised.kinds if quantised is not None else ()
+  if not kinds:
+    log.info(f"the model is not quantised: {'an endpoint answers' if quantised is None else quantised.why}")
+  for kind in kinds:
+    assert quantised is not None
+    log.info(f"the same of the model with {kind} kernels:")
+    given = {**who, "kernels": kind}
+    folder = os.path.join(place, kind) if place else ""
+    found[kind] = suites.asked(suite, quantised.responder(kind), given, folder, progress, overwrite, rows=True)[1]
+  return found
 
 
 def _metric(name: str, benchmark: protocol.Benchmark) -> str:

@@ -177,13 +177,15 @@ def facts_of(
 
 
 def _commit() -> str:
-  """The commit of the checkout, or nothing where there is no git (an image)."""
-  command = ["git", "rev-parse", "HEAD"]
+  """The commit of the checkout, or nothing where there is no git (an image), or none that knows this file: an installed
+  package may lie inside of a repository of the user's, whose commit would say nothing of it."""
+  folder, file = os.path.split(os.path.abspath(__file__))
+  ask = lambda *words: subprocess.run(["git", *words], capture_output=True, text=True, check=False, cwd=folder)
   try:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=os.path.dirname(__file__))
+    known = ask("ls-files", "--error-unmatch", file).returncode == 0
+    return ask("rev-parse", "HEAD").stdout.strip() if known else ""
   except OSError:
     return ""
-  return done.stdout.strip()
 
 
 def _packages() -> dict[str, str]:

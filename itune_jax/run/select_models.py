@@ -85,6 +85,11 @@ class MeshAsked(asked_lib.Asked):
     return json.loads(json.dumps(who, default=str))  # as a manifest gives it back
 
   @property
+  def name(self) -> str:
+    """What it was named by."""
+    return self._model.name
+
+  @property
   def responder(self) -> requests_lib.Responder:
     """Answers, greedily, and log-probabilities of texts."""
     return self._model.session.responder(self._model.renderer, decode_lib.Decode(batch=32))

@@ -19,7 +19,9 @@ from itune_jax.data import feed as feed_lib
 from itune_jax.data import grain_feed
 from itune_jax.data import made
 from itune_jax.data import mixture as mixture_lib
+from itune_jax.data import stored_beside
 from itune_jax.data import stored_reference
+from itune_jax.data import stored_teacher
 from itune_jax.data import tokenised
 from itune_jax.data.render import chat
 from itune_jax.data.render import images as images_lib
@@ -218,12 +220,13 @@ def open_feed(
   columns: Sequence[batch_lib.Column] = (),
   reference: stored_reference.Of | None = None,
   taught: Sequence[str] = (),
+  teacher: stored_teacher.Of | None = None,
 ) -> tuple[feed_lib.Packed, dict[str, Any]]:
   """The feed of these rows of a batch over a prepared mixture, and its manifest.
 
   columns: what batches get of the sources' columns. reference: whose stored log-probs they get beside. taught: sources
-  whose number in this order stands in the column `source`. Raises InputError if the mixture is not prepared, or lacks
-  a column.
+  whose number in this order stands in the column `source`. teacher: whose likeliest tokens they get. Raises InputError
+  if the mixture is not prepared, or lacks a column.
   """
   if mixture.grain:
     check.require(
@@ -231,17 +234,35 @@ def open_feed(
     )
     how: dict[str, Any] = dict(seed=seed, rows=rows, refuses=mixture.bad_rows == "refuse")
     return grain_feed.GrainFeed(mixture.name, mixture.grain, renderer, packing, **how), live_manifest(mixture)
+  sources, columns, manifest = open_sources(mixture, renderer, seed, columns, reference, taught, teacher)
+  feed = feed_lib.Feed(sources, manifest["rates"], packing, seed=seed, rows=rows, columns=columns)
+  return feed, manifest
+
+
+def open_sources(
+  mixture: mixture_lib.Mixture,
+  renderer: chat.Renderer,
+  seed: int,
+  columns: Sequence[batch_lib.Column] = (),
+  reference: stored_reference.Of | None = None,
+  taught: Sequence[str] = (),
+  teacher: stored_teacher.Of | None = None,
+) -> tuple[dict[str, tokenised.Examples], tuple[batch_lib.Column, ...], dict[str, Any]]:
+  """The sources of a prepared mixture, the columns that batches get of them, and the manifest; as `open_feed`."""
   root, path = specs.cache_dir(), prepared(mixture, renderer)
   manifest = files.read_json(path)
-  sources = {s["name"]: tokenised.CachedSource(tokenised.source_folder(root, s["key"])) for s in manifest["sources"]}
+  sources: dict[str, tokenised.Examples] = {
+    s["name"]: tokenised.CachedSource(tokenised.source_folder(root, s["key"])) for s in manifest["sources"]
+  }
   if reference is not None:
     sources = _with_reference(sources, manifest, columns, seed, reference)
     columns = (*columns, stored_reference.REFERENCE)
+  if teacher is not None:
+    sources = _with_teacher(sources, manifest, columns, seed, teacher)
   if taught:
     sources = made.numbered(made.wrapped(sources, columns, seed), taught)
     columns = (*columns, made.SOURCE)
-  feed = feed_lib.Feed(sources, manifest["rates"], packing, seed=seed, rows=rows, columns=columns)
-  return feed, manifest
+  return sources, tuple(columns), manifest
 
 
 def _with_reference(sources, manifest, columns, seed: int, of: stored_reference.Of):
@@ -252,6 +273,16 @@ def _with_reference(sources, manifest, columns, seed: int, of: stored_reference.
   for name, source in made.wrapped(sources, columns, seed).items():
     folder = stored_reference.find(specs.cache_dir(), keys[name], of, beside, name)
     found[name] = stored_reference.WithReference(source, folder)
+  return found
+
+
+def _with_teacher(sources, manifest, columns, seed: int, of: stored_teacher.Of):
+  """The sources with a teacher's likeliest tokens."""
+  beside, keys = stored_reference.beside(tuple(columns), seed), {s["name"]: s["key"] for s in manifest["sources"]}
+  found = {}
+  for name, source in sources.items():
+    folder = stored_beside.find(specs.cache_dir(), stored_teacher.KIND, keys[name], of, beside, name)
+    found[name] = stored_teacher.WithTeacher(source, folder)
   return found
 
 

@@ -20,12 +20,15 @@ from itune_jax.evals import stored as stored_lib
 from itune_jax.evals import suite as suite_lib
 from itune_jax.evals.benchmarks import registry
 from itune_jax.run import console
+from itune_jax.run import costs
 from itune_jax.run import gin_setup
 from itune_jax.run import results
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.responders import journal
 
 After = Callable[[Sequence[tuple[protocol.Benchmark, contracts.EvalResult]]], None]
+# What adds to a benchmark's rows and figures when all is answered; its rows may come from disk.
+Mark = Callable[[protocol.Benchmark, contracts.EvalResult], contracts.EvalResult]
 _ANSWERS = "answers.partial.jsonl"  # what was answered so far, in the folder of an evaluation that is under way
 
 
@@ -74,15 +77,17 @@ def run(
   progress: requests_lib.Progress,
   overwrite: bool = False,
   after: After | None = None,
+  mark: Mark | None = None,
 ) -> dict[str, Any]:
   """Asks the benchmarks of a suite and writes each into `out` as it is done; returns their figures.
 
   who: what the answers hang on beside the benchmark: weights, rendering, how tokens are drawn. A benchmark that stands
   in `out` with the same digest of all this is not asked again. after: gets all of them with their results at the end.
+  mark: adds to rows and figures of each before that.
 
   Raises InputError where `out` holds a benchmark of something else, unless it may be overwritten.
   """
-  return asked(suite, responder, who, out, progress, overwrite, after)[0]
+  return asked(suite, responder, who, out, progress, overwrite, after, mark=mark)[0]
 
 
 def asked(
@@ -95,9 +100,12 @@ def asked(
   after: After | None = None,
   more: Sequence[More] = (),
   place: str = "",
+  mark: Mark | None = None,
+  rows: bool = False,
 ) -> tuple[dict[str, Any], dict[str, contracts.EvalResult]]:
   """As `run`, with further benchmarks that are asked together with the suite's and written into `place`; returns the
-  figures of the suite, and all results with their rows by name."""
+  figures of the suite, and all results with their rows by name. rows: whether those of results that stand on disk are
+  wanted too, where nothing else asks for them."""
   called = [registry.find(name).name for name in suite.names]  # a user's own is named by its path
   keys = {name: _identity(suite, given, who) for name, given in zip(called, suite.names, strict=True)}
   keys |= {one.benchmark.name: _keyed({**keys[one.base], **one.told}) for one in more}
@@ -110,7 +118,8 @@ def asked(
   for name in found:
     log.info(f"{name}: {where[name]} has it of the same weights, files and settings; not asked again")
   path = os.path.join(out, _ANSWERS)
-  answers = journal.Journal(responder, path) if out and rest else responder
+  timed = costs.Timed(responder)
+  kept = journal.Journal(timed, path) if out and rest else None
 
   def done(benchmark: protocol.Benchmark, result: contracts.EvalResult) -> None:
     folder = where[benchmark.name]
@@ -118,17 +127,37 @@ def asked(
       results.write_into(folder, benchmark.name, result)
       files.write_json(os.path.join(folder, f"{benchmark.name}.key"), keys[benchmark.name])
 
-  found |= suite_lib.run(rest, answers, progress=progress, done=done) if rest else {}
-  if out and log.is_lead() and files.exists(path):
-    files.remove(path)
-  results_ = [one for name in called for one in found[name].results]
-  if more or after is not None:
+  asked_now = suite_lib.run(rest, kept or timed, progress=progress, done=done) if rest else {}
+  found |= asked_now
+  if out and log.is_lead():
+    _write_costs(rest, asked_now, where, None if kept is not None and kept.reused else timed)
+    if files.exists(path):
+      files.remove(path)
+  if rows or more or after is not None or mark is not None:
     found = {name: _with_rows(result, where[name], name) for name, result in found.items()}
+  for benchmark in benchmarks if mark is not None else ():
+    found[benchmark.name] = mark(benchmark, found[benchmark.name])
+    if out and log.is_lead():
+      results.write_into(out, benchmark.name, found[benchmark.name])
+  results_ = [one for name in called for one in found[name].results]
   if after is not None:
     after([(b, found[b.name]) for b in benchmarks])
   show(results_)
   said = {f"{name}/{what}": told for name in called for what, told in judged.said(found[name]).items()}
   return contracts.EvalResult(results_, []).figures | said, found
+
+
+def _write_costs(
+  benchmarks: Sequence[protocol.Benchmark],
+  found: Mapping[str, contracts.EvalResult],
+  where: Mapping[str, str],
+  timed: costs.Timed | None,
+) -> None:
+  """Writes what answers cost into the folders of their benchmarks."""
+  generates = {b.name: b.ask.generates for b in benchmarks}
+  each = costs.shared({name: result.rows for name, result in found.items()}, generates, timed)
+  for folder in dict.fromkeys(where[name] for name in each):
+    costs.write(folder, {name: one for name, one in each.items() if where[name] == folder})
 
 
 def _with_rows(result: contracts.EvalResult, out: str, name: str) -> contracts.EvalResult:
@@ -139,9 +168,11 @@ def _with_rows(result: contracts.EvalResult, out: str, name: str) -> contracts.E
     return result._replace(rows=[json.loads(line) for line in f])
 
 
-def stored(suite: suite_lib.Suite, responses: str, after: After | None = None) -> dict[str, Any]:
+def stored(
+  suite: suite_lib.Suite, responses: str, after: After | None = None, mark: Mark | None = None, out: str = ""
+) -> dict[str, Any]:
   """Scores the answers in files (`FILE`, or `NAME=FILE,…`); returns the figures, of one benchmark by bare names and
-  in percent. after: as for `run`.
+  in percent. after, mark: as for `run`. out: a folder for figures and rows.
 
   Raises InputError for a benchmark that generates nothing, and for files and names that do not fit together.
   """
@@ -156,6 +187,9 @@ def stored(suite: suite_lib.Suite, responses: str, after: After | None = None) -
   for benchmark in benchmarks:
     responder = stored_lib.Stored(where[benchmark.name])
     result = suite_lib.run([benchmark], responder)[benchmark.name]
+    result = result if mark is None else mark(benchmark, result)
+    if out and log.is_lead():
+      results.write_into(out, benchmark.name, result)
     shown += result.results
     found.append((benchmark, result))
     if said := responder.said():
@@ -222,12 +256,6 @@ def _keyed(what: Mapping[str, Any]) -> dict[str, Any]:
   """With a digest of it all as its key."""
   plain = json.loads(json.dumps({name: value for name, value in what.items() if name != "key"}, default=str))
   return {"key": hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16], **plain}
-
-
-def _plain(settings: official.Settings) -> dict[str, Any]:
-  """Settings as JSON; of a judge what makes its verdicts, and no key of an endpoint."""
-  found = dataclasses.asdict(dataclasses.replace(settings, judge=None))
-  return found if settings.judge is None else {**found, "judge": settings.judge.identity}
 
 
 def _earlier(out: str, name: str, identity: Mapping[str, Any]) -> dict[str, contracts.EvalResult]:

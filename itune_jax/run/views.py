@@ -7,7 +7,7 @@ views.Model.model = @teacher/specs.Model()
 import abc
 from collections.abc import Callable, Mapping
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 
@@ -19,8 +19,13 @@ from itune_jax.core import errors
 from itune_jax.core import numerics
 from itune_jax.data import made
 from itune_jax.data import stored_reference
+from itune_jax.data import stored_teacher
 from itune_jax.models import load as load_lib
 from itune_jax.models import view
+from itune_jax.objectives import kept
+from itune_jax.objectives.distill import top_k
+from itune_jax.run import adapters as adapters_lib
+from itune_jax.run import loading
 from itune_jax.run import specs
 from itune_jax.train import step as step_lib
 
@@ -223,6 +228,50 @@ def are_stored(given: Mapping[str, View]) -> bool:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class StoredTeacher(View):
+  """A teacher whose likeliest tokens were stored by `itune prepare --with_teacher`, for `top_k.TopK`, which says how
+  many, and at which temperature. No second model runs, and none is loaded.
+
+  model: what was opened. adapter: what was put on it, "" for nothing. precision: which dtype held what. dtype: what
+  log-probs are stored in.
+  """
+
+  model: specs.Model
+  adapter: str = ""
+  precision: numerics.Precision = numerics.Precision()
+  dtype: Literal["float16", "float32"] = "float16"
+
+  def __post_init__(self):
+    check.check_types(self)
+
+  def asked(self, objective: contracts.Objective) -> top_k.TopK:
+    """What reads its tokens. Raises InputError for an objective that reads none."""
+    asks = objective.objective if isinstance(objective, kept.Kept) else objective
+    if not isinstance(asks, top_k.TopK) or asks.live:
+      raise errors.InputError(
+        f"VIEWS: a stored teacher is for top_k.TopK (live = False), not for {type(asks).__name__}: of its "
+        "distributions the likeliest tokens are there alone"
+      )
+    return asks
+
+  def of(self, objective: contracts.Objective) -> stored_teacher.Of:
+    """What tells its tokens from those of others. Raises InputError as `asked` does, and where it is not had."""
+    asks, quant = self.asked(objective), "" if self.model.quant is None else repr(self.model.quant)
+    whose = loading.digest_of(self.model), adapters_lib.digest(self.adapter), str(self.precision.compute), quant
+    return stored_teacher.Of(*whose, asks.k, float(asks.temperature), self.dtype)
+
+  def make(self, name: str, policy: Policy) -> tuple[step_lib.FrozenView, dict[str, Any]]:
+    """Raises InputError: no model is there to be asked."""
+    raise errors.InputError(f"VIEWS: {name!r} is stored, and this objective asks a model: use views.Model")
+
+
+def stored_teacher_of(objective: contracts.Objective, given: Mapping[str, View]) -> stored_teacher.Of | None:
+  """Whose stored tokens the batches bring, if anybody's. Raises InputError as `StoredTeacher.of` does."""
+  teacher = given.get("teacher")
+  return teacher.of(objective) if isinstance(teacher, StoredTeacher) else None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Model(View):
   """Another model (or the same with another adapter), laid out and computed in its own way on the policy's devices.
 
@@ -265,6 +314,9 @@ def make(
   Raises:
     InputError for a view that is needed and not given, or given and not needed.
   """
+  if isinstance(stored := given.get("teacher"), StoredTeacher) and "teacher" not in objective.needs:
+    stored.asked(objective)
+    given = {name: one for name, one in given.items() if one is not stored}  # it is read with the data: no view
   for name in given:
     if name not in objective.needs:
       known = ", ".join(objective.needs) or "none"

@@ -13,6 +13,8 @@ from itune_jax.core import check
 from itune_jax.core import conversation as conversation_lib
 from itune_jax.core import errors
 
+THINK_END = "</think>"  # behind it a model that thinks answers
+
 # "missing": a stored answer that is not there. "too_long": the prompt leaves no room for an answer. "failed": there is
 # none after all tries, of a responder that was told to go on then.
 Finish = Literal["stop", "stop_string", "length", "tool_calls", "content_filter", "missing", "too_long", "failed"]
@@ -25,7 +27,8 @@ class Request:
   id: names it for ever: the same id gives the same answers of the same model and seed. limit: most new tokens, 0 for
   the responder's own. stop: strings that end an answer, and are no part of it. adapter: of those that ride on one base.
   temperature, top_p: how tokens are drawn, None for the responder's own. top: so many of the likeliest tokens are told
-  at each place of an answer, where the responder knows them.
+  at each place of an answer, where the responder knows them. thinking: tokens after which thinking is ended, and the
+  answer follows, whose limit counts behind it; 0 sets no such limit.
   """
 
   conversation: conversation_lib.Conversation | str
@@ -37,6 +40,7 @@ class Request:
   temperature: float | None = None
   top_p: float | None = None
   top: int = 0
+  thinking: int = 0
 
   def __post_init__(self):
     check.check_types(self)
@@ -44,6 +48,7 @@ class Request:
       self.n > 0 and self.limit >= 0, f"request {self.id}: n = {self.n} and limit = {self.limit} are >= 1, 0"
     )
     check.require(self.top >= 0, f"request {self.id}: top = {self.top}; it counts tokens, 0 is none")
+    check.require(self.thinking >= 0, f"request {self.id}: thinking = {self.thinking}; it counts tokens, 0 is no limit")
     check.require(all(self.stop), f"request {self.id}: an empty stop string would end every answer at once")
 
 
@@ -52,7 +57,7 @@ class Sample(NamedTuple):
 
   tool_calls: as an endpoint took them out of the text; what a model on the mesh says is all in `text`. top: of each
   token the likeliest at its place, as (text, log-probability), where they were asked for and are known. problem: why
-  there is no answer, where `finish` is "failed".
+  there is no answer, where `finish` is "failed". thinking_cut: whether its thinking was ended at the request's limit.
   """
 
   text: str
@@ -62,6 +67,7 @@ class Sample(NamedTuple):
   tool_calls: tuple[Any, ...] = ()
   top: tuple[tuple[tuple[str, float], ...], ...] | None = None
   problem: str = ""
+  thinking_cut: bool = False
 
 
 class Usage(NamedTuple):
@@ -93,11 +99,13 @@ class Pair(NamedTuple):
 
 
 class Score(NamedTuple):
-  """Sum of the log-probabilities of a text's tokens in nats, whether greedy decoding would give it, and its tokens."""
+  """Sum of the log-probabilities of a text's tokens in nats, whether greedy decoding would give it, its tokens, and
+  those of what stood in front of it, 0 where they are not known."""
 
   logprob: float
   is_greedy: bool
   tokens: int
+  prompt: int = 0
 
 
 Progress = Callable[[int], None]

@@ -15,6 +15,7 @@ import numpy as np
 
 from itune_jax.core import check
 from itune_jax.core import errors
+from itune_jax.core import jsontext
 from itune_jax.select import ngrams
 from itune_jax.select import row_texts
 from itune_jax.select import select_protocol
@@ -173,6 +174,12 @@ class Index:
             hits[int(np.searchsorted(ends, start, "right"))].append(Gram(one.item, one.part, tuple(given)))
     return hits
 
+  @property
+  def items(self) -> frozenset[str]:
+    """Those of which something is looked for, as BENCHMARK/ID: others have too few words, or a template's alone."""
+    found = [np.unique(table.parts) for table in self._tables.values()]
+    return frozenset(self._parts[part].item for parts in found for part in parts.tolist())
+
   def grams(self) -> Iterator[Gram]:
     """All n-grams that are looked for."""
     for n, table in self._tables.items():
@@ -245,10 +252,23 @@ class _Opened(select_protocol.Step):
       hit["parts"] = sorted({*hit["parts"], *parts})
       hit["rows"].append(at)
     if self.step.action == "mark":
-      marked = {**row, "contaminated": sorted({*row.get("contaminated", ()), *items})}
+      marked = {**row, "contaminated": sorted({*_known(row, at), *items})}
       return select_protocol.Outcome(marked, marks=tuple(f"contaminated: {name}" for name in names))
     return select_protocol.dropped(f"contaminated: {', '.join(names)}")
 
   def _name(self, item: str) -> str:
     """The benchmark of an item, whose name may be a path."""
     return max((name for name in self.index.said if item.startswith(f"{name}/")), key=len)
+
+
+def _known(row: select_protocol.Row, at: int) -> list[str]:
+  """The items that an earlier pass marked a row with."""
+  known = row.get("contaminated")
+  known = [] if known is None else known
+  names = isinstance(known, list) and all(isinstance(one, str) for one in known)
+  check.require(
+    names,
+    f"Decontaminate: row {at + 1} of those that came so far has a column `contaminated` that is no list of names "
+    f"({jsontext.shown(known)}): give it another name",
+  )
+  return known

@@ -1,14 +1,15 @@
 """How much of each source is drawn: fixed rates, those that sizes give, and rates that follow what the model learns.
 
-What changes in training is a value of `adapt`, called at numbered steps with figures of every source; the feed books
-the new rates in its log (`data.feed.Feed.change_rates`), which every checkpoint holds. The rates of a change are a pure
-function of (rates before, figures), so a run that is resumed has the same ones, bit for bit.
+What changes in training (the gin value MIXING of `itune train`) is a value of `adapt`, called at numbered steps with
+figures of every source; the feed books both in its log (`data.feed.Feed`), which every checkpoint holds. The rates of a
+change are a pure function of (rates before, figures), so a run that is resumed has the same ones, bit for bit.
 """
 
 import abc
 from collections.abc import Mapping
 import dataclasses
 import math
+from typing import Literal
 
 from itune_jax.core import check
 
@@ -85,6 +86,12 @@ class Adaptive(abc.ABC):
 
   every: int
 
+  @property
+  def follows(self) -> Literal["loss", "alignment"]:
+    """What the figures are: the objective's loss on held-out rows of each source, or the cosine of the gradient on its
+    training rows with that of the task."""
+    return "loss"
+
   @abc.abstractmethod
   def adapt(self, rates: Mapping[str, float], figures: Mapping[str, float], before: Mapping[str, float]) -> Rates:
     """The rates from here on, of sum 1, each positive. figures: of each source now; before: at the last change, or now
@@ -113,12 +120,43 @@ class ByLoss(Adaptive):
     _checked(self.every, self.even)
 
   def adapt(self, rates: Mapping[str, float], figures: Mapping[str, float], before: Mapping[str, float]) -> Rates:
-    """figures: held-out losses in nats a token."""
+    """figures: held-out losses, in nats a token or in what the objective counts."""
     gain = {
-      name: figures[name] if self.toward_high else (before[name] - figures[name]) / max(before[name], 1e-9)
+      name: figures[name] if self.toward_high else (before[name] - figures[name]) / max(abs(before[name]), 1e-9)
       for name in rates
     }
     return moved(rates, gain, self.step, self.even)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ByExcess(Adaptive):
+  """By what a source's held-out loss is above that of a reference: rate ∝ rate · exp(step · max(loss - reference, 0)),
+  mixed with an even share (DoReMi, Xie et al., NeurIPS 2023, arXiv 2305.10429, with held-out rows in place of those of
+  the step, in nats).
+
+  reference: the loss of each source that a run of fixed rates reached. every: steps between two changes. step: how fast
+  rates move. even: the share that is spread evenly.
+  """
+
+  reference: Mapping[str, float]
+  every: int = 100
+  step: float = 1.0
+  even: float = 0.1
+
+  def __post_init__(self):
+    check.check_types(self)
+    _checked(self.every, self.even)
+
+  def adapt(self, rates: Mapping[str, float], figures: Mapping[str, float], before: Mapping[str, float]) -> Rates:
+    """figures: held-out losses. Raises InputError where `reference` names other sources."""
+    del before
+    check.require(
+      set(self.reference) == set(rates),
+      f"ByExcess.reference has {', '.join(sorted(self.reference))}; the sources are {', '.join(sorted(rates))}",
+    )
+    # A loss that is no number must stay one: max(nan, 0) is 0 here and nan there.
+    above = {name: figures[name] - self.reference[name] for name in rates}
+    return moved(rates, {name: 0.0 if value < 0 else value for name, value in above.items()}, self.step, self.even)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,6 +174,11 @@ class ByAlignment(Adaptive):
   def __post_init__(self):
     check.check_types(self)
     _checked(self.every, self.even)
+
+  @property
+  def follows(self) -> Literal["loss", "alignment"]:
+    """Cosines."""
+    return "alignment"
 
   def adapt(self, rates: Mapping[str, float], figures: Mapping[str, float], before: Mapping[str, float]) -> Rates:
     """figures: cosines."""

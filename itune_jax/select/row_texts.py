@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 import re
 from typing import Any
 
+from itune_jax.core import check
 from itune_jax.data import example as example_lib
 from itune_jax.data.readers import formats
 from itune_jax.select import select_protocol
@@ -52,6 +53,27 @@ def get(row: Row, field: str) -> str:
     return "\n".join(map(plain, read.prompt))
   value = row.get(field)
   return value if isinstance(value, str) else ""
+
+
+class Present:
+  """Passes texts on, and says at their end where none of them was there: a step that compares nothing keeps all."""
+
+  def __init__(self, step: str, field: str):
+    self._step, self._field, self._rows, self._found = step, field, 0, False
+
+  def text(self, row: Row) -> str:
+    """The text of a row."""
+    found = get(row, self._field)
+    self._rows, self._found = self._rows + 1, self._found or bool(found)
+    return found
+
+  def require(self) -> None:
+    """Raises InputError where rows came and none had the text."""
+    check.require(
+      self._found or not self._rows,
+      f"{self._step}.field = {self._field!r}: none of {self._rows} rows has text there; name a column of the rows, or "
+      f"{PROMPT}, {ANSWER}, {ALL}, which are read by their format",
+    )
 
 
 def plain(message: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from itune_jax.core import check
+from itune_jax.core import errors
 from itune_jax.sampling import requests as requests_lib
 
 Row = dict[str, Any]
@@ -42,6 +43,13 @@ class Held(NamedTuple):
   gold: str
 
 
+class Asking(NamedTuple):
+  """Whom a step asks. who: its name, as the provenance of rows has it."""
+
+  responder: requests_lib.Responder
+  who: str
+
+
 class Outside(abc.ABC):
   """What steps need that lies outside of the rows; `run` makes it, since it knows benchmarks and models."""
 
@@ -57,9 +65,18 @@ class Outside(abc.ABC):
   def embed(self, encoder: str, texts: Sequence[str]) -> np.ndarray:
     """A vector for each text [N, D] float32, by a folder or known name of an encoder. Raises InputError."""
 
+  def asking(self) -> Asking:
+    """A model that answers. Raises InputError where none is named."""
+    raise errors.InputError("a step asks a model: name it with --base, --adapter or --responder")
+
 
 class Step(abc.ABC):
-  """A frozen value that goes over rows. It never changes a row that it was given: it makes another one."""
+  """A frozen value that goes over rows. It never changes a row that it was given: it makes another one.
+
+  needs: whether it asks a model.
+  """
+
+  needs: ClassVar[Literal["nothing", "model"]] = "nothing"
 
   def files(self) -> tuple[str, ...]:
     """The files beside the input that it reads: their digests are part of what a selection is."""
@@ -102,6 +119,11 @@ class Ask(abc.ABC):
 
   responder: requests_lib.Responder
   identity: Mapping[str, Any]
+
+  @property
+  def name(self) -> str:
+    """What rows call it that it wrote something of."""
+    return str(self.identity.get("name", type(self).__name__))
 
   @abc.abstractmethod
   def tokens(self, rows: Sequence[Row]) -> np.ndarray:
@@ -208,11 +230,12 @@ class Selection:
 
   def __post_init__(self):
     check.check_types(self)
+    check.require(self.seed >= 0, f"Selection.seed = {self.seed}; it is 0 or more")
     names = [score.name for score in self.scores]
     twice = sorted({name for name in names if names.count(name) > 1})
     check.require(not twice, f"Selection: two scores are called {', '.join(twice)}; give one another name")
 
   @property
   def needs_model(self) -> bool:
-    """Whether a score or the diversity asks a model, or tokens have to be counted."""
-    return bool(self.budget.tokens) or any(one.needs == "model" for one in (*self.scores, self.diversity))
+    """Whether a step, a score or the diversity asks a model, or tokens have to be counted."""
+    return bool(self.budget.tokens) or any(one.needs == "model" for one in (*self.steps, *self.scores, self.diversity))

@@ -1,6 +1,6 @@
 """One selection from a file to a file: passes, scores, the choice, and a manifest beside what is kept."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import importlib.metadata
 import json
@@ -12,13 +12,21 @@ import numpy as np
 
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import lazy
 from itune_jax.select import baselines as baselines_lib
 from itune_jax.select import input_rows
 from itune_jax.select import scored
 from itune_jax.select import select_protocol
 from itune_jax.select import stages
 
+journal = lazy.module("itune_jax.sampling.responders.journal")  # it brings JAX; only what asks a model comes to it
+
+ANSWERS = "answers.jsonl"  # what a model answered to steps, in the work folder: a killed selection asks for the rest
 _PACKAGES = ("itune-jax", "numpy", "rapidfuzz", "rensa", "ftfy", "lingua-language-detector", "json-repair")
+
+
+class _NothingLeft(errors.RunError):
+  """No row came through."""
 
 
 def select(
@@ -48,16 +56,33 @@ def select(
     is left.
   """
   if selection.needs_model and ask is None:
-    raise errors.InputError("a score, the diversity or the budget asks a model: name it with --base")
+    raise errors.InputError("a step, a score, the diversity or the budget asks a model: name it with --base")
+  _require_apart(source, output)
   identity = _identity(selection, source, ask)
   with files.locked(output):
     if (known := _known(output, identity, overwrite)) is not None:
       return known
     folder = _claimed(f"{output}.work", identity, overwrite)
-    manifest = identity | _run(selection, source, output, folder, begin, outside, ask, baselines)
+    try:
+      manifest = identity | _run(selection, source, output, folder, begin, outside, ask, baselines)
+    except (errors.InputError, _NothingLeft):
+      shutil.rmtree(folder)  # other values are needed, to which what is done so far says nothing
+      raise
     files.write_json(manifest_of(output), manifest)
     shutil.rmtree(folder)
     return manifest
+
+
+def _require_apart(source: str, output: str) -> None:
+  """Raises InputError for an output that takes the place of an input, or lies where it would be one the next time."""
+  place, inputs = os.path.realpath(output), [os.path.realpath(file) for file in input_rows.files(source)]
+  for written in (place, os.path.realpath(manifest_of(output))):
+    if written in inputs:
+      raise errors.InputError(
+        f"{output}: is what --input reads ({source}); write the rows that are kept to another file"
+      )
+  if os.path.isdir(source) and os.path.dirname(place) == os.path.realpath(source):
+    raise errors.InputError(f"{output}: lies in the folder that --input reads, where it would be input the next time")
 
 
 def manifest_of(output: str) -> str:
@@ -87,6 +112,8 @@ def _run(
   ask: select_protocol.Ask | None,
   baselines: bool,
 ) -> dict[str, Any]:
+  if ask is not None and any(step.needs == "model" for step in selection.steps):
+    outside = _Asking(outside, ask, os.path.join(folder, ANSWERS))
   passed, said = stages.read(folder, _rows(selection, source), begin)
   passes = list(said)
   for n, steps in enumerate(stages.grouped(selection.steps), 1):
@@ -101,7 +128,7 @@ def _run(
   passes.append({"step": "choose", "given": len(passed.rows), "kept": len(kept), "dropped": reasons})
   if not len(kept):
     why = "; ".join(f"{n} × {reason}" for one in passes for reason, n in one["dropped"].items())
-    raise errors.RunError(f"{source}: no row is left ({why or 'it has no rows'}); {output} is not written")
+    raise _NothingLeft(f"{source}: no row is left ({why or 'it has no rows'}); {output} is not written")
   _write(output, passed, kept, found)
   beside = _beside(selection, output, passed, kept, found, ask, with_files=baselines) if selection.scores else {}
   return {
@@ -111,6 +138,29 @@ def _run(
     **beside,
     "output_sha256": files.sha256(output),
   }
+
+
+class _Asking(select_protocol.Outside):
+  """What lies outside, with a model whose answers are kept as they come."""
+
+  def __init__(self, inner: select_protocol.Outside, ask: select_protocol.Ask, path: str):
+    self._inner, self._ask, self._path = inner, ask, path
+
+  def items(self, name: str) -> Iterator[select_protocol.Held]:
+    """As outside."""
+    return self._inner.items(name)
+
+  def benchmarks(self) -> list[str]:
+    """As outside."""
+    return self._inner.benchmarks()
+
+  def embed(self, encoder: str, texts: Sequence[str]) -> np.ndarray:
+    """As outside."""
+    return self._inner.embed(encoder, texts)
+
+  def asking(self) -> select_protocol.Asking:
+    """The model, behind what it answered already."""
+    return select_protocol.Asking(journal.Journal(self._ask.responder, self._path), self._ask.name)
 
 
 def _beside(
@@ -144,7 +194,7 @@ def _write(output: str, passed: stages.Passed, kept: np.ndarray, found: Mapping[
     with open(partial, "w", encoding="utf-8") as f:
       for i, row in enumerate(passed.rows):
         if wanted[i]:
-          own = {"scores": {**row.get("scores", {}), **{name: float(one[i]) for name, one in found.items()}}}
+          own = {"scores": {**(row.get("scores") or {}), **{name: float(one[i]) for name, one in found.items()}}}
           f.write(json.dumps({**row, **own} if found else row, ensure_ascii=False) + "\n")
     os.replace(partial, output)
   except OSError as e:
@@ -158,7 +208,7 @@ def _rows(selection: select_protocol.Selection, source: str) -> Iterator[select_
   """The rows of the input; one that is no object of JSON, or cannot bear scores, is bad."""
   for given in input_rows.rows(source):
     problem, kind = given.problem, given.kind
-    if given.row is not None and selection.scores and not isinstance(given.row.get("scores", {}), dict):
+    if given.row is not None and selection.scores and not isinstance(given.row.get("scores") or {}, dict):
       problem = kind = "its `scores` is no object"
     if problem and selection.bad_rows == "refuse":
       raise errors.InputError(f"{given.file}:{given.place}: {problem}; mend it, or set Selection.bad_rows = 'drop'")

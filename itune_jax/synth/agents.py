@@ -124,7 +124,7 @@ def _played(state, calls, k: int, sample, messages) -> simulated_tools.World:
       state, result = simulated_tools.call(state, name, arguments)
     except simulated_tools.ToolError as e:
       result = {"error": str(e)}
-    messages.append({"role": "tool", "tool_call_id": one["id"], "content": json.dumps(result, ensure_ascii=False)})
+    messages.append({"role": "tool", "tool_call_id": one["id"], "content": jsontext.dumps(result)})
   return state
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import jsontext
 from itune_jax.core import log
 from itune_jax.parallel import hosts
 from itune_jax.sampling import requests as requests_lib
@@ -94,7 +95,7 @@ class Ledger:
       return
     try:
       for f, written in zip(self._open, (kept, dropped), strict=False):
-        f.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in written))
+        f.write("".join(jsontext.dumps(row) + "\n" for row in written))
         f.flush()
       line["bytes"] = [f.tell() for f in self._open[:2]]
       self._open[2].write(json.dumps(line) + "\n")

@@ -4,10 +4,10 @@ many candidates were kept and dropped for which reason."""
 from collections.abc import Mapping
 import dataclasses
 import hashlib
-import json
 from typing import Any
 
 from itune_jax.core import check
+from itune_jax.core import jsontext
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.synth import generator as generator_lib
 from itune_jax.synth import ledger as ledger_lib
@@ -69,7 +69,7 @@ def of(
   """The manifest of a run as it stands. Money and tokens are of the items that are booked."""
   cost = ledger.cost
   spent = (cost.prompt * teacher.price_prompt + cost.answer * teacher.price_answer) / 1e6
-  told = [json.dumps(row, sort_keys=True, ensure_ascii=False) for row in ledger.rows]
+  told = [jsontext.dumps(row, sort_keys=True) for row in ledger.rows]
   prompts = {name: {"sha256": _digest(text), "text": text} for name, text in sorted(generator.prompts.items())}
   return {
     **given,

@@ -86,6 +86,7 @@ class Pairs:
     check.check_types(self)
     wrong = [kind for kind in self.kinds if kind not in KINDS]
     check.require(self.kinds and not wrong, f"prompt_pairs.Pairs.kinds has {wrong}; they are {', '.join(KINDS)}")
+    check.require(self.seed >= 0, f"prompt_pairs.Pairs.seed must be 0 or more, not {self.seed}")
     check.require(self.most > 0, f"prompt_pairs.Pairs.most must be positive, not {self.most}")
 
   def rows(
@@ -104,7 +105,7 @@ class Pairs:
 
   def _of(self, rs, example, other, known) -> Iterator[tuple[str, dict[str, Any]]]:
     answer = example.answer
-    if not answer.strip() or any(not isinstance(m["content"], str) for m in example.prompt):
+    if not answer.strip() or not example.prompt or any(not isinstance(m["content"], str) for m in example.prompt):
       return
     holds = [one.holds(answer) for one in known]
     follows = [known[i] for i in rs.permutation(len(known)) if holds[i]]

@@ -8,6 +8,7 @@ import os
 from typing import Any, NamedTuple
 
 from itune_jax.core import errors
+from itune_jax.core import jsontext
 from itune_jax.core import log
 from itune_jax.grading.sandbox import sandbox
 from itune_jax.parallel import hosts
@@ -98,7 +99,7 @@ class Programs:
         results = box.run_all(list(fresh.values()))
         found = {k: [r.verdict, r.detail, r.output] for k, r in zip(fresh, results, strict=True)}
         with open(self._path, "a", encoding="utf-8") as f:
-          f.write("".join(json.dumps({"key": k, "value": v}, ensure_ascii=False) + "\n" for k, v in found.items()))
+          f.write("".join(jsontext.dumps({"key": k, "value": v}) + "\n" for k, v in found.items()))
         told = json.dumps(found)
       self._known |= json.loads(hosts.text_of_lead(told))
     return [generator_lib.Outcome(*self._known[key]) for key in keys]

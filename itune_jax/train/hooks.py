@@ -6,13 +6,15 @@ import time
 from typing import Any
 
 import jax
-import tensorboardX
 
 from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import lazy
 from itune_jax.parallel.cost import chips
 
+# It imports torch where that is installed, which who only reads a run's files need not wait for.
+tensorboardX = lazy.module("tensorboardX")
 REMOTE_SECONDS = 20  # between two writings of the metrics into a bucket
 
 
@@ -37,13 +39,13 @@ class Jsonl(contracts.Hook):
     if not files.exists(path):
       return []
     found = []
-    with files.opened(path) as f:
+    with files.opened(path, "rb") as f:
       for number, line in enumerate(f, 1):
         try:
           one = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):  # also bytes that are no text
           break
-        if not isinstance(one, dict) or not isinstance(one.get("step"), int):
+        if not isinstance(one, dict) or type(one.get("step")) is not int:
           raise errors.InputError(f"{path}:{number}: is no object with a step; remove the line")
         found.append(one)
     return found

@@ -89,9 +89,10 @@ class Loop:
     try:
       while True:
         due = [e for e in self.evaluators if step > start and self._is_due(e, step)]
+        waiting = [hook for hook in self.hooks if step < self.steps and hook.due(step)]
         asked = self.asked(step)
         saves = step > start and (step >= self.steps or asked or bool(self.save_every) and step % self.save_every == 0)
-        if due or saves or asked or stopped or step >= self.steps:
+        if due or waiting or saves or asked or stopped or step >= self.steps:
           bad = self._publish(pending, clock, bad)
           pending = None
           metrics = self._evaluate(step, state, due)
@@ -100,6 +101,7 @@ class Loop:
           stop = step >= self.steps or stopped
           if stopped and start < step < self.steps:  # the end has come early
             metrics |= self._evaluate(step, state, [e for e in self.evaluators if e.every < 0])
+          self._look(step, state, () if stop else waiting)
           if saves or stop and step > start:
             for hook in self.hooks:
               hook.flush()
@@ -175,6 +177,12 @@ class Loop:
     with files.opened(path, "wb") as f:
       np.savez(f, **{f.name: x for f in dataclasses.fields(batch) if (x := getattr(batch, f.name)) is not None})
     log.info(f"step {step}: loss or gradient not finite; parameters kept as they were, batch saved to {path}")
+
+  def _look(self, step, state, waiting) -> None:
+    for one in waiting:
+      found = one.between(step, state)
+      for hook in self.hooks if found else ():
+        hook(step, found)
 
   def _evaluate(self, step, state, due) -> dict[str, float]:
     found: dict[str, float] = {}

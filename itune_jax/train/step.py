@@ -59,23 +59,49 @@ def gradients(
   Returns:
     (Sums, gradients): nothing is divided yet, so the cut does not matter.
   """
-  theirs = {key for other in others.values() for name, key in other.names if name != key}
-  base = {name: value for name, value in frozen.items() if name not in theirs}
-
-  count, rows = jax.tree.leaves(batch)[0].shape[:2]
-  batch = dataclasses.replace(batch, rows_B=jnp.arange(count * rows).reshape(count, rows))
-  memory = {name: jnp.asarray(memory.get(name, value), jnp.float32) for name, value in objective.remembers.items()}
-
-  def loss(trainable, micro):
-    views = {"policy": bind({**trainable, **base}), **{name: other(frozen) for name, other in others.items()}}
-    micro = dataclasses.replace(micro, memory=memory)
-    sums = objective(views, micro, key)  # what it draws belongs to rows, so every micro-batch has the same key
-    return sums.loss, sums
+  loss = _loss_of(bind, objective, frozen, key, others, memory)
 
   def one(micro):
     (_, sums), grads = jax.value_and_grad(loss, has_aux=True)(trainable, micro)
     return sums, jax.tree.map(lambda g: g.astype(jnp.float32), grads)
 
+  return _added(one, batch)
+
+
+def sums(
+  bind: Callable,
+  objective: contracts.Objective,
+  trainable,
+  frozen,
+  batch,
+  key,
+  others: Mapping[str, FrozenView] = types.MappingProxyType({}),
+  memory: Mapping[str, Any] = types.MappingProxyType({}),
+) -> contracts.Sums:
+  """The same without the gradient."""
+  loss = _loss_of(bind, objective, frozen, key, others, memory)
+  return _added(lambda micro: loss(trainable, micro)[1], batch)
+
+
+def _loss_of(bind, objective, frozen, key, others, memory) -> Callable:
+  """(what trains, a micro-batch) -> (loss, Sums)."""
+  theirs = {key for other in others.values() for name, key in other.names if name != key}
+  base = {name: value for name, value in frozen.items() if name not in theirs}
+  memory = {name: jnp.asarray(memory.get(name, value), jnp.float32) for name, value in objective.remembers.items()}
+
+  def loss(trainable, micro):
+    views = {"policy": bind({**trainable, **base}), **{name: other(frozen) for name, other in others.items()}}
+    micro = dataclasses.replace(micro, memory=memory)
+    found = objective(views, micro, key)  # what it draws belongs to rows, so every micro-batch has the same key
+    return found.loss, found
+
+  return loss
+
+
+def _added(one: Callable, batch) -> Any:
+  """What a function gives of each micro-batch, added up."""
+  count, rows = jax.tree.leaves(batch)[0].shape[:2]
+  batch = dataclasses.replace(batch, rows_B=jnp.arange(count * rows).reshape(count, rows))
   if count == 1:
     return one(jax.tree.map(lambda x: x[0], batch))
 
@@ -108,11 +134,10 @@ def make_step(
 
   def step(state: state_lib.State, frozen, batch):
     key = rng.named(state.key, "step", state.step)
-    remembered = {name: state.memory[_OBJECTIVE + name] for name in objective.remembers}
-    followed = {key: value for key, value in state.memory.items() if not key.startswith(_OBJECTIVE)}
+    remembered, followed = kept_of(objective, state)
     seen = {**frozen, **followed}
-    sums, grads = gradients(bind, objective, state.trainable, seen, batch, key, others, remembered)
-    weight = jnp.maximum(sums.weight, 1e-9)
+    total, grads = gradients(bind, objective, state.trainable, seen, batch, key, others, remembered)
+    weight = jnp.maximum(total.weight, 1e-9)
     grads = jax.tree.map(lambda g: g / weight, grads)
     extra = {}
     if penalty is not None:
@@ -120,23 +145,23 @@ def make_step(
       grads = jax.tree.map(lambda g, m: g + m.astype(g.dtype), grads, more)
     grads = shard.constrain(grads, dict(where))
     norm = optax.tree.norm(grads)
-    finite = jnp.isfinite(sums.loss) & jnp.isfinite(norm) & (sums.weight > 0)
+    finite = jnp.isfinite(total.loss) & jnp.isfinite(norm) & (total.weight > 0)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.trainable)
     trainable = optax.apply_updates(state.trainable, updates)
     keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
     metrics = {
-      "loss": sums.loss / weight,
+      "loss": total.loss / weight,
       "grad_norm": norm,
       "learning_rate": rate(state.step),
-      "weight": sums.weight,
+      "weight": total.weight,
       "finite": finite.astype(jnp.float32),
       "trained_tokens": jnp.sum(batch.weights_BT != 0),
       "padding_share": jnp.mean(batch.segments_BT == 0),
       **extra,
-      **{name: total / jnp.maximum(count, 1e-9) for name, (total, count) in sums.metrics.items()},
+      **{name: value / jnp.maximum(count, 1e-9) for name, (value, count) in total.metrics.items()},
     }
     trainable, step = keep(trainable, state.trainable), state.step + 1
-    after = objective.remember(remembered, sums.metrics)
+    after = objective.remember(remembered, total.metrics)
     memory = _following(others, followed, trainable, step)
     memory |= {_OBJECTIVE + name: keep(after[name], value) for name, value in remembered.items()}
     new = state_lib.State(trainable, keep(opt_state, state.opt_state), step, state.key, memory)
@@ -146,6 +171,12 @@ def make_step(
 
 
 _OBJECTIVE = "objective:"  # in front of the names of numbers in `State.memory`
+
+
+def kept_of(objective: contracts.Objective, state: state_lib.State) -> tuple[dict[str, Any], dict[str, Any]]:
+  """What a state keeps beside its parameters: the numbers of the objective, and the arrays of views that follow."""
+  numbers = {name: state.memory[_OBJECTIVE + name] for name in objective.remembers}
+  return numbers, {key: value for key, value in state.memory.items() if not key.startswith(_OBJECTIVE)}
 
 
 def memory_of(

@@ -30,7 +30,8 @@ TASK = {
 }
 PROMPT = (
   "task1_colours. Definition: Say the colour.\n\n Positive Example 1 -\nInput: sky.\n Output: blue.\n "
-  "Explanation: It is so by day.\n\n Positive Example 2 -\nInput: grass?\n Output: green.\n\n "
+  "Explanation: It is so by day.\n\n Positive Example 2 -\nInput: grass?\n Output: green.\n "
+  "Explanation: .\n\n "
   "Negative Example 1 -\nInput: snow.\n Output: black.\n Explanation: It is white.\n\n"
   "Now complete the following example -\nInput: thing 0.\nOutput: "
 )
@@ -127,6 +128,10 @@ def test_templates_that_cannot_render_are_refused(tmp_path):
     (lambda v: v["templates"][3].update(inputs="0 {a}"), "ask the same"),
     (lambda v: v["templates"][3].pop("inputs"), "each of these with"),
     (lambda v: v["templates"][3].update(inputs="{a"), "the template '{a'"),
+    (lambda v: v["templates"][3].update(inputs="{a:d}"), "a field's name, and no format"),
+    (lambda v: v["templates"][3].update(inputs="{a:{b}}"), "a field's name, and no format"),
+    (lambda v: v["templates"][3].update(inputs=None), "each of these with"),
+    (lambda v: v.update(fields="a"), "templates are an object with"),
   ):
     with pytest.raises(errors.InputError, match=reason):
       prompts.load(write(change))

@@ -34,6 +34,40 @@ class View(contracts.View):
     return self.over
 
 
+@dataclasses.dataclass(frozen=True)
+class Logits(contracts.View):
+  """Logits [B, T, V] that are given."""
+
+  logits_BTV: Any
+
+  def context(self, batch, key=None) -> Any:
+    return batch_lib.Ctx(None, None)
+
+  def hidden(self, tokens_BT, ctx):
+    return self.logits_BTV, {}
+
+  def project(self, hidden, ctx=None):
+    return hidden
+
+
+@dataclasses.dataclass(frozen=True)
+class States(View):
+  """The same, with outputs of layers [K, B, T, D] and a projection."""
+
+  states_KBTD: Any = None
+  w: Any = None
+
+  def __init__(self, logp_BT, states_KBTD, w=None):
+    for name, value in dict(logp_BT=jnp.asarray(logp_BT), over=None, states_KBTD=states_KBTD, w=w).items():
+      object.__setattr__(self, name, value)
+
+  def states(self, tokens_BT, ctx, layers):
+    return (None, {}), jnp.asarray(self.states_KBTD)
+
+  def beside(self, name):
+    return jnp.asarray(self.w)
+
+
 def pairs(lengths, share: bool = False, seed: int = 0, margins=None, prompt: int = 3) -> batch_lib.Batch:
   """A batch of two rows of pairs with answers of these lengths [(chosen, rejected)]; ids are random."""
   rs, found = np.random.RandomState(seed), []

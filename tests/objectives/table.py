@@ -12,6 +12,8 @@ from itune_jax.objectives import kept
 from itune_jax.objectives import sft
 from itune_jax.objectives.distill import divergences
 from itune_jax.objectives.distill import logits as distill
+from itune_jax.objectives.distill import states
+from itune_jax.objectives.distill import stretches
 from itune_jax.objectives.distill import top_k
 from itune_jax.objectives.preference import cpo
 from itune_jax.objectives.preference import dpo
@@ -23,6 +25,7 @@ from itune_jax.objectives.preference import tpo
 from itune_jax.objectives.preference import labelled
 from itune_jax.objectives.reward import bradley_terry
 from itune_jax.objectives.reward import pointwise
+from itune_jax.peft.methods import regressor
 from tests import tiny
 from tests.parts import policy_gradient
 
@@ -39,6 +42,7 @@ class Row:
   others: str = ""
   scores: int = 0  # outputs of a head that scores, in place of the vocabulary's
   same_as: str = ""  # a row whose figures and gradients these must be
+  methods: tuple[Any, ...] = ()  # that train beside the others
 
   def batch(self, row_length: int = 64, rows: int = 8):
     """The examples in packed rows."""
@@ -153,6 +157,26 @@ def told(context: bool) -> Callable[[], list[pack.Group]]:
   return made_
 
 
+def stretched() -> list[pack.Group]:
+  """Conversations beside what a teacher reads of them, in tokens that meet at some places alone."""
+  rs, found = np.random.RandomState(13), []
+  for _ in range(8):
+    prompt, pieces = rs.randint(2, 5, 2), [rs.randint(1, 4, 2) for _ in range(rs.randint(2, 5))]
+    ids, theirs = (
+      rs.randint(0, V, n + sum(int(one[k]) for one in pieces)).astype(np.int32) for k, n in enumerate(prompt)
+    )
+    ahead, stretch = np.zeros(len(ids), np.int32), np.zeros((len(ids), 2), np.int32)
+    j, i = map(int, prompt)
+    for n, m in pieces:
+      ahead[j], stretch[j] = len(ids) - 1 + i - j, (n, m)
+      j, i = j + int(n), i + int(m)
+    weights = np.where(ahead != 0, rs.choice([0.5, 1.0]), 0).astype(np.float32)
+    own = pack.Item(ids, weights, None, {"ahead": ahead, "stretch": stretch})
+    nothing = {"ahead": 0, "stretch": np.zeros(2, np.int32)}
+    found.append(pack.Group((own, pack.Item(theirs, np.zeros(len(theirs), np.float32), None, nothing))))
+  return found
+
+
 def top(rs: np.random.RandomState, n: int) -> dict[str, Any]:
   """The likeliest three tokens of a teacher."""
   ids = np.stack([rs.choice(V, 3, replace=False) for _ in range(n)])
@@ -229,7 +253,19 @@ FULL_ROWS = {
   },
   "distillation of a context": Row(distill.Distill(chunk=16, beside=True, sft=0.3), told(True), "model"),
   "distillation across tokens": Row(distill.Distill(chunk=16, beside=True, divergence="uld"), told(False), "model"),
+  "hidden states": Row(
+    states.States(objective=distill.Distill(chunk=16), layers=((0, 1), (1, 0)), weight=0.5),
+    texts,
+    "model",
+    methods=(regressor.Regressor(width=24, pairs=2),),
+  ),
+  "hidden states by cosine, beside sft": Row(
+    states.States(objective=sft.Sft(chunk=16), layers=((1, 1),), distance="cosine", regressor=""), texts, "tree"
+  ),
+  "stretches, observed": Row(stretches.Stretches(chunk=16, sft=0.3, temperature=1.2), stretched, "model"),
+  "stretches, bayesian": Row(stretches.Stretches(chunk=16, sft=0.3, merge="bayesian"), stretched, "model"),
   "top-k, reverse": Row(top_k.TopK(chunk=16, k=3, divergence="reverse_kl"), with_columns(top)),
+  "top-k of a teacher that runs": Row(top_k.TopK(chunk=16, k=3, live=True, temperature=1.5), texts, "model"),
   "top-k, no tail": Row(top_k.TopK(chunk=16, k=3, tail="drop"), with_columns(top)),
 }
 ALL_ROWS = ROWS | FULL_ROWS

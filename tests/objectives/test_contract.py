@@ -50,9 +50,9 @@ class WholeBinder:
     return Whole(self.inner.skeleton.build(params), self.inner)
 
 
-def policy(mesh, remat="none", scores=0):
+def policy(mesh, remat="none", scores=0, more=()):
   if not scores:
-    return tiny.randomise(tiny.attach(tiny.base(mesh, remat=remat), *METHODS, the_mesh=mesh))
+    return tiny.randomise(tiny.attach(tiny.base(mesh, remat=remat), *METHODS, *more, the_mesh=mesh))
   cfg = dataclasses.replace(tiny.CONFIG, scores=scores, tied=False)
   methods = (METHODS[0], full.Full(params="head/kernel"))
   return tiny.randomise(tiny.attach(tiny.base(mesh, cfg, remat=remat), *methods, the_mesh=mesh))
@@ -77,7 +77,7 @@ def others_of(row, mesh, whole=False):
 
 
 def run(row, mesh, batch, cuts=1, remat="none", whole=False):
-  attached = policy(mesh, remat, row.scores)
+  attached = policy(mesh, remat, row.scores, row.methods)
   others, arrays = others_of(row, mesh, whole) if row.objective.needs else ({}, {})
   bind = tiny.binder(attached.module, mesh)
   bind = WholeBinder(bind) if whole else bind
@@ -138,7 +138,7 @@ def test_the_policy_has_a_gradient_and_nothing_else(name):
   assert all(np.abs(grad).max() > 0 for key, grad in grads.items() if "head" not in key or "/b" in key)
   if not row.objective.needs:
     return
-  attached = policy(mesh)
+  attached = policy(mesh, more=row.methods)
   others, arrays = others_of(row, mesh)
   batch = jax.tree.map(jnp.asarray, row.batch())
   batch = dataclasses.replace(batch, memory={k: jnp.float32(v) for k, v in row.objective.remembers.items()})

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from scipy import special
 
+from itune_jax.core import contracts
 from itune_jax.objectives.distill import divergences
 from itune_jax.objectives.distill import logits as distill
+from itune_jax.objectives.distill import states
 from itune_jax.objectives.distill import top_k
 from itune_jax.objectives.preference import cpo
 from itune_jax.objectives.preference import dpo
@@ -102,11 +104,20 @@ def test_all_tokens_as_top_k_are_the_whole_divergence_and_a_tail_is_one_event():
   p, q = rs.dirichlet(np.ones(6), (1, 3)).astype(np.float32), rs.dirichlet(np.ones(6), (1, 3)).astype(np.float32)
   ids = np.broadcast_to(np.arange(6), (1, 3, 6))
   z = (jnp.log(p) + 3.0,)
-  whole = top_k.TopK(k=6, tail="drop").of(z, (ids, jnp.log(q)))
+  whole, mass = top_k.TopK(k=6, tail="drop").of(z, (ids, jnp.log(q)))
   np.testing.assert_allclose(whole, special.rel_entr(q, p).sum(-1), rtol=1e-4)
+  np.testing.assert_allclose(mass, 1.0, rtol=1e-5)
   merge = lambda x: np.concatenate([x[..., :2], x[..., 2:].sum(-1, keepdims=True)], -1)
-  some = top_k.TopK(k=2).of(z, (ids[..., :2], jnp.log(q[..., :2])))
+  some, mass = top_k.TopK(k=2).of(z, (ids[..., :2], jnp.log(q[..., :2])))
   np.testing.assert_allclose(some, special.rel_entr(merge(q), merge(p)).sum(-1), rtol=1e-4)
+  np.testing.assert_allclose(mass, q[..., :2].sum(-1), rtol=1e-5)
+  # A teacher that runs says the same as its likeliest tokens in columns, at any temperature of both.
+  teacher = jnp.asarray(rs.randn(1, 3, 6).astype(np.float32))
+  live = top_k.TopK(k=3, live=True, temperature=1.7).of((z[0], teacher), ())
+  kept = top_k.TopK(k=3, temperature=1.7).of(z, top_k.likeliest(teacher, 3, 1.7))
+  np.testing.assert_allclose(live[0], kept[0], rtol=1e-6)
+  best = np.sort(special.log_softmax(np.asarray(teacher) / 1.7, axis=-1))[..., ::-1][..., :3]
+  np.testing.assert_allclose(top_k.likeliest(teacher, 3, 1.7)[1], best, rtol=1e-5)
 
 
 def test_a_run_whose_reference_is_not_the_policy_ends_at_its_first_step():
@@ -138,3 +149,34 @@ def test_two_answers_in_a_list_are_dpo_and_ties_do_not_compete():
     found = ranked.Ranked(loss=loss, beta=0.3)(views, jax.tree.map(jnp.asarray, batch), None)
     np.testing.assert_allclose(found.loss, value, rtol=1e-5)
     assert float(found.weight) == pytest.approx(len(scores), rel=1e-6)  # each pair counts as one part of its list
+
+
+class Nothing(contracts.Objective):
+  """A loss of 3, by token."""
+
+  def __call__(self, views, batch, key):
+    return contracts.Sums(jnp.float32(3), batch.weights_BT.sum(), {})
+
+
+def test_hidden_states_are_those_of_a_plain_loop():
+  """FitNets' and TinyBERT's distance, token by token and pair by pair."""
+  rs, batch = np.random.RandomState(3), given.pairs([(2, 3), (4, 2)])
+  B, T = batch.tokens_BT.shape
+  own, other = rs.randn(2, B, T, 4).astype(np.float32), rs.randn(2, B, T, 6).astype(np.float32)
+  w = rs.randn(2, 4, 6).astype(np.float32)
+  inner, none = Nothing(), np.zeros((B, T), np.float32)
+  views = {"policy": given.States(none, own, w), "teacher": given.States(none, other)}
+  for distance in ("mse", "cosine"):
+    one = states.States(objective=inner, layers=((0, 1), (1, 0)), weight=0.7, distance=distance)
+    found, wanted = one(views, batch, None), 0.0
+    for b, t in zip(*np.nonzero(batch.weights_BT), strict=True):
+      for k in range(2):
+        h, g = own[k, b, t] @ w[k], other[k, b, t]
+        apart = ((h - g) ** 2).mean() if distance == "mse" else 1 - h @ g / np.linalg.norm(h) / np.linalg.norm(g)
+        wanted += batch.weights_BT[b, t] * apart
+    np.testing.assert_allclose(found.loss, 3 + 0.7 * wanted, rtol=1e-4)
+    assert found.weight == batch.weights_BT.sum()
+  with pytest.raises(ValueError, match="has 2 projections to 6 numbers; States.layers has 1 pairs"):
+    states.States(objective=inner, layers=((0, 1),))(views, batch, None)
+  with pytest.raises(ValueError, match="add a Regressor"):
+    states.States(objective=inner, layers=((0, 1), (1, 0)), regressor="")(views, batch, None)

@@ -1,12 +1,14 @@
 """M-IFEval's checkers beside the official ones, on released responses and perturbed ones.
 
 git clone https://github.com/lightblue-tech/M-IFEval
+pip install janome spacy ja-sentence-segmenter
 ITUNE_PEERS=DIR python -m pytest -m parity -s tests/parity/test_mifeval.py
 """
 
 import collections
 import glob
 import importlib
+import importlib.util
 import os
 import pathlib
 import random
@@ -19,33 +21,43 @@ langdetect = pytest.importorskip("langdetect")
 pytest.importorskip("nltk")
 
 from itune_jax.evals import folders  # noqa: E402
-from itune_jax.evals.benchmarks.multilingual import mifeval as benchmark  # noqa: E402
+from itune_jax.evals import instructed  # noqa: E402
 from itune_jax.grading.ifeval import mifeval  # noqa: E402
 from itune_jax.grading.ifeval import texts  # noqa: E402
 from itune_jax.grading.ifeval import tongues  # noqa: E402
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
 HOME = pathlib.Path(os.environ.get("ITUNE_PEERS", "/nowhere")) / "M-IFEval"
+BY_WORDS = ("spanish_words", "japanese_words")  # modules of the kinds that need packages
 NAMES = {"es": "spanish", "fr": "french", "ja": "japanese"}
+
+
+def has(package):
+  return importlib.util.find_spec(package) is not None
 
 
 @pytest.fixture
 def theirs(monkeypatch):
-  """The official classes by kind. What their models would be asked is not compared: those kinds are named as left out;
-  languages are langdetect's from seed 0, and French sentences Punkt's with the official abbreviations."""
+  """The official classes by kind. Where a package is not installed, and for spaCy's trained models, its kinds are left
+  out; languages are langdetect's from seed 0, and French sentences Punkt's with the official abbreviations. What the
+  model es_core_news_sm does with words is its language's tokenizer, which is the one of `spacy.blank`."""
   if not (HOME / "instructions_registry.py").exists():
     pytest.skip("ITUNE_PEERS has no M-IFEval")
   monkeypatch.syspath_prepend(str(HOME))
   empty = lambda name, **own: types.SimpleNamespace(__name__=name, __spec__=None, **own)
-  stand_ins = {
-    "spacy": empty("spacy", load=lambda name: None),
-    "janome": empty("janome"),
-    "janome.tokenizer": empty("janome.tokenizer", Tokenizer=None),
-    "immutabledict": empty("immutabledict", immutabledict=dict),
-  }
+  stand_ins = {"immutabledict": empty("immutabledict", immutabledict=dict)}
+  if has("spacy"):
+    spacy = importlib.import_module("spacy")
+    monkeypatch.setattr(spacy, "load", lambda name: spacy.blank("es" if name.startswith("es_") else "xx"))
+  else:
+    stand_ins["spacy"] = empty("spacy", load=lambda name: None)
+  if not has("janome"):
+    stand_ins |= {"janome": empty("janome"), "janome.tokenizer": empty("janome.tokenizer", Tokenizer=None)}
   names = ("make_pipeline", "concatenate_matching", "normalize", "split_newline", "split_punctuation")
   for part in ("", ".common", ".common.pipeline", ".concatenate", ".concatenate.simple_concatenator", ".normalize",
                ".normalize.neologd_normalizer", ".split", ".split.simple_splitter"):  # fmt: skip
+    if has("ja_sentence_segmenter"):
+      break
     module = f"ja_sentence_segmenter{part}"
     stand_ins[module] = empty(module, **dict.fromkeys(names))
   for name, module in stand_ins.items():
@@ -59,6 +71,10 @@ def theirs(monkeypatch):
     return code
 
   monkeypatch.setattr(langdetect, "detect", detect)
+  if has("janome"):  # the official code reads its dictionary anew for each response
+    japanese = importlib.import_module("instruction_utils.ja_instructions_util")
+    tokenizer = japanese.Tokenizer()
+    monkeypatch.setattr(japanese, "Tokenizer", lambda: tokenizer)
   french = importlib.import_module("instruction_utils.fr_instructions_util")
   assert set(french._ABBREVIATIONS) == set(tongues.ABBREVIATIONS)
   monkeypatch.setattr(
@@ -74,7 +90,19 @@ def perturbed(text, rng):
   marks = [
     *("***", "******", "《a》", "『題』", "##titre##", "<<t>>", "- a", "* b", "・c", "1. d", "Sección 1", "第1章"),
     *("SECTION 2", "P.S. x", "P.D.", "追伸", "[x]", "¿Qué?", "¡Ay!", "Oui.", "Sí.", "はい、そうです。", "tu"),
-    *("漢字（かんじ）", "です。", "42", "à"),
+    *(
+      "漢字（かんじ）",
+      "です。",
+      "42",
+      "à",
+      "AÑO Pingüino",
+      "mañana, niño",
+      "TÚ Él",
+      "p.ej. EE.UU.",
+      "(¡así!)",
+      "この本の",
+    ),
+    *("美しい空。", "明日は雨？", "「はい。いいえ。」と", "(あ。い)", "テスト ・ A B"),
   ]
   return rng.choice(
     (
@@ -95,7 +123,10 @@ def perturbed(text, rng):
 
 
 def test_official(theirs):
-  rng, counts = random.Random(0), collections.Counter()
+  rng, counts, lacks = random.Random(0), collections.Counter(), mifeval.without()
+  kinds_seen = collections.Counter()
+  if not has("ja_sentence_segmenter"):  # ours needs no package, theirs does
+    lacks["ja:length_constraints:number_sentences"] = "ja_sentence_segmenter"
   for code in NAMES:
     (path,) = glob.glob(str(HOME / "data" / f"{code}_input_data.jsonl"))
     rows = {row["prompt"]: row for _, row in folders.objects(path)}
@@ -103,25 +134,28 @@ def test_official(theirs):
     said = [(row["prompt"], row["response"]) for name in released for _, row in folders.objects(name)]
     for prompt, response in rng.sample(said, min(len(said), 260)):
       row = rows[prompt]
-      if any(kind in mifeval.WITHOUT for kind in row["instruction_id_list"]):
+      if any(kind in lacks for kind in row["instruction_id_list"]):
         counts[f"{code} left out"] += 1
         continue
-      one = benchmark.item(row, code, "row")
-      for text in (response, perturbed(response, rng), perturbed(perturbed(response, rng), rng)):
+      one = instructed.item(row, "row", mifeval.build)
+      new = [kind for kind in row["instruction_id_list"] if mifeval.KINDS[kind].__module__.endswith(BY_WORDS)]
+      more = [perturbed(response, rng) for _ in range(3 if new else 0)]
+      for text in (response, perturbed(response, rng), perturbed(perturbed(response, rng), rng), *more):
         for given in one.answer:
           official = theirs[given["kind"]](given["kind"])
           official.build_description(**given["kwargs"])
           expected = bool(text.strip()) and bool(official.check_following(text))
           ours = bool(text.strip()) and mifeval.build(**given).follows(text)
           counts[f"{code} verdicts"] += 1
+          kinds_seen[given["kind"]] += 1
           counts[f"{code} followed"] += expected
           if ours != expected:
             counts["differ"] += 1
             print("differs", given, expected, repr(text[:200]))
+  added = [kind for kind in kinds_seen if mifeval.KINDS[kind].__module__.endswith(BY_WORDS)]
+  print(f"with words of spaCy and janome: { ({kind: kinds_seen[kind] for kind in added}) }")
   kinds = {kind for kind in theirs if kind[:3] in ("es:", "fr:", "ja:")}
   for _, row in (pair for code in NAMES for pair in folders.objects(str(HOME / "data" / f"{code}_input_data.jsonl"))):
-    assert set(row["instruction_id_list"]) <= mifeval.KINDS.keys() | mifeval.WITHOUT.keys()
-  print(
-    f"M-IFEval: {dict(counts)}; {len(mifeval.KINDS)} kinds of {len(kinds)} registered, {len(mifeval.WITHOUT)} left out"
-  )
+    assert set(row["instruction_id_list"]) <= mifeval.KINDS.keys() | mifeval.without().keys()
+  print(f"M-IFEval: {dict(counts)}; {len(mifeval.KINDS)} kinds of {len(kinds)} registered, {len(lacks)} left out")
   assert not counts["differ"] and all(counts[f"{code} verdicts"] >= 500 for code in NAMES)

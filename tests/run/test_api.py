@@ -110,3 +110,16 @@ def test_several_adapters_become_one_model(run, tmp_path):
   assert cli.main(["merge", *argv, f"--out={tmp_path / 'peft'}"]) == 0  # √¼ A + √¼ A and √¼ B + √¼ B are A and B
   merged = api.load(str(tmp_path / "peft")).logits(np.array([[5, 6, 7, 8]]))
   np.testing.assert_allclose(merged, lora_run.model().logits(np.array([[5, 6, 7, 8]])), atol=1e-5)
+
+
+def test_a_command_as_in_a_shell(tmp_path, capsys):
+  """Its result, what is meant for a person, and a failure that is told above."""
+  (tmp_path / "theirs.yaml").write_text(
+    "model_name_or_path: org/m\nlearning_rate: 1.0e-4\nmax_steps: 5\ntrainer_x: 1\n"
+  )
+  with pytest.raises(errors.RunError, match="itune convert ended with 2"):
+    api.command(f"itune convert {tmp_path}/theirs.yaml --tool=trl --out={tmp_path}/mine.gin")
+  assert "trainer_x" in capsys.readouterr().err
+  found = api.command(f"convert {tmp_path}/theirs.yaml --tool=trl --partial --out={tmp_path}/mine.gin")
+  assert (tmp_path / "mine.gin").exists() and isinstance(found, dict)
+  assert api.command("config lora.Lora.rank") is None and "rank" in capsys.readouterr().out

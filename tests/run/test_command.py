@@ -8,10 +8,12 @@ import pytest
 
 from itune_jax.core import errors
 from itune_jax.run import cli
+from itune_jax.run import gin_setup
 from itune_jax.run import macros
 from itune_jax.run import quiet
 from itune_jax.run import recipes
 from itune_jax.run.commands import explain
+from itune_jax.run.commands import train
 
 
 def parse(name, *argv):
@@ -54,6 +56,16 @@ def test_help_says_which_macro_a_short_form_sets(name, macro):
 def test_an_empty_value_is_refused(name, flags):
   with pytest.raises(errors.InputError, match="is empty"):
     parse(name, *flags)
+
+
+def test_held_out_rows_of_the_users_own_are_asked_at_the_end_of_training():
+  flags = ["--gin_file=smollm2_lora", "--gin_file=overlays/own_eval.gin", "--data=a.jsonl"]
+  args = cli.find("train").parse([*flags, "--eval_data=b.jsonl", "--check=contains", "--run_dir=x"])
+  assert {"EVAL_DATA = 'b.jsonl'", "CHECK = 'contains'"} <= set(args.overrides)
+  gin_setup.parse(args.gin, args.gin_file, args.overrides)
+  (one,) = gin_setup.call(train.Train).evals
+  assert (one.items.source.path, one.items.default_check, one.every) == ("b.jsonl", "contains", -1)
+  assert one.decode.temperature == 0
 
 
 def test_a_prompt_may_be_empty_and_a_name_is_not_cut():

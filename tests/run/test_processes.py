@@ -119,6 +119,52 @@ def test_evaluators_find_in_two_processes_what_one_finds(alone, tmp_path):
   assert outputs(one) == outputs(two) and len(outputs(one)) > 4
 
 
+PAIRS = ["--gin_file=peft/lora.gin", "--gin_file=data/pairs.gin", "--gin_file=objective/dpo.gin"]
+PAIRS += [
+  "--gin.DATA='starter:pairs'",
+  "--gin.feed.Packing.rows=4",
+  "--gin.STEPS=6",
+  "--gin.schedule.Schedule.rate=1e-3",
+]
+SOURCES = """from __gin__ import dynamic_registration
+from itune_jax.data import mixture
+from itune_jax.select import mixing
+MIXTURE = @mixture.Mixture()
+mixture.Mixture.name = 'two'
+mixture.Mixture.sources = (@one/mixture.Source(), @other/mixture.Source())
+one/mixture.Source.name = 'one'
+one/mixture.Source.path = 'starter:train'
+one/mixture.Source.limit = 60
+other/mixture.Source.name = 'other'
+other/mixture.Source.path = 'starter:train'
+other/mixture.Source.skip = 60
+other/mixture.Source.limit = 60
+MIXING = @mixing.ByLoss()
+mixing.ByLoss.every = 2
+mixing.ByLoss.step = 20.0
+VAL_FRACTION = 0.2
+"""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("what", ["pairs", "rates that change"])
+def test_two_processes_give_the_losses_of_one(what, tmp_path):
+  """DPO, and a mixture whose rates follow held-out losses: figures of each step, rates among them."""
+  (tmp_path / "two.gin").write_text(SOURCES)
+  flags = PAIRS if what == "pairs" else [f"--gin_file={tmp_path}/two.gin", "--gin.STEPS=6"]
+  assert cli.main(["prepare", *MODEL, *flags]) == 0
+  for count in (1, 2):
+    assert ended(start(tmp_path / f"in{count}", count, flags=flags)) == [0] * count
+  one, two = (test_resume.lines(tmp_path / f"in{count}") for count in (1, 2))
+  assert [sorted(line) for line in one] == [sorted(line) for line in two] and len(one) >= 6
+  names = {name for line in one for name in line}
+  assert ("rewards/margin" in names) if what == "pairs" else ("mixing/one/rate" in names)
+  worst = max(abs(mine[name] - other[name]) for mine, other in zip(one, two, strict=True) for name in mine)
+  print(json.dumps({"what": what, "largest_difference": worst}))
+  for mine, other in zip(one, two, strict=True):
+    assert mine == pytest.approx(other, rel=1e-4, abs=1e-5)
+
+
 @pytest.mark.parametrize("lost", [0, pytest.param(1, marks=pytest.mark.full)])
 @pytest.mark.heavy
 def test_a_lost_process_ends_the_others(alone, tmp_path, lost):

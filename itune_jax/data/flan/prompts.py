@@ -12,6 +12,7 @@ from typing import Any
 
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import jsontext
 from itune_jax.data import fields
 
 TEMPLATES_A_TASK = 10
@@ -83,20 +84,31 @@ def load(name: str) -> Templates:
     raise errors.InputError(f"no templates {name!r}: there are {', '.join(kinds())}, or a .json file of your own")
   value = files.read_object(path)
   try:
-    found = tuple(Template(str(one["inputs"]), str(one["targets"])) for one in value["templates"])
-    return Templates(str(value.get("about", "")), tuple(map(str, value["fields"])), found, path)
+    found = tuple(Template(_said(one["inputs"]), _said(one["targets"])) for one in value["templates"])
+    if not isinstance(value["fields"], list):
+      raise TypeError("no list")
+    return Templates(_said(value.get("about", "")), tuple(map(_said, value["fields"])), found, path)
   except (KeyError, TypeError):
     raise errors.InputError(
       f"{path}: templates are an object with `fields` and `templates`, each of these with `inputs` and `targets`"
     ) from None
 
 
+def _said(value: Any) -> str:
+  if not isinstance(value, str):
+    raise TypeError("no text")
+  return value
+
+
 def placeholders(text: str) -> set[str]:
   """The names in braces."""
   try:
-    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+    parts = [part for part in string.Formatter().parse(text) if part[1] is not None]
   except ValueError as e:
-    raise errors.InputError(f"the template {text[:60]!r}: {e}") from None
+    raise errors.InputError(f"the template {jsontext.shown(text)}: {e}") from None
+  if any(form or conversion for _, _, form, conversion in parts):
+    raise errors.InputError(f"the template {jsontext.shown(text)}: between braces stands a field's name, and no format")
+  return {name for _, name, _, _ in parts if name is not None}
 
 
 def render(

@@ -85,6 +85,17 @@ def imported(name: str, what: str) -> Any:
   return found
 
 
+def register(modules: Sequence[str]) -> None:
+  """Imports modules of the user's own that register tasks. Raises InputError in one line for one that cannot be."""
+  for name in modules:
+    try:
+      importlib.import_module(name)
+    except errors.InputError:
+      raise
+    except Exception as e:  # whatever the user's module raises
+      raise errors.InputError(f"import {name}: {type(e).__name__}: {e}") from e
+
+
 def mapped(how: Mapped, given: Mapping[str, Any]) -> Row:
   """The row of these fields, or why there is none."""
   try:

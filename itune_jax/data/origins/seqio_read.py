@@ -1,4 +1,5 @@
-"""Tasks and mixtures of SeqIO as rows. Importing this module imports TensorFlow: only `itune prepare` comes here."""
+"""Tasks and mixtures of SeqIO as rows. Importing this module imports TensorFlow: only `itune prepare` comes here, and a
+process that runs a task's own metrics (`seqio_metrics`)."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -21,7 +22,7 @@ def parts(task: origin.Asked) -> Iterator[origin.Part]:
   """
   if task.folder:
     seqio.set_global_cache_dirs([task.folder])
-  found = _provider(task.name)
+  found = provider(task.name)
   tasks = found.tasks if isinstance(found, seqio.Mixture) else [found]
   having = [one for one in tasks if task.split in one.splits]
   if not having:
@@ -38,7 +39,8 @@ def parts(task: origin.Asked) -> Iterator[origin.Part]:
       log.info(f"{task.called}: task {one.name} has the rate 0, and is left out")
 
 
-def _provider(name: str) -> Any:
+def provider(name: str) -> Any:
+  """The task or mixture of a name. Raises InputError with names that are near."""
   known = [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
   if name not in known:
     raise errors.InputError(
@@ -46,6 +48,11 @@ def _provider(name: str) -> Any:
       f"registers it ({len(known)} are registered)"
     )
   return seqio.get_mixture_or_task(name)
+
+
+def is_mixture(found: Any) -> bool:
+  """Whether what a name stands for is a mixture, not a task."""
+  return isinstance(found, seqio.Mixture)
 
 
 def _rate(found: Any, one: Any, task: origin.Asked) -> float:
@@ -59,7 +66,7 @@ def _rate(found: Any, one: Any, task: origin.Asked) -> float:
 
 def _rows(one: Any, task: origin.Asked) -> Iterator[origin.Row]:
   """The examples of a task in the order of its source, each mapped."""
-  how, decoded = origin.mapping(task.chat), _Decoder(one.output_features)
+  how, decoded = origin.mapping(task.chat), Decoder(one.output_features)
   if task.folder and not one.cache_dir:
     raise errors.InputError(f"{task.called}: {one.name} is not cached in {task.folder}")
   given: dict[str, Any] = dict(split=task.split, shuffle=False, seed=task.seed, use_cached=bool(task.folder))
@@ -73,7 +80,7 @@ def _rows(one: Any, task: origin.Asked) -> Iterator[origin.Row]:
     raise errors.InputError(f"{task.called}: {one.name} cannot be read: {type(e).__name__}: {first[:300]}") from e
 
 
-class _Decoder:
+class Decoder:
   """The features of an example in plain values: those of ids as texts, and under `NAME_ids` as they are."""
 
   def __init__(self, features: Mapping[str, Any]):

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import jsontext
 from itune_jax.data import fields
 from itune_jax.data.origins import origin
 
@@ -39,6 +40,9 @@ MIXED = (
 )
 
 
+_OF_TEST = 100  # instances of a test task, the first ones
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SuperNI(origin.Origin):
   """Tasks of a folder, each instance a question with its answer.
@@ -46,7 +50,8 @@ class SuperNI(origin.Origin):
   folder: with `tasks/task*.json`, or the task files themselves. split: the official one of a track, or "all" for every
   file. track: "default" is English, "xlingual" all languages. definition, positive, negative, explanations, task_name:
   what stands in front of an instance. mixed: draws one of Tk-Instruct's five encodings for each instance in place of
-  those. per_task: instances of a task at most, drawn by the seed; 0 for all. Officially 100. shortened: characters of a
+  those. per_task: instances of a task at most, drawn by the seed; 0 for all. Officially 100; of the split "test" always
+  among the first hundred, whose labels are balanced. shortened: characters of a
   prompt at most, beyond which examples are left out, the last ones first; 0 for no limit. seed: of what is drawn.
   """
 
@@ -105,7 +110,7 @@ class SuperNI(origin.Origin):
       instances = value.get("Instances")
       if not isinstance(instances, list):
         raise errors.InputError(f"{path}: a task has a list `Instances`")
-      order = list(range(len(instances)))
+      order = list(range(len(instances)))[: _OF_TEST if self.split == "test" else None]
       rng = random.Random(f"{self.seed}/{task}")
       if self.per_task and len(order) > self.per_task:
         rng.shuffle(order)
@@ -151,17 +156,22 @@ def prompt(task: str, value: dict[str, Any], asked: str, encoding: Encoding, sho
   head = f"{task}. " if encoding.task_name else ""
   head += f"{_ended(f'Definition: {definition_of(value)}')}\n\n" if encoding.definition else ""
   tail = f"Now complete the following example -\n{_ended(f'Input: {asked.strip()}')}\nOutput: "
-  room = shortened - len(head) - len(tail) if shortened else None
+  room = shortened - len(head) - len(tail)
   for kind, count in (("Positive", encoding.positive), ("Negative", encoding.negative)):
-    given = value.get(f"{kind} Examples") or []
-    for number, example in enumerate(given[:count], 1):
+    for number, example in enumerate(_examples(value, kind)[:count], 1):
       text = _example(kind, number, example, encoding.explanations)
-      if room is not None:
-        if len(text) > room:
-          break
-        room -= len(text)
+      if shortened and len(text) > room:
+        break
+      room -= len(text) + (number > 1)  # the collator counts a space between examples, which it does not write
       head += text
   return head + tail
+
+
+def _examples(value: dict[str, Any], kind: str) -> list[Any]:
+  given = value.get(f"{kind} Examples")
+  if given is not None and not isinstance(given, list):
+    raise fields.BadRow(f"`{kind} Examples` is {jsontext.name(given)} ({jsontext.shown(given)}); it must be a list")
+  return given or []
 
 
 def definition_of(value: dict[str, Any]) -> str:
@@ -178,8 +188,7 @@ def _example(kind: str, number: int, example: Any, explanations: bool) -> str:
     for key in ("input", "output")
   }
   text = f" {kind} Example {number} -\n{_ended('Input: ' + said['input'])}\n{_ended(' Output: ' + said['output'])}\n"
-  reason = example.get("explanation")
-  if explanations and reason:
+  if explanations and not fields.is_null(reason := example.get("explanation")):
     text += f"{_ended(' Explanation: ' + fields.text(reason, '`explanation`').strip())}\n"
   return text + "\n"
 

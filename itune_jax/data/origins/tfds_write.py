@@ -1,6 +1,5 @@
 """The starter set, and any prepared mixture, as TFDS data sets. Importing this module imports TensorFlow."""
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,6 +9,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from itune_jax.core import errors
+from itune_jax.core import jsontext
 from itune_jax.core import pack
 from itune_jax.data import tokenised
 from itune_jax.data.starter import build
@@ -42,7 +42,7 @@ class ItuneStarter(tfds.core.GeneratorBasedBuilder):
     for number, row in enumerate(build.split(split)):
       turns = [{"role": one["role"], "content": one["content"]} for one in row["messages"]]
       told = {"id": row["id"], "domain": row["domain"], "messages": turns}
-      yield number, {**told, "row": json.dumps(row, ensure_ascii=False)}
+      yield number, {**told, "row": jsontext.dumps(row)}
 
 
 def starter(data_dir: str) -> str:

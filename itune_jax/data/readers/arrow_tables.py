@@ -1,4 +1,8 @@
-"""Parquet and Arrow IPC as rows, a few at a time; a row is named by its row group (or record batch) and its number."""
+"""Parquet and Arrow IPC as rows, a few at a time; a row is named by its row group (or record batch) and its number.
+
+In these tables all objects of a column have the keys of every one of them. What is null within an object was no key of
+it, such as the arguments of other tools in a call.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -87,6 +91,15 @@ def _row(batch: Any) -> Any:
   if batch.nbytes > streams.MAX_ROW:
     return lines.too_large(batch.nbytes)
   try:
-    return {name: column[0].as_py() for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+    return {
+      name: _without_nulls(column[0].as_py()) for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    }
   except (ValueError, OverflowError, pyarrow.ArrowException) as e:
     return lines.Bad(f"a cell of it cannot be read ({jsontext.said(e)})")
+
+
+def _without_nulls(value: Any) -> Any:
+  """A value, whose objects have the keys that hold something."""
+  if isinstance(value, dict):
+    return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+  return [_without_nulls(one) for one in value] if isinstance(value, list) else value

@@ -51,7 +51,7 @@ def of(file: str) -> Container | None:
     with streams.opened(streams.standard_input()) as f:
       start = f.peek(8)[:8]
     return next((one for one in CONTAINERS if one.magic and start.startswith(one.magic)), CONTAINERS[0])
-  name = _SHARD.sub("", os.path.basename(file))
+  name = _SHARD.sub("", os.path.basename(file)).lower()
   name = next((name.removesuffix(packed) for packed in _PACKED if name.endswith(packed)), name)
   name = _SHARD.sub("", name)
   return next((one for one in CONTAINERS if name.endswith(one.endings)), None)

@@ -37,6 +37,8 @@ def _rows(file: str, delimiter: str) -> jsons.Found:
   csv.field_size_limit(streams.MAX_ROW)  # the interpreter's own limit is 128 KiB, which a long answer is beyond
   with streams.opened(file) as f:
     streams.text_start(f, file)
+    if f.peek(1).lstrip()[:1] in (b"{", b"["):
+      raise streams.Broken(file, "holds JSON, and no table: give it the ending .jsonl, or .json")
     given: Any = csv.reader(_Decoded(f), delimiter=delimiter, strict=True)
     header, before = None, 0
     while True:
@@ -46,20 +48,26 @@ def _rows(file: str, delimiter: str) -> jsons.Found:
         return
       except csv.Error as e:
         if header is None:
-          raise streams.Broken(file, f"its first line names no columns ({jsontext.said(e)})") from None
+          raise streams.Broken(file, f"its first line names no columns ({_reason(e)})") from None
         where, before = before + 1, given.line_num
         last = f" to {before}" if before > where else ""
-        yield where, lines.Bad(f"lines {where}{last} are no row ({jsontext.said(e)})" if last else _said(e))
+        yield where, lines.Bad(f"lines {where}{last} are no row ({_reason(e)})" if last else _said(e))
         continue
       where, before = before + 1, given.line_num
       if header is None:
-        header = _header(file, cells, delimiter)
+        header = _header(file, cells, delimiter) if cells else None
       elif cells:
         yield where, _row(header, cells)
 
 
 def _said(error: csv.Error) -> str:
-  return f"it is no row of the table ({jsontext.said(error)})"
+  return f"it is no row of the table ({_reason(error)})"
+
+
+def _reason(error: csv.Error) -> str:
+  if "new-line character" in str(error):
+    return "it has a carriage return alone, outside of quotes: write the ends of lines as \\n"
+  return jsontext.said(error)
 
 
 def _header(file: str, cells: list[str], delimiter: str) -> list[str]:

@@ -128,9 +128,10 @@ def sharegpt(raw: Raw) -> Example:
   for i, turn in enumerate(given):
     if not isinstance(turn, Mapping):
       raise fields.BadRow(f"turn {i} is {jsontext.shown(turn)}; it must be an object with `from` and `value`")
-    names = next((names for names in _ROUNDS if all(isinstance(turn.get(name), str) for name in names)), None)
+    names = next((names for names in _ROUNDS if all(name in turn for name in names)), None)
     if names and "from" not in turn and "role" not in turn:
-      turns += [*building.system(turn), *building.pair(*(turn[name] for name in names))]
+      said = (fields.text(turn[name], f"`{name}` of round {i}") for name in names)
+      turns += [*building.system(turn), *building.pair(*said)]
       unread += [f"round: {k}" for k in example_lib.unread_keys(turn, (*names, *building.SYSTEM))]
       continue
     turns.append(_turn(turn, i))

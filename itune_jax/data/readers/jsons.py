@@ -230,7 +230,7 @@ class _Scanner:
         cut = e.pos >= len(self._text) - 16 or e.msg.startswith("Unterminated")
         if self._ended or not cut:
           return self._balanced()
-      except RecursionError:
+      except (RecursionError, ValueError):  # too deep, or a whole number of too many digits
         return self._balanced()
       if len(self._text) - self._at > streams.MAX_ROW:
         return self._balanced()

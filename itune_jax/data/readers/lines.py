@@ -44,11 +44,11 @@ def _skip(f: io.BufferedReader, size: int) -> int:
 
 def text(line: bytes) -> str | Bad:
   """A line as text; or what is wrong with its bytes."""
+  if b"\0" in line:  # which no text of JSON holds
+    return Bad("it holds NUL bytes: it is no UTF-8 text, or was not written to its end")
   try:
     return line.decode()
   except UnicodeDecodeError as e:
-    if b"\0" in line:
-      return Bad("it holds NUL bytes: it is no UTF-8 text, or was not written to its end")
     return Bad(
       f"it is not UTF-8 (byte 0x{line[e.start]:02x} at column {e.start + 1}): save the file as UTF-8 (iconv -t UTF-8)"
     )

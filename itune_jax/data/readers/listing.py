@@ -12,7 +12,8 @@ from itune_jax.core import jsontext
 from itune_jax.core import files as files_lib
 from itune_jax.data.readers import streams
 
-_SHARD = re.compile(r"^(.+?)-\d{5}-of-\d{5}(?=\.|$)")
+_SHARD = re.compile(r"^(.+?)-\d{5}-of-\d{5}(?=[.-]|$)")  # the hub puts a digest behind
+_SPLIT = re.compile(r"^(train|training|test|testing|valid|validation|val|dev|eval)(?=\.)", re.IGNORECASE)
 
 
 def files(path: str, is_data: Callable[[str], bool], says: str) -> list[str]:
@@ -26,7 +27,7 @@ def files(path: str, is_data: Callable[[str], bool], says: str) -> list[str]:
   if os.path.isdir(path):
     names = os.listdir(path)
     return [os.path.join(path, name) for name in _of_folder(path, names, is_data, says)]
-  found = [path] if os.path.exists(path) else sorted(glob.glob(path))
+  found = [path] if os.path.exists(path) else sorted(glob.glob(path, recursive=True))
   return _require(path, found, is_data, says)
 
 
@@ -74,12 +75,14 @@ def _of_folder(folder: str, names: Collection[str], is_data, says: str) -> list[
 
 
 def _require_one_split(folder: str, names: Collection[str]) -> None:
-  """Shards of several names are several splits: one of them is for training, and another may be for testing."""
-  splits = sorted({found[1] for name in names if (found := _SHARD.match(posixpath.basename(name)))})
-  if len(splits) > 1:
-    raise errors.InputError(
-      f"{folder} holds shards of {', '.join(splits[:6])}: name one of them, as {folder.rstrip('/')}/{splits[0]}-*"
-    )
+  """Shards of several names are several splits, and so are files that are called as splits are: one of them is for
+  training, and another may be for testing."""
+  for kind, behind, what in ((_SHARD, "-*", "shards of "), (_SPLIT, ".*", "the splits ")):
+    splits = sorted({found[1] for name in names if (found := kind.match(posixpath.basename(name)))})
+    if len(splits) > 1:
+      raise errors.InputError(
+        f"{folder} holds {what}{', '.join(splits[:6])}: name one of them, as {folder.rstrip('/')}/{splits[0]}{behind}"
+      )
 
 
 def _splits(folder: str) -> list[str]:

@@ -36,8 +36,9 @@ def with_images(example: example_lib.Example, raw: Mapping[str, Any], folder: st
   messages = tuple(place(m, waiting, folder, bool(columns)) for m in example.messages)
   if waiting:
     raise fields.BadRow(f"{len(waiting)} of its images have no place in the text: write <image> where they belong")
-  own = raw.get("id") or hashlib.sha256(json.dumps(raw, sort_keys=True, default=repr).encode()).hexdigest()[:16]
-  return dataclasses.replace(example, messages=messages, id=str(own))
+  named = not fields.is_null(raw.get("id")) and raw["id"] != ""
+  own = hashlib.sha256(json.dumps(raw, sort_keys=True, default=repr).encode()).hexdigest()[:16]
+  return dataclasses.replace(example, messages=messages, id=example.id if named else own)
 
 
 def place(message: Mapping[str, Any], waiting: list[Any], folder: str, markers: bool = False) -> dict[str, Any]:

@@ -49,6 +49,8 @@ def parse(raw: Mapping[str, Any]) -> example_lib.Example:
   own = {key: raw[key] for key in example_lib.ROW_KEYS if key in raw and key != "messages"}
   example = example_lib.from_json({**own, "messages": [*prompt, *answers[0]]})
   gold = _gold(raw, prompt)
+  if gold == answers[1]:
+    raise fields.BadRow(f"`{GOLD}`, which is the best answer, equals `rejected`")
   for message in (*example.messages, *answers[1], *gold):
     if not isinstance(message["content"], str) and any(p["type"] != "text" for p in message["content"] or ()):
       raise fields.BadRow("a pair with images is not read yet")
@@ -151,6 +153,8 @@ def answers_of(messages: Messages, key: str) -> Messages:
     raise fields.BadRow(f"`{key}` does not end with an answer")
   if not any(messages_lib.text_of(m["content"]).strip() or m.get("tool_calls") for m in said):
     raise fields.BadRow(f"`{key}` is empty")
+  if other := next((m["weight"] for m in said if m.get("weight", 1) not in (0, 1)), None):
+    raise fields.BadRow(f"an answer of `{key}` has weight {other:g}: of answers that are compared it is 0 or 1")
   return messages
 
 

@@ -282,7 +282,7 @@ def questions(path: str, begun: bool = False) -> list[conversation.Conversation]
     except fields.BadRow as e:
       raise errors.InputError(f"{path}:{line}: {e}") from None
     found.append(asked)
-    unread.update(set(keys))
+    unread.update(set(map(jsontext.line, keys)))
   if not found:
     raise errors.InputError(f"{path}: it has no rows; each is a prompt in one of the formats {formats.said()}")
   if unread:

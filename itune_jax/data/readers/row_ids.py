@@ -5,6 +5,8 @@ import hashlib
 
 import numpy as np
 
+from itune_jax.core import jsontext
+
 _BUFFER = 1 << 16
 
 
@@ -53,7 +55,7 @@ class Ids:
       self.file, self._seen = file, IdSet()
     if not named or self._seen.add(digest(named)):
       return ""
-    return f"it has the id {named.partition(' ')[2]!r} of an earlier row of the file; ids must differ"
+    return f"it has the id {jsontext.shown(named.partition(' ')[2])} of an earlier row of the file; ids must differ"
 
   def digests(self) -> np.ndarray:
     """Those of the current file."""

@@ -24,7 +24,7 @@ def parse(raw: Mapping[str, Any]) -> example_lib.Example:
   """The pair of a row. Raises BadRow by name."""
   if not any(key in raw for key in preferences.SIDES):
     if "completions" in raw:
-      raw = _of_best_and_worst(raw, _completions(raw), ("completions",))
+      raw = _of_best_and_worst(raw, completions(raw), ("completions",))
     elif "responses" in raw:
       key = next((key for key in _SCORES_OF_RESPONSES if not fields.is_null(raw.get(key))), "scores")
       raw = _of_best_and_worst(raw, _responses(raw, key), ("responses", key))
@@ -61,10 +61,12 @@ def _of_best_and_worst(
   return own | {"chosen": best[1], "rejected": worst[1], "score_chosen": best[0], "score_rejected": worst[0]}
 
 
-def _completions(raw: Mapping[str, Any]) -> list[tuple[float, str]]:
-  """UltraFeedback's. The score is the mean of the ratings by aspect: for some answers the overall score of the
+def completions(raw: Mapping[str, Any]) -> list[tuple[float, str]]:
+  """(score, answer) of UltraFeedback's completions.
+
+  The score is the mean of the ratings by aspect: for some answers the overall score of the
   published set is ten times too large (a known fault of it)."""
-  given = raw["completions"]
+  given = fields.transposed(raw["completions"])
   if not isinstance(given, (list, tuple)) or len(given) < 2:
     raise fields.BadRow("`completions` must be a list of two or more, each with a `response` and its ratings")
   scored = []
@@ -90,13 +92,24 @@ def _responses(raw: Mapping[str, Any], key: str) -> list[tuple[float, str]]:
 _SCORES_OF_RESPONSES = ("scores", "rewards_armorm", "rewards", "ratings")
 
 
+_UNRATED = ("", "N/A", "NA", "NONE")
+
+
+def _number(given: str, where: str) -> float:
+  """A rating that stands there as text. Raises BadRow."""
+  try:
+    return fields.number(float(given), where)
+  except ValueError:
+    raise fields.BadRow(f"{where} is {jsontext.shown(given)}; it must be a number, or N/A") from None
+
+
 def _score(completion: Mapping[str, Any], where: str) -> float:
   ratings = []
   aspects = completion.get("annotations")
   for aspect in aspects.values() if isinstance(aspects, Mapping) else ():
     given = aspect.get("Rating") if isinstance(aspect, Mapping) else None
-    if isinstance(given, str) and given.strip().isdigit():
-      ratings.append(float(given))
+    if isinstance(given, str) and given.strip().upper() not in _UNRATED:
+      ratings.append(_number(given, f"a rating of {where}"))
     elif isinstance(given, (int, float)) and not fields.is_null(given):
       ratings.append(fields.number(given, f"a rating of {where}"))
   if ratings:

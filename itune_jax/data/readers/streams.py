@@ -34,6 +34,9 @@ _BLOCK = 1 << 18
 _MAGIC = {b"\x1f\x8b\x08": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
 _ARCHIVES = {b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!\x1a\x07": "rar"}
 _MARKS = {b"\xff\xfe\x00\x00": "UTF-32", b"\x00\x00\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+# The same without a mark: which of the first four bytes are not zero, where the text begins as JSON and tables do.
+_UNMARKED = {(0, 2): "UTF-16LE", (1, 3): "UTF-16BE", (0,): "UTF-32LE", (3,): "UTF-32BE"}
+_TABLES = {b"PAR1": "Parquet", b"ARROW1": "Arrow"}
 _PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "s3": "s3fs", "s3a": "s3fs", "hf": "huggingface_hub"}
 
 
@@ -84,6 +87,8 @@ def raw(file: str) -> IO[bytes]:
 @functools.cache
 def standard_input() -> str:
   """A file with what stands on standard input, which can be read once: it is there until the process ends."""
+  if sys.stdin is None or sys.stdin.closed:
+    raise Broken(STDIN, "standard input is closed: pipe the rows into the command")
   handle, path = tempfile.mkstemp(prefix="itune-stdin-")
   atexit.register(_removed, path)
   with open(handle, "wb") as f:
@@ -146,11 +151,17 @@ def compression(start: bytes) -> str | None:
 
 
 def text_start(f: io.BufferedReader, file: str) -> None:
-  """Goes behind the mark that some editors write in front of UTF-8. Raises Broken for those of other encodings."""
-  start = f.peek(4)[:4]
-  for mark, name in _MARKS.items():
-    if start.startswith(mark):
-      raise Broken(file, f"is {name} text: save it as UTF-8 (iconv -f {name} -t UTF-8)")
+  """Goes behind the mark that some editors write in front of UTF-8. Raises Broken for those of other encodings, and for
+  what is no text: tables that have the name of one, and what was compressed twice."""
+  start = f.peek(8)[:8]
+  encoding = next((name for mark, name in _MARKS.items() if start.startswith(mark)), "")
+  encoding = encoding or _UNMARKED.get(tuple(i for i, byte in enumerate(start[:4]) if byte), "")
+  if encoding and len(start) >= 4:
+    raise Broken(file, f"is {encoding} text: save it as UTF-8 (iconv -f {encoding} -t UTF-8)")
+  if table := next((name for magic, name in _TABLES.items() if start.startswith(magic)), ""):
+    raise Broken(file, f"holds {table}, and no text: give it the ending of that")
+  if twice := compression(start):
+    raise Broken(file, f"is compressed twice: unpack the {twice} data within it")
   if start.startswith(b"\xef\xbb\xbf"):
     f.read(3)
 

@@ -15,11 +15,11 @@ from itune_jax.data import fields
 from itune_jax.data import messages as messages_lib
 from itune_jax.data.readers import formats
 from itune_jax.data.readers import preferences
+from itune_jax.data.readers import scored_pairs
 
 Raw = Mapping[str, Any]
 STEP_END = "\n\n"  # what stands behind each step of an answer but the last
 _LABELS = ("label", "kto_tag")
-_SCORES_OF_COMPLETIONS = ("overall_score", "fine-grained_score", "score")
 
 
 def unpaired(raw: Raw) -> example_lib.Example:
@@ -75,12 +75,9 @@ def ranked(raw: Raw) -> example_lib.Example:
 
 def _responses(raw: Raw) -> tuple[list[Any], list[Any], tuple[str, ...]]:
   """The answers, their scores, and the keys that hold them."""
-  if isinstance(raw.get("completions"), list) and all(isinstance(one, Mapping) for one in raw["completions"]):
-    found = raw["completions"]
-    key = next((k for k in _SCORES_OF_COMPLETIONS if all(not fields.is_null(one.get(k)) for one in found)), None)
-    if key is None:
-      raise fields.BadRow(f"not all of its completions have a score ({', '.join(_SCORES_OF_COMPLETIONS)})")
-    return [one.get("response") for one in found], [one[key] for one in found], ("completions",)
+  if not fields.is_null(raw.get("completions")):
+    found = scored_pairs.completions(raw)
+    return [text for _, text in found], [score for score, _ in found], ("completions",)
   for key in ("responses", "scores"):
     if not isinstance(raw.get(key), list):
       raise fields.BadRow(f"it has no list `{key}`")

@@ -31,13 +31,13 @@ def best(raw: Mapping[str, Any]) -> example_lib.Example:
 
 def paths(raw: Mapping[str, Any]) -> Iterator[example_lib.Example]:
   """Every path from the prompt to the last answer of a thread."""
-  seen: set[str] = set()
+  seen: set[int] = set()  # of the messages themselves: an answer that several questions follow ends one thread
   found = False
   for path in _threads([_root(raw)]):
     path = _answered(path)
-    if not path or str(path[-1]["message_id"]) in seen:
+    if not path or id(path[-1]) in seen:
       continue
-    seen.add(str(path[-1]["message_id"]))
+    seen.add(id(path[-1]))
     found = True
     yield _example(raw, path)
   if not found:
@@ -50,7 +50,7 @@ def pairs(raw: Mapping[str, Any]) -> Iterator[example_lib.Example]:
   for path in _prompts([_root(raw)]):
     ranked = sorted((reply for reply in _replies(path[-1]) if _ranked(reply)), key=_rank)
     for better, worse in itertools.combinations(ranked, 2):
-      if better["rank"] == worse["rank"] or better["text"] == worse["text"]:
+      if better["rank"] == worse["rank"] or _text(better) == _text(worse):
         continue
       found = True
       example = _example(raw, [*path, better], trained=False)
@@ -120,7 +120,7 @@ def _root(raw: Mapping[str, Any]) -> Node:
     raise fields.BadRow(f"`prompt` is {jsontext.name(root)} ({jsontext.shown(root)}); a tree begins with a message")
   if root.get("role") != "prompter":
     raise fields.BadRow(f"its tree begins with a message of {jsontext.shown(root.get('role'))}; that is the prompter's")
-  if root.get("deleted"):
+  if _deleted(root):
     raise fields.BadRow("the prompt of its tree is marked deleted")
   _text(root)
   return root
@@ -136,7 +136,15 @@ def _replies(node: Node) -> list[Node]:
       raise fields.BadRow(f"a reply to the {node.get('role')} is of {jsontext.shown(one.get('role'))}, not of {other}")
     if "message_id" not in one:
       raise fields.BadRow("a message of its tree has no `message_id`")
-  return [one for one in given if not one.get("deleted")]
+  return [one for one in given if not _deleted(one)]
+
+
+def _deleted(node: Node) -> bool:
+  """Whether a message is marked deleted. Raises BadRow for a mark that is neither true nor false."""
+  mark = node.get("deleted")
+  if not fields.is_null(mark) and not isinstance(mark, bool):
+    raise fields.BadRow(f"`deleted` of a message is {jsontext.shown(mark)}; it must be true or false")
+  return mark is True
 
 
 def _ranked(node: Node) -> bool:

@@ -1,12 +1,14 @@
 """The published benchmarks by name. A row is the module that holds `BENCHMARK`; it is imported when it is asked for.
 
-A path in place of a name is a benchmark of the user's own (`evals/own.py`).
+A path in place of a name is a benchmark of the user's own (`evals/own.py`), `seqio:NAME` a task of SeqIO
+(`evals/foreign_tasks.py`).
 """
 
 import difflib
 import importlib
 
 from itune_jax.core import errors
+from itune_jax.evals import foreign_tasks
 from itune_jax.evals import official
 from itune_jax.evals import own
 
@@ -18,6 +20,7 @@ ROWS: dict[str, str] = {
   "arena": "utility.arena",
   "bbh": "utility.bbh",
   "gsm8k": "utility.gsm8k",
+  "ifbench": "utility.ifbench",
   "humaneval": "utility.humaneval",
   "ifeval": "utility.ifeval",
   "llmbar": "utility.llmbar",
@@ -80,8 +83,13 @@ ROWS: dict[str, str] = {
 def find(name: str) -> official.Published:
   """The benchmark of a name, or of the path of a user's own. Raises InputError with the nearest names where there is
   none."""
+  if name.startswith(foreign_tasks.PREFIX):
+    return foreign_tasks.find(name)
   if name not in ROWS and own.is_path(name):
-    return own.find(name)
+    mine = own.find(name)
+    if mine.name in ROWS:
+      raise errors.InputError(f"{name}: calls itself {mine.name}, which is a published benchmark: give it another name")
+    return mine
   if name not in ROWS:
     near = difflib.get_close_matches(name, ROWS, 2)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(ROWS))}"

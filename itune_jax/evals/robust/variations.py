@@ -6,10 +6,12 @@
 | `perturb` | typos, case, spaces, contractions, dialect, spelling, paraphrases, a sentence beside the point |
 | `options` | the order of lettered options: rotations, by which circular accuracy is made |
 | `shots` | the order of the examples in front |
+| `examples` | which examples stand in front: as many of all that its files have, or half where there are no more |
 | `system` | the system's turn in front of a conversation |
 | `temperature` | how answers are drawn: 0, 0.7 and 1 |
 | `seed` | which answers are drawn, at the temperature 0.7 or the benchmark's own above 0 |
 | `jailbreaks` | templates around harmful requests |
+| `quantised` | the model itself: its frozen kernels in 8 and in 4 bits (made by who has the model, not here) |
 
 An item that a variation cannot change is asked as it is, and its row says `unchanged`; a benchmark of which no item
 can be changed is passed over, and the reason is told.
@@ -30,7 +32,11 @@ from itune_jax.evals.robust import prompt_formats
 from itune_jax.evals.robust import perturbations
 from itune_jax.grading.safety import jailbreaks
 
-KINDS = ("format", "perturb", "options", "shots", "system", "temperature", "seed", "jailbreaks")
+QUANTISED = "quantised"
+KINDS = (
+  *("format", "perturb", "options", "shots", "examples", "system", "temperature", "seed", "jailbreaks"),
+  QUANTISED,
+)
 SYSTEMS = (
   "You are a helpful assistant.",
   "You are an expert. Answer as briefly and exactly as you can.",
@@ -64,8 +70,13 @@ class Changed:
       yield found or dataclasses.replace(item, shown={**item.shown, "unchanged": True})
 
 
-def variants(benchmark: protocol.Benchmark, kind: str, count: int, seed: int) -> tuple[list[Variant], str]:
-  """The variations of a kind, `count` at most; or none, and why. Raises ValueError for a kind that there is not."""
+def variants(
+  benchmark: protocol.Benchmark, kind: str, count: int, seed: int, pool: protocol.Benchmark | None = None
+) -> tuple[list[Variant], str]:
+  """The variations of a kind, `count` at most; or none, and why. pool: the benchmark with as many examples in front as
+  there are, of which `examples` draws some. Raises ValueError for a kind that there is not."""
+  if kind == "examples":
+    return _examples(benchmark, count, seed, pool or benchmark)
   make = {
     "format": _formats,
     "perturb": _perturbed,
@@ -232,6 +243,37 @@ def _shots(benchmark: protocol.Benchmark, count: int, seed: int) -> tuple[list[V
 
   changes = [(f"order {k}", shuffled(k)) for k in range(1, count + 1)]
   return by_items(benchmark, "shots", changes, "there are not two examples in front of its questions")
+
+
+@dataclasses.dataclass
+class _Pool:
+  """The examples that may stand in front of each item; they are read when the first is asked for."""
+
+  benchmark: protocol.Benchmark
+  _shots: dict[str, tuple[protocol.Shot, ...]] | None = None
+
+  def drawn(self, k: int, seed: int) -> Change:
+    """Items with other examples of the pool, as many as they have; half of them where the pool has no more."""
+
+    def change(item: protocol.Item) -> protocol.Item | None:
+      if self._shots is None:
+        self._shots = {one.id: one.shots for one in self.benchmark.items()}
+      pool, count = self._shots.get(item.id, ()), len(item.shots)
+      count = count if count < len(pool) else (count + 1) // 2
+      places = np.random.default_rng([seed, k, rng_lib.stream("examples")]).permutation(len(pool))[:count]
+      shots = tuple(pool[i] for i in sorted(places))
+      return None if not shots or shots == item.shots else dataclasses.replace(item, shots=shots)
+
+    return change
+
+
+def _examples(
+  benchmark: protocol.Benchmark, count: int, seed: int, pool: protocol.Benchmark
+) -> tuple[list[Variant], str]:
+  """The same examples in front of all items of one pool: which ones is drawn by their places."""
+  shared = _Pool(pool)
+  changes = [(f"draw {k}", shared.drawn(k, seed)) for k in range(1, count + 1)]
+  return by_items(benchmark, "examples", changes, "there are not two examples that could stand in front")
 
 
 def _systems(benchmark: protocol.Benchmark, count: int, seed: int) -> tuple[list[Variant], str]:

@@ -1,42 +1,48 @@
-"""The kinds of M-IFEval by the names that rows give them, and those that need models which no package index has."""
+"""The kinds of M-IFEval by the names that rows give them, and those that need packages or models."""
 
 from collections.abc import Mapping
+import importlib.util
 from typing import Any
 
 from itune_jax.grading.ifeval import content
 from itune_jax.grading.ifeval import form
 from itune_jax.grading.ifeval import instruction
 from itune_jax.grading.ifeval import japanese
+from itune_jax.grading.ifeval import japanese_words
 from itune_jax.grading.ifeval import kinds
+from itune_jax.grading.ifeval import spanish_words
 from itune_jax.grading.ifeval import tongues
 from itune_jax.grading.ifeval import whole
 
-_SPACY = "spaCy's model es_core_news_sm, which no package index has"
-_JANOME = "janome's dictionary of words"
-# Kinds that are not checked here, and what their official checkers need.
-WITHOUT: dict[str, str] = {
-  **dict.fromkeys(
-    (
-      "es:length_constraints:number_words",
-      "es:length_constraints:number_sentences",
-      "es:change_case:capital_word_frequency",
-      "es:special_character:enie",
-      "es:special_character:tildes",
-      "es:special_character:dieresis",
-    ),
-    _SPACY,
+# Kinds that are not checked here, and what their official checker needs.
+_NEVER = {"es:length_constraints:number_sentences": "spaCy's trained models es_core_news_sm and xx_sent_ud_sm"}
+# Kinds whose words a package finds, which the extra `mifeval` brings.
+_BY_PACKAGE: dict[str, tuple[str, ...]] = {
+  "spacy": (
+    "es:length_constraints:number_words",
+    "es:change_case:capital_word_frequency",
+    "es:special_character:enie",
+    "es:special_character:tildes",
+    "es:special_character:dieresis",
   ),
-  **dict.fromkeys(
-    (
-      "ja:keywords:existence",
-      "ja:keywords:frequency",
-      "ja:keywords:forbidden_words",
-      "ja:detectable_format:nominal_ending",
-    ),
-    _JANOME,
+  "janome": (
+    "ja:keywords:existence",
+    "ja:keywords:frequency",
+    "ja:keywords:forbidden_words",
+    "ja:detectable_format:nominal_ending",
   ),
-  "ja:length_constraints:number_sentences": "ja_sentence_segmenter",
 }
+
+
+def without() -> dict[str, str]:
+  """The kinds that cannot be checked here, and what each needs: a package that is not installed, or a model."""
+  lacking = {package: kinds for package, kinds in _BY_PACKAGE.items() if importlib.util.find_spec(package) is None}
+  needs = {
+    kind: f"{package} (pip install 'itune_jax[mifeval]')" for package, kinds in lacking.items() for kind in kinds
+  }
+  return {**_NEVER, **needs}
+
+
 _SHARED: dict[str, type[instruction.Instruction]] = {
   "language:response_language": tongues.ResponseLanguage,
   "length_constraints:number_paragraphs": form.NumberParagraphs,
@@ -64,6 +70,11 @@ _SPANISH: dict[str, type[instruction.Instruction]] = {
   "startend:quotation": whole.Quotation,
   "change_case:spanish_capital": tongues.SpanishCapital,
   "change_case:spanish_lowercase": tongues.SpanishLower,
+  "length_constraints:number_words": spanish_words.SpanishNumberWords,
+  "change_case:capital_word_frequency": spanish_words.SpanishCapitalWords,
+  "special_character:enie": spanish_words.Enie,
+  "special_character:tildes": spanish_words.Tildes,
+  "special_character:dieresis": spanish_words.Dieresis,
   "punctuation:question_marks": tongues.Has,
   "punctuation:exclamation_marks": tongues.Exclaims,
 }
@@ -87,7 +98,12 @@ _FRENCH: dict[str, type[instruction.Instruction]] = {
   "special_character:accents": tongues.Accents,
 }
 _JAPANESE: dict[str, type[instruction.Instruction]] = {
+  "keywords:existence": japanese_words.JapaneseExistence,
+  "keywords:frequency": japanese_words.JapaneseFrequency,
+  "keywords:forbidden_words": japanese_words.JapaneseForbidden,
   "keywords:letter_frequency": japanese.KanaFrequency,
+  "length_constraints:number_sentences": japanese_words.JapaneseSentences,
+  "detectable_format:nominal_ending": japanese_words.NominalEndings,
   "length_constraints:number_letters": japanese.NumberLetters,
   "length_constraints:nth_paragraph_first_word": japanese.JapaneseFirst,
   "detectable_content:postscript": japanese.JapanesePostscript,

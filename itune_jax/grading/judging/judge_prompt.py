@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 import dataclasses
 import hashlib
-import json
 import re
 from typing import Literal
 
 from itune_jax.core import check
 from itune_jax.core import conversation as conversation_lib
+from itune_jax.core import jsontext
 from itune_jax.grading.judging import parsers
 
 
@@ -63,4 +63,4 @@ class Prompt:
 
 def digest(value: object) -> str:
   """16 hexadecimal digits of a value that JSON can write."""
-  return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
+  return hashlib.sha256(jsontext.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

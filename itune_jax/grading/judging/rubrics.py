@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 import dataclasses
-import tomllib
 from typing import Any
 
 from itune_jax.core import errors
+from itune_jax.core import tomltext
 from itune_jax.grading.judging import mt_bench_prompts
 from itune_jax.grading.judging import judge_prompt as prompt_lib
 from itune_jax.grading.judging import safety_prompts
@@ -206,11 +206,7 @@ def named(name: str) -> prompt_lib.Prompt:
 
 
 def _read(path: str) -> prompt_lib.Prompt:
-  try:
-    with open(path, "rb") as f:
-      found = tomllib.load(f)
-  except (OSError, ValueError) as e:
-    raise errors.InputError(f"{path}: cannot be read as TOML ({' '.join(str(e).split())})") from None
+  found = tomltext.read(path)
   known = {field.name for field in dataclasses.fields(prompt_lib.Prompt)}
   needed = ("name", "kind", "template", "fields", "reads")
   unknown, lacking = sorted(set(found) - known), [name for name in needed if name not in found]

@@ -48,10 +48,16 @@ def uld(student, teacher, beta: float = 0.5):
   """Σ |p_(i) - q_(i)| of both distributions' probabilities, largest first (Boizard et al. 2024): of any two
   vocabularies, the smaller one filled up with zeros. What the words are does not count."""
   del beta
-  p, q = (-jnp.sort(-jnp.exp(x), axis=-1) for x in (student, teacher))
+  p, q = by_rank(jnp.exp(student), jnp.exp(teacher))
+  return jnp.sum(jnp.abs(p - q), axis=-1)
+
+
+def by_rank(p, q):
+  """Two distributions' probabilities, largest first, the shorter filled up with zeros."""
+  p, q = (-jnp.sort(-x, axis=-1) for x in (p, q))
   width = max(p.shape[-1], q.shape[-1])
   grown = lambda x: jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, width - x.shape[-1])])
-  return jnp.sum(jnp.abs(grown(p) - grown(q)), axis=-1)
+  return grown(p), grown(q)
 
 
 DIVERGENCES: dict[str, Callable[..., Any]] = {

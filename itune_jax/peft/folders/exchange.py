@@ -29,6 +29,7 @@ from itune_jax.peft.folders import tied
 from itune_jax.peft.methods import full as full_lib
 from itune_jax.peft import registry
 from itune_jax.peft.folders import opened as opened_lib
+from itune_jax.peft.methods import regressor as regressor_lib
 from itune_jax.peft.methods import tokens as tokens_lib
 
 _PREFIX, _ROOT = "base_model.model.", "base_model."
@@ -96,7 +97,8 @@ def save(folder: str, attached: attach.Attached, layout: Layout, *, base: str | 
 
 
 def _one(methods) -> tuple[codec.PeftMethod, list[codec.PeftMethod]]:
-  """The method that names the folder, and what stands beside it."""
+  """The method that names the folder, and what stands beside it. What no reader of the model needs is left out."""
+  methods = [m for m in methods if not isinstance(m, regressor_lib.Regressor)]
   known = [m for m in methods if isinstance(m, codec.PeftMethod)]
   mains = [m for m in known if not isinstance(m, (tokens_lib.Tokens, full_lib.Full))] or known[:1]
   if len(mains) != 1 or len(known) != len(methods):

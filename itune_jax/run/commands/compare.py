@@ -51,12 +51,17 @@ def from_flags(args: command.Args) -> dict[str, Any] | None:
 
 def runs_of(given: Sequence[str]) -> list[evaluated.Run]:
   """The runs of the command line. Raises InputError for a name that stands twice, and where nothing was evaluated."""
-  parts = [_named(one) for one in given]
-  names = _distinct([name for name, _ in parts], [paths for _, paths in parts])
   return [
     seeds.together(name, [evaluated.Run(name=name, path=path, evaluations=read(path)) for path in paths])
-    for name, (_, paths) in zip(names, parts, strict=True)
+    for name, paths in named(given)
   ]
+
+
+def named(given: Sequence[str]) -> list[tuple[str, list[str]]]:
+  """The names and paths of runs, each `RUN`, `NAME=RUN` or `NAME=RUN,RUN`. Raises InputError for a name of two."""
+  parts = [_named(one) for one in given]
+  names = _distinct([name for name, _ in parts], [paths for _, paths in parts])
+  return [(name, paths) for name, (_, paths) in zip(names, parts, strict=True)]
 
 
 def read(path: str) -> dict[str, evaluated.Evaluation]:

@@ -3,16 +3,16 @@
 import sys
 from typing import Any
 
-import yaml
-
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import jsontext
 from itune_jax.run import command
 from itune_jax.run.convert import axolotl
 from itune_jax.run.convert import dialect
 from itune_jax.run.convert import llama_factory
 from itune_jax.run.convert import trl
+from itune_jax.run.convert import yaml_file
 
 DIALECTS = (trl.TRL, llama_factory.LLAMA_FACTORY, axolotl.AXOLOTL)
 
@@ -34,7 +34,7 @@ def from_flags(args: command.Args) -> dict[str, Any]:
   Raises InputError for a file that is none of a known tool, and, without --partial, for keys that have no equal.
   """
   check.require(args.overwrite or not files.exists(args.out), f"{args.out}: is there already; give --overwrite")
-  given = dialect.flat(_yaml(args.file))
+  given = yaml_file.read(args.file)
   try:
     tool = dialect.chosen(given, DIALECTS, args.tool)
     draft, missing = tool.draft(given)
@@ -44,19 +44,8 @@ def from_flags(args: command.Args) -> dict[str, Any]:
   check.require(args.partial or not missing, f"{args.file}: no equal: {told}; --partial writes the recipe without them")
   files.write_text(args.out, dialect.text(args.file, draft, missing, tool.name))
   for line in [*draft.notes, *(f"no equal: {key}: {what}" for key, what in missing.items())]:
-    print(f"note: {line}", file=sys.stderr)
+    print(f"note: {jsontext.line(line)}", file=sys.stderr)
   return {"recipe": args.out, "tool": tool.name, "without": sorted(missing), "notes": len(draft.notes)}
-
-
-def _yaml(path: str) -> dict[str, Any]:
-  check.require(files.is_file(path), f"{path}: there is no such file")
-  try:
-    with files.opened(path) as f:
-      found = yaml.safe_load(f)
-  except (yaml.YAMLError, UnicodeDecodeError) as e:
-    raise errors.InputError(f"{path}: is no YAML: {' '.join(str(e).split())[:200]}") from None
-  check.require(isinstance(found, dict) and found, f"{path}: holds no keys and values")
-  return found
 
 
 COMMAND = command.Command(

@@ -1,6 +1,8 @@
 """`itune eval`: a recipe's evaluators on the base model or an adapter."""
 
 from collections.abc import Sequence
+import dataclasses
+import functools
 import os
 import time
 from typing import Any
@@ -10,13 +12,16 @@ import rich.table
 from itune_jax.core import errors
 from itune_jax.core import numerics
 from itune_jax.data.render import chat
+from itune_jax.evals import foreign_tasks
 from itune_jax.evals import official
 from itune_jax.evals import suite as suite_lib
 from itune_jax.grading.sandbox import sandbox
+from itune_jax.nn import quant as quant_lib
 from itune_jax.parallel import mesh as mesh_lib
 from itune_jax.run import adapters as adapters_lib
 from itune_jax.run import command
 from itune_jax.run import console
+from itune_jax.run import contamination
 from itune_jax.run import evaluators
 from itune_jax.run import gin_setup
 from itune_jax.run import lm_eval_out as lm_eval_out_lib
@@ -28,6 +33,7 @@ from itune_jax.run import specs
 from itune_jax.run import suites
 from itune_jax.run.commands import evaluate_flags
 from itune_jax.run.commands import judging
+from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.responders import http
 from itune_jax.train import checkpoint
 
@@ -50,6 +56,7 @@ def evaluate(
   out: str = "",
   lm_eval_out: str = "",
   robust: robustness.Robust | None = None,
+  held_against: contamination.Data | None = None,
 ) -> dict[str, float]:
   """Runs every evaluator once; returns all figures, and writes them with their rows into the run directory.
 
@@ -63,6 +70,7 @@ def evaluate(
   directory. dry_run: builds everything and evaluates nothing. overwrite: replaces an earlier evaluation of this name.
   suite: published benchmarks, in place of `evals`. out: where their figures and rows are written, in place of run_dir.
   lm_eval_out: where they are written as lm-eval writes its own. robust: how they are varied, None for not at all.
+  held_against: training data that may hold their items.
   """
   if run_dir:
     run_dir_lib.check_place(run_dir)
@@ -77,7 +85,12 @@ def evaluate(
   if suite is not None:
     folder = out or (os.path.join(run_dir, "evals", name) if run_dir else "")
     after = lm_eval_out_lib.after(lm_eval_out, adapter or model.base, session, renderer)
-    return {} if dry_run else _suite(session, renderer, suite, folder, rendering, overwrite, after, robust)
+    if dry_run:
+      return {}
+    other = functools.partial(_quantised, session, rendering, suite, mesh, precision, seed, adapter)
+    kernels = robustness.Quantised(_kernels(model), other, "its weights are random (Model.config)")
+    how = _How(robust, held_against, kernels)
+    return _suite(session, renderer, suite, folder, rendering, overwrite, after, how)
   bound = evaluators.bound(evals, renderer, seed)
   if dry_run:
     return {}
@@ -100,28 +113,63 @@ def _one_by_one(session: session_lib.Session, bound: Sequence[Any], run_dir: str
   return figures | {"eval_s": time.perf_counter() - started}
 
 
-def _suite(session, renderer, suite, folder, rendering, overwrite, after, robust) -> dict[str, float]:
+def _kernels(model: specs.Model) -> tuple[str, ...]:
+  """The kinds of kernels that a model could have in place of its own."""
+  own = "whole" if model.quant is None else model.quant.kind
+  return () if model.config is not None else tuple(kind for kind in ("whole", "int8", "nf4") if kind != own)
+
+
+def _quantised(session, rendering, suite, mesh, precision, seed, adapter, kind) -> requests_lib.Responder:
+  """The same model and adapter with other kernels."""
+  model = dataclasses.replace(session.model, quant=None if kind == "whole" else quant_lib.Quant(kind=kind))
+  how = dict(mesh=mesh, precision=precision, seed=seed, adapter=adapter, tokenizer=session.tokenizer)
+  other = session_lib.open_session(model, **how)
+  return other.responder(other.renderer(rendering), suite.decode)
+
+
+@dataclasses.dataclass(frozen=True)
+class _How:
+  """How a suite is asked beyond itself: varied, held against training data, with other kernels; None for not at all."""
+
+  robust: robustness.Robust | None
+  held_against: contamination.Data | None
+  quantised: robustness.Quantised | None = None
+
+
+def _suite(session, renderer, suite, folder, rendering, overwrite, after, how) -> dict[str, float]:
   """The figures of published benchmarks, asked of a model on the mesh."""
   who = {**session.identity(rendering), "arrays": checkpoint.checksums(session.trainable)}
   started = time.perf_counter()
   with console.Bars("answers") as bars:
     bar = bars.add("eval " + ", ".join(suite.names))
     responder = session.responder(renderer, suite.decode)
-    figures = _run(robust, suite, responder, who, folder, bar.advance, overwrite, after)
+    figures = _run(how, suite, responder, who, folder, bar.advance, overwrite, after)
     bar.finish()
   return figures | {"eval_s": time.perf_counter() - started}
 
 
-def stored(*, evals: Sequence[Any], responses: str, lm_eval_out: str = "") -> dict[str, float]:
+def stored(
+  *,
+  evals: Sequence[Any],
+  responses: str,
+  lm_eval_out: str = "",
+  out: str = "",
+  held_against: contamination.Data | None = None,
+) -> dict[str, float]:
   """Scores stored answers to the suite among evaluators. Raises InputError where there is none, or several.
 
   evals: the evaluators. responses: the file of answers. lm_eval_out: where figures and rows are written as lm-eval's.
+  out: where they are written as `itune compare` reads them, "" for nowhere. held_against: training data that may hold
+  items.
   """
   found = [one for one in evals if isinstance(one, suite_lib.Suite)]
   if len(found) != 1:
     raise errors.InputError("--responses scores one suite (suite.Suite in EVALS, or --suite), which is not there")
   after = lm_eval_out_lib.after(lm_eval_out, os.path.basename(responses).partition(".")[0])
-  return suites.stored(suites.completed(found)[0], responses, after)
+  held = contamination.Holding(held_against, out)
+  figures = suites.stored(suites.completed(found)[0], responses, after, held.mark, out)
+  held.tell()
+  return figures
 
 
 def from_flags(args: command.Args) -> dict[str, Any] | None:
@@ -133,9 +181,11 @@ def from_flags(args: command.Args) -> dict[str, Any] | None:
     roots = official.roots(args.data_dir, os.environ.get("ITUNE_DATA", ""))
     return judging.annotations(args, args.responses, roots)
   suite = _asked(args) if args.suite else None
+  held_against = contamination.of(suite, args.contamination) if suite is not None and args.contamination else None
   if args.responses:
     if suite is not None:
-      return stored(evals=(suite,), responses=args.responses, lm_eval_out=args.lm_eval_out)
+      given = {name: getattr(args, name) for name in ("responses", "lm_eval_out", "out")}
+      return stored(evals=(suite,), held_against=held_against, **given)
     return gin_setup.call(stored, responses=args.responses)
   if args.responder and suite is not None:
     key = os.environ.get("OPENAI_API_KEY", "")
@@ -144,13 +194,13 @@ def from_flags(args: command.Args) -> dict[str, Any] | None:
     with console.Bars("answers") as bars:
       bar = bars.add("eval " + ", ".join(suite.names))
       after = lm_eval_out_lib.after(args.lm_eval_out, args.responder_model)
-      return _run(_robust(args), suite, asked, who, args.out, bar.advance, args.overwrite, after)
+      how = _How(_robust(args), held_against)
+      return _run(how, suite, asked, who, args.out, bar.advance, args.overwrite, after)
   if suite is not None:
     names = ("adapter", "run_dir", "name", "dry_run", "as_asked", "overwrite", "out", "lm_eval_out")
-    robust = _robust(args)
-    return gin_setup.call(
-      evaluate, suite=suite, robust=robust, evals=(), **{name: getattr(args, name) for name in names}
-    )
+    more = {"robust": _robust(args), "held_against": held_against}
+    given = {name: getattr(args, name) for name in names}
+    return gin_setup.call(evaluate, suite=suite, evals=(), **more, **given)
   names = ("adapter", "run_dir", "name", "dry_run", "as_asked", "overwrite")
   figures = gin_setup.call(evaluate, **{name: getattr(args, name) for name in names})
   table = rich.table.Table("figure", "value", title=f"{args.name}: {args.adapter or 'base model'}")
@@ -160,9 +210,16 @@ def from_flags(args: command.Args) -> dict[str, Any] | None:
   return figures
 
 
-def _run(robust, suite, *given) -> dict[str, Any]:
+def _run(how: _How, suite, responder, who, out, *given) -> dict[str, Any]:
   """The figures of a suite, and of its variations where there are some."""
-  return suites.run(suite, *given) if robust is None else robustness.run(suite, robust, *given)
+  held = contamination.Holding(how.held_against, out)
+  asked = (responder, who, out, *given, held.mark)
+  if how.robust is None:
+    figures = suites.run(suite, *asked)
+  else:
+    figures = robustness.run(suite, how.robust, *asked, how.quantised)
+  held.tell()
+  return figures
 
 
 def _robust(args: command.Args) -> robustness.Robust | None:
@@ -181,5 +238,6 @@ def _asked(args: command.Args) -> suite_lib.Suite:
     given["sandbox"] = sandbox.Sandbox(require=args.sandbox)
   judged = {"judge": judging.judge(args), "baseline": args.baseline}
   common = official.Settings(limit=args.limit, thinks=args.thinks, **judged, **given)
-  suite = suite_lib.Suite(names=suites.named(args.suite), common=common, data=args.data_dir)
+  names = foreign_tasks.named(suites.named(args.suite), args.imports)
+  suite = suite_lib.Suite(names=names, common=common, data=args.data_dir)
   return suites.completed([suite])[0]

@@ -15,10 +15,12 @@ SETTINGS = {
   "samples": (int, "N", "answers to each question"),
   "max_new_tokens": (int, "N", "tokens of an answer at most"),
   "temperature": (float, "X", "how answers are drawn; 0 is greedy"),
+  "thinking_budget": (int, "N", "tokens after which thinking is ended and the answer follows; it implies --thinks"),
 }
 _OF_MODEL = ("data_dir", "out", "lm_eval_out", "responses", "responder", "responder_model", "thinks", "sandbox")
+_HELD = ("contamination",)
 _ROBUST = ("robust", "robust_variants", "robust_budget")
-_OF_SUITE = (*_OF_MODEL, *_ROBUST, *SETTINGS, *judging_flags.NAMES)
+_OF_SUITE = (*_OF_MODEL, *_ROBUST, *_HELD, *SETTINGS, *judging_flags.NAMES)
 
 
 def flags(parser: command.Parser) -> None:
@@ -52,11 +54,13 @@ def flags(parser: command.Parser) -> None:
   for name, (kind, metavar, text) in SETTINGS.items():
     suite.add_argument(f"--{name}", type=kind, metavar=metavar, help=text)
   add = parser.add_argument_group("how far figures hang on the way of asking").add_argument
-  kinds = "format, perturb, options, shots, system, temperature, seed, jailbreaks, or all"
+  kinds = "format, perturb, options, shots, examples, system, temperature, seed, jailbreaks, quantised, or all"
   add("--robust", default="", metavar="A,B", help=f"asks each benchmark in other ways too: {kinds}")
   add("--robust_variants", type=int, metavar="K", help="ways of each kind at most (default: 4)")
   text = "searches 64 formats by Thompson sampling, N items in all (default: every item of K formats)"
   add("--robust_budget", type=int, metavar="N", help=text)
+  text = "training data, as --data has it: says which items stand in it, and gives figures with and without them"
+  add("--contamination", default="", metavar="FILES", help=text)
   judging_flags.flags(parser)
 
 
@@ -68,7 +72,7 @@ def together(args: command.Args) -> None:
     args.gin = ""
     return
   if args.suite:
-    args.limit = _limit(args)
+    args.limit = command.items_limit(args)
     if not args.gin_file:
       args.gin = "suite"
     judging_flags.together(args)
@@ -77,6 +81,9 @@ def together(args: command.Args) -> None:
     check.require(alone or model, "--suite needs a model: --base, --adapter or --gin_file; or --responses, --responder")
     if alone and not args.gin_file:
       args.gin = ""
+    check.require(
+      not (args.thinking_budget and alone), "--thinking_budget ends the thinking of a model on the mesh: it needs one"
+    )
     check.require(not (args.robust and alone and not args.responder), "--robust asks in other ways: it needs a model")
     given = [name for name in _ROBUST[1:] if getattr(args, name) is not None]
     check.require(args.robust or not given, f"--{given[0] if given else ''} is of --robust, which is not given")
@@ -91,15 +98,6 @@ def together(args: command.Args) -> None:
   check.require(
     args.gin_file, "nothing to evaluate: give --suite (--list has the benchmarks), or a recipe (--gin_file)"
   )
-
-
-def _limit(args: command.Args) -> int:
-  """--limit as the number of items of each benchmark; it is no macro then."""
-  text, args.macro_EVAL_LIMIT = args.macro_EVAL_LIMIT, None
-  if text is None:
-    return 0
-  check.require(text.isdecimal(), f"--limit must be a number of items, not {text}")
-  return int(text)
 
 
 COMMAND = command.Command(

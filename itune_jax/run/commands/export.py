@@ -9,6 +9,8 @@ import math
 import os
 import re
 import shutil
+import types
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -109,7 +111,8 @@ def export(
       raise errors.InputError("the base was quantised in training: give --dequantise to merge into the full weights")
     model = dataclasses.replace(model, quant=None)
   session = session_lib.open_session(model, adapter=adapter)
-  return write(session, rendering, format=format, dtype=dtype, out=out, naming=naming, overwrite=overwrite)
+  facts = {"adapter": files.absolute(adapter)} if adapter else {}
+  return write(session, rendering, format=format, dtype=dtype, out=out, naming=naming, overwrite=overwrite, facts=facts)
 
 
 def check_out(out: str, overwrite: bool) -> None:
@@ -132,8 +135,11 @@ def write(
   out: str,
   naming: Naming = Naming(),
   overwrite: bool = False,
+  facts: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> dict[str, Any]:
   """Exports a loaded model; returns the manifest. The folder is there when its logits were accepted, or not at all.
+
+  facts: what the manifest says beside, such as which adapter it was made of.
 
   Raises InputError for a folder in use, RunError as `export` does.
   """
@@ -160,6 +166,7 @@ def write(
       "quant": session.model.quant and dataclasses.asdict(session.model.quant),
       "chat_template": template,
       "template_date": rendering.date,
+      **facts,
       **extra,
     }
     files.write_json(os.path.join(partial, "export_manifest.json"), manifest)

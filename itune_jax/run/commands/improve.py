@@ -21,6 +21,7 @@ from itune_jax.core import files
 from itune_jax.core import log
 from itune_jax.data import example as example_lib
 from itune_jax.data.render import chat
+from itune_jax.grading import checkers
 from itune_jax.run import command
 from itune_jax.run import console
 from itune_jax.run import gin_setup
@@ -54,7 +55,9 @@ class Improve:
   def __post_init__(self):
     check.check_types(self)
     check.require(self.generators, "Improve.generators names no part of gin_configs/synth")
-    check.require(min(self.accept, self.seeds, self.steps) > 0, "Improve.accept, seeds and steps count from 1")
+    least = min(self.accept, self.seeds, self.steps, self.max_length)
+    check.require(least > 0, "Improve.accept, seeds, steps and max_length count from 1")
+    check.require(min(self.candidates, self.budget) >= 0, "Improve.candidates and budget are 0 (no bound) or more")
 
 
 def one_round(
@@ -76,18 +79,23 @@ def one_round(
   arms are trained. teacher: further flags of `itune synth`.
   """
   started = time.perf_counter()
+  # What is wrong with the files is said before anything is made, or paid for.
+  heldout, real_rows = sources.read(eval_data).examples, list(sources.read(real).examples)
+  checkers.find(test, (test,) if ":" in test else ())
+  who = {"base": base, "check": test, "recipes": list(recipes), "teacher": list(teacher)}
+  _claim(run_dir, plan, {**who, **{name: sources.identity(path) for name, path in _files(real, eval_data, data)}})
   steps = _Steps()
   model = [f"--base={base}"] if base else []
   recipe = [f"--gin_file={file}" for file in recipes or ("recipes/smollm2_lora.gin",)]
   tried = [*recipe, "--gin_file=decode/greedy.gin", "--gin_file=overlays/own_data.gin", *model]
   tried += [f"--gin.EVAL_DATA={eval_data!r}", f"--gin.CHECK={test!r}"]
   made = _synthesised(steps, plan, run_dir, data, teacher or model)
-  kept, dropped = _made(run_dir, made, eval_data)
+  kept, dropped = _made(run_dir, made, heldout)
   before = os.path.join(run_dir, "untouched")
   steps.evaluate(["eval", *tried, f"--data={real}", f"--run_dir={before}", "--name=heldout"], before)
   arms: dict[str, Any] = {}
   runs: dict[str, list[str]] = {"generated": [], "real": []}
-  count, real_rows = _tokens(base, plan.max_length), list(sources.read(real).examples)
+  count = _tokens(base, plan.max_length)
   for seed in range(plan.seeds):
     pair = improve_arms.equal(kept, real_rows, count, plan.budget, plan.select, seed)
     arms[f"seed{seed}"] = improve_arms.told(pair)
@@ -113,6 +121,24 @@ def one_round(
   return {key: told[key] for key in ("rows", "arms", "comparison", "page", "seconds")}
 
 
+def _files(real: str, eval_data: str, data: str) -> list[tuple[str, str]]:
+  given = (("real", real), ("eval_data", eval_data), ("data", data))
+  return [(name, path) for name, path in given if path]
+
+
+def _claim(run_dir: str, plan: Improve, given: dict[str, Any]) -> None:
+  """Keeps what the round is in its folder: of another round nothing that stands there may be taken for its own. More
+  seeds are the same round. Raises InputError naming what differs."""
+  path = os.path.join(run_dir, "round.json")
+  own = {name: value for name, value in dataclasses.asdict(plan).items() if name != "seeds"}
+  told = json.loads(json.dumps({**own, **given}))
+  if files.exists(path):
+    known = files.read_object(path)
+    differs = [name for name in {**known, **told} if known.get(name) != told.get(name)]
+    check.require(not differs, f"{run_dir} holds a round of another {', '.join(differs)}: give a new --run_dir")
+  files.write_json(path, told)
+
+
 def _synthesised(steps: "_Steps", plan: Improve, run_dir: str, data: str, given: Sequence[str]) -> dict[str, Any]:
   """The manifest of each generator, run; those that begin with nothing are given no data."""
   made = {}
@@ -131,11 +157,13 @@ def _synthesised(steps: "_Steps", plan: Improve, run_dir: str, data: str, given:
 _OF_MANIFEST = ("ended", "items", "candidates", "rows", "dropped", "tokens", "cost", "teacher", "rows_sha256", "spread")
 
 
-def _made(run_dir: str, made: dict[str, Any], eval_data: str) -> tuple[list[example_lib.Example], Any]:
+def _made(
+  run_dir: str, made: dict[str, Any], heldout: Sequence[example_lib.Example]
+) -> tuple[list[example_lib.Example], Any]:
   paths = [os.path.join(run_dir, "synth", name, "rows.jsonl") for name in made]
   short = [name for name, one in made.items() if not one["rows"]]
   check.require(not short, f"{', '.join(short)}: no row was accepted; {run_dir}/synth says why (dropped.jsonl)")
-  return improve_arms.generated(paths, sources.read(eval_data).examples)
+  return improve_arms.generated(paths, heldout)
 
 
 def _tokens(base: str, max_length: int) -> improve_arms.Tokens:

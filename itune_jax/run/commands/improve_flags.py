@@ -20,6 +20,7 @@ def flags(parser: command.Parser) -> None:
 
 def together(args: command.Args) -> None:
   """Raises InputError for what does not go together."""
+  check.require(args.run_dir.strip(), "--run_dir is empty: name the folder of the round")
   check.require(bool(args.responder) == bool(args.responder_model), "--responder and --responder_model go together")
 
 

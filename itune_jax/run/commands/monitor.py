@@ -1,6 +1,5 @@
 """`itune monitor`: one page of control charts over a log, and the rows worth labelling."""
 
-import json
 import math
 import os
 from typing import Any
@@ -9,6 +8,7 @@ import jinja2
 
 from itune_jax.core import check
 from itune_jax.core import files
+from itune_jax.core import jsontext
 from itune_jax.core import log
 from itune_jax.grading.statistics import control_charts
 from itune_jax.run import command
@@ -32,10 +32,9 @@ def from_flags(args: command.Args) -> dict[str, Any]:
   rest = len(entries) % args.window
   notes = [f"{n:,} rows left out: {why}" for why, n in dropped.items()]
   notes += [f"the last {rest:,} rows are no whole window yet, and are not judged"] if rest else []
+  notes += watching.uncharted(charts)
   rows = [one.example.to_json() | {"why": why} for one, why in odd]
-  files.write_text(
-    os.path.join(args.out, "label.jsonl"), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-  )
+  files.write_text(os.path.join(args.out, "label.jsonl"), "".join(jsontext.dumps(row) + "\n" for row in rows))
   files.write_json(
     os.path.join(args.out, "monitor.json"),
     {"rows": len(entries), "window": args.window, "signals": signals, "notes": notes, "charts": _stored(charts)},

@@ -18,6 +18,7 @@ from itune_jax.data import shards
 from itune_jax.data import tokenised
 from itune_jax.data import validation as validation_lib
 from itune_jax.data import workers as workers_lib
+from itune_jax.data.readers import readers
 from itune_jax.data.render import chat
 from itune_jax.run import command
 from itune_jax.run import console
@@ -25,6 +26,7 @@ from itune_jax.run import gin_setup
 from itune_jax.run import rendering as rendering_lib
 from itune_jax.run import specs
 from itune_jax.run import user_code
+from itune_jax.select import mixing as mixing_lib
 
 tfds_write = lazy.module("itune_jax.data.origins.tfds_write")  # it loads TensorFlow
 
@@ -36,6 +38,7 @@ def prepare(
   mixture: mixture_lib.Mixture,
   rendering: chat.Rendering,
   validation: validation_lib.Validation = validation_lib.Validation(),
+  mixing: mixing_lib.Adaptive | None = None,
   dry_run: bool = False,
   workers: int = 0,
   verify: bool = False,
@@ -45,21 +48,33 @@ def prepare(
   What is already there is not made again. With dry_run only rows and rates are found.
 
   model: whose tokenizer and template are used. mixture: the data. rendering: how conversations become tokens.
-  validation: what is held out of it. dry_run: writes nothing. workers: processes that render and tokenise, 0 for one a
-  core; the bytes are the same for any number. verify: whether data files are read for their digests although these are
-  kept.
+  validation: what is held out of it. mixing: the rule that changes its rates, None for none. dry_run: writes nothing.
+  workers: processes that render and tokenise, 0 for one a core; the bytes are the same for any number. verify: whether
+  data files are read for their digests although these are kept.
   """
   check.require(workers >= 0, f"--workers={workers}: give a number of processes, or 0 for one a core")
+  if mixing is not None:
+    validation.measured(mixture, mixing.follows == "alignment")  # refuses what cannot be
   if mixture.grain:
     log.info(f"mixture {mixture.name}: {mixture.grain} is read as it is trained on; nothing is prepared")
     return {"name": mixture.name, "rates": {}, "sources": []}
+  _look_at_validation(mixture, validation)
   root = specs.cache_dir()
   digests.keep_in(os.path.join(root, "digests"), verify)
   if dry_run:
     with tempfile.TemporaryDirectory() as scratch:  # where rows of tasks and data sets are while they are counted
       return _counted(validation.trained(_read(mixture, scratch)))
-  mixture = validation.trained(_read(mixture, root))
+  given = _read(mixture, root)
   renderer = rendering_lib.open_renderer(model, rendering)
+  if mixing is not None:
+    _write(root, validation.measured(given, mixing.follows == "alignment"), rendering, renderer, workers)
+  return _write(root, validation.trained(given), rendering, renderer, workers)
+
+
+def _write(
+  root: str, mixture: mixture_lib.Mixture, rendering: chat.Rendering, renderer: chat.Renderer, workers: int
+) -> dict[str, Any]:
+  """Writes the cache of every source and the manifest, or finds them."""
   path = tokenised.mixture_file(root, tokenised.mixture_key(mixture, renderer))
   if (known := _prepared(root, path)) is not None:
     log.info(f"mixture {mixture.name} is already prepared: {path}")
@@ -87,11 +102,34 @@ def prepare(
 
 
 def _counted(mixture: mixture_lib.Mixture) -> dict[str, Any]:
-  """The rows of every source, and the rates: all that a dry run finds."""
-  counted = {source.name: [row.example is not None for row in source.rows()] for source in mixture.sources}
-  rates = mixture.shares({name: sum(each) for name, each in counted.items()})
-  sources = [{"name": name, "rows": len(each)} for name, each in counted.items()]
+  """The rows of every source, why some are none, and the rates: all that a dry run finds.
+
+  Raises InputError, as the preparation would, for a source of which no row is an example."""
+  sources = []
+  for source in mixture.sources:
+    rows, reasons = 0, collections.Counter()
+    for row in source.rows():
+      rows += 1
+      if row.example is None:
+        reasons[row.problem] += 1
+    if rows == reasons.total():
+      raise readers.no_row(source.name, source.path, reasons)
+    counts = {"rows": rows, "kept": rows - reasons.total(), "dropped": reasons.total()}
+    sources.append({"name": source.name, **counts, "dropped_by_reason": dict(reasons)})
+  rates = mixture.shares({source["name"]: source["kept"] for source in sources})
   return {"name": mixture.name, "rates": rates, "sources": sources}
+
+
+def _look_at_validation(mixture: mixture_lib.Mixture, validation: validation_lib.Validation) -> None:
+  """Raises InputError where the file to validate on is not there, which a run would find behind the preparation; says
+  so where it is trained on as well."""
+  if not validation.data:
+    return
+  held = set(map(files.absolute, readers.files(validation.data)))
+  for source in mixture.sources:
+    there = source.path and source.read_from() is None and held & set(map(files.absolute, readers.files(source.path)))
+    if there:
+      log.info(f"note: VAL_DATA ({validation.data}) is trained on as well, so its loss says nothing of other rows")
 
 
 def _read(mixture: mixture_lib.Mixture, root: str) -> mixture_lib.Mixture:
@@ -148,10 +186,12 @@ def from_flags(args: command.Args) -> dict[str, Any]:
       log.info(f"  {source['name']}: and rows for {len(reasons) - 5} more reasons, which the manifest lists")
     for row in source.get("dropped_rows", [])[:5]:
       log.info(f"    {row['file']}:{row['line']}: {row['reason']}")
-  if args.with_reference and not args.dry_run:
-    given = [arg for arg in args.argv[1:] if arg != "--with_reference"]
-    if cli.main(["reference", *given]):
-      raise errors.RunError("the data is prepared, and the log-probs of the reference are not stored")
+  beside = {"reference": (args.with_reference, "log-probs of the reference")}
+  beside["teacher"] = (args.with_teacher, "likeliest tokens of the teacher")
+  for name, (wanted, what) in beside.items():
+    given = [arg for arg in args.argv[1:] if arg not in ("--with_reference", "--with_teacher")]
+    if wanted and not args.dry_run and cli.main([name, *given]):
+      raise errors.RunError(f"the data is prepared, and the {what} are not stored")
   written = {"tfds": _as_tfds(manifest, args.tfds_dir)} if args.tfds_dir else {}
   keys = ("name", "rows", "kept", "dropped", "truncated", "tokens", "trained_tokens")
   sources = [{k: s[k] for k in keys if k in s} for s in manifest["sources"]]

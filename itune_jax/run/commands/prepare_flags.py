@@ -14,6 +14,9 @@ def flags(parser: command.Parser) -> None:
   parser.add_argument("--workers", type=int, default=0, metavar="N", help=text)
   text = "read data files anew for their digests, which are otherwise kept by name, size and time"
   parser.add_argument("--verify", action="store_true", help=text)
+  parser.add_argument(
+    "--with_teacher", action="store_true", help="then store a teacher's likeliest tokens, as itune teacher does"
+  )
   text = "also write what was prepared as a TFDS data set in this folder of data sets (needs the extra prep)"
   parser.add_argument("--tfds_dir", default="", metavar="DIR", help=text)
 

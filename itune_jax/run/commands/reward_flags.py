@@ -28,7 +28,7 @@ def together(args: command.Args) -> None:
   check.require(not (args.verdict and len(args.adapter) > 1), "--verdict asks one model: give one --adapter at most")
   numbers = args.best_of.split(",")
   check.require(
-    all(n.strip().isdigit() and int(n) > 0 for n in numbers), f"--best_of={args.best_of}: numbers of answers"
+    all(n.strip().isdecimal() and int(n) > 0 for n in numbers), f"--best_of={args.best_of}: numbers of answers"
   )
 
 

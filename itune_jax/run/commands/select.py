@@ -1,6 +1,7 @@
 """`itune select`: rows prepared and chosen, from a file to a file."""
 
 import dataclasses
+import os
 import re
 import time
 from typing import Any
@@ -13,12 +14,17 @@ from itune_jax.run import command
 from itune_jax.run import console
 from itune_jax.run import gin_setup
 from itune_jax.run import outside as outside_lib
+from itune_jax.run import select_endpoint
+from itune_jax.sampling.responders import http
 from itune_jax.select import score_table
 from itune_jax.select import select_protocol
 from itune_jax.select import selecting
 from itune_jax.select import stages
 
 select_models = lazy.module("itune_jax.run.select_models")  # it loads models, and JAX with them
+
+
+_THOUSANDS = re.compile(r"(?<=[0-9])[,_](?=[0-9]{3}(?:[,_][0-9]{3})*(?![0-9]))")
 
 
 def select(
@@ -33,6 +39,7 @@ def select(
   adapter: str = "",
   targets: str = "",
   baselines: bool = False,
+  endpoint: select_protocol.Ask | None = None,
 ) -> dict[str, Any]:
   """Writes the rows that are kept and their manifest; returns the manifest.
 
@@ -40,7 +47,7 @@ def select(
   write. by: names of scores that join those of the selection. keep: how much is kept, in place of the selection's
   budget. seed: in place of the selection's. overwrite: takes the place of an output of other values. base, adapter: the
   model that scores ask, "" for none. targets: a file of rows of the task that is selected for. baselines: writes the
-  rows of each baseline too.
+  rows of each baseline too. endpoint: who is asked in place of a model here.
   """
   scores = (*selection.scores, *map(score_table.find, by))
   changed = dataclasses.replace(
@@ -54,7 +61,7 @@ def select(
     rows = select_models.targets_of(targets) if targets else []
     how: dict[str, Any] = dict(begin=begin, folder=f"{output}.models", targets=rows)
     # A model is opened where it was named, and only then is JAX imported.
-    ask = select_models.opened(base, adapter, **how) if base or adapter else None
+    ask = select_models.opened(base, adapter, **how) if base or adapter else endpoint
     more = {"overwrite": overwrite, "baselines": baselines}
     return selecting.select(changed, source, output, begin=begin, outside=outside_lib.Outside(), ask=ask, **more)
 
@@ -79,8 +86,13 @@ def budget(text: str) -> select_protocol.Budget:
   """What --keep says: "10%", "5000", "2000000tokens", nothing. Raises InputError for anything else."""
   if not text:
     return select_protocol.Budget()
-  found = re.fullmatch(r"(\d+(?:\.\d+)?)(%| ?tokens| ?rows)?", text.strip().replace(",", "").replace("_", ""))
-  if found is None or (found[2] != "%" and "." in found[1]) or not float(found[1]):
+  # Commas part thousands, and nothing else: 1,5% is no number.
+  found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(%| ?tokens| ?rows)?", _THOUSANDS.sub("", text.strip()))
+  if (
+    found is None
+    or (found[2] != "%" and "." in found[1])
+    or not 0 < float(found[1]) <= (100 if found[2] == "%" else 1e18)
+  ):
     raise errors.InputError(
       f"--keep={text}: write a share (10%), a number of rows (5000), or of tokens (2000000tokens)"
     )
@@ -95,7 +107,7 @@ def from_flags(args: command.Args) -> dict[str, Any]:
   names = tuple(name.strip() for name in args.by.split(",")) if args.by else ()
   check.require(all(names), f"--by={args.by}: an empty name; write names with commas between them")
   given: dict[str, Any] = {"source": args.input, "output": args.output, "by": names, "keep": budget(args.keep)}
-  manifest = gin_setup.call(select, **given, seed=args.seed, **_asked(args))
+  manifest = gin_setup.call(select, **given, seed=args.seed, endpoint=_endpoint(args), **_asked(args))
   for name, own in manifest.get("beside", {}).items():
     log.info(f"  {name}: {_said(own)}")
   dropped = {}
@@ -109,6 +121,16 @@ def from_flags(args: command.Args) -> dict[str, Any]:
 def _asked(args: command.Args) -> dict[str, Any]:
   names = ("overwrite", "base", "adapter", "targets", "baselines")
   return {name: getattr(args, name) for name in names}
+
+
+def _endpoint(args: command.Args) -> select_protocol.Ask | None:
+  """The endpoint of the flags, None for none. Raises InputError for a key that is not set."""
+  if not args.responder:
+    return None
+  key = os.environ.get(args.key_env, "") if args.key_env else ""
+  check.require(not args.key_env or key, f"--key_env={args.key_env}: this variable of the environment is not set")
+  asked = http.HttpResponder(url=args.responder, model=args.responder_model, key=key, failed="answer")
+  return select_endpoint.EndpointAsk(asked, args.responder_model)
 
 
 def _said(own: dict[str, Any]) -> str:

@@ -16,6 +16,11 @@ def flags(parser: command.Parser) -> None:
   parser.add_argument("--seed", type=int, default=None, help="of all that is drawn (default: the recipe's, else 0)")
   parser.add_argument("--base", default="", metavar="MODEL", help="the model that scores ask: a name, path or hub id")
   command.adapter_flag(parser)
+  text = "the endpoint (OpenAI-compatible, http://HOST:PORT/v1) that steps and scores ask, in place of a model here"
+  parser.add_argument("--responder", default="", metavar="URL", help=text)
+  parser.add_argument("--responder_model", default="", metavar="NAME", help="the model that the endpoint is asked for")
+  text = "the variable of the environment that holds the endpoint's key"
+  parser.add_argument("--key_env", default="", metavar="VARIABLE", help=text)
   targets = "rows of the task that is selected for, for less, rds and metarater"
   parser.add_argument("--targets", default="", metavar="FILE", help=targets)
   text = "also write what random, longest and RDS+ would have kept, in files beside --output"
@@ -32,6 +37,10 @@ def sensible(args: command.Args) -> None:
   )
   same = os.path.exists(args.output) and os.path.realpath(args.input) == os.path.realpath(args.output)
   check.require(not same, f"--output={args.output} is the input: name another file")
+  check.require(bool(args.responder) == bool(args.responder_model), "--responder and --responder_model go together")
+  check.require(not args.key_env or args.responder, "--key_env is of an endpoint: give --responder")
+  local = args.base or args.adapter
+  check.require(not (args.responder and local), "--responder is an endpoint: no --base, no --adapter")
 
 
 COMMAND = command.Command(

@@ -11,6 +11,7 @@ from itune_jax.run import command
 from itune_jax.run import console
 from itune_jax.run.commands import train_flags
 from itune_jax.run.sweep import cells as cells_lib
+from itune_jax.run.sweep import estimates
 from itune_jax.run.sweep import running
 from itune_jax.run.sweep import space as space_lib
 from itune_jax.run.sweep import summary as summary_lib
@@ -23,6 +24,7 @@ def from_flags(args: command.Args) -> dict[str, Any]:
   Raises InputError for a file that is no sweep, and RunError, after all else has run, where a run failed.
   """
   space, common = space_lib.read(args.sweep), [*args.rest, *args.gin_values]
+  cells_lib.require_macros(space, common)
   first = space.halving.steps[0] if space.halving else 0
   cells = cells_lib.cells(space, first)
   for cell in cells:
@@ -96,19 +98,32 @@ def _run(runner: running.Runner, cells: list[cells_lib.Cell]) -> list[running.Do
 
 
 def _planned(space, cells, runner: running.Runner, args: command.Args) -> dict[str, Any]:
-  """The runs, and what they will take by those that are done."""
+  """The runs, and what they will take by those that are done, or by `itune plan` for a slice."""
   done = [one for cell in cells if (one := runner.done(cell)) is not None]
   for cell in cells:
     log.info(f"{'done' if runner.done(cell) else 'to do'}: {cell.title}")
   seconds = statistics.median(one.figures["seconds"] for one in done) if done else None
   left = len({runner.folder(cell) for cell in cells}) - len({one.folder for one in done})
   told: dict[str, Any] = {"runs": len(cells), "done": len(done), "points": len(space.points)}
+  if args.topology:
+    return told | _on_slice(space, cells, args)
   if seconds is None:
     log.info(f"how long a run takes is known once one is done: --part=0/{len(cells)} runs the first alone")
     return told
   hours = left * seconds / args.workers / 3600
   told |= {"hours_left": round(hours, 3)}
   return told | ({"cost_left": round(hours * args.price, 2)} if args.price else {})
+
+
+def _on_slice(space: space_lib.Space, cells: list[cells_lib.Cell], args: command.Args) -> dict[str, Any]:
+  """What all runs take on a slice: the hours of their steps alone, by the compiled programs. A rung is its first."""
+  found = estimates.of(cells, [*args.rest, *args.gin_values], args.topology)
+  told: dict[str, Any] = {"topology": args.topology, "do_not_fit": [one.title for one in found if not one.fits]}
+  known = [one.hours for one in found if one.hours is not None]
+  if len(known) < len(found):
+    return told
+  hours = sum(known) * len(space.seeds) / args.workers
+  return told | {"hours": round(hours, 3)} | ({"cost": round(hours * args.price, 2)} if args.price else {})
 
 
 def _write(out: str, found: summary_lib.Summary) -> None:

@@ -17,6 +17,10 @@ def flags(parser: command.Parser) -> None:
   text = "run the K-th of N parts of the runs, counted from 0, and no summary: for the tasks of a cluster's array"
   parser.add_argument("--part", default="", metavar="K/N", help=text)
   parser.add_argument("--dry_run", action="store_true", help="print the runs and what they will take, and run nothing")
+  text = (
+    "with --dry_run: `itune plan` every point for this slice, such as v5e:4x4: what fits, and the hours of all steps"
+  )
+  parser.add_argument("--topology", default="", metavar="SLICE", help=text)
   parser.add_argument("--summary", action="store_true", help="run nothing, summarise what is done")
   parser.add_argument("--price", type=float, default=0.0, metavar="X", help="of an hour of this machine, for the plan")
   parser.epilog = (
@@ -31,6 +35,8 @@ def check(args: command.Args) -> None:
     raise errors.InputError(f"--workers={args.workers}: runs at a time, one or more")
   if not args.price >= 0:
     raise errors.InputError(f"--price={args.price}: a price is 0 or more")
+  if args.topology and not args.dry_run:
+    raise errors.InputError(f"--topology={args.topology} plans and runs nothing: give --dry_run with it")
   if args.part and not (found := re.fullmatch(r"(\d+)/(\d+)", args.part)):
     raise errors.InputError(f"--part={args.part}: write it as K/N, such as 0/8")
   if args.part and not int(found[1]) < int(found[2]):

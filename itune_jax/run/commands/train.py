@@ -30,6 +30,7 @@ from itune_jax.parallel import shard
 from itune_jax.peft import attach
 from itune_jax.peft import method as method_lib
 from itune_jax.run import adapters as adapters_lib
+from itune_jax.run import adapting
 from itune_jax.run import begins
 from itune_jax.run import calibrate
 from itune_jax.run import command
@@ -44,6 +45,7 @@ from itune_jax.run import run_dir as run_dir_lib
 from itune_jax.run import session as session_lib
 from itune_jax.run import specs
 from itune_jax.run import views as views_lib
+from itune_jax.select import mixing as mixing_lib
 from itune_jax.train import checkpoint
 from itune_jax.train import loop
 from itune_jax.train import state as state_lib
@@ -69,7 +71,8 @@ class Train:
   batch. objective: the loss. optimizer: what makes updates of gradients. mesh: how devices are laid out. precision:
   which dtype holds what. remat: what the backward pass finds saved. evals: evaluators that run in training. keep:
   which checkpoints stay. early_stop: when training ends before its last step. steps: optimizer steps, 0 beside
-  epochs. epochs: passes over the data, 0 beside steps. micro_batches: pieces that a batch is cut into, one behind the
+  epochs. epochs: passes over the data, 0 beside steps. mixing: the rule that changes the rates of the sources while it
+  trains, None for none. micro_batches: pieces that a batch is cut into, one behind the
   other, to save memory. seed: of everything that is drawn. views: other models that the objective asks for, by name.
   warm_start: a run or adapter whose trained arrays the run starts from. wandb_project: where Weights & Biases gets
   the figures, "" for nowhere. debug_nans: stops at the first value that is not a number. profile: writes a profiler's
@@ -95,6 +98,7 @@ class Train:
   epochs: float = 0
   validation: validation_lib.Validation = validation_lib.Validation()
   views: Mapping[str, views_lib.View] = dataclasses.field(default_factory=dict)
+  mixing: mixing_lib.Adaptive | None = None
   warm_start: str = ""
   wandb_project: str = ""
   debug_nans: bool = False
@@ -110,7 +114,7 @@ class Train:
       f"STEPS = {self.steps} and EPOCHS = {self.epochs:g}: set one of them, and the other to 0",
     )
     self._check_parts()
-    check.require(isinstance(self.seed, int), f"SEED must be an integer, not {self.seed!r}")
+    check.seed(self.seed)
     check.require(
       isinstance(self.micro_batches, int) and self.micro_batches > 0 and not self.packing.rows % self.micro_batches,
       f"PACKING rows = {self.packing.rows} do not divide into MICRO_BATCHES = {self.micro_batches!r}",
@@ -133,6 +137,7 @@ class Train:
       "REMAT": (stack.Remat,),
       "EVALS": (tuple, list),
       "VIEWS": (Mapping,),
+      "MIXING": (mixing_lib.Adaptive, type(None)),
     }
     for name, kind in kinds.items():
       value = getattr(self, name.lower())
@@ -198,8 +203,19 @@ class Train:
       session = session.with_arrays(constants)
       data.feed.restore(checkpointer.source_state(latest))
       log.info(f"resuming from {latest}")
-    ready = _Ready(session, {**session.frozen, **arrays}, state, step_fn, data, bound, checkpointer, early_stop, others)
+    frozen = {**session.frozen, **arrays}
+    mixers = self._mixers(session, data, frozen, others)
+    ready = _Ready(session, frozen, state, step_fn, data, bound, checkpointer, early_stop, others, mixers)
     return lasting._loop(run_dir, ready)
+
+  def _mixers(self, session: session_lib.Session, data: "_Data", frozen, others) -> list[contracts.Hook]:
+    """What changes the rates of the sources, if anything does."""
+    if self.mixing is None:
+      return []
+    where = {name: value.sharding for name, value in session.trainable.items()}
+    made_of = (session.binder, self.objective, others, where, frozen)
+    given = adapting.Given(*made_of, self.packing, data.rows, data.opened, data.put, self.seed)
+    return [adapting.make(self.mixing, data.feed, self._mixture, self.validation, given)]
 
   @functools.cached_property
   def _mixture(self) -> mixture_lib.Mixture:
@@ -230,23 +246,21 @@ class Train:
   def _data(self, session: session_lib.Session, renderer: chat.Renderer) -> "_Data":
     mesh, rules, each = session.mesh, session.rules, self.packing.rows // self.micro_batches
     rows = hosts.rows(mesh, rules, self.packing.rows, self.micro_batches)
+    taught = views_lib.sources_of(self.views)
+    teacher = views_lib.stored_teacher_of(self.objective, self.views)
+    of = (self.objective.columns, self._reference(session), taught, teacher)
     feed, manifest = session_lib.open_feed(
-      self.validation.trained(self._mixture),
-      renderer,
-      self.packing,
-      self.seed,
-      rows,
-      self.objective.columns,
-      self._reference(session),
-      views_lib.sources_of(self.views),
+      self.validation.trained(self._mixture), renderer, self.packing, self.seed, rows, *of
     )
+    opened = lambda mixture: session_lib.open_sources(mixture, renderer, self.seed, *of)
+    manifest |= adapting.manifest_of(self.mixing, self._mixture, self.validation, opened)
     _warn_of_idle_shards(mesh, each)
 
     def put(batch):
       cut = jax.tree.map(lambda x: x.reshape(self.micro_batches, -1, *x.shape[1:]), batch)
       return shard.global_batch(cut, mesh, rules, each, stacked=True)
 
-    return _Data(feed, manifest, put)
+    return _Data(feed, manifest, put, rows, opened)
 
   def _reference(self, session: session_lib.Session) -> stored_reference.Of | None:
     """Whose log-probs the batches bring, where the reference is one that is stored."""
@@ -302,7 +316,7 @@ class Train:
       source=ready.data.feed,
       put=ready.data.put,
       steps=self.steps,
-      hooks=hooks,
+      hooks=[*hooks, *ready.mixers],
       evaluators=ready.evaluators,
       view=lambda trainable: engine.with_params({**trainable, **session.frozen}),
       used=lambda state: self.optimizer.used(state.opt_state, state.trainable),
@@ -335,11 +349,14 @@ def from_flags(args: command.Args) -> dict[str, Any]:
 
 
 class _Data(NamedTuple):
-  """What a run trains on: the feed, the manifest of its mixture, and how a batch gets onto the mesh."""
+  """What a run trains on: the feed, the manifest of its mixture, how a batch gets onto the mesh, which of its rows are
+  this process's, and how the sources of another prepared mixture are opened."""
 
   feed: feed_lib.Packed
   manifest: dict[str, Any]
   put: Callable[[Any], Any]
+  rows: Sequence[int]
+  opened: Callable[[mixture_lib.Mixture], adapting.Opened]
 
   def batch(self, k: int) -> Any:
     """Global batch k on the mesh, leaves [M, B, T]."""
@@ -358,6 +375,7 @@ class _Ready(NamedTuple):
   checkpointer: checkpoint.Checkpointer
   early_stop: loop.EarlyStop
   others: Mapping[str, step_lib.FrozenView]
+  mixers: list[contracts.Hook]
 
 
 def _reference_engine(engine: Any, ready: _Ready) -> Any:

@@ -6,9 +6,14 @@ from typing import Any
 
 from itune_jax.core import contracts
 from itune_jax.grading.statistics import metrics as metrics_lib
+from itune_jax.run import costs
 
 # Shares of answers that came to nothing, which tell why others are wrong. Rows hold the verdict alone.
-DERIVED = ("cut_off", "empty")
+VERDICTS = ("cut_off", "empty")
+DERIVED = (*VERDICTS, "thinking_cut")
+# The share of items that stand in training data: a property of the data, which no two runs are compared by.
+CONTAMINATED, SHARE = "contaminated", "contaminated_share"
+HELD_FILE = "contamination.json"  # in a folder of figures: what they were held against
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,7 +47,8 @@ class Evaluation:
   kept. figures: what the run recorded, by (metric, tag). of: how many items the benchmark has. settings: what must be
   equal for two figures to mean the same (version, judge, prompt settings). better: which way, where it is known. ways:
   the metrics themselves, of a benchmark that this project knows. repeats: the evaluations by single seeds, of which
-  this one is the mean; none for one run. notes: what must be known.
+  this one is the mean; none for one run. cost: what its answers cost, None where that is not known. notes: what must be
+  known.
   """
 
   benchmark: str
@@ -54,13 +60,14 @@ class Evaluation:
   better: Mapping[str, contracts.Better] = dataclasses.field(default_factory=dict)
   ways: Mapping[str, metrics_lib.Metric] = dataclasses.field(default_factory=dict)
   repeats: tuple["Evaluation", ...] = ()
+  cost: costs.Cost | None = None
   notes: tuple[str, ...] = ()
 
   @property
   def metrics(self) -> list[str]:
     """All of which there is a value or a figure."""
     named = {name: None for item in self.items.values() for name in item.values}
-    return list(named | {metric: None for metric, tag in self.figures if not tag})
+    return list(named | {metric: None for metric, tag in self.figures if not tag and metric != SHARE})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -48,11 +48,13 @@ def _evaluation(path: str) -> evaluated.Evaluation:
   assert match, path
   task = match["task"]
   rows = list(folders.objects(path))
-  filters = {row.get("filter", "none") for _, row in rows}
+  filters = {_filter(row, where) for where, row in rows}
   items = _items(rows, several=len(filters) > 1)
   beside = os.path.join(os.path.dirname(path), f"results_{match['date']}.json")
   told = files.read_object(beside) if match["date"] and files.exists(beside) else {}
   of = _under(told, "n-samples", task).get("original", 0)
+  if type(of) is not int or of < 0:
+    raise errors.InputError(f"{beside}: n-samples of {task} is {jsontext.shown(of)}; it must be a number of items")
   settings = {"version": _under(told, "versions").get(task), "shots": _under(told, "n-shot").get(task)}
   higher = _under(told, "higher_is_better", task)
   return evaluated.Evaluation(
@@ -69,6 +71,13 @@ def _evaluation(path: str) -> evaluated.Evaluation:
       if isinstance(higher.get(metric.split(",")[0]), bool)
     },
   )
+
+
+def _filter(row: Mapping[str, Any], where: str) -> str:
+  name = row.get("filter", "none")
+  if not isinstance(name, str):
+    raise errors.InputError(f"{where}: filter is {jsontext.shown(name)}; it must be a name")
+  return name
 
 
 def _under(told: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
@@ -115,6 +124,8 @@ def _items(rows: list[tuple[str, dict[str, Any]]], several: bool) -> dict[str, e
 
 def _values(row: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:
   for name in row["metrics"]:
+    if not isinstance(name, str):
+      raise errors.InputError(f"{where}: lists the metric {jsontext.shown(name)}; it must be a name")
     if name not in row:
       raise errors.InputError(f"{where}: lists the metric {name!r} and has no value of it")
     yield _metric(name, row.get("filter", "none")), _value(row[name])
@@ -158,8 +169,12 @@ def _arguments(given: Any) -> list[list[Any]]:
   """Of each request what it was asked with; newer files name them gen_args_0 and arg_0."""
   if isinstance(given, dict):
     given = list(given.values())
-  lists = [list(one.values()) if isinstance(one, dict) else one for one in given or ()]
+  lists = [list(one.values()) if isinstance(one, dict) else one for one in _list(given)]
   return [one for one in lists if isinstance(one, list)]
+
+
+def _list(given: Any) -> list[Any]:
+  return given if isinstance(given, list) else []
 
 
 def _messages(prompt: Any) -> Any:
@@ -174,9 +189,9 @@ def _messages(prompt: Any) -> Any:
 
 
 def _answer(row: Mapping[str, Any], asked: list[list[Any]]) -> str:
-  responses = row.get("resps") or []
-  scored = row.get("filtered_resps") or []
-  if len(asked) > 1 and len(scored) == len(asked) and all(isinstance(one, list) and one for one in scored):
+  responses, scored = _list(row.get("resps")), _list(row.get("filtered_resps"))
+  numbers = all(isinstance(one, list) and one and isinstance(_value(one[0]), (int, float)) for one in scored)
+  if len(asked) > 1 and len(scored) == len(asked) and numbers:
     logprobs = [float(one[0]) for one in scored]
     return own_folders.chosen([one[1] if len(one) > 1 else "" for one in asked], logprobs)
   texts = [text for request in responses for text in (request if isinstance(request, list) else [request])]

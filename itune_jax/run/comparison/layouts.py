@@ -87,7 +87,9 @@ def correction(found: outcomes.Found) -> str:
   over = (
     f"over all {tested} comparisons of this table that are tested" if tested != 1 else "over the one that is tested"
   )
-  shares = " Shares of answers that were cut off or are empty are shown, and not tested unless --metric asks for them."
+  shares = (
+    " Shares of answers that were cut off, are empty, or whose thinking was, are shown, and tested if --metric asks."
+  )
   derived = any(row.metric in evaluated.DERIVED and row.test == "none" for row in found.rows)
   return (
     f"Intervals are of 95 %, over clusters of items; p is corrected by Holm {over}; {STARS}.{shares if derived else ''}"

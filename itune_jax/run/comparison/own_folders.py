@@ -6,17 +6,21 @@ import dataclasses
 import json
 import math
 import os
+import typing
 from typing import Any
 
+from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import jsontext
 from itune_jax.evals import folders
 from itune_jax.evals import judged
 from itune_jax.evals import official
 from itune_jax.evals import protocol
 from itune_jax.evals.benchmarks import registry
 from itune_jax.grading.statistics import metrics as metrics_lib
+from itune_jax.run import costs
 from itune_jax.run.comparison import evaluated
 
 # What a row says of its item itself; all else is shown as it is.
@@ -37,6 +41,7 @@ _KNOWN = frozenset(
     "choices",
     "logprobs",
     "harmful",
+    "usage",
   ]
 )
 
@@ -85,13 +90,17 @@ def _evaluation(folder: str, name: str) -> evaluated.Evaluation:
   items = _items(rows) if rows else {}
   keys = dict.fromkeys(judge for item in items.values() if (judge := item.more.get("judge")))
   judges = {"judge": ", ".join(keys)} if keys else {}
+  told_of_data = os.path.join(folder, evaluated.HELD_FILE)
+  is_held = any(one.metric == evaluated.SHARE for one in results) and files.exists(told_of_data)
+  held = {"contamination": str(files.read_object(told_of_data).get("data"))} if is_held else {}
   return evaluated.Evaluation(
     benchmark=name,
     where=rows or path,
     items=items,
     figures={(one.metric, one.tag): one for one in results},
     of=max([one.of for one in results if not one.tag], default=len(items)) or len(items),
-    settings=dict(_flat({key: value for key, value in told.items() if key not in _MODEL})) | judges,
+    settings=dict(_flat({key: value for key, value in told.items() if key not in _MODEL})) | judges | held,
+    cost=costs.read(folder).get(name),
     better={**dict.fromkeys(evaluated.DERIVED, "lower"), **{metric: way.better for metric, way in ways.items()}},
     ways=ways,
   )
@@ -126,9 +135,13 @@ def _flat(told: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
 
 def _result(one: Any, path: str) -> contracts.Result:
   try:
-    return contracts.Result(**one)
+    found = contracts.Result(**one)
   except TypeError:
     raise errors.InputError(f"{path}: is no list of results; evaluate again") from None
+  for field, hint in typing.get_type_hints(contracts.Result).items():
+    value = found._asdict()[field]
+    check.require(check.fits(value, hint), f"{path}: {field} of a result is {jsontext.shown(value)}; evaluate again")
+  return found
 
 
 def _items(path: str) -> dict[str, evaluated.Item]:
@@ -152,13 +165,23 @@ def _item(row: Mapping[str, Any], where: str) -> evaluated.Item:
   """The item of a row. Raises InputError for one without id or values, and for a value that is not finite."""
   for name, kind in (("id", str), ("values", dict)):
     folders.field(dict(row), name, kind, where)
+  for name, kind in (("tags", dict), ("outputs", list), ("choices", list), ("logprobs", list)):
+    if row.get(name) is not None:
+      folders.field(dict(row), name, kind, where)
+  scores = row.get("logprobs") or []
+  numbers = all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in scores)
+  check.require(
+    not row.get("choices") or not scores or (numbers and len(scores) == len(row["choices"])),
+    f"{where}: `logprobs` must be a number for each of `choices`",
+  )
   values = dict(row["values"])
   for name, value in values.items():
     if isinstance(value, float) and not math.isfinite(value):
       raise errors.InputError(f"{where}: the value of {name} is {value}, which no figure can be made of")
-  values |= {
-    name: float(row["verdict"] == name) for name in evaluated.DERIVED if "verdict" in row and name not in values
-  }
+  verdicts = evaluated.VERDICTS if "verdict" in row else ()
+  values |= {name: float(row["verdict"] == name) for name in verdicts if name not in values}
+  if "thinking_cut" in row:
+    values["thinking_cut"] = float(row["thinking_cut"])
   return evaluated.Item(
     id=row["id"],
     values=values,
@@ -186,11 +209,11 @@ def turns(prompt: Any) -> Iterator[tuple[str, str]]:
 
 
 def _answer(row: Mapping[str, Any]) -> str:
-  if "outputs" in row:
+  if row.get("outputs") is not None:
     return "\n\n".join(f"[{k}] {_text(one)}" for k, one in enumerate(row["outputs"], 1))
   if "output" in row:
     return _text(row["output"])
-  if "choices" in row and "logprobs" in row:
+  if row.get("choices") and row.get("logprobs"):
     return chosen(row["choices"], row["logprobs"])
   return f"log-probability {row['logprob']:.4f}" if isinstance(row.get("logprob"), float) else ""
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from itune_jax.core import check
+from itune_jax.core import jsontext
 from itune_jax.run.convert import dialect
 from itune_jax.run.convert import trl
 
@@ -14,7 +15,7 @@ from itune_jax.run.convert import trl
 def _adapter(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:
   if not value:
     return
-  check.require(value in ("lora", "qlora"), f"adapter: {value!r} has no equal; lora and qlora have")
+  check.require(value in ("lora", "qlora"), f"adapter: {jsontext.shown(value)} has no equal; lora and qlora have")
   dialect.adapter_trains(draft)
   check.require("lora_r" in whole and "lora_alpha" in whole, f"adapter: {value} needs lora_r and lora_alpha")
   draft.values |= {
@@ -31,8 +32,16 @@ def _adapter(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None
 
 
 def _datasets(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:
-  paths = [one.get("path") if isinstance(one, dict) else one for one in value or []]
+  given = [] if value is None else value if isinstance(value, list) else [value]
+  paths = [one.get("path") if isinstance(one, dict) else one for one in given]
+  good = all(isinstance(path, str) and path for path in paths)
+  check.require(good, f"datasets: {jsontext.shown(value)} is no list of data sets, each with a `path`")
   dialect.data(draft, paths[0] if len(paths) == 1 else paths, whole)
+  unread = sorted({str(key) for one in given if isinstance(one, dict) for key in one} - {"path", "ds_type"})
+  if unread:
+    draft.notes.append(
+      f"of its datasets these are not taken over: {', '.join(unread)} (docs/guides/bring_your_data.md)"
+    )
 
 
 def _share(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:
@@ -40,7 +49,7 @@ def _share(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:
   if value:
     check.require(
       isinstance(value, float) and value < 1,
-      f"val_set_size: {value!r}: a share below 1 has an equal, a number of rows none",
+      f"val_set_size: {jsontext.shown(value)}: a share below 1 has an equal, a number of rows none",
     )
     draft.set(VAL_FRACTION=value)
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
-import itertools
 import math
 import re
 from typing import Any
 
 from itune_jax.core import check
+from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import jsontext
 from itune_jax.core import nearest
 
 # The projections by the names that Hugging Face models have.
@@ -80,15 +81,24 @@ class Dialect:
     for key in self.required:
       check.require(key in whole, f"{key} is not given, and {self.name} has no default for it")
     for key, value in whole.items():
+      unknown = f"is no key of {self.name} that is known here{nearest.meant(key, self._keys())}"
       if key in self.does:
-        self.does[key](found, value, whole)
-      elif key in self.harmless or _is_off(value):
+        self._do(key, found, value, whole)
+      elif key in self.harmless or (key in self.without and _is_off(value)):
         continue
       elif key in self.without:
         missing[key] = self.without[key]
+      elif _is_off(value):
+        found.notes.append(f"{jsontext.shown(key)[1:-1]}: {jsontext.shown(value)} is not taken over: it {unknown}")
       else:
-        missing[key] = f"is no key of {self.name} that is known here{nearest.meant(key, self._keys())}"
+        missing[key] = unknown
     return found, missing
+
+  def _do(self, key: str, draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
+    try:
+      self.does[key](draft, value, whole)
+    except errors.InputError as e:  # it may name what the key sets here, or one that is read with it
+      raise errors.InputError(str(e) if str(e).startswith(key) else f"{key}: {e}") from None
 
   def _keys(self) -> list[str]:
     return [*self.does, *self.harmless, *self.without]
@@ -116,7 +126,7 @@ def typed(what: str, value: Any, kind: type | tuple[type, ...]) -> Any:
     value = float(value)
   fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
   fits = fits and not (isinstance(value, float) and not math.isfinite(value))
-  check.require(fits, f"{what}: {value!r} is no {' or '.join(one.__name__ for one in kinds)}")
+  check.require(fits, f"{what}: {jsontext.shown(value)} is no {' or '.join(one.__name__ for one in kinds)}")
   return value
 
 
@@ -128,7 +138,7 @@ def schedule(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
   """The form of the learning rate's decay."""
   del whole
   kind = KINDS.get(str(value))
-  check.require(kind, f"lr_scheduler_type: {value!r} has no equal; there are {', '.join(KINDS)}")
+  check.require(kind, f"lr_scheduler_type: {jsontext.shown(value)} has no equal; there are {', '.join(KINDS)}")
   draft.values["schedule.Schedule.kind"] = kind
 
 
@@ -138,7 +148,8 @@ def targets(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
   names = re.split(r"[,\s]+", value.strip()) if isinstance(value, str) else value
   if names in (None, ["all"], ["all-linear"], [], [""]):
     return
-  check.require(isinstance(names, list), f"target modules: {value!r} is no list of names")
+  texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
+  check.require(texts, f"target modules: {jsontext.shown(value)} is no list of names")
   unknown = [name for name in names if name not in SITES]
   check.require(
     not unknown,
@@ -154,7 +165,7 @@ def targets(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
 def precision(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
   """bfloat16; adapters stay in float32, as a full model's master weights do."""
   del whole
-  if value is True or value == "auto":
+  if value == "auto" or switched("bf16", value):
     draft.parts["precision"] = "bf16_master" if draft.parts["peft"] == "full" else "bf16_base"
 
 
@@ -164,7 +175,13 @@ def data(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
   if isinstance(value, str) and files.is_file(value):
     draft.set(DATA=value)
   elif value:
-    draft.notes.append(f"its data is {value!r}: give the file by --data")
+    draft.notes.append(f"its data is {jsontext.shown(value)}: give the file by --data")
+
+
+def switched(what: str, value: Any) -> bool:
+  """Whether something is used: true, false, or nothing. Raises InputError for anything else, as "false" as text."""
+  check.require(value in (None, True, False), f"{what}: {jsontext.shown(value)} is neither true nor false")
+  return bool(value)
 
 
 def adapter_trains(draft: Draft) -> None:
@@ -177,47 +194,50 @@ def adapter_trains(draft: Draft) -> None:
 def qlora(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
   """The frozen kernels in 4 bits."""
   del whole
-  if value and "qlora" not in draft.overlays:
+  if switched("load_in_4bit", value) and "qlora" not in draft.overlays:
     draft.overlays.append("qlora")
 
 
 def nf4(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
   """The code of 4-bit weights."""
   del draft, whole
-  check.require(value in (None, "nf4"), f"bnb_4bit_quant_type: {value!r} has no equal; nf4 has")
+  check.require(value in (None, "nf4"), f"bnb_4bit_quant_type: {jsontext.shown(value)} has no equal; nf4 has")
 
 
 def revision(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
   """A version of the model on a hub."""
   del whole
   if value not in (None, "main"):
-    draft.notes.append(f"its model is of revision {value!r}: give a folder that holds it by --base")
+    draft.notes.append(f"its model is of revision {jsontext.shown(value)}: give a folder that holds it by --base")
 
 
 def begins(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
   """A checkpoint of theirs that the run goes on from; `true` is the newest of its own folder."""
   del draft, whole
   none = value in (None, True, False, "", "true", "false")
-  check.require(none, f"resume_from_checkpoint: {value!r} has no equal: checkpoints of other tools are not read")
+  check.require(
+    none, f"resume_from_checkpoint: {jsontext.shown(value)} has no equal: checkpoints of other tools are not read"
+  )
 
 
 def remat(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
   """Gradient checkpointing: only the inputs of layers are kept."""
   del whole
-  draft.parts["remat"] = "full" if value else "none"
+  kept = value in ("offload", "unsloth") or switched("gradient_checkpointing", value)
+  draft.parts["remat"] = "full" if kept else "none"
 
 
 def packing(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
   """Rows are always packed here, and examples never see one another."""
   del whole
-  if not value:
+  if not switched("packing", value):
     draft.notes.append("it does not pack: here a row of PACKING holds several examples, so a step sees more of them")
 
 
 def prompts_train(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
   """Here answers train, and never prompts."""
   del whole
-  if value:
+  if switched("training on prompts", value):
     draft.notes.append("it trains on prompts too; here answers alone train")
 
 
@@ -228,6 +248,8 @@ def batch(per_device: str, accumulation: str, length: str) -> Does:
     del value
     each, times = (typed(key, whole[key], int) for key in (per_device, accumulation))
     longest = typed(length, whole[length], int)
+    for name, number in ((per_device, each), (accumulation, times), (length, longest)):
+      check.require(number > 0, f"{name}: {number} must be 1 or more")
     draft.values |= {
       "feed.Packing.rows": each * times,
       "feed.Packing.row_length": longest,
@@ -240,13 +262,14 @@ def batch(per_device: str, accumulation: str, length: str) -> Does:
 
 def text(path: str, draft: Draft, missing: Mapping[str, str], tool: str) -> str:
   """The recipe, with what it does not take over at its head."""
-  head = [f"# Made of {path} ({tool})."]
-  head += [f"# No equal: {key}: {what}" for key, what in missing.items()]
-  head += [f"# Note: {note}" for note in draft.notes]
+  said = [f"Made of {path} ({tool})."]
+  said += [f"No equal: {key}: {what}" for key, what in missing.items()]
+  said += [f"Note: {note}" for note in draft.notes]
+  head = [f"# {jsontext.line(one)}" for one in said]  # a value that goes over lines would be gin from its second on
   includes = [f'include "{folder}/{name}.gin"' for folder, name in draft.parts.items()]
   includes += [f'include "overlays/{name}.gin"' for name in draft.overlays]
   order = sorted(draft.values.items(), key=lambda one: ("." not in one[0], one[0]))
-  return "\n".join([*head, *includes, *(f"{name} = {value!r}" for name, value in order)]) + "\n"
+  return "\n".join([*head, *includes, *(f"{name} = {jsontext.shown(value)}" for name, value in order)]) + "\n"
 
 
 def chosen(given: Mapping[str, Any], dialects: Sequence[Dialect], asked: str) -> Dialect:
@@ -265,7 +288,9 @@ def steps(epochs: str, most: str) -> dict[str, Does]:
 
   def by_epochs(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
     if not _positive(whole.get(most)):
-      draft.set(EPOCHS=typed(epochs, value, float), STEPS=0)
+      number = typed(epochs, value, float)
+      check.require(number > 0, f"{epochs}: {number} must be above 0, where {most} says no number of steps")
+      draft.set(EPOCHS=number, STEPS=0)
 
   def by_steps(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
     del whole
@@ -284,17 +309,15 @@ def warmup(share: str, count: str) -> dict[str, Does]:
 
   def by_share(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
     if not whole.get(count):
-      draft.values["schedule.Schedule.warmup"] = typed(share, value, float)
+      number = typed(share, value, float)
+      check.require(0 <= number < 1, f"{share}: {number:g} is no share of the steps, from 0 up to 1")
+      draft.values["schedule.Schedule.warmup"] = number
 
   def by_count(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
     del whole
     if value:
       found = typed(count, value, float)
+      check.require(found >= 0, f"{count}: {jsontext.shown(value)} must be 0 or more")
       draft.values["schedule.Schedule.warmup"] = found if found < 1 else int(found)
 
   return {share: by_share, count: by_count}
-
-
-def flat(given: Mapping[str, Any]) -> dict[str, Any]:
-  """A configuration with `-` in names as `_`."""
-  return dict(itertools.starmap(lambda key, value: (str(key).replace("-", "_"), value), given.items()))

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from itune_jax.core import check
+from itune_jax.core import jsontext
 from itune_jax.run.convert import dialect
 from itune_jax.run.convert import trl
 
 
 def _stage(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:
-  check.require(value in ("sft", "dpo"), f"stage: {value!r} has no equal; sft and dpo have")
+  check.require(value in ("sft", "dpo"), f"stage: {jsontext.shown(value)} has no equal; sft and dpo have")
   if value == "dpo":
     _preference(draft, whole)
 
@@ -32,11 +33,11 @@ def _preference(draft: dialect.Draft, whole: Mapping[str, Any]) -> None:
     draft.values |= {"orpo.Orpo.beta": beta}
     draft.notes.append("its ORPO has another convention than TRL's (docs/guides/preferences.md)")
   else:
-    check.require(False, f"pref_loss: {kind!r} has no equal; sigmoid, hinge, ipo, orpo and simpo have")
+    check.require(False, f"pref_loss: {jsontext.shown(kind)} has no equal; sigmoid, hinge, ipo, orpo and simpo have")
 
 
 def _tuning(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:
-  check.require(value in ("lora", "full"), f"finetuning_type: {value!r} has no equal; lora and full have")
+  check.require(value in ("lora", "full"), f"finetuning_type: {jsontext.shown(value)} has no equal; lora and full have")
   if value == "full":
     return
   dialect.adapter_trains(draft)
@@ -54,7 +55,7 @@ def _tuning(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:
 
 def _bits(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:
   if value is not None:
-    check.require(value == 4, f"quantization_bit: {value!r} has no equal; 4 has")
+    check.require(value == 4, f"quantization_bit: {jsontext.shown(value)} has no equal; 4 has")
     dialect.qlora(draft, True, whole)
 
 

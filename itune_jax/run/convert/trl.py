@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from itune_jax.core import check
+from itune_jax.core import jsontext
 from itune_jax.run.convert import dialect
 
 # What transformers' trainer takes whose values change no result here.
@@ -131,7 +132,7 @@ def optimizer(draft: dialect.Draft, value: Any) -> None:
   """AdamW in any of its implementations; states in 8 bits are kept in float32 here."""
   check.require(
     value in OPTIMIZERS,
-    f"optimizer {value!r} has no equal in this list: {', '.join(OPTIMIZERS)}; see gin_configs/optim",
+    f"optimizer {jsontext.shown(value)} has no equal in this list: {', '.join(OPTIMIZERS)}; see gin_configs/optim",
   )
   if "8bit" in str(value):
     draft.notes.append("its optimizer holds its state in 8 bits; here it is float32")
@@ -147,9 +148,11 @@ def objective(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> Non
   """DPO's losses by TRL's names, where a configuration is one of pairs (it has `beta`)."""
   if "beta" not in whole:
     return
-  losses = (value,) if isinstance(value, str) else tuple(value)
+  losses = ("sigmoid",) if value is None else (value,) if isinstance(value, str) else value
+  named = isinstance(losses, (list, tuple)) and losses and all(isinstance(one, str) for one in losses)
+  check.require(named, f"loss_type: {jsontext.shown(value)} is no loss, and no list of losses")
   draft.parts |= {"objective": "dpo", "data": "pairs"}
-  draft.values |= {"dpo.Dpo.losses": losses, "dpo.Dpo.beta": dialect.typed("beta", whole["beta"], float)}
+  draft.values |= {"dpo.Dpo.losses": tuple(losses), "dpo.Dpo.beta": dialect.typed("beta", whole["beta"], float)}
 
 
 def _peft(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:

@@ -34,7 +34,11 @@ def runs(roots: Sequence[str]) -> dict[str, str]:
 
 
 def _below(folder: str, deep: int) -> Iterator[str]:
-  names = files.names(folder)
+  try:
+    names = files.names(folder)
+  except OSError:
+    yield folder  # its line says why it cannot be read
+    return
   if {"metrics.jsonl", "run.json", "evals"} & set(names):
     yield folder
     return
@@ -70,7 +74,7 @@ def overview(name: str, path: str) -> dict[str, Any]:
       "pages": [label for label, file in _PAGES.items() if files.exists(os.path.join(path, file))],
       "error": "",
     }
-  except errors.InputError as e:
+  except (errors.InputError, OSError) as e:
     return {"name": name, "state": "damaged", "error": str(e), "evaluations": {}, "labels": [], "pages": []}
 
 
@@ -86,8 +90,8 @@ def curves(path: str) -> dict[str, list[list[float]]]:
   found: dict[str, list[list[float]]] = {}
   for line in hooks.Jsonl.read(results.metrics_file(path)):
     for name, value in line.items():
-      if name != "step" and isinstance(value, (int, float)) and math.isfinite(value):
-        found.setdefault(name, []).append([line["step"], value])
+      if name != "step" and (number := _finite(value)) is not None:
+        found.setdefault(name, []).append([line["step"], number])
   return {name: _thinned(points) for name, points in sorted(found.items())}
 
 
@@ -106,17 +110,23 @@ def answers(path: str, limit: int) -> list[dict[str, Any]]:
         for row in _rows(os.path.join(path, "evals", label, name), limit):
           key = (name.removesuffix(".jsonl"), str(row.get("id", "")))
           item = found.setdefault(key, {"evaluator": key[0], "id": key[1], "prompt": _text(row), "answers": []})
-          item["answers"].append({"label": label, "text": str(row.get("output", "")), "right": row.get("correct")})
+          item["answers"].append(
+            {"label": label, "text": str(row.get("output", "")), "right": _right(row.get("correct"))}
+          )
   return [item for item in found.values() if any(one["text"] for one in item["answers"])][:limit]
+
+
+def _right(value: Any) -> bool | float | None:
+  return value if isinstance(value, bool) else _finite(value)
 
 
 def _rows(path: str, limit: int) -> Iterator[Mapping[str, Any]]:
   """The first rows of a file; a line that is being written yet is no row."""
-  with files.opened(path) as f:
+  with files.opened(path, "rb") as f:
     for _, line in zip(range(limit), f, strict=False):
       try:
         row = json.loads(line)
-      except ValueError:
+      except (ValueError, RecursionError):
         return
       if isinstance(row, dict):
         yield row
@@ -143,4 +153,5 @@ def _json(path: str, name: str) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> float | None:
-  return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+  number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+  return float(value) if number and math.isfinite(value) else None

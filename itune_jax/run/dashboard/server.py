@@ -12,6 +12,7 @@ from urllib import parse
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import jsontext
 from itune_jax.run.dashboard import scan
 
 _ITEMS = 50  # of evaluations, whose answers are shown
@@ -55,8 +56,8 @@ class _Handler(http_server.BaseHTTPRequestHandler):
     asked = dict(parse.parse_qsl(url.query))
     try:
       return self._answer(url.path, asked)
-    except errors.InputError as e:
-      return self._send(404, "text/plain", str(e))
+    except (errors.InputError, OSError) as e:  # a file may be gone since it was found
+      return self._send(404, "text/plain", jsontext.line(str(e)))
 
   def _answer(self, path: str, asked: dict[str, str]) -> None:
     if path == "/":

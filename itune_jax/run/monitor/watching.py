@@ -1,16 +1,17 @@
 """Windows of a log as control charts, and the rows of it that are worth a person's look."""
 
 import collections
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import datetime
 import math
 import re
 from typing import Any
 
-import numpy as np
-
 from itune_jax.core import check
 from itune_jax.core import errors
+from itune_jax.core import jsontext
 from itune_jax.data import example as example_lib
 from itune_jax.data.readers import readers
 from itune_jax.grading.safety import refusals
@@ -55,16 +56,21 @@ def read(path: str, time: str, score: str) -> tuple[list[Entry], dict[str, int]]
   Raises InputError where nothing can be read, and for a time or score that is none.
   """
   scores = _column(path, score) if score else {}
-  found, dropped = [], collections.Counter()
-  for n, row in enumerate(readers.read(path, group=time)):
-    where = f"{row.file}:{row.line}"
+  kept, dropped = [], collections.Counter()
+  for row in readers.read(path, group=time):
     if row.example is None:
       dropped[row.problem] += 1
-      continue
-    order = _number(row.group, where, time) if time else float(n)
-    given = scores.get(where)
-    found.append(Entry(row.example, order, None if given in (None, "") else _number(given, where, score)))
-  check.require(found, f"{path}: no row can be read ({'; '.join(dropped) or 'it has none'})")
+    else:
+      kept.append((f"{row.file}:{row.line}", row.group, row.example))
+  check.require(kept, f"{path}: no row can be read ({'; '.join(dropped) or 'it has none'})")
+  orders = _times([(where, group) for where, group, _ in kept], time) if time else map(float, range(len(kept)))
+  found = [
+    Entry(example, order, _number(given, where, score) if (given := scores.get(where)) not in (None, "") else None)
+    for (where, _, example), order in zip(kept, orders, strict=True)
+  ]
+  check.require(
+    not score or any(one.score is not None for one in found), f"{path}: no row has a number in its column `{score}`"
+  )
   return sorted(found, key=lambda one: one.order), dict(dropped)
 
 
@@ -83,12 +89,22 @@ def watch(entries: Sequence[Entry], window: int, baseline: int, label: int) -> l
   return [charts, tuple(starts), _odd(parts, charts, baseline, label)]
 
 
+def uncharted(charts: Sequence[control_charts.Chart]) -> list[str]:
+  """What a log has no chart of, since its baseline says nothing of it, and why."""
+  there = {chart.name for chart in charts}
+  return [f"{name}: the baseline has none, so there is no chart of them" for name in _OF_WORDS if name not in there]
+
+
+_OF_WORDS = ("words of prompts", "words of answers")
+
+
 def _charts(parts: Sequence[Sequence[Entry]], baseline: int) -> tuple[control_charts.Chart, ...]:
   of = lambda function: [[function(one) for one in part] for part in parts]
   size: Callable[[str], float] = lambda text: float(len(_WORD.findall(text)))
+  said = dict(zip(_OF_WORDS, (of(lambda one: _words(one.prompt)), of(lambda one: _words(one.answer))), strict=True))
+  known = {name: words for name, words in said.items() if any(row for part in words[:baseline] for row in part)}
   made = [
-    control_charts.words("words of prompts", of(lambda one: _words(one.prompt)), baseline),
-    control_charts.words("words of answers", of(lambda one: _words(one.answer)), baseline),
+    *(control_charts.words(name, words, baseline) for name, words in known.items()),
     control_charts.means("words in a prompt", of(lambda one: size(one.prompt)), baseline),
     control_charts.means("words in an answer", of(lambda one: size(one.answer)), baseline),
     control_charts.shares("refusals", of(lambda one: refusals.opens_with_refusal(one.answer)), baseline),
@@ -130,19 +146,43 @@ def _text(message: Mapping[str, Any]) -> str:
 
 
 def _column(path: str, name: str) -> dict[str, str | None]:
-  return {f"{row.file}:{row.line}": row.group for row in readers.read(path, group=name)}
+  found = {}
+  for row in readers.read(path, group=name):
+    found[f"{row.file}:{row.line}"] = row.group
+  return found
 
 
 def _number(value: str | None, where: str, column: str) -> float:
   """A number, or a time in ISO 8601. Raises InputError."""
-  if value not in (None, ""):
-    try:
-      if math.isfinite(number := float(value)):
-        return number
-    except ValueError:
-      pass
-    try:
-      return float(np.datetime64(value.replace("Z", "")).astype("datetime64[ms]").astype(np.int64))
-    except ValueError:
-      pass
-  raise errors.InputError(f"{where}: {column} is {value!r}: it must be a number, or a time such as 2026-01-31T09:00:00")
+  with contextlib.suppress(ValueError, TypeError):
+    if math.isfinite(number := float(value or "")):
+      return number
+  raise errors.InputError(f"{where}: {column} is {jsontext.shown(value)}: it must be a number")
+
+
+def _times(given: Sequence[tuple[str, str | None]], column: str) -> list[float]:
+  """When rows were written, as numbers that order them: all are numbers, or all are times in ISO 8601, and all or none
+  of these say their zone. given: (where, what stands there). Raises InputError."""
+  found: list[tuple[str, float]] = []
+  for where, value in given:
+    found.append(_time(where, value or "", column))
+    if found[-1][0] != found[0][0]:
+      raise errors.InputError(
+        f"{where}: {column} is {jsontext.shown(value)}, {found[-1][0]}, and {given[0][0]} has {found[0][0]}: rows of "
+        "both kinds have no order"
+      )
+  return [number for _, number in found]
+
+
+def _time(where: str, value: str, column: str) -> tuple[str, float]:
+  with contextlib.suppress(ValueError):
+    if math.isfinite(number := float(value)):
+      return "a number", number
+  try:
+    at = datetime.datetime.fromisoformat(value)
+  except ValueError:
+    said = f"{where}: {column} is {jsontext.shown(value)}: it must be a number, or a time such as 2026-01-31T09:00:00"
+    raise errors.InputError(said) from None
+  if at.tzinfo is None:
+    return "a time without a zone", at.replace(tzinfo=datetime.UTC).timestamp()
+  return "a time with its zone", at.timestamp()

@@ -13,12 +13,14 @@ from itune_jax.core import axes as axes_lib
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import contracts
 from itune_jax.core import errors
+from itune_jax.core import pack
 from itune_jax.core import rng
 from itune_jax.core import vocabulary
 from itune_jax.data import stored_reference
 from itune_jax.models import load as load_lib
 from itune_jax.models import published
 from itune_jax.models import view
+from itune_jax.models import vlm
 from itune_jax.models.hf import config
 from itune_jax.nn import skeleton
 from itune_jax.parallel import shard
@@ -134,12 +136,20 @@ def chunk_of(model: Model) -> int:
   return vocabulary.chunk_over(model.cfg.vocab, (1, model.shards("act_vocab")), model.run.objective.chunk)
 
 
+def _images(vision: Any, shape: tuple[int, ...], sharding: Any) -> Any:
+  """The pixels of rows as full of images as they can be, in the places that training gives them."""
+  slots = pack.image_slots([max(1, shape[-1] // vision.patches)])
+  return jax.ShapeDtypeStruct((*shape[:-1], slots, vision.size, vision.size, 3), jnp.float32, sharding=sharding)
+
+
 def batch(model: Model, shape: tuple[int, ...], stacked: bool = False) -> batch_lib.Batch:
   """A batch of [B, T], or [M, B, T] in micro-batches, laid out as those of a run."""
   sharding = shard.batch_sharding(shape, model.mesh, model.rules, stacked=stacked)
   make = lambda dtype: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
   ints = lambda: make(jnp.int32)
   plain = batch_lib.Batch(ints(), ints(), make(jnp.float32), ints(), ints(), prefix_BT=ints())
+  if isinstance(model.cfg, vlm.VlmConfig):
+    plain = dataclasses.replace(plain, images=_images(model.cfg.vision, shape, sharding))
   wanted = (*model.run.objective.columns, *((stored_reference.REFERENCE,) if views.are_stored(model.run.views) else ()))
   if not stacked or not wanted:
     return plain

@@ -11,12 +11,16 @@ from itune_jax.core import files
 from itune_jax.nn import stack
 from itune_jax.run import console
 from itune_jax.run.plan import remat
+from itune_jax.run.plan import suite_times
 
 
 def show(found: Mapping[str, Any], html: str = "") -> None:
   """Prints the table on stderr, and writes it as a page where a file is named."""
-  tables = [_tried(found), _table(found)] if "tried" in found else [_table(found)]
-  parts = [*tables, *(f"· {hint}" for hint in advice(found))]
+  if found["program"] == "suite":
+    parts = [*suite_times.tables(found), *(f"· {hint}" for hint in suite_times.advice(found))]
+  else:
+    tables = [_tried(found), _table(found)] if "tried" in found else [_table(found)]
+    parts = [*tables, *(f"· {hint}" for hint in advice(found))]
   console.show(*parts)
   if html:
     page = rich.console.Console(record=True, file=io.StringIO(), width=110)

@@ -1,10 +1,7 @@
 """The page of a comparison: one file without network, whose only script is its own."""
 
-import base64
 from collections.abc import Mapping, Sequence
-import hashlib
 import itertools
-import json
 import os
 from typing import Any
 
@@ -18,9 +15,9 @@ from itune_jax.run.comparison import layouts
 from itune_jax.run.comparison import matching
 from itune_jax.run.comparison import outcomes
 from itune_jax.run.report import forest
-
-# What could end the element that JSON stands in, or the line that a script is on, in escapes that JSON has for it.
-_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+from itune_jax.run.report import page_data
+from itune_jax.run.report import pareto
+from itune_jax.run.report import run_tables
 
 
 def page(found: outcomes.Found, most: int) -> str:
@@ -34,9 +31,12 @@ def page(found: outcomes.Found, most: int) -> str:
     layouts=layouts,
     plots=[plot for plot in plots if plot],
     by_tag=_by_tag(found),
-    data=markupsafe.Markup(json.dumps(data(found, most), ensure_ascii=False, allow_nan=False).translate(_ESCAPES)),
+    contaminated=run_tables.contaminated(found),
+    costs=run_tables.costs(found),
+    pareto=[markupsafe.Markup(plot) for plot in pareto.plots(found)],  # they escape their names themselves
+    data=page_data.embedded(data(found, most)),
     script=markupsafe.Markup(script),
-    digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    digest=page_data.digest(script),
   )
   return text.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair, which JSON may hold, is no UTF-8
 

@@ -6,9 +6,13 @@ import glob
 import hashlib
 import json
 import os
+import re
+
+from gin import config_parser
 
 from itune_jax.core import check
 from itune_jax.core import files
+from itune_jax.core import nearest
 from itune_jax.run import gin_files
 from itune_jax.run import macros
 from itune_jax.run import recipes
@@ -57,15 +61,30 @@ def digest(cell: Cell, common: Sequence[str], content: Mapping[str, str]) -> str
 
 
 def content_of(common: Sequence[str]) -> dict[str, str]:
-  """The digest of every file that flags name: recipes with what they include, data, files of the user's own."""
+  """The digest of every file that flags name: recipes with what they include and import, data, files of the user's."""
   found: dict[str, str] = {}
   for name, value in _values(common):
     if name == "--gin_file":
       found |= {os.path.basename(path): files.sha256(path) for path in _read_by(recipes.find(value))}
       continue
-    for path in _named_files(value):
+    for path in _modules(value, os.getcwd()) if name == "--import" else _named_files(value):
       found[path] = files.sha256(path)
   return found
+
+
+def require_macros(space: space_lib.Space, common: Sequence[str]) -> None:
+  """Raises InputError for a macro that no file of the runs sets or reads: each of them would say so, one by one."""
+  own = [name for name in space.factors if re.fullmatch(r"[A-Z][A-Z0-9_]*", name) and name not in macros.MACROS]
+  if not own:
+    return
+  text = ""
+  for flag, value in _values(common):
+    for path in _read_by(recipes.find(value)) if flag == "--gin_file" else ():
+      with files.opened(path) as f:
+        text += f.read()
+  for name in own:
+    there = re.search(rf"(^|[%\s]){name}\b", text, re.M)
+    check.require(there, f"{space.path}: no macro is called {name}{nearest.meant(name, macros.MACROS)}")
 
 
 def _values(flags: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -100,8 +119,16 @@ def _read_by(path: str) -> Iterator[str]:
     for one in file.statements:
       if isinstance(one, gin_files.File):
         yield from walk(one)
+      elif isinstance(one, config_parser.ImportStatement) and file.own:
+        yield from _modules(one.module, os.path.dirname(file.path))
 
   return walk(gin_files.read(path))
+
+
+def _modules(name: str, folder: str) -> list[str]:
+  """The file of a module of the user's that lies in a folder; an installed one is as it was installed."""
+  stem = os.path.join(folder, *name.split("."))
+  return [path for path in (f"{stem}.py", os.path.join(stem, "__init__.py")) if os.path.isfile(path)]
 
 
 def _flag(name: str, value: space_lib.Value) -> str:

@@ -41,11 +41,15 @@ class Runner:
     self._content = cells_lib.content_of(common)
     self._prepares, self._begun = threading.Lock(), False
     self._children: set[subprocess.Popen] = set()
+    self._digests: dict[tuple[str, ...], str] = {}
     self.failed: dict[str, str] = {}
 
   def folder(self, cell: cells_lib.Cell) -> str:
-    """The run directory of a cell."""
-    return os.path.join(self._out, "runs", cells_lib.digest(cell, self._common, self._content))
+    """The run directory of a cell. What its flags name is read once: a plan asks for each folder several times."""
+    key = tuple(cell.flags())
+    if key not in self._digests:
+      self._digests[key] = cells_lib.digest(cell, self._common, self._content)
+    return os.path.join(self._out, "runs", self._digests[key])
 
   def _beside(self, kind: str, cell: cells_lib.Cell, ending: str) -> str:
     """A file of a cell outside of its run directory, which is training's alone."""

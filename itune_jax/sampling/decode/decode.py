@@ -16,6 +16,7 @@ from itune_jax.core import errors
 from itune_jax.sampling.decode import admission
 from itune_jax.sampling.decode import call as call_lib
 from itune_jax.sampling.decode import controls
+from itune_jax.sampling.decode import fronts
 from itune_jax.sampling.decode import one_token as one_token_lib
 from itune_jax.sampling.decode import row_state
 from itune_jax.sampling.decode import watch
@@ -121,11 +122,19 @@ def generate(
   if text is None and any(s.stops for s in samples):
     raise errors.InputError("stop strings need the text of ids: give the tokenizer's (`text`)")
   mixed = any(ask.adapter is not None for ask in asks)
-  given = admission.Given.of(bind, params, samples, decode.batch, decode.seed, decode.top_logprobs, mixed)
   most = max(s.limit for s in samples)
   new = min(decode.max_new_tokens, row_state.slots_for(most))  # what can be said, in few sizes
   one_token = one_token or one_token_lib.prepare(bind, params)
-  return call_lib.Call(given, one_token, stop_ids, new, max_length, text, on_text).run(progress, on_end)
+  shares = not mixed and all(s.images is None for s in samples) and bind(params).can_share
+  every = list(range(len(samples)))
+  found: dict[int, call_lib.Generation] = {}
+  for members in fronts.apart([s.prompt for s in samples], decode.batch) if shares else [every]:
+    own = [samples[i] for i in members]
+    given = admission.Given.of(bind, params, own, decode.batch, decode.seed, decode.top_logprobs, mixed)
+    call = call_lib.Call(given, one_token, stop_ids, new, max_length, text, on_text)
+    said = call.run(progress, lambda k, generation, members=members: on_end(members[k], generation))
+    found |= dict(zip(members, said, strict=True))
+  return [found[i] for i in every]
 
 
 def with_own(asks: Sequence[Ask | Sequence[int]], images, adapters, limits) -> list[Ask]:

@@ -45,7 +45,7 @@ class Budget:
 
   def book(self, tokens: object) -> None:
     """Books what an answer cost. Raises RunError where a bound is to be kept and the endpoint does not say."""
-    if type(tokens) is int:
+    if type(tokens) is int and tokens >= 0:
       with self.spent.lock:
         self.spent.tokens += tokens
     elif self.tokens:

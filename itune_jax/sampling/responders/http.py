@@ -7,6 +7,7 @@ again, later and later, Retry-After obeyed), or one line that says what was wron
 from collections.abc import Callable, Mapping, Sequence
 import concurrent.futures
 import dataclasses
+import email.utils
 import http.client
 import json
 import random
@@ -23,6 +24,7 @@ from itune_jax.sampling.responders import breaker as breaker_lib
 from itune_jax.sampling.responders import budget as budget_lib
 
 _PASSING = (408, 409, 425, 429, 500, 502, 503, 504)  # statuses behind which another try may succeed
+_DAY = 86400.0  # what an endpoint asks to wait at most: more is a fault of its own
 _LONGEST_WAIT = 60.0  # seconds between two tries, jitter aside
 _OF_ONE = (400, 413, 422)  # statuses that are about this request alone
 _FINISH: Mapping[str, requests_lib.Finish] = {
@@ -118,6 +120,9 @@ class HttpResponder(requests_lib.Responder):
 
   def _tried(self, request: requests_lib.Request) -> requests_lib.Response:
     check.require(request.adapter is None, f"request {request.id}: an endpoint knows no adapter {request.adapter!r}")
+    check.require(
+      not request.thinking, f"request {request.id}: an endpoint ends no thinking (thinking_budget): ask on the mesh"
+    )
     pause = random.Random(f"{self.seed} {request.id}")
     said = "nothing"
     attempt = 0
@@ -156,8 +161,8 @@ class HttpResponder(requests_lib.Responder):
         refused = errors.InputError(f"{self.url} refuses request {request.id}: {e.code} {e.reason}: {text[:300]}")
         raise (_Failed(refused) if e.code in _OF_ONE else refused) from None
       after = e.headers.get("Retry-After", "")
-      raise _Passing(f"{e.code} {e.reason}: {text[:120]}", float(after) if after.isdigit() else 0.0) from None
-    except (OSError, ValueError, http.client.HTTPException) as e:
+      raise _Passing(f"{e.code} {e.reason}: {text[:120]}", _seconds(after)) from None
+    except (OSError, ValueError, RecursionError, http.client.HTTPException) as e:
       # No connection, none in time, one that was cut off, or what came is not JSON.
       raise _Passing(f"{type(e).__name__}: {e}") from None
 
@@ -205,7 +210,19 @@ def _object(value: Any) -> dict[str, Any]:
 def _usage(said: Mapping[str, Any]) -> requests_lib.Usage | None:
   """What an answer cost, where the endpoint says so."""
   prompt, answer = said.get("prompt_tokens"), said.get("completion_tokens")
-  return requests_lib.Usage(prompt, answer) if isinstance(prompt, int) and isinstance(answer, int) else None
+  counts = [one for one in (prompt, answer) if type(one) is int and one >= 0]
+  return requests_lib.Usage(*counts) if len(counts) == 2 else None
+
+
+def _seconds(after: str) -> float:
+  """How long `Retry-After` asks to wait: seconds, or a date; 0 where it says neither. A day at most."""
+  if after.isascii() and after.strip().isdigit():
+    return min(float(after), _DAY)
+  try:
+    at = email.utils.parsedate_to_datetime(after)
+  except (ValueError, TypeError):
+    return 0.0
+  return min(max(0.0, at.timestamp() - time.time()), _DAY)
 
 
 def _samples(reply: Any, request: requests_lib.Request) -> tuple[requests_lib.Sample, ...]:
@@ -216,14 +233,16 @@ def _samples(reply: Any, request: requests_lib.Request) -> tuple[requests_lib.Sa
   try:
     ordered = sorted(choices, key=lambda choice: choice.get("index", 0))
     return tuple(_sample(choice) for choice in ordered)
-  except (KeyError, TypeError, AttributeError) as e:
+  except (KeyError, TypeError, ValueError, AttributeError) as e:
     raise _Passing(f"a choice has no text ({type(e).__name__}: {e}): {json.dumps(choices)[:120]}") from None
 
 
 def _sample(choice: Mapping[str, Any]) -> requests_lib.Sample:
   reason = choice["finish_reason"]
   message = {"content": choice["text"]} if "text" in choice else choice["message"]
-  calls = tuple(message.get("tool_calls") or ())
+  calls = message.get("tool_calls") or ()
+  if not isinstance(calls, (list, tuple)) or not all(isinstance(call, dict) for call in calls):
+    raise TypeError("tool_calls is no list of objects")
   text = message.get("content")
   text = "" if text is None and calls else text
   if not isinstance(text, str):
@@ -232,7 +251,7 @@ def _sample(choice: Mapping[str, Any]) -> requests_lib.Sample:
     raise TypeError(f"finish_reason is {reason!r}")
   known = (choice.get("logprobs") or {}).get("content")
   logprobs = tuple(float(token["logprob"]) for token in known) if known else None
-  return requests_lib.Sample(text, _FINISH[reason], None, logprobs, calls, _top(known))
+  return requests_lib.Sample(text, _FINISH[reason], None, logprobs, tuple(calls), _top(known))
 
 
 def _top(known: Any) -> tuple[tuple[tuple[str, float], ...], ...] | None:

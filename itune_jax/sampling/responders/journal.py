@@ -14,6 +14,7 @@ import os
 from typing import Any
 
 from itune_jax.core import errors
+from itune_jax.core import jsontext
 from itune_jax.core import log
 from itune_jax.parallel import hosts
 from itune_jax.sampling import requests as requests_lib
@@ -45,7 +46,7 @@ class Journal(requests_lib.Responder):
     progress: requests_lib.Progress = lambda n: None,
   ) -> list[requests_lib.Response]:
     """The same, telling each response as it is there."""
-    keys = {request.id: _key("answer", *vars(request).items()) for request in requests}
+    keys = {request.id: _key("answer", *_items(request)) for request in requests}
     found = {id: _response(id, self._known[key]) for id, key in keys.items() if key in self._known}
     self.reused += len(found)
     progress(sum(len(response.samples) for response in found.values()))
@@ -101,7 +102,7 @@ class Journal(requests_lib.Responder):
       os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
       try:
         with open(self._path, "a", encoding="utf-8") as f:
-          f.write(json.dumps({"key": key, "value": value}, ensure_ascii=False) + "\n")
+          f.write(jsontext.dumps({"key": key, "value": value}) + "\n")
       except OSError as e:
         raise errors.RunError(f"{self._path}: could not be written ({e.strerror or e})") from None
 
@@ -138,6 +139,11 @@ def _parts(asked: Sequence[Any], of: Callable[[Any], Any]) -> list[list[Any]]:
 
 def _key(kind: str, *what: Any) -> str:
   return hashlib.sha256(json.dumps([kind, what], sort_keys=True, default=_plain).encode()).hexdigest()[:32]
+
+
+def _items(request: requests_lib.Request) -> list[tuple[str, Any]]:
+  """What makes a request what it is. A field that came later counts where it is used: answers kept before stand."""
+  return [(name, value) for name, value in vars(request).items() if name != "thinking" or value]
 
 
 def _plain(value: Any) -> Any:

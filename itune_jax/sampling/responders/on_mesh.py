@@ -13,6 +13,7 @@ from itune_jax.sampling.decode import call as call_lib
 from itune_jax.sampling.decode import controls
 from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.sampling.decode import watch
+from itune_jax.sampling.responders import thinking
 from itune_jax.sampling.score import rolling
 
 
@@ -52,9 +53,9 @@ class MeshResponder(requests_lib.Responder):
     found: list[Any] = [None] * len(requests)
     asks = [self._ask(request) for request in requests]
 
-    def ended(number: int, said: Any) -> None:
+    def ended(number: int, said: Any, cut: bool = False) -> None:
       k, i = owners[number]
-      samples[k][i] = self._sample(said, requests[k].top)
+      samples[k][i] = self._sample(said, requests[k].top, cut)
       if all(sample is not None for sample in samples[k]):
         usage = requests_lib.Usage(len(asks[k].prompt), sum(len(sample.ids) for sample in samples[k]))
         found[k] = requests_lib.Response(requests[k].id, tuple(samples[k]), usage)
@@ -62,7 +63,12 @@ class MeshResponder(requests_lib.Responder):
 
     top = max((request.top for request in requests), default=0)
     decode = dataclasses.replace(self.decode, top_logprobs=max(top, self.decode.top_logprobs))
-    engine.generate(asks, decode, on_text=self.on_text, on_end=ended)
+    budgets = [request.thinking for request in requests]
+    if any(budgets):
+      check.require(self.on_text is None, "a text that is read as it comes has no limit of its thinking: ask without")
+      thinking.generate(engine, self.renderer, asks, budgets, decode, ended)
+    else:
+      engine.generate(asks, decode, on_text=self.on_text, on_end=ended)
     return found
 
   @property
@@ -114,13 +120,14 @@ class MeshResponder(requests_lib.Responder):
     check.require(adapter in self.labels, f"no adapter is called {adapter!r}; adapters of this model: {known}")
     return self.labels.index(adapter)
 
-  def _sample(self, said: call_lib.Generation, top: int) -> requests_lib.Sample:
+  def _sample(self, said: call_lib.Generation, top: int, cut: bool) -> requests_lib.Sample:
     text = self.renderer.decode(said.tokens) if said.text is None else said.text
     told = None
     if top and said.top is not None:
       named = lambda pair: (self.renderer.decode([pair[0]]), pair[1])
       told = tuple(tuple(map(named, place[:top])) for place in said.top)
-    return requests_lib.Sample(text, said.finish, tuple(said.tokens), tuple(said.logprobs), top=told)
+    logprobs = None if cut else tuple(said.logprobs)
+    return requests_lib.Sample(text, said.finish, tuple(said.tokens), logprobs, top=told, thinking_cut=cut)
 
   def score(
     self, pairs: Sequence[requests_lib.Pair], progress: requests_lib.Progress = lambda n: None
@@ -142,7 +149,7 @@ class MeshResponder(requests_lib.Responder):
 
   def _scored(self, ids, progress, images=(), numbers=None) -> list[requests_lib.Score]:
     scores = self.engine.with_progress(progress).score(ids, images, numbers)
-    return [requests_lib.Score(*one) for one in scores]
+    return [requests_lib.Score(*one, prompt=len(prompt)) for one, (prompt, _) in zip(scores, ids, strict=True)]
 
   def rolling(self, texts: Sequence[str], progress: requests_lib.Progress = lambda n: None) -> list[requests_lib.Score]:
     """Log-probabilities of whole texts, window by window. Raises InputError for a text without a token."""

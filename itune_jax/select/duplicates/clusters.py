@@ -83,14 +83,16 @@ class Duplicates(select_protocol.Step):
   ) -> Iterator[select_protocol.Outcome]:
     """One row of each cluster goes on."""
     best: list[float] = []
+    present = row_texts.Present(type(self).__name__, self.field)
 
     def texts() -> Iterator[str]:
       for row in rows:
-        text = row_texts.get(row, self.field)
+        text = present.text(row)
         best.append(self._worth(row, text))
         yield text
 
     roots = self.roots(texts(), notes)
+    present.require()
     kept = _kept(roots, np.asarray(best))
     notes["clusters"] = _clusters(roots, kept)
     for i, row in enumerate(rows):

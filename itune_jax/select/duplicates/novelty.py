@@ -56,9 +56,9 @@ class RougeNovelty(select_protocol.Step):
     """The rows that are new when they come; the manifest has, for each other row, the kept one that it is too like."""
     pool, coded, alike, number = _Pool(), Coded(), [], 0
     notes |= {"alike": alike, "without_words": 0}
-    stream = iter(rows)
+    stream, present = iter(rows), row_texts.Present(type(self).__name__, self.field)
     while batch := list(itertools.islice(stream, BATCH)):
-      texts = [coded(row_texts.get(row, self.field)) for row in batch]
+      texts = [coded(present.text(row)) for row in batch]
       notes["without_words"] += texts.count("")
       found = self.like(texts, pool, number)
       for row, other in zip(batch, found, strict=True):
@@ -68,6 +68,7 @@ class RougeNovelty(select_protocol.Step):
           alike.append({"dropped": stages.At(number), "like": stages.At(other)})
           yield select_protocol.dropped(f"ROUGE-L above {self.threshold}")
         number += 1
+    present.require()
 
   def like(self, texts: Sequence[str], pool: "_Pool", first: int) -> list[int | None]:
     """For each text the number of a kept one that it is too like, or None; those that are new join the pool.

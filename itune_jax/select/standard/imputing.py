@@ -32,15 +32,27 @@ class Impute(select_protocol.RowStep):
 
   def row(self, row: select_protocol.Row) -> select_protocol.Outcome:
     """The row with its key."""
-    if row.get(self.key) not in (None, "", [], {}):
+    if not lacks(row, self.key):
       return select_protocol.Outcome(row)
     if self.matching and not re.search(self.matching, str(row.get(self.of, ""))):
       return select_protocol.Outcome(row)
-    names = _SLOT.findall(self.value)
-    if any(not isinstance(row.get(name), (str, int, float)) or row.get(name) == "" for name in names):
+    value = filled(self.value, row)
+    if value is None:
       if self.lacking == "drop":
         return select_protocol.dropped(f"{self.key!r} is missing, and what it would be made of too")
       return select_protocol.Outcome(row, marks=(f"{self.key!r} still missing",))
-    value = _SLOT.sub(lambda found: str(row[found[1]]), self.value)
     done = {self.key: value, "imputed": [*row.get("imputed", ()), self.key]}
     return select_protocol.Outcome({**row, **done}, marks=(f"{self.key!r} imputed",))
+
+
+def lacks(row: select_protocol.Row, key: str) -> bool:
+  """Whether nothing stands under a key: it is not there, null, or empty."""
+  return row.get(key) in (None, "", [], {})
+
+
+def filled(text: str, row: select_protocol.Row) -> str | None:
+  """A text with {name} replaced by what stands under that key of the row; None where a key is missing or no text."""
+  names = _SLOT.findall(text)
+  if any(not isinstance(row.get(name), (str, int, float)) or row.get(name) == "" for name in names):
+    return None
+  return _SLOT.sub(lambda found: str(row[found[1]]), text)

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from itune_jax.core import check
 from itune_jax.core import errors
@@ -18,7 +18,8 @@ class Join(select_protocol.RowStep):
 
   path: the file of rows. on: the key that both have; their_key: its name there, where that is another. take: keys that
   are taken, all without any. conflict: where both have a key with different values: the row's stays, theirs takes its
-  place, the row is dropped, or the run is refused. unmatched: what becomes of a row that nothing is said of.
+  place, the row is dropped, or the run is refused. repeated: where several rows of the file have one key: the first or
+  the last of them is taken, or the run is refused. unmatched: what becomes of a row that nothing is said of.
   """
 
   path: str
@@ -26,6 +27,7 @@ class Join(select_protocol.RowStep):
   their_key: str = ""
   take: tuple[str, ...] = ()
   conflict: Literal["ours", "theirs", "drop", "refuse"] = "refuse"
+  repeated: Literal["first", "last", "refuse"] = "refuse"
   unmatched: Literal["keep", "drop"] = "keep"
 
   def __post_init__(self):
@@ -37,7 +39,9 @@ class Join(select_protocol.RowStep):
 
   def row(self, row: select_protocol.Row) -> select_protocol.Outcome:
     """The row with what is said of it."""
-    theirs = _table(self.path, self.their_key or self.on).get(_key(row.get(self.on)))
+    table = _table(self.path, self.their_key or self.on, self.repeated)
+    key = _key(row.get(self.on))
+    theirs = table.rows.get(key)
     if theirs is None:
       if self.unmatched == "drop":
         return select_protocol.dropped(f"no row of the other file has its {self.on!r}")
@@ -53,7 +57,16 @@ class Join(select_protocol.RowStep):
       return select_protocol.dropped(f"conflict of {clash[0]!r}")
     joined = {**new, **row} if self.conflict == "ours" else {**row, **new}
     ordered = {key: joined[key] for key in (*row, *(key for key in new if key not in row))}
-    return select_protocol.Outcome(ordered, marks=("joined", *(f"conflict of {key!r}" for key in clash)))
+    several = (f"several rows of the file: the {self.repeated}",) if key in table.repeated else ()
+    marks = ("joined", *several, *(f"conflict of {name!r}" for name in clash))
+    return select_protocol.Outcome(ordered, marks=marks)
+
+
+class _Table(NamedTuple):
+  """The rows of a file by their key, and the keys that several of them have."""
+
+  rows: Mapping[Any, dict[str, Any]]
+  repeated: frozenset[Any]
 
 
 def _key(value: Any) -> Any:
@@ -61,9 +74,10 @@ def _key(value: Any) -> Any:
 
 
 @functools.lru_cache(4)
-def _table(path: str, key: str) -> Mapping[Any, dict[str, Any]]:
-  """The rows of a file by their key. Raises InputError for one without it, and for two of one key."""
+def _table(path: str, key: str, repeated: str) -> _Table:
+  """Raises InputError for a row without the key, and for two of one key where those are refused."""
   found: dict[Any, dict[str, Any]] = {}
+  several = set()
   for _, line, row, problem, _ in input_rows.rows(path):
     if row is None:
       raise errors.InputError(f"{path}:{line}: {problem}")
@@ -71,6 +85,11 @@ def _table(path: str, key: str) -> Mapping[Any, dict[str, Any]]:
     if value is None:
       raise errors.InputError(f"{path}:{line}: has no text or whole number under {key!r}, which rows are joined on")
     if value in found:
-      raise errors.InputError(f"{path}:{line}: {key!r} = {jsontext.shown(value)} stands there twice")
-    found[value] = row
-  return found
+      if repeated == "refuse":
+        raise errors.InputError(
+          f"{path}:{line}: {key!r} = {jsontext.shown(value)} stands there twice; set Join.repeated to first or last"
+        )
+      several.add(value)
+    if value not in found or repeated == "last":
+      found[value] = row
+  return _Table(found, frozenset(several))

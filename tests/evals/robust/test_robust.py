@@ -149,6 +149,57 @@ def test_thompson_finds_the_best_and_the_worst():
     thompson.search(1, 5, lambda arm, first, count: [2.0] * count, budget=10)
 
 
+def test_other_examples_are_drawn_from_all_that_there_are(folder):
+  """Two of five: as many as before, never more, in the order of the pool; where the pool has no more, half of them."""
+  make = lambda shots: registry.find("mmlu").benchmark((str(folder),), official.Settings(limit=20, shots=shots))
+  few, pool = make(2), make(5)
+  whole = {item.id: item.shots for item in pool.items()}
+  drawn, why = variations.variants(few, "examples", 3, 0, pool)
+  assert not why and [one.name for one in drawn] == ["draw 1", "draw 2", "draw 3"]
+  for variant in drawn:
+    for item, own in zip(variant.benchmark.items(), few.items(), strict=True):
+      places = [whole[item.id].index(shot) for shot in item.shots]
+      assert len(places) == 2 and places == sorted(set(places)) and item.question == own.question
+      assert item.shots != own.shots or item.shown["unchanged"]
+  assert len({next(iter(one.benchmark.items())).shots for one in drawn}) > 1
+  half, _ = variations.variants(pool, "examples", 1, 0)
+  assert {len(item.shots) for item in half[0].benchmark.items()} == {3}
+  none = make(0)
+  assert variations.variants(none, "examples", 3, 0, none) == (
+    [],
+    "there are not two examples that could stand in front",
+  )
+  suite_of = suite.Suite(names=("mmlu",), common=official.Settings(limit=20, shots=2), data=str(folder))
+  found = robustness.run(
+    suite_of, robustness.Robust(kinds=("examples",), variants=2), said.Said(scores=likes), {}, "", lambda n: None
+  )
+  assert "mmlu/acc/examples_worst" in found
+
+
+def test_kernels_of_other_kinds_are_a_variation_of_the_model(folder, tmp_path, capsys):
+  """The same items are asked of each; a model that always says the second option is right as often as B is."""
+  asked = suite.Suite(names=("mmlu",), common=official.Settings(limit=24, shots=0), data=str(folder))
+  robust = robustness.Robust(kinds=("quantised",))
+  opened = []
+
+  def other(kind):
+    opened.append(kind)
+    return said.Said(scores=(lambda text, choice: -1.0) if kind == "nf4" else likes)
+
+  kernels = robustness.Quantised(("int8", "nf4"), other)
+  given = (said.Said(scores=likes), {"who": 1}, str(tmp_path), lambda n: None)
+  figures = robustness.run(asked, robust, *given, quantised=kernels)
+  told = json.loads((tmp_path / "robust" / "robust.json").read_text())["lines"]
+  (line,) = [one for one in told if one["metric"] == "acc"]
+  first = figures["mmlu/acc"]
+  assert line["figures"]["int8"] == first and line["variants"] == 2 and opened == ["int8", "nf4"]
+  assert figures["mmlu/acc/quantised_spread"] == pytest.approx(abs(line["figures"]["nf4"] - first))
+  assert (tmp_path / "robust" / "nf4" / "mmlu.jsonl").exists()
+  assert robustness.run(asked, robust, *given, quantised=kernels) == figures, "what is there is read again"
+  robustness.run(asked, robust, *given)
+  assert "the model is not quantised: an endpoint answers" in capsys.readouterr().err
+
+
 def likes(text, choice):
   """Always the second option, whatever it is; louder where the prompt shouts."""
   label = prompt_formats.labels(prompt_formats.parts(text))

@@ -80,7 +80,7 @@ def test_a_rubric_of_ones_own_is_a_file(tmp_path):
     (text + 'template = "{answer}"\nrubric = 1\n', "has rubric, which no judge's prompt has"),
     (text + 'template = "answer"\n', "its template has no {answer}"),
     (text.replace('"single"', "7") + 'template = "{answer}"\n', "Prompt.kind = 7 .int.; it takes one of"),
-    ("name = ", "cannot be read as TOML"),
+    ("name = ", "is no TOML"),
   ):
     path.write_text(change)
     with pytest.raises(errors.InputError, match=says) as e:

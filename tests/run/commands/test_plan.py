@@ -114,6 +114,39 @@ def test_memory_and_speed_of_a_chip(recipe, topology, limit, mfu, capsys):
   assert gpu.arithmetic(model, step.useful) * chip_positions == pytest.approx(found["flops_per_chip"], rel=0.1)
 
 
+DPO = ("--gin_file=recipes/llama3_8b_dpo.gin", "--gin.DATA='any.jsonl'", "--topology=v5e:4x4")
+
+
+@pytest.mark.full
+def test_what_a_reference_costs(capsys):
+  """DPO of an 8B with the base as its reference, with a second copy of it, and with log-probs beside the data."""
+  ways = {"adapters off": (), "apart": ("reference_apart",), "stored": ("reference_stored",)}
+  found = {
+    name: plan(capsys, *DPO, *(f"--gin_file=overlays/{overlay}.gin" for overlay in overlays))
+    for name, overlays in ways.items()
+  }
+  with capsys.disabled():
+    for name, one in found.items():
+      print(json.dumps({"reference": name} | {key: one[key] for key in ("peak_gib_per_chip", "step_s", "mfu", "fits")}))
+  assert all(one["fits"] and one["mfu"] > 0.3 for one in found.values())
+  copy = 2 * found["apart"]["parameters"] / found["apart"]["chips"] / 2**30  # bfloat16, on each chip
+  assert "views" not in found["adapters off"]["gib_per_chip"] and "views" not in found["stored"]["gib_per_chip"]
+  assert found["apart"]["gib_per_chip"]["views"] == pytest.approx(copy, rel=0.03)
+  assert found["apart"]["peak_gib_per_chip"] > found["adapters off"]["peak_gib_per_chip"] + 0.8 * copy
+  assert found["stored"]["step_s"] < 0.85 * found["adapters off"]["step_s"]
+
+
+@pytest.mark.full
+def test_a_teacher_of_70b_for_a_student_of_8b(capsys):
+  parts = ("recipes/llama3_8b_full.gin", "mesh/v5p_64.gin", "overlays/teacher_70b.gin")
+  flags = [f"--gin_file={part}" for part in parts]
+  found = plan(capsys, *flags, "--gin.DATA='any.jsonl'", "--gin.feed.Packing.rows=64", "--topology=v5p:4x4x4")
+  with capsys.disabled():
+    print(json.dumps(found))
+  assert found["fits"] and found["mfu"] > 0.4
+  assert found["gib_per_chip"]["views"] == pytest.approx(2 * 70.5e9 / 64 / 2**30, rel=0.03)
+
+
 @pytest.mark.full
 def test_a_packed_base_travels_and_is_read_packed(capsys):
   """Bytes that a chip receives in a training step, and moves to and from its memory in a round of decoding."""

@@ -1,0 +1,133 @@
+"""The likeliest tokens of a teacher beside a tokenised source: what distillation from columns reads.
+
+A folder holds, of each id with weight and one behind the other, `top_ids.npy` [N, k] (16 bits where the vocabulary has
+at most 65,536 words, else 32) and `top_logprobs.npy` [N, k] (float16 or float32); `offsets.npy` says where each example
+begins, and a manifest what they are of (`stored_beside`). So an id with weight takes k · (2 + 2) bytes for a small
+vocabulary in float16: 256 bytes at k = 64, 384 for a large one, and 512 for that in float32. Ids without weight take
+nothing. A log-prob in float16 is off by up to 2⁻¹¹ of itself: 0.004 nats of one at -8, and 0.0005 of one at -1.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+import functools
+import os
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from itune_jax.core import columns as columns_lib
+from itune_jax.core import errors
+from itune_jax.core import files
+from itune_jax.core import pack
+from itune_jax.data import records
+from itune_jax.data import stored_beside
+from itune_jax.data import tokenised
+
+
+class Of(NamedTuple):
+  """Whose they are: digests of a base and of an adapter ("" for none), the dtype of activations, how the base is packed
+  ("" for not at all), and what is kept: how many tokens, at which temperature, in which dtype."""
+
+  base: str
+  adapter: str
+  compute: str
+  quant: str
+  k: int
+  temperature: float
+  dtype: str
+
+
+KIND = stored_beside.Kind(
+  "teacher",
+  "likeliest tokens of this teacher",
+  "itune prepare --with_teacher",
+  (
+    ("base", "another teacher"),
+    ("adapter", "another adapter"),
+    ("compute", "another precision"),
+    ("quant", "another packing"),
+    ("k", "another k"),
+    ("temperature", "another temperature"),
+    ("dtype", "another dtype"),
+  ),
+)
+Entry = tuple[int, np.ndarray, np.ndarray]  # an example, and of each of its ids with weight ids and log-probs [n, k]
+
+
+def columns_of(k: int) -> tuple[columns_lib.Column, columns_lib.Column]:
+  """The columns, each [T, k]."""
+  return columns_lib.Column("top_ids", "int32", (k,)), columns_lib.Column("top_logprobs", "float32", (k,))
+
+
+def trained(example: pack.Item | pack.Group) -> np.ndarray:
+  """Which ids of an example carry weight where they are predicted, one item behind the other."""
+  items = example.items if isinstance(example, pack.Group) else (example,)
+  return np.concatenate([(np.arange(len(item.ids)) > 0) & (item.weights != 0) for item in items])
+
+
+def write(
+  folder: str, counts: Sequence[int], entries: Iterable[Entry], vocab: int, of: Of, facts: Mapping[str, Any]
+) -> None:
+  """Stores the tokens of all examples as they come; the folder is there when whole.
+
+  counts: how many ids of each example carry weight. entries: of all examples, in any order.
+  """
+  offsets = np.cumsum([0, *counts]).astype(np.int64)
+  with files.whole_folder(folder) as partial:
+    shape = (int(offsets[-1]), of.k)
+    kinds = {"top_ids": np.uint16 if vocab <= 1 << 16 else np.uint32, "top_logprobs": np.dtype(of.dtype)}
+    opened = {
+      name: np.lib.format.open_memmap(os.path.join(partial, f"{name}.npy"), "w+", dtype=kind, shape=shape)
+      for name, kind in kinds.items()
+    }
+    for number, ids, logprobs in entries:
+      here = slice(offsets[number], offsets[number + 1])
+      opened["top_ids"][here], opened["top_logprobs"][here] = ids, logprobs
+    for array in opened.values():
+      array.flush()
+    np.save(os.path.join(partial, "offsets.npy"), offsets)
+    files.write_json(os.path.join(partial, "manifest.json"), {**facts, **of._asdict(), "vocab": vocab})
+
+
+class WithTeacher(tokenised.Examples):
+  """Examples with the likeliest tokens of a teacher beside each id that carries weight, zeros beside the others."""
+
+  def __init__(self, inner: tokenised.Examples, folder: str):
+    """Raises InputError where the folder holds another number of examples."""
+    self._inner, self.scale, self._folder = inner, inner.scale, folder
+    self._ids = np.load(os.path.join(folder, "top_ids.npy"), mmap_mode="r")
+    self._logprobs = np.load(os.path.join(folder, "top_logprobs.npy"), mmap_mode="r")
+    self._offsets = np.load(os.path.join(folder, "offsets.npy"))
+    self.schema = records.Schema((*inner.schema.columns, *columns_of(self._ids.shape[1])), grouped=inner.schema.grouped)
+    if len(self._offsets) != len(inner) + 1 or self._offsets[-1] != len(self._ids):
+      raise errors.InputError(f"{folder}: it does not hold the tokens of {len(inner)} examples: remove it")
+
+  @functools.cached_property
+  def lengths(self) -> np.ndarray:
+    """Positions of each."""
+    return self._inner.lengths
+
+  @functools.cached_property
+  def repeated_lengths(self) -> np.ndarray:
+    """Positions of each where prompts are repeated."""
+    return self._inner.repeated_lengths
+
+  @property
+  def image_counts(self) -> np.ndarray:
+    """How many images each has."""
+    return self._inner.image_counts
+
+  def __getitem__(self, index: int) -> pack.Item | pack.Group:
+    found, here = self._inner[index], slice(*map(int, self._offsets[index : index + 2]))
+    where = trained(found)
+    if int(where.sum()) != here.stop - here.start:
+      raise errors.InputError(f"{self._folder}: example {index} has {int(where.sum())} ids with weight: remove it")
+    wide = {}
+    for column, stored in zip(columns_of(self._ids.shape[1]), (self._ids, self._logprobs), strict=True):
+      wide[column.name] = np.zeros((len(where), *column.shape), column.dtype)
+      wide[column.name][where] = stored[here]
+    items, at = [], 0
+    for item in found.items if isinstance(found, pack.Group) else (found,):
+      own = {name: values[at : at + len(item.ids)] for name, values in wide.items()}
+      items.append(item._replace(columns={**item.columns, **own}))
+      at += len(item.ids)
+    return pack.Group(tuple(items), found.shared) if isinstance(found, pack.Group) else items[0]
