@@ -20,7 +20,7 @@ from itune_jax.data.render import answer_groups
 from itune_jax.data.render import beside
 from itune_jax.data.render import chat
 from itune_jax.data.render import images as images_lib
-from itune_jax.data.render import stretches as stretches_lib
+from itune_jax.data.render import span_ids
 from itune_jax.data.tally import Done
 
 Entry = readers.Raw | readers.Row
@@ -77,7 +77,7 @@ class Converter:
       done.named.append(read.named)
       yield from read.rows
 
-  def _convert(self, row: readers.Row, begun: stretches_lib.Begun | None, done: Done) -> None:
+  def _convert(self, row: readers.Row, begun: span_ids.Begun | None, done: Done) -> None:
     if row.example is None:
       done.tally.drop(row, row.problem)
       return
@@ -90,7 +90,7 @@ class Converter:
     for example, truncated in found:
       self._store(example, truncated, done)
 
-  def _made(self, example: example_lib.Example, begun: stretches_lib.Begun | None) -> Converted:
+  def _made(self, example: example_lib.Example, begun: span_ids.Begun | None) -> Converted:
     if self.kind == "taught":
       assert self.teacher is not None
       return [beside.render(self.renderer, self.teacher, example, self.context)]

@@ -27,7 +27,7 @@ from itune_jax.data.render import self_test
 from itune_jax.data.render import images as images_lib
 from itune_jax.data.render import marks as marks_lib
 from itune_jax.data.render import spans as spans_lib
-from itune_jax.data.render import stretches as stretches_lib
+from itune_jax.data.render import span_ids
 from itune_jax.data.render import template as template_lib
 from itune_jax.data.render import text as text_lib
 from itune_jax.data.render import tokenizer as tokenizer_lib
@@ -108,7 +108,7 @@ class Renderer(text_lib.Renderer):
         f"--gin.specs.Model.chat_template=\"'FILE.jinja'\", or a name ({', '.join(tokenizer_lib.TEMPLATES)})"
       )
     self._templates = template_lib.of(tokenizer, config.template_kwargs, datetime.date.fromisoformat(config.date))
-    self._stretches = stretches_lib.Stretches(self.encode, tokenizer.added_tokens_decoder)
+    self._stretches = span_ids.Stretches(self.encode, tokenizer.added_tokens_decoder)
     self._finders: dict[template_lib.Template, spans_lib.Finder] = {}
     for template in self._templates.values():
       self_test.run(self, template)
@@ -181,7 +181,7 @@ class Renderer(text_lib.Renderer):
       return super().continued(context, continuation)
     return self.prompt(context).ids, self.encode(continuation)
 
-  def render(self, example: example_lib.Example, begun: stretches_lib.Begun | None = None) -> list[Rendered]:
+  def render(self, example: example_lib.Example, begun: span_ids.Begun | None = None) -> list[Rendered]:
     """Rows to train on: one, or more where turns need rows of their own.
 
     begun: what `begin` made of it. Raises BadRow when the template does not reproduce the conversation, or nothing in
@@ -213,12 +213,12 @@ class Renderer(text_lib.Renderer):
       raise example_lib.BadRow("truncation leaves no trained token" if row.truncated else "no token carries weight")
     return [row]
 
-  def begin(self, examples: Sequence[example_lib.Example]) -> list[stretches_lib.Begun | None]:
+  def begin(self, examples: Sequence[example_lib.Example]) -> list[span_ids.Begun | None]:
     """What the rendering of many conversations begins with, their texts encoded together by all threads of the
     tokenizer; None where `render` has to begin by itself."""
     found = [self._found(example) for example in examples]
     encoded = iter(text_lib.encoded(self.tokenizer, [one.text for one in found if one is not None]))
-    return [None if one is None else stretches_lib.Begun(one, next(encoded)) for one in found]
+    return [None if one is None else span_ids.Begun(one, next(encoded)) for one in found]
 
   def _found(self, example: example_lib.Example) -> spans_lib.Found | None:
     if self._one_answer or example.plain or example.given is not None:
@@ -228,7 +228,7 @@ class Renderer(text_lib.Renderer):
     except example_lib.BadRow:
       return None  # to be said where it is rendered
 
-  def rows(self, example: example_lib.Example, begun: stretches_lib.Begun | None = None) -> Iterator[tuple[Any, Row]]:
+  def rows(self, example: example_lib.Example, begun: span_ids.Begun | None = None) -> Iterator[tuple[Any, Row]]:
     """The messages of each row, and the row: of the whole conversation, then of turns that need one of their own."""
     messages = example.messages
     if example.plain:
@@ -289,7 +289,7 @@ class Renderer(text_lib.Renderer):
       self._finders[template] = spans_lib.Finder(template, specials)
     return self._finders[template]
 
-  def _row(self, example, messages, only: int | None, begun: stretches_lib.Begun | None = None) -> Row:
+  def _row(self, example, messages, only: int | None, begun: span_ids.Begun | None = None) -> Row:
     """A row of all turns, or of one. Raises BadRow where a turn of its own is not shown behind its prompt."""
     if begun is None:
       found = self.finder(self.template(example.tools)).find(example, messages, only)
