@@ -18,13 +18,23 @@ from itune_jax.core import files
 VERSION = 2  # 1 saw headers and sizes alone
 LIMIT = 2**30  # above so many bytes of files, BLOCKS pieces of every tensor stand for it
 BLOCKS, BLOCK = 16, 1 << 12
-_kept_in = ""
+_kept_in, _verifies = "", False
 
 
-def keep_in(folder: str) -> None:
-  """Says where digests are kept from now on."""
-  global _kept_in
-  _kept_in = folder
+def keep_in(folder: str, verify: bool = False) -> None:
+  """Says where digests are kept from now on. verify: whether those of data are made anew, whatever is kept."""
+  global _kept_in, _verifies
+  _kept_in, _verifies = folder, verify
+
+
+def kept_in() -> str:
+  """The folder where digests are kept, "" for none."""
+  return _kept_in
+
+
+def verifies() -> bool:
+  """Whether digests of data are made anew."""
+  return _verifies
 
 
 class Stored(NamedTuple):

@@ -81,17 +81,20 @@ def make_folder(folder: str) -> None:
 
 
 @contextlib.contextmanager
-def whole_folder(folder: str, marker: str = "") -> Iterator[str]:
+def whole_folder(folder: str, marker: str = "", goes_on: bool = False) -> Iterator[str]:
   """Writes into a folder aside that takes this one's place at the end: it is there whole or not at all.
 
-  In a bucket the files are copied when all are there, `marker` last. Raises RunError in one line when the disk refuses
-  (full, read-only).
+  In a bucket the files are copied when all are there, `marker` last. goes_on: what a process left aside that was killed
+  or interrupted is kept, and found by the next one. Raises RunError in one line when the disk refuses (full,
+  read-only).
   """
   remote = is_remote(folder)
   partial = tempfile.mkdtemp() if remote else folder.rstrip("/") + ".partial"
+  left = False
   try:
-    shutil.rmtree(partial, ignore_errors=True)
-    os.makedirs(partial)
+    if not goes_on:
+      shutil.rmtree(partial, ignore_errors=True)
+    os.makedirs(partial, exist_ok=True)
     yield partial
     if remote:
       _copy_up(partial, folder, marker)
@@ -100,8 +103,12 @@ def whole_folder(folder: str, marker: str = "") -> Iterator[str]:
       os.rename(partial, folder)
   except OSError as e:
     raise errors.RunError(f"{folder}: could not be written ({e.strerror or e}); nothing was left there") from None
+  except (KeyboardInterrupt, SystemExit):
+    left = goes_on and not remote
+    raise
   finally:
-    shutil.rmtree(partial, ignore_errors=True)
+    if not left:
+      shutil.rmtree(partial, ignore_errors=True)
 
 
 def _copy_up(aside: str, folder: str, marker: str) -> None:

@@ -25,7 +25,7 @@ def loads(text: str, *, finite: bool = False) -> Any:
     if "limit" in str(e) and "digits" in str(e):
       raise ValueError(f"it holds a whole number of more than {sys.get_int_max_str_digits()} digits") from None
     raise
-  if _depth(value) > DEPTH:
+  if text.count("{") + text.count("[") > DEPTH and _depth(value) > DEPTH:
     raise ValueError(f"nested more than {DEPTH} deep")
   if finite and not _is_finite(value):
     raise ValueError("it holds a number that is not finite")

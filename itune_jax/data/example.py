@@ -62,8 +62,9 @@ class Example:
       return
     if not self.messages:
       raise BadRow("no messages")
-    read, _ = messages_lib.conversation(self.messages)
-    object.__setattr__(self, "messages", tuple(read))
+    if not isinstance(self.messages, messages_lib.Messages):
+      read, _ = messages_lib.conversation(self.messages)
+      object.__setattr__(self, "messages", messages_lib.Messages(read))
     if not any(m["role"] not in ("system", "developer") for m in self.messages):
       raise BadRow("only system messages")
     if self.source.get("kind", "annotated") not in KINDS:
@@ -106,7 +107,7 @@ def from_json(row: Mapping[str, Any]) -> Example:
   read, unread = messages_lib.conversation(row["messages"])
   scores = fields.mapping(row.get("scores"), "`scores`")
   return Example(
-    messages=tuple(read),
+    messages=messages_lib.Messages(read),
     tools=messages_lib.tools(row.get("tools")),
     template_kwargs=fields.filled(row.get("template_kwargs"), "`template_kwargs`"),
     source=_source(row.get("source")),

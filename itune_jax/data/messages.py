@@ -20,11 +20,19 @@ _CALL_KEYS = ("id", "type", "function", "name", "arguments", "index")
 _DETAIL = ("train_detail", "training_detail", "loss_detail")
 
 
+class Messages(tuple):
+  """Messages that were read: whoever gets them need not read them again."""
+
+
 def read(raw: Any, where: str) -> tuple[dict[str, Any], list[str]]:
   """A message in the one schema, and the keys of it that nothing reads. Raises BadRow.
 
   where: what the message is called in what is said of it, like "message 0".
   """
+  if type(raw) is dict and len(raw) == 2:  # nearly all messages: a role and a text, with nothing to be told
+    role, content = raw.get("role"), raw.get("content")
+    if role in ROLES and type(content) is str:
+      return {"role": role, "content": fields.text(content, f"the content of {where} ({role})")}, []
   if not isinstance(raw, Mapping):
     raise fields.BadRow(f"{where} is {jsontext.name(raw)} ({jsontext.shown(raw)}); it must be an object with a role")
   if fields.is_null(raw.get("role")):

@@ -12,6 +12,7 @@ from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import lazy
+from itune_jax.data import file_digests
 from itune_jax.data import mixing_text
 from itune_jax.data import splits
 from itune_jax.data.origins import origin as origin_lib
@@ -137,6 +138,18 @@ class Source:
     """Which of its rows are held out."""
     return splits.Split(self.held_out, self.held_out_by, self.held_out_where)
 
+  @property
+  def provenance(self) -> dict[str, str]:
+    """What rows that say nothing of where they come from are given."""
+    return {"dataset": self.name, "kind": self.kind} | ({"licence": self.licence} if self.licence else {})
+
+  @property
+  def is_of_files(self) -> bool:
+    """Whether its rows are all those of files, and whether one is taken hangs on that row alone: then rows are read
+    where they are converted, by any process."""
+    whole = bool(self.path) and not self.path.startswith(_OWN) and not (self.skip or self.limit or self.stride > 1)
+    return whole and (self.take == "all" or self.split_of.is_safe)
+
   def rows(self) -> Iterator[readers.Row]:
     """The rows of this source, in order, of which skip, stride and limit leave some."""
     return splits.taken(self._selected, self.split_of, self.take)
@@ -148,21 +161,18 @@ class Source:
   def _all(self):
     if self.path.startswith("starter:"):
       return rows_lib.rows(self.path.removeprefix("starter:"))
-    provenance = {"dataset": self.name, "kind": self.kind} | ({"licence": self.licence} if self.licence else {})
     if (origin := self.read_from()) is not None:
       raise errors.InputError(f"source {self.name} ({origin.called}) is read by `itune prepare`, and not here")
     if self.path.startswith(pins.SCHEME):
-      return pins.rows(self.path.removeprefix(pins.SCHEME), self.format, provenance)
-    return readers.read(self.path, self.format, provenance, self.columns, self.split_of.column)
+      return pins.rows(self.path.removeprefix(pins.SCHEME), self.format, self.provenance)
+    return readers.read(self.path, self.format, self.provenance, self.columns, self.split_of.column)
 
   def digest(self, with_images: bool = False) -> str:
     """SHA-256 over the bytes of the data, of its image files if asked for, and what selects rows of it."""
-    chosen = [self.format, self.kind, self.licence, self.limit, self.skip, self.stride, self.name]
-    chosen += [self.held_out, self.take] if self.take != "all" else []
-    chosen += [self.teacher, self.context] if self.is_taught else []
-    if self.columns or not self.split_of.is_safe:
-      chosen += [dict(self.columns), self.held_out_by, self.held_out_where]
-    sha = hashlib.sha256(json.dumps(chosen).encode())
+    about = self.about()
+    if self.path and not self.path.startswith(_OWN) and not with_images:
+      return file_digests.digest(about, readers.files(self.path))
+    sha = hashlib.sha256(about)
     if self.path.startswith("starter:"):
       for example in (row.example for row in self._all()):
         sha.update(json.dumps(example.to_json() if example else None, sort_keys=True).encode())
@@ -176,6 +186,15 @@ class Source:
     for file in self._image_files() if with_images else ():
       sha.update(files.sha256(file).encode() if os.path.isfile(file) else b"missing")
     return sha.hexdigest()
+
+  def about(self) -> bytes:
+    """What selects rows of the data, and what is said of them: its digest begins with it."""
+    chosen = [self.format, self.kind, self.licence, self.limit, self.skip, self.stride, self.name]
+    chosen += [self.held_out, self.take] if self.take != "all" else []
+    chosen += [self.teacher, self.context] if self.is_taught else []
+    if self.columns or not self.split_of.is_safe:
+      chosen += [dict(self.columns), self.held_out_by, self.held_out_where]
+    return json.dumps(chosen).encode()
 
   def _image_files(self) -> list[str]:
     """The image files that the rows name, each once, in order."""

@@ -1,51 +1,49 @@
 """Tokenised sources, addressed by their content: data, tokenizer, template, rendering, version.
 
-A source's folder holds `rows.arrayrecord` (see `records`), `lengths.npy` (positions of each), and `manifest.json`
-with the schema of the records and with counts, drops and truncations by reason; for a model that takes images also
-`images.arrayrecord` (8-bit pixels, a record for each row) and `image_counts.npy`; of groups `repeated_lengths.npy`,
-`members.npy` (how many each has) and `starts.npy` (the first id with weight of the first one) too.
-It is renamed into place when whole.
+A source's folder holds `rows.arrayrecord` (see `records`; of many rows there are several, see `shards`), `lengths.npy`
+(positions of each), and `manifest.json` with the schema of the records and with counts, drops and truncations by
+reason; for a model that takes images also `images.arrayrecord` (8-bit pixels, a record for each row) and
+`image_counts.npy`; of groups `repeated_lengths.npy`, `members.npy` (how many each has) and `starts.npy` (the first id
+with weight of the first one) too. It is renamed into place when whole.
 """
 
 import abc
-import collections
 import dataclasses
 import functools
 import hashlib
-import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
-from array_record.python import (
-  array_record_data_source,
-  array_record_module,  # pyright: ignore[reportAttributeAccessIssue]
-)
+from array_record.python import array_record_data_source
 
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
-from itune_jax.core import jsontext
+from itune_jax.core import log
 from itune_jax.core import pack
-from itune_jax.data import example as example_lib
-from itune_jax.data.render import images as images_lib
-from itune_jax.data.render import answer_groups
-from itune_jax.data.render import beside
+from itune_jax.data import converting
+from itune_jax.data import fields
+from itune_jax.data import growth
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.data import records
+from itune_jax.data import shards
+from itune_jax.data import workers
 from itune_jax.data.readers import readers
+from itune_jax.data.readers import streams
+from itune_jax.data.render import answer_groups
+from itune_jax.data.render import beside
+from itune_jax.data.render import images as images_lib
 from itune_jax.data.render import chat
-from itune_jax.data.render import tokenizer as tokenizer_lib
 
-LISTED_PROBLEMS = 1000
-SHOWN = 2000  # characters of an example in a manifest
+_BLOCK_CHARS = 4 << 20  # of the text of a block of rows
 
 
 def source_key(source: mixture_lib.Source, renderer: chat.Renderer) -> str:
   """The address of a tokenised source."""
-  own = source.digest(renderer.images is not None), tokenizer_lib.digest(renderer.tokenizer), renderer.digest()
+  own = source.digest(renderer.images is not None), renderer.tokenizer_digest, renderer.digest()
   beside_them = (f"groups {records.GROUPS_VERSION}",) if source.format in readers.COMPARED else ()
   beside_them += (f"beside {beside.VERSION}",) if source.is_taught else ()
   parts = (*own, f"records {records.VERSION}", *beside_them)
@@ -74,18 +72,29 @@ def source_folder(root: str, key: str) -> str:
   return os.path.join(root, "tokenised", key)
 
 
+class Progress(Protocol):
+  """Hears how far a source is: rows that are done, and about how many there are, None where nobody knows."""
+
+  def __call__(self, done: int, total: float | None) -> None: ...
+
+
 def write_source(
   root: str,
   mixture: mixture_lib.Mixture,
   source: mixture_lib.Source,
   renderer: chat.Renderer,
-  rows: Iterable[readers.Row],
-  progress: Callable[[], None] = lambda: None,
+  rows: Iterable[readers.Row] | None = None,
+  progress: Progress = lambda done, total: None,
   teachers: Callable[[str], chat.Renderer] | None = None,
+  pool: workers.Pool | None = None,
+  cut: shards.Cut = shards.Cut(),
 ) -> dict[str, Any]:
-  """Renders and stores one source; returns its manifest. A source that is already there is not read again.
+  """Renders and stores one source; returns its manifest. A source that is already there is not read again, one that was
+  begun is gone on with, and one whose file has grown begins with what is there of it.
 
-  teachers: opens the renderer of a source's `teacher`, "" for the student's own model.
+  rows: in place of the source's own. teachers: opens the renderer of a source's `teacher`, "" for the student's own
+  model. pool: who converts, this process where there is none. cut: how rows are cut into work, of which no byte of a
+  record depends.
 
   Raises InputError naming file and line of a bad row under the policy "refuse", or when no row is left.
   """
@@ -94,112 +103,148 @@ def write_source(
   with files.locked(folder):
     if not os.path.exists(os.path.join(folder, "manifest.json")):
       teacher = teachers(source.teacher) if source.is_taught and teachers is not None else renderer
-      _write_source(folder, key, mixture, source, renderer, rows, progress, teacher)
+      writing = _Writing(mixture, source, renderer, teacher, progress, pool or workers.Pool(1), cut)
+      with files.whole_folder(folder, goes_on=True) as partial:
+        writing.write(root, partial, key, rows)
+      growth.note(root, source, renderer, key, folder)
   manifest = files.read_json(os.path.join(folder, "manifest.json"))
   if mixture.bad_rows == "refuse" and manifest["dropped_rows"]:  # prepared before, under the other policy
-    first = manifest["dropped_rows"][0]
-    raise errors.InputError(f"{first['file']}:{first['line']}: {first['reason']}")
+    raise _refused(manifest["dropped_rows"][0])
   return manifest
 
 
-def _write_source(folder, key, mixture, source, renderer, rows, progress, teacher):
-  with files.whole_folder(folder) as partial:
-    rows, make, schema = _conversion(source, rows, renderer, teacher)
-    tally, store = _Tally(mixture.bad_rows), Writer(partial, schema, with_images=renderer.images is not None)
-    for row in rows:
-      progress()
-      for example, truncated in tally.convert(row, make):
-        store.write(example, () if isinstance(example, pack.Group) else example.images or ())
-        tally.count(example, truncated)
+def _refused(bad: Mapping[str, Any]) -> errors.InputError:
+  return errors.InputError(f"{bad['file']}:{bad['line']}: {bad['reason']}")
+
+
+@dataclasses.dataclass
+class _Writing:
+  """The writing of one source."""
+
+  mixture: mixture_lib.Mixture
+  source: mixture_lib.Source
+  renderer: chat.Renderer
+  teacher: chat.Renderer
+  progress: Progress
+  pool: workers.Pool
+  cut: shards.Cut
+
+  def write(self, root: str, folder: str, key: str, rows: Iterable[readers.Row] | None) -> None:
+    """Writes all files of the folder."""
+    reading, entries = self._entries(rows)
+    convert, entries = self._converter(reading, entries)
+    store = shards.Store(folder, convert.schema, self.renderer.images is not None, self.cut.shard)
+    try:
+      if not store.read and (earlier := growth.earlier(root, self.source, self.renderer, self.cut)):
+        store.adopt(earlier)
+      if store.read:
+        log.info(f"source {self.source.name}: {store.read:,} rows are there already")
+      self._fill(store, convert, entries)
+    except BaseException:
+      store.abandon()
+      raise
     lengths = store.close()
-    if not lengths:
-      raise readers.no_row(source.name, source.path, tally.reasons)
-    manifest = {
-      "record": store.schema.to_json(),
+    if not len(lengths):
+      raise readers.no_row(self.source.name, self.source.path, store.tally.reasons)
+    files.write_json(os.path.join(folder, "manifest.json"), self._manifest(key, store, convert, int(lengths.max())))
+
+  def _entries(self, rows: Iterable[readers.Row] | None) -> tuple[converting.Reading, Iterator[converting.Entry]]:
+    """How the rows of the source are read, and they: as they stand in files, or as they were read."""
+    source = self.source
+    if rows is not None or not source.is_of_files:
+      return converting.Reading(), iter(source.rows() if rows is None else rows)
+    readers.require(source.format)
+    how = readers.How(source.format, dict(source.columns), source.split_of.column)
+    return converting.Reading(how, source.provenance, source.split_of, source.take), readers.raws(source.path)
+
+  def _converter(self, reading, entries) -> tuple[converting.Converter, Iterator[converting.Entry]]:
+    """What makes records of the rows, and the rows again. Answers that are compared become groups."""
+    if self.source.is_taught:
+      how: dict[str, Any] = dict(kind="taught", teacher=self.teacher, context=self.source.context)
+      return converting.Converter(reading, self.renderer, converting.TAUGHT, **how), entries
+    if self.source.format not in readers.COMPARED:
+      return converting.Converter(reading, self.renderer, records.Schema()), entries
+    first, entries = converting.first_example(reading, entries)
+    schema = records.Schema(answer_groups.columns_of(first), grouped=True)
+    return converting.Converter(reading, self.renderer, schema, kind="compared"), entries
+
+  def _fill(self, store: shards.Store, convert: converting.Converter, entries: Iterator[converting.Entry]) -> None:
+    """Converts what is not there yet."""
+    meter = _Meter(self.source if self.source.is_of_files else None)
+    blocks = _blocks(entries, store.read, self.cut, meter)
+    pool = self.pool if self.renderer.images is None else workers.Pool(1)  # pixels are more than what they are made of
+    for block, done in pool.map(convert, blocks):
+      if done.named and (twice := store.twice(block, done.named)):
+        fixed = [one._replace(value=fields.BadRow(twice[i])) if i in twice else one for i, one in enumerate(block)]
+        done = convert(fixed)
+      if self.mixture.bad_rows == "refuse" and done.tally.listed:
+        raise _refused(done.tally.listed[0])
+      store.add(block, done)
+      self.progress(store.read, meter.total())
+
+  def _manifest(self, key: str, store: shards.Store, convert: converting.Converter, longest: int) -> dict[str, Any]:
+    source, renderer, tally = self.source, self.renderer, store.tally
+    return {
+      "record": convert.schema.to_json(),
       "name": source.name,
       "path": source.path,
       "key": key,
       "kind": source.kind,
       "licence": source.licence,
       **tally.to_json(),
-      "schemas": tally.schemas(renderer),
+      "schemas": tally.schemas(),
       "notes": tally.notes(source.name, renderer.config.max_length),
       "rendering": dataclasses.asdict(renderer.config),
       "render_version": chat.RENDER_VERSION,
       "chat_template_sha256": hashlib.sha256(str(renderer.tokenizer.chat_template).encode()).hexdigest(),
-      "tokenizer_sha256": tokenizer_lib.digest(renderer.tokenizer),
-      "longest": int(max(lengths)),
+      "tokenizer_sha256": renderer.tokenizer_digest,
+      "longest": longest,
       "images": dataclasses.asdict(renderer.images.scale) if renderer.images else None,
     }
-    files.write_json(os.path.join(partial, "manifest.json"), manifest)
 
 
-Converted = Sequence[tuple[pack.Item | pack.Group, bool]]  # what a row becomes, and of each whether something was cut
+class _Meter:
+  """How many rows were read, and about how many there are: as many more as bytes are left."""
+
+  def __init__(self, source: mixture_lib.Source | None):
+    """source: whose files' sizes tell; None where nothing does."""
+    self.read, self._file = 0, ""
+    self._before: dict[str, int] = {}  # bytes in front of each file
+    self._through: dict[str, int] = {}  # and through its end
+    self._bytes = 0
+    for file in readers.files(source.path) if source is not None and source.path != streams.STDIN else ():
+      self._before[file] = self._bytes
+      self._bytes += 0 if files.is_remote(file) else os.path.getsize(file)
+      self._through[file] = self._bytes
+
+  def pass_by(self, number: int, entry: converting.Entry) -> None:
+    """So many rows were read, this one last."""
+    self.read, self._file = number, entry.file
+
+  def total(self) -> float | None:
+    """About how many there are."""
+    at = streams.position(self._file)
+    passed = self._through.get(self._file, 0) if at is None else self._before.get(self._file, 0) + at
+    return self.read * self._bytes / passed if self._bytes and passed else None
 
 
-def _conversion(
-  source: mixture_lib.Source, rows: Iterable[readers.Row], renderer: chat.Renderer, teacher: chat.Renderer
-) -> tuple[Iterable[readers.Row], Callable[[example_lib.Example], Converted], records.Schema]:
-  """The rows again, what each becomes, and the schema of the records. Answers that are compared become groups."""
-  if source.is_taught:
-    both = lambda example: [beside.render(renderer, teacher, example, source.context)]
-    return rows, both, records.Schema((beside.AHEAD, beside.STRETCH), grouped=True)
-  if source.format not in readers.COMPARED:
-    single = lambda example: [(_trim(one, renderer.images), one.truncated) for one in renderer.render(example)]
-    return rows, single, records.Schema()
-  rows, seen = iter(rows), []
-  for row in rows:
-    seen.append(row)
-    if row.example is not None:
-      break
-  columns = answer_groups.columns_of(seen[-1].example if seen else None)
-  group = lambda example: [answer_groups.render(renderer, example, columns)]
-  return itertools.chain(seen, rows), group, records.Schema(columns, grouped=True)
-
-
-class Writer:
-  """Writes the records of a source into a folder, one by one; the manifest, with the schema, is the caller's."""
-
-  def __init__(self, folder: str, schema: records.Schema = records.Schema(), with_images: bool = False):
-    self.schema, self._folder = schema, folder
-    self._rows = self._writer("rows")
-    self._images = self._writer("images") if with_images else None
-    self._lengths: list[int] = []
-    self._repeated: list[int] = []
-    self._counts: list[int] = []
-    self._members: list[int] = []
-    self._starts: list[int] = []
-
-  def _writer(self, name):
-    return array_record_module.ArrayRecordWriter(os.path.join(self._folder, f"{name}.arrayrecord"), "group_size:1")
-
-  def write(self, example: pack.Item | pack.Group, images: Sequence[np.ndarray] = ()) -> None:
-    """Adds one example, or one group. images: 8-bit pixels [H, W, 3] of each of its images."""
-    self._rows.write(self.schema.encode(example))
-    group = example if isinstance(example, pack.Group) else pack.Group((example,))
-    self._lengths.append(group.positions)
-    self._repeated.append(group.repeated().positions)
-    self._members.append(len(group.items))
-    self._starts.append(pack.first_weight(group.items[0].weights))
-    if self._images is not None:
-      self._images.write(b"".join(image.tobytes() for image in images))
-      self._counts.append(len(images))
-
-  def close(self) -> list[int]:
-    """Ends the files; returns the positions of each example."""
-    self._rows.close()
-    self._save("lengths", self._lengths)
-    if self.schema.grouped:
-      self._save("repeated_lengths", self._repeated)
-      self._save("members", self._members)
-      self._save("starts", self._starts)
-    if self._images is not None:
-      self._images.close()
-      self._save("image_counts", self._counts)
-    return self._lengths
-
-  def _save(self, name, values):
-    np.save(os.path.join(self._folder, f"{name}.npy"), np.asarray(values, np.int32))
+def _blocks(
+  entries: Iterator[converting.Entry], start: int, cut: shards.Cut, meter: _Meter
+) -> Iterator[list[converting.Entry]]:
+  """The rows behind the first `start`, in blocks of which none reaches over the end of a shard."""
+  block: list[converting.Entry] = []
+  size = 0
+  for number, entry in enumerate(entries, 1):
+    if number <= start:
+      continue
+    block.append(entry)
+    size += len(entry.value) if isinstance(entry, readers.Raw) and isinstance(entry.value, str) else 0
+    if len(block) >= cut.block or size > _BLOCK_CHARS or number % cut.shard == 0:
+      meter.pass_by(number, entry)
+      yield block
+      block, size = [], 0
+  if block:
+    yield block
 
 
 class Examples(abc.ABC):
@@ -247,7 +292,7 @@ class CachedSource(Examples):
       self._images = self._opened("images")
 
   def _opened(self, name):
-    return array_record_data_source.ArrayRecordDataSource(os.path.join(self.folder, f"{name}.arrayrecord"))
+    return array_record_data_source.ArrayRecordDataSource(shards.paths(self.folder, name))
 
   @functools.cached_property
   def lengths(self) -> np.ndarray:
@@ -279,88 +324,3 @@ class CachedSource(Examples):
     if isinstance(example, pack.Group):
       raise errors.InputError(f"{self.folder}: groups with images are not read yet")
     return example._replace(images=self.scale(pixels))
-
-
-class _Tally:
-  """Counts of a source, by reason."""
-
-  def __init__(self, policy: str):
-    self._policy = policy
-    self._count: collections.Counter[str] = collections.Counter()
-    self.reasons: collections.Counter[str] = collections.Counter()  # why rows were dropped
-    self._unread: collections.Counter[str] = collections.Counter()
-    self._listed: list[dict[str, Any]] = []
-    self._schemas: collections.Counter[str] = collections.Counter()
-    self._first: dict[str, readers.Row] = {}  # a kept row of each schema
-
-  def convert(self, row: readers.Row, make: Callable[[example_lib.Example], Converted]) -> Converted:
-    """What the row becomes, or nothing and a reason on the books."""
-    self._count["rows"] += 1
-    try:
-      if row.example is None:
-        raise example_lib.BadRow(row.problem)
-      found = make(row.example)
-    except example_lib.BadRow as e:
-      if self._policy == "refuse":
-        raise errors.InputError(f"{row.file}:{row.line}: {e}") from None
-      self._count["dropped"] += 1
-      self.reasons[str(e)] += 1
-      if len(self._listed) < LISTED_PROBLEMS:
-        self._listed.append({"file": row.file, "line": row.line, "reason": str(e)})
-      return []
-    self._count["kept"] += 1
-    self._count["cut"] += any(truncated for _, truncated in found)
-    self._unread.update(set(map(jsontext.line, row.example.unread)))
-    self._schemas[row.schema] += 1
-    self._first.setdefault(row.schema, row)
-    return found
-
-  def count(self, example: pack.Item | pack.Group, truncated: bool) -> None:
-    """Books one stored example, or one group."""
-    group = example if isinstance(example, pack.Group) else pack.Group((example,))
-    self._count["stored"] += 1
-    self._count["tokens"] += group.positions
-    self._count["trained_tokens"] += sum(int((item.weights[1:] != 0).sum()) for item in group.items)
-    self._count["truncated"] += truncated
-    for value in (item.columns.get("label") for item in group.items):
-      if value is not None:
-        self._count["wanted"] += int((np.asarray(value) > 0).sum())
-        self._count["unwanted"] += int((np.asarray(value) < 0).sum())
-
-  def schemas(self, renderer: chat.Renderer) -> list[dict[str, Any]]:
-    """What rows were read as, how many, and one of each as the model reads it."""
-    found = []
-    for name, count in self._schemas.most_common():
-      row = self._first[name]
-      text = renderer.shown(row.example) if row.example is not None else ""
-      shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-      found.append({"schema": name, "rows": count, "file": row.file, "line": row.line, "example": shown})
-    return found
-
-  def notes(self, source: str, max_length: int) -> list[str]:
-    """What a person should know of the rows that were kept: how many were cut, and keys that nothing reads."""
-    cut, kept, found = self._count["cut"], self._count["kept"], []
-    if cut:
-      share = f"{cut} of {kept} rows ({100 * cut / kept:.1f} %) were cut at {max_length} tokens"
-      found.append(f"{source}: {share}; to keep them whole raise --gin.chat.Rendering.max_length")
-    if self._unread:
-      found.append(f"{source}: nothing reads {readers.unread_said(self._unread)}")
-    return found
-
-  def to_json(self) -> dict[str, Any]:
-    """What goes into the manifest."""
-    names = ("rows", "kept", "dropped", "stored", "truncated", "tokens", "trained_tokens")
-    return {
-      **{name: self._count[name] for name in names},
-      "dropped_by_reason": dict(self.reasons),
-      "dropped_rows": self._listed,
-      "unread_keys": dict(self._unread.most_common()),
-      "labels": {name: self._count[name] for name in ("wanted", "unwanted")},
-    }
-
-
-def _trim(rendered: chat.Rendered, images: images_lib.Images | None) -> pack.Item:
-  """Cuts what follows the last trained token, images included: nothing there can change the loss."""
-  last = int(np.flatnonzero(rendered.weights)[-1])
-  ids, weights = rendered.ids[: last + 1].astype(np.int32), rendered.weights[: last + 1].astype(np.float32)
-  return pack.Item(ids, weights, rendered.images[: images.count(ids)] if images else None)

@@ -173,14 +173,14 @@ def test_pairs_of_published_sets_and_what_is_preferred():
 def test_columns_of_other_names():
   how = readers.How(columns={"prompt": "q", "completion": "meta.a"})
   (found,) = (
-    one for one, *_ in readers._examples({"q": "q", "meta": {"a": "a", "b": 1}, "prompt": 5}, "", how, readers._Ids())
+    one for one, *_ in readers._examples({"q": "q", "meta": {"a": "a", "b": 1}, "prompt": 5}, "", how, readers._Named())
   )
   assert list(found.messages) == QA and found.unread == ("prompt", "meta.b")
   for raw, reason in (
     ({"q": "q"}, "no column `meta.a`, which columns names as `completion`"),
     ({"q": 5, "meta": {"a": "a"}}, "`prompt` is a number"),
   ):
-    ((bad, *_),) = readers._examples(raw, "", how, readers._Ids())
+    ((bad, *_),) = readers._examples(raw, "", how, readers._Named())
     assert reason in str(bad)
   with pytest.raises(errors.InputError, match="columns names 'promt', which is no field"):
     named_columns.require("s", {"promt": "q"})

@@ -9,7 +9,10 @@ from itune_jax.core import batch as batch_lib
 from itune_jax.core import files
 from itune_jax.core import pack
 from itune_jax.data import feed as feed_lib
+from itune_jax.data import converting
 from itune_jax.data import records
+from itune_jax.data import shards
+from itune_jax.data import tally
 from itune_jax.data import tokenised
 
 SIDE, TOP = batch_lib.Column("side"), batch_lib.Column("top", "int32", (2,))
@@ -33,10 +36,10 @@ def groups(count):
 
 def write(folder, examples, schema):
   folder.mkdir()
-  writer = tokenised.Writer(str(folder), schema)
-  for one in examples:
-    writer.write(one)
-  writer.close()
+  store = shards.Store(str(folder), schema, False, 100)
+  made = [schema.encode(one) for one in examples]
+  store.add(made, tally.Done(records=made, figures=[converting.figures_of(one) for one in examples]))
+  store.close()
   files.write_json(str(folder / "manifest.json"), {"record": schema.to_json()})
   return tokenised.CachedSource(str(folder))
 

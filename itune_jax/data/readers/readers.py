@@ -3,10 +3,10 @@
 
 import collections
 import dataclasses
-import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from itune_jax.core import conversation
 from itune_jax.core import errors
@@ -22,6 +22,7 @@ from itune_jax.data.readers import formats
 from itune_jax.data.readers import lines
 from itune_jax.data.readers import places
 from itune_jax.data.readers import plain_text
+from itune_jax.data.readers import row_ids
 from itune_jax.data.readers import scored_pairs
 from itune_jax.data.readers import streams
 from itune_jax.data.readers import trees
@@ -82,57 +83,103 @@ def read(
   Raises:
     InputError when nothing is there, the format is unknown, or the only file cannot be read from its first row on.
   """
+  require(format)
+  how, ids = How(format, columns or {}, group), row_ids.Ids()
+  for raw in raws(path):
+    found = rows_of(raw, how, source or {})
+    twice = ids.twice(raw.file, found.named)
+    yield from found.rows if not twice else rows_of(raw._replace(value=fields.BadRow(twice)), how, {}).rows
+
+
+def require(format: str) -> None:
+  """Raises InputError for a format that is not known."""
   if format != "auto" and format not in FORMATS:
     raise errors.InputError(f"unknown format {format!r}; formats are auto, {', '.join(FORMATS)}")
-  how, known = How(format, columns or {}, group), _Columns()
-  found = files(path)
+
+
+class Raw(NamedTuple):
+  """A row as its file has it. place: see `Row.line`. value: JSON text, an object, or the BadRow that says why it is
+  none."""
+
+  file: str
+  place: int | str
+  value: Any
+
+
+class Read(NamedTuple):
+  """The rows that a raw one is. named: its id and the id's type, "" for none; of two with one id the second is none."""
+
+  named: str
+  rows: list[Row]
+
+
+def raws(path: str) -> Iterator[Raw]:
+  """The rows of a file, a folder, a glob pattern or of standard input as they stand there, in order of file name.
+
+  Raises InputError when nothing is there, or the only file cannot be read from its first row on."""
+  known, found = _Columns(), files(path)
   for file in found:
-    for row in _of_file(file, how, known, alone=len(found) == 1):
-      if row.example is not None:
-        stamped = {"dataset": os.path.basename(file), "kind": "annotated"} | (source or {}) | row.example.source
-        object.__setattr__(row.example, "source", stamped)  # made for this row, and read once already
-      yield row
+    yield from _of_file(file, known, alone=len(found) == 1)
 
 
-def _of_file(file: str, how: How, known: "_Columns", alone: bool) -> Iterator[Row]:
+def _of_file(file: str, known: "_Columns", alone: bool) -> Iterator[Raw]:
   """The rows of a file; where it cannot be read on, that is a row of its own, and bad."""
   last: int | str | None = None
-  folder = file.rpartition("/")[0] if files_lib.is_remote(file) else os.path.dirname(file)
-  table, seen = containers.of(file), _Ids()
+  table = containers.of(file)
   try:
     for place, raw in trees.grouped(_objects(file)):
       last = place
       lacking = known.lacking(file, raw) if table is not None and table.is_table else ""
-      for example, schema, group in _examples(raw if not lacking else fields.BadRow(lacking), folder, how, seen):
-        if isinstance(example, fields.BadRow):
-          yield Row(file, place, None, str(example), schema, group)
-        else:
-          yield Row(file, place, example, "", schema, group)
+      yield Raw(file, place, fields.BadRow(lacking) if lacking else raw)
   except streams.Broken as e:
     if alone and last is None:
       raise
-    yield Row(file, 1 if last is None else f"behind {last}", None, f"the file {e.reason}: what follows is not read")
+    reason = fields.BadRow(f"the file {e.reason}: what follows is not read")
+    yield Raw(file, 1 if last is None else f"behind {last}", reason)
+
+
+# What the text of a message of a tree holds in any case, since its keys do: in plain letters, or as escapes of them.
+_OF_TREE = re.compile(r"message_tree_id|\\u00[567]")
 
 
 def _objects(file: str) -> Iterator[tuple[int | str, Any]]:
-  """(place, row) of a file: an object, or the BadRow that says why it is none."""
+  """(place, row) of a file. Text stays text, to be understood where rows are converted, unless it may be a message of a
+  tree, whose rows belong together."""
   for place, raw in containers.rows(file):
-    try:
-      yield place, object_of(raw)
-    except fields.BadRow as e:
-      yield place, e
+    if not isinstance(raw, str) or _OF_TREE.search(raw):
+      try:
+        raw = object_of(raw)
+      except fields.BadRow as e:
+        raw = e
+    yield place, raw
 
 
-def _examples(raw: Any, folder: str, how: How, seen: "_Ids") -> Iterator[tuple[Any, str, str | None]]:
+def rows_of(raw: Raw, how: How, source: Mapping[str, Any]) -> Read:
+  """The rows that a raw one is: one, several where it holds several examples, and a bad one behind them where reading
+  goes wrong. source: provenance of rows without any."""
+  found, seen = [], _Named()
+  folder = raw.file.rpartition("/")[0] if files_lib.is_remote(raw.file) else os.path.dirname(raw.file)
+  provenance = {"dataset": os.path.basename(raw.file), "kind": "annotated", **source}
+  for example, schema, group in _examples(raw.value, folder, how, seen):
+    if isinstance(example, fields.BadRow):
+      found.append(Row(raw.file, raw.place, None, str(example), schema, group))
+    else:
+      object.__setattr__(example, "source", {**provenance, **example.source})  # made for this row, read once already
+      found.append(Row(raw.file, raw.place, example, "", schema, group))
+  return Read(seen.named, found)
+
+
+def _examples(raw: Any, folder: str, how: How, seen: "_Named") -> Iterator[tuple[Any, str, str | None]]:
   """(example or BadRow, schema, what stands in the column of the split) of what a row holds."""
   schema, group = "", None
   try:
     if isinstance(raw, fields.BadRow):
       raise raw
+    raw = object_of(raw)
     group = _group(raw, how.group)
     raw, displaced = columns_lib.renamed(raw, how.columns) if how.columns else (raw, ())
     schema = how.format if how.format != "auto" else formats.known(raw) or ""
-    seen.add(raw)
+    seen.see(raw)
     for example in parse_all(raw, folder, how.format):
       if displaced:
         object.__setattr__(example, "unread", (*example.unread, *displaced))
@@ -150,23 +197,17 @@ def _group(raw: Mapping[str, Any], column: str) -> str | None:
   return str(value)
 
 
-class _Ids:
-  """The ids that the rows of a file name: of two rows with one id the second is refused, since it is not known which of
-  them is meant. Eight bytes of a digest are kept of each."""
+class _Named:
+  """The id that a row names, with its type, "" for none."""
 
   def __init__(self):
-    self._seen: set[int] = set()
+    self.named = ""
 
-  def add(self, raw: Mapping[str, Any]) -> None:
-    """Takes the id of a row. Raises BadRow where an earlier one has it."""
+  def see(self, raw: Mapping[str, Any]) -> None:
+    """Takes the id of a row."""
     named = next((raw[key] for key in ("id", "message_tree_id") if not fields.is_null(raw.get(key))), "")
-    if not isinstance(named, (str, int)) or isinstance(named, bool) or named == "":
-      return
-    said = f"{type(named).__name__} {named}".encode("utf-8", "replace")
-    digest = int.from_bytes(hashlib.blake2b(said, digest_size=8).digest(), "big")
-    if digest in self._seen:
-      raise fields.BadRow(f"it has the id {jsontext.shown(str(named))} of an earlier row of the file; ids must differ")
-    self._seen.add(digest)
+    if isinstance(named, (str, int)) and not isinstance(named, bool) and named != "":
+      self.named = f"{type(named).__name__} {named}"
 
 
 class _Columns:

@@ -40,6 +40,14 @@ _TABLES = {b"PAR1": "Parquet", b"ARROW1": "Arrow"}
 _PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "s3": "s3fs", "s3a": "s3fs", "hf": "huggingface_hub"}
 
 
+_reading: dict[str, Callable[[], int]] = {}  # of files that are open, how far they are read
+
+
+def position(file: str) -> int | None:
+  """How many bytes of a file that is open have been read, as they lie there; None of one that is not."""
+  return _reading[file]() if file in _reading else None
+
+
 class Broken(errors.InputError):
   """A file that cannot be read on. `reason` says why; rows that were read before it are whole."""
 
@@ -104,6 +112,7 @@ def opened(file: str, is_plain: Callable[[bytes], bool] = lambda start: False) -
     with contextlib.closing(raw(file)) as f:
       start = f.read(64)
       f.seek(0)
+      _reading[file] = f.tell
       _require_data(file, start)
       kind = None if is_plain(start) else compression(start)
       stream: Any = _Unpacked(_OPENED[kind](f), f.tell) if kind else f
@@ -119,6 +128,8 @@ def opened(file: str, is_plain: Callable[[bytes], bool] = lambda start: False) -
     ) from None
   except (OSError, EOFError, zlib.error, lzma.LZMAError) as e:
     raise Broken(file, f"cannot be read ({jsontext.said(e)})") from None
+  finally:
+    _reading.pop(file, None)
 
 
 @contextlib.contextmanager

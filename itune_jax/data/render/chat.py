@@ -27,6 +27,7 @@ from itune_jax.data.render import self_test
 from itune_jax.data.render import images as images_lib
 from itune_jax.data.render import marks as marks_lib
 from itune_jax.data.render import spans as spans_lib
+from itune_jax.data.render import span_ids
 from itune_jax.data.render import template as template_lib
 from itune_jax.data.render import text as text_lib
 from itune_jax.data.render import tokenizer as tokenizer_lib
@@ -107,9 +108,13 @@ class Renderer(text_lib.Renderer):
         f"--gin.specs.Model.chat_template=\"'FILE.jinja'\", or a name ({', '.join(tokenizer_lib.TEMPLATES)})"
       )
     self._templates = template_lib.of(tokenizer, config.template_kwargs, datetime.date.fromisoformat(config.date))
-    self._added = frozenset(tokenizer.added_tokens_decoder)
+    self._stretches = span_ids.Stretches(self.encode, tokenizer.added_tokens_decoder)
+    self._finders: dict[template_lib.Template, spans_lib.Finder] = {}
     for template in self._templates.values():
       self_test.run(self, template)
+
+  def __reduce__(self):
+    return Renderer, (self.tokenizer, self.config, self.images, self._ends, self._one_answer)
 
   def template(self, tools: Sequence[Any] = ()) -> template_lib.Template:
     """The template of conversations with these tools."""
@@ -176,16 +181,17 @@ class Renderer(text_lib.Renderer):
       return super().continued(context, continuation)
     return self.prompt(context).ids, self.encode(continuation)
 
-  def render(self, example: example_lib.Example) -> list[Rendered]:
+  def render(self, example: example_lib.Example, begun: span_ids.Begun | None = None) -> list[Rendered]:
     """Rows to train on: one, or more where turns need rows of their own.
 
-    Raises BadRow when the template does not reproduce the conversation, or nothing in it is trained.
+    begun: what `begin` made of it. Raises BadRow when the template does not reproduce the conversation, or nothing in
+    it is trained.
     """
     if example.given is not None:
       return self._given(example.given)
     if not any(m["role"] == "assistant" for m in example.messages):
       raise example_lib.BadRow("no assistant turn")
-    rows = [self._rendered(messages, row) for messages, row in self.rows(example) if row.weights.any()]
+    rows = [self._rendered(messages, row) for messages, row in self.rows(example, begun) if row.weights.any()]
     if not rows:
       raise example_lib.BadRow("no token carries weight")
     kept = [cut for row in rows if (cut := self._cut(row)) is not None]
@@ -207,7 +213,22 @@ class Renderer(text_lib.Renderer):
       raise example_lib.BadRow("truncation leaves no trained token" if row.truncated else "no token carries weight")
     return [row]
 
-  def rows(self, example: example_lib.Example) -> Iterator[tuple[Any, Row]]:
+  def begin(self, examples: Sequence[example_lib.Example]) -> list[span_ids.Begun | None]:
+    """What the rendering of many conversations begins with, their texts encoded together by all threads of the
+    tokenizer; None where `render` has to begin by itself."""
+    found = [self._found(example) for example in examples]
+    encoded = iter(text_lib.encoded(self.tokenizer, [one.text for one in found if one is not None]))
+    return [None if one is None else span_ids.Begun(one, next(encoded)) for one in found]
+
+  def _found(self, example: example_lib.Example) -> spans_lib.Found | None:
+    if self._one_answer or example.plain or example.given is not None:
+      return None
+    try:
+      return self.finder(self.template(example.tools)).find(example, example.messages)
+    except example_lib.BadRow:
+      return None  # to be said where it is rendered
+
+  def rows(self, example: example_lib.Example, begun: span_ids.Begun | None = None) -> Iterator[tuple[Any, Row]]:
     """The messages of each row, and the row: of the whole conversation, then of turns that need one of their own."""
     messages = example.messages
     if example.plain:
@@ -216,7 +237,7 @@ class Renderer(text_lib.Renderer):
     if self._one_answer:
       alone = [i for i, m in enumerate(messages) if m["role"] == "assistant" and m.get("weight", 1.0)]
     else:
-      whole = self._row(example, messages, None)
+      whole = self._row(example, messages, None, begun)
       yield messages, whole
       alone = whole.alone
     for i in alone:
@@ -263,19 +284,24 @@ class Renderer(text_lib.Renderer):
 
   def finder(self, template: template_lib.Template) -> spans_lib.Finder:
     """Finds the spans of one template."""
-    specials = [token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special]
-    return spans_lib.Finder(template, specials)
+    if template not in self._finders:
+      specials = [token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special]
+      self._finders[template] = spans_lib.Finder(template, specials)
+    return self._finders[template]
 
-  def _row(self, example, messages, only: int | None) -> Row:
+  def _row(self, example, messages, only: int | None, begun: span_ids.Begun | None = None) -> Row:
     """A row of all turns, or of one. Raises BadRow where a turn of its own is not shown behind its prompt."""
-    found = self.finder(self.template(example.tools)).find(example, messages, only)
-    tokens = self.tokenizer(found.text, add_special_tokens=False, return_offsets_mapping=True)
-    ids, offsets = tokens["input_ids"], np.asarray(tokens["offset_mapping"], np.int64).reshape(-1, 2)
+    if begun is None:
+      found = self.finder(self.template(example.tools)).find(example, messages, only)
+      (encoded,) = text_lib.encoded(self.tokenizer, [found.text])
+    else:
+      found, encoded = begun
+    ids = encoded.ids
     weights, stretches, alone = np.zeros(len(ids), np.float32), [], list(found.dropped)
     for span in found.spans:
       if not span.weight:
         continue
-      stretch = self._stretch(found.text, ids, offsets, span) if span.fits else None
+      stretch = self._stretches.find(found.text, encoded, span) if span.fits else None
       if stretch is not None:
         weights[slice(*stretch)] = span.weight
         stretches.append((span.turn, *stretch))
@@ -287,27 +313,6 @@ class Renderer(text_lib.Renderer):
     if only is None and splits and self.config.dropped_turn == "refuse":
       raise example_lib.BadRow(f"the template drops text of turns {sorted(splits)}, or shows it behind another prompt")
     return Row(np.asarray(ids, np.int32), weights, tuple(stretches), tuple(sorted(alone)))
-
-  def _stretch(
-    self, text: str, ids: Sequence[int], offsets: np.ndarray, span: spans_lib.Span
-  ) -> tuple[int, int] | None:
-    """(first, last + 1) of the ids of a span; None where a token straddles its begin, or its end and more than white
-    space. In front of the span must stand the ids of its prompt: an added token cuts the text for any tokenizer, so the
-    ids from the last one on are compared, and all where these differ."""
-    starts, ends = offsets.T
-    before = int(np.searchsorted(starts, span.start))
-    added = next((i for i in range(before - 1, -1, -1) if ids[i] in self._added and ends[i] <= span.start), 0)
-    first = None
-    for anchor in dict.fromkeys((added, 0)):
-      prompt = self.encode(text[int(starts[anchor]) if anchor else 0 : span.start])
-      if list(ids[anchor : anchor + len(prompt)]) == prompt:
-        first = anchor + len(prompt)
-        break
-    if first is None:
-      return None
-    last = max(first, int(np.searchsorted(starts, span.end)))
-    straddled = text[span.end : int(ends[last - 1])] if last > first else ""
-    return None if straddled.strip() else (first, last)
 
   def _joined(self, text: str, span: spans_lib.Span) -> Row:
     """The ids of a turn's prompt, then those of the answer, as they are generated one behind the other."""

@@ -4,14 +4,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_FIRST, _COUNT = 0xF0000, 0xFFFC  # supplementary private-use area: two code points a piece
+_FIRST, _COUNT = 0xF0000, 0xFFFD  # supplementary private-use area: two code points a piece, the last is not used
 END = "\U000ffffd"  # behind a text that goes on
 MARKS = re.compile("[\U000f0000-\U000ffffd]")
 _THINK = re.compile(r"(</?think>)")
 
 
-def marked(messages: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[int, list[str]]]:
-  """Messages with every piece of assistant text between two marks; {turn: its marks in order}."""
+def marked(messages: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[int, list[str]], int]:
+  """Messages with every piece of assistant text between two marks; {turn: its marks in order}; how many marks."""
   counter = iter(range(_FIRST, _FIRST + _COUNT))
   pieces: dict[int, list[str]] = {}
 
@@ -49,11 +49,26 @@ def marked(messages: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], di
       fence = chr(next(counter))  # no turn may be trained beyond it
       message["content"] = message["content"].rstrip() and fence + message["content"]
     found.append(message)
-  return found, pieces
+  return found, pieces, next(counter) - _FIRST
 
 
 def _mark_call(call, turn, wrap):
   return {**call, "function": {**call["function"], "name": wrap(call["function"]["name"], turn)}}
+
+
+def taken_out(text: str, count: int) -> tuple[str | None, dict[str, int]]:
+  """A text without the first so many marks, and where each stood in it, where each stands there once and in order: in
+  another text some are left, or it is None."""
+  parts, where, at = [], {}, 0
+  for n in range(count):
+    mark = chr(_FIRST + n)
+    found = text.find(mark, at)
+    if found < 0:
+      return None, {}
+    parts.append(text[at:found])
+    where[mark], at = found - n, found + 1
+  parts.append(text[at:])
+  return "".join(parts), where
 
 
 def positions(text: str) -> dict[str, int]:

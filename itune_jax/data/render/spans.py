@@ -53,16 +53,18 @@ class Finder:
     """The spans of these messages of an example, or of one turn. Raises BadRow where they cannot be told safely."""
     how: dict[str, Any] = dict(tools=example.tools, **example.template_kwargs)
     plain = self._template.text(messages, **how)
-    if marks_lib.MARKS.search(plain):
+    if not plain.isascii() and marks_lib.MARKS.search(plain):
       raise example_lib.BadRow("the text holds characters of the supplementary private-use area")
     template_lib.require_shown(plain, messages, example.tools)
-    marked_messages, pieces = marks_lib.marked(messages)
+    marked_messages, pieces, count = marks_lib.marked(messages)
     marked = self._template.text(marked_messages, **how)
-    if marks_lib.MARKS.sub("", marked) != plain:
+    without, where = marks_lib.taken_out(marked, count)  # what remains has none where it is the plain text
+    if without != plain:
+      without, where = marks_lib.MARKS.sub("", marked), marks_lib.positions(marked)
+    if without != plain:
       raise example_lib.BadRow(
         "the chat template changes its rendering when the answers are marked; it cannot be masked safely"
       )
-    where = marks_lib.positions(marked)
     spans, dropped, previous = [], [], 0
     for turn, marks in pieces.items():
       present = [mark for mark in marks if mark in where]

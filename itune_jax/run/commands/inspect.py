@@ -1,15 +1,18 @@
 """`itune inspect`: what the model will really see, tokens coloured by loss weight."""
 
 import itertools
+import os
 import sys
 from typing import Any
 
+from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import log
 from itune_jax.data import example as example_lib
 from itune_jax.data import feed as feed_lib
 from itune_jax.data import mixture as mixture_lib
+from itune_jax.data import tokenised
 from itune_jax.data import validation as validation_lib
 from itune_jax.data.render import chat
 from itune_jax.run import command
@@ -18,6 +21,7 @@ from itune_jax.run import gin_setup
 from itune_jax.run import rendering as rendering_lib
 from itune_jax.run import session as session_lib
 from itune_jax.run import specs
+from itune_jax.run.report import explorer
 from itune_jax.run.report import token_page
 
 
@@ -32,14 +36,17 @@ def inspect(
   what: str = "data",
   step: int = 0,
   examples: int = 3,
-) -> tuple[token_page.Titled, dict[str, Any]]:
+  sample: int = 0,
+) -> tuple[token_page.Titled | dict[str, Any], dict[str, Any]]:
   """Titled lists of (token text, weight), and counts; "batch" shows the packed rows of a step before it is trained.
+  With `sample`, in their place, what `report.explorer` shows of the data.
 
   Raises InputError for a negative step, and where the data is not there or, for "batch", not prepared.
 
   model: whose tokenizer and template are used. mixture: the data. rendering: how conversations become tokens.
   validation: what is held out of it. packing: how rows are packed. seed: of the order of examples. what: "data" or
-  "batch". step: whose batch is shown. examples: how many of each source are shown.
+  "batch". step: whose batch is shown. examples: how many of each source are shown. sample: rows of each source that a
+  page of the data draws, 0 for no page.
   """
   renderer = rendering_lib.open_renderer(model, rendering)
   mixture = validation.trained(rendering_lib.opened(mixture))
@@ -48,6 +55,9 @@ def inspect(
     return _batch(renderer, mixture, packing, seed, step, piece)
   if mixture.grain:
     raise errors.InputError(f"{mixture.grain} is read as it is trained on: look at `itune inspect batch`")
+  if sample:
+    found = _explored(renderer, mixture, piece, sample)
+    return found, {"rows": sum(one["rows"] for one in found["sources"]), "drawn": len(found["rows"])}
   shown = []
   for source in mixture.sources:
     for row in itertools.islice(source.rows(), examples):
@@ -59,6 +69,16 @@ def inspect(
       except example_lib.BadRow as e:
         shown.append((f"{where}: dropped: {e}", []))
   return shown, {"examples": len(shown)}
+
+
+def _explored(
+  renderer: chat.Renderer, mixture: mixture_lib.Mixture, piece: explorer.Pieces, sample: int
+) -> dict[str, Any]:
+  """What the page of the data shows; counts of what is prepared are those of all rows."""
+  folders = (tokenised.source_folder(specs.cache_dir(), tokenised.source_key(s, renderer)) for s in mixture.sources)
+  paths = [os.path.join(folder, "manifest.json") for folder in folders]
+  manifests = [files.read_object(path) if os.path.exists(path) else None for path in paths]
+  return explorer.data(mixture.sources, renderer, piece, manifests, sample)
 
 
 def _pieces(renderer, ids, weights):
@@ -99,9 +119,13 @@ def _batch(renderer, mixture, packing, seed, step, piece):
 
 def from_flags(args: command.Args) -> dict[str, Any]:
   """Runs the command: prints, or writes a page; returns counts."""
-  shown, counts = gin_setup.call(inspect, what=args.what, step=args.step, examples=args.examples)
+  explores = args.html and args.what == "data"
+  given = {"what": args.what, "step": args.step, "examples": args.examples, "sample": args.sample if explores else 0}
+  check.require(not explores or args.sample > 0, f"--sample={args.sample}: it is a number of rows")
+  shown, counts = gin_setup.call(inspect, **given)
   if args.html:
-    files.write_text(args.html, token_page.page(f"itune inspect {args.what}", shown))
+    page = explorer.page("The data", shown) if explores else token_page.page("itune inspect batch", shown)
+    files.write_text(args.html, page)
     log.info(f"wrote {args.html}")
   else:
     print((token_page.coloured if console.in_colour(sys.stdout) else token_page.plain)(shown), end="")

@@ -9,7 +9,10 @@ def flags(parser: command.Parser) -> None:
   parser.add_argument("what", choices=("data", "batch"), help=what)
   parser.add_argument("--step", type=int, default=0, help="batch: which step's batch")
   parser.add_argument("--examples", type=int, default=3, help="data: how many examples a source")
-  parser.add_argument("--html", default="", metavar="FILE", help="write a page instead of terminal colours")
+  text = "write a page: of a batch its rows, of the data its sources, counts, and rows to search"
+  parser.add_argument("--html", default="", metavar="FILE", help=text)
+  text = "data with --html: rows that are drawn of each source (default: 1,000)"
+  parser.add_argument("--sample", type=int, default=1000, metavar="N", help=text)
 
 
 COMMAND = command.Command(

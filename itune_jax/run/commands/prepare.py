@@ -1,20 +1,23 @@
 """`itune prepare`: the training data of a recipe, rendered, tokenised and cached by content."""
 
 import collections
-from collections.abc import Iterator
 import os
 import tempfile
+import time
 from typing import Any
 
 from itune_jax.core import check
+from itune_jax.core import digests
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import lazy
 from itune_jax.core import log
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.data import opening
+from itune_jax.data import shards
 from itune_jax.data import tokenised
 from itune_jax.data import validation as validation_lib
+from itune_jax.data import workers as workers_lib
 from itune_jax.data.readers import readers
 from itune_jax.data.render import chat
 from itune_jax.run import command
@@ -37,6 +40,8 @@ def prepare(
   validation: validation_lib.Validation = validation_lib.Validation(),
   mixing: mixing_lib.Adaptive | None = None,
   dry_run: bool = False,
+  workers: int = 0,
+  verify: bool = False,
 ) -> dict[str, Any]:
   """Writes the cache of every source and the mixture's manifest; returns the manifest.
 
@@ -44,7 +49,10 @@ def prepare(
 
   model: whose tokenizer and template are used. mixture: the data. rendering: how conversations become tokens.
   validation: what is held out of it. mixing: the rule that changes its rates, None for none. dry_run: writes nothing.
+  workers: processes that render and tokenise, 0 for one a core; the bytes are the same for any number. verify: whether
+  data files are read for their digests although these are kept.
   """
+  check.require(workers >= 0, f"--workers={workers}: give a number of processes, or 0 for one a core")
   if mixing is not None:
     validation.measured(mixture, mixing.follows == "alignment")  # refuses what cannot be
   if mixture.grain:
@@ -52,35 +60,41 @@ def prepare(
     return {"name": mixture.name, "rates": {}, "sources": []}
   _look_at_validation(mixture, validation)
   root = specs.cache_dir()
+  digests.keep_in(os.path.join(root, "digests"), verify)
   if dry_run:
     with tempfile.TemporaryDirectory() as scratch:  # where rows of tasks and data sets are while they are counted
       return _counted(validation.trained(_read(mixture, scratch)))
   given = _read(mixture, root)
   renderer = rendering_lib.open_renderer(model, rendering)
   if mixing is not None:
-    _write(root, validation.measured(given, mixing.follows == "alignment"), rendering, renderer)
-  return _write(root, validation.trained(given), rendering, renderer)
+    _write(root, validation.measured(given, mixing.follows == "alignment"), rendering, renderer, workers)
+  return _write(root, validation.trained(given), rendering, renderer, workers)
 
 
 def _write(
-  root: str, mixture: mixture_lib.Mixture, rendering: chat.Rendering, renderer: chat.Renderer
+  root: str, mixture: mixture_lib.Mixture, rendering: chat.Rendering, renderer: chat.Renderer, workers: int
 ) -> dict[str, Any]:
   """Writes the cache of every source and the manifest, or finds them."""
   path = tokenised.mixture_file(root, tokenised.mixture_key(mixture, renderer))
   if (known := _prepared(root, path)) is not None:
     log.info(f"mixture {mixture.name} is already prepared: {path}")
     return known
-  sources, examples = [], {}
+  sources = []
   teachers = lambda name: rendering_lib.open_renderer(specs.Model(base=name), rendering) if name else renderer
-  with console.Bars("rows") as bars:
+  # Each process is one thread: together they have all cores.
+  alone = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
+  pool = workers_lib.Pool(workers or workers_lib.cores(), environment=alone)
+  with console.Bars("rows") as bars, pool:
     for source in mixture.sources:
-      bar, counted = bars.add(f"prepare {source.name}"), _Counted(source)
-      sources.append(tokenised.write_source(root, mixture, source, renderer, counted.rows(), bar.advance, teachers))
+      bar = bars.add(f"prepare {source.name}")
+      told: dict[str, Any] = dict(progress=_Told(bar), teachers=teachers, pool=pool)
+      sources.append(tokenised.write_source(root, mixture, source, renderer, **told))
       bar.finish()
-      examples[source.name] = counted
-  counts = (
-    {name: counted.count() for name, counted in examples.items()} if len(examples) > 1 else dict.fromkeys(examples, 1)
-  )
+  several = len(mixture.sources) > 1
+  counts = {
+    source.name: _examples(root, source, found["key"]) if several else 1
+    for source, found in zip(mixture.sources, sources, strict=True)
+  }
   manifest = {"name": mixture.name, "rates": mixture.shares(counts), "sources": sources}
   files.write_json(path, manifest)
   log.info(f"wrote {path}")
@@ -129,22 +143,25 @@ def _read(mixture: mixture_lib.Mixture, root: str) -> mixture_lib.Mixture:
   return found
 
 
-class _Counted:
-  """The rows of a source, and how many of them are examples: what mixing goes by."""
+class _Told:
+  """Tells a bar how far a source is, and how many rows a second go by."""
 
-  def __init__(self, source: mixture_lib.Source):
-    self._source, self._count, self._ended = source, 0, False
+  def __init__(self, bar: console.Bar):
+    self._bar, self._start, self._from = bar, 0.0, 0
 
-  def rows(self) -> Iterator[readers.Row]:
-    """The rows, counted as they pass."""
-    for row in self._source.rows():
-      self._count += row.example is not None
-      yield row
-    self._ended = True
+  def __call__(self, done: int, total: float | None) -> None:
+    now = time.monotonic()
+    if not self._start:  # rows that were there already, and the first block, say nothing of how fast others go
+      self._start, self._from = now, done
+    rate = (done - self._from) / (now - self._start) if now > self._start else 0.0
+    self._bar.reach(done, total, f"{rate:,.0f} rows/s" if rate else None)
 
-  def count(self) -> int:
-    """The number of examples; the rows are read for it where nobody has read them."""
-    return self._count if self._ended else sum(row.example is not None for row in self._source.rows())
+
+def _examples(root: str, source: mixture_lib.Source, key: str) -> int:
+  """How many rows of a source are examples, which is what mixing goes by; they are read for it where an earlier version
+  wrote the cache."""
+  found = shards.examples(tokenised.source_folder(root, key))
+  return sum(row.example is not None for row in source.rows()) if found is None else found
 
 
 def _prepared(root: str, path: str) -> dict[str, Any] | None:
@@ -158,7 +175,7 @@ def _prepared(root: str, path: str) -> dict[str, Any] | None:
 
 def from_flags(args: command.Args) -> dict[str, Any]:
   """Runs the command; returns what was kept of every source."""
-  manifest = gin_setup.call(prepare, dry_run=args.dry_run)
+  manifest = gin_setup.call(prepare, dry_run=args.dry_run, workers=args.workers, verify=args.verify)
   for source in manifest["sources"]:
     for note in source.get("notes", ()):
       log.info(f"  {note}")

@@ -10,6 +10,10 @@ def flags(parser: command.Parser) -> None:
   parser.add_argument(
     "--with_reference", action="store_true", help="then store a reference's log-probs, as itune reference does"
   )
+  text = "processes that render and tokenise (default: one a core); the result is the same for any number"
+  parser.add_argument("--workers", type=int, default=0, metavar="N", help=text)
+  text = "read data files anew for their digests, which are otherwise kept by name, size and time"
+  parser.add_argument("--verify", action="store_true", help=text)
   parser.add_argument(
     "--with_teacher", action="store_true", help="then store a teacher's likeliest tokens, as itune teacher does"
   )
