@@ -43,8 +43,11 @@ _NAMED = 3  # rows of the data that are named for an item
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Overlap:
-  """What of an item stands in the data. parts: "prompt", "gold". ngrams: how many different ones of the item. rows: of
-  the data that hold one; named are the first of them."""
+  """What of an item stands in the data.
+
+  parts: "prompt", "gold". ngrams: how many different ones of the item. rows: of the data that hold one. named: the
+  first of them.
+  """
 
   parts: tuple[str, ...]
   ngrams: int

@@ -11,7 +11,10 @@ from itune_jax.select import select_protocol
 
 
 class EndpointAsk(select_protocol.Ask):
-  """A responder elsewhere, by the name of its model. It answers; it counts no tokens of rows."""
+  """A responder elsewhere. It answers; it counts no tokens of rows.
+
+  responder: what is asked. model: its name, as the endpoint knows it.
+  """
 
   def __init__(self, responder: requests_lib.Responder, model: str):
     self.responder, self.model = responder, model
