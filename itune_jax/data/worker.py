@@ -20,7 +20,7 @@ def main(descriptor: int) -> None:
   waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
   # Read at once, so that who sends never waits for who computes.
   threading.Thread(target=_read, args=(channel, waiting), daemon=True).start()
-  convert = None
+  convert: Any = None  # what is to be done comes in front of the first block
   while True:
     message = pickle.loads(waiting.get())
     if isinstance(message, tuple):

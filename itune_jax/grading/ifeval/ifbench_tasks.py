@@ -47,7 +47,8 @@ class Questions(instruction.Instruction):
     parts = [part.strip() for part in re.split(r"\n*(?:Question \d+[\.|\):;]?\s*)", response)]
     parts = [part for part in parts if part]
     lengths = [_question(part.split("\n")) for part in parts]
-    return len(lengths) == 4 and None not in lengths and all(a < b for a, b in itertools.pairwise(lengths))
+    known = [length for length in lengths if length is not None]
+    return len(known) == len(lengths) == 4 and all(a < b for a, b in itertools.pairwise(known))
 
 
 def _question(lines: list[str]) -> int | None:
