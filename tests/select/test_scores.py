@@ -59,7 +59,7 @@ class Told(asked.Asked):
   """A model of numbers: the nats of a token are a function of it and of the two before it, and of its name."""
 
   def __init__(self, renderer, name="base", targets=(), trained=None):
-    self.name, self.targets, self._renderer = name, targets, renderer
+    self._name, self.targets, self._renderer = name, targets, renderer
     self.trained = {} if trained is None else trained
     self.identity = {"name": name}
     self.responder = types.SimpleNamespace()
@@ -73,7 +73,7 @@ class Told(asked.Asked):
     return self._renderer
 
   def _losses(self, items):
-    salt = sum(map(ord, self.name))
+    salt = sum(map(ord, self._name))
     nats = lambda ids: 0.5 + ((ids[2:] * 31 + ids[1:-1] * 17 + ids[:-2] * 7 + salt) % 97) / 97
     padded = [np.r_[0, 0, np.asarray(item.ids, np.int64)] for item in items]
     return [on_tokens.Losses(nats(ids)[item.weights != 0], None) for ids, item in zip(padded, items, strict=True)]

@@ -59,7 +59,7 @@ def flags(parser: command.Parser) -> None:
   add("--robust_variants", type=int, metavar="K", help="ways of each kind at most (default: 4)")
   text = "searches 64 formats by Thompson sampling, N items in all (default: every item of K formats)"
   add("--robust_budget", type=int, metavar="N", help=text)
-  text = "training data, as --data has it: says which items stand in it, and gives figures with and without them"
+  text = "training data, as `train --data=…` has it: says which items stand in it; figures with and without them"
   add("--contamination", default="", metavar="FILES", help=text)
   judging_flags.flags(parser)
 
