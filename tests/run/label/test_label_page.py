@@ -26,6 +26,7 @@ async function download() {
   const blobs = [], make = frame.contentWindow.URL.createObjectURL;
   const url = frame.contentWindow.URL;
   url.createObjectURL = (blob) => { blobs.push(blob); return make.call(url, blob); };
+  frame.contentWindow.HTMLAnchorElement.prototype.click = () => {};  // a real download holds up the browser's clock
   at("download").click();
   return blobs[0].text();
 }
