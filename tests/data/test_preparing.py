@@ -134,7 +134,8 @@ def test_what_was_stopped_goes_on_behind_the_last_whole_shard(at, file, renderer
   later = []
   again = prepared(file, "a", renderer, cut=cut, progress=lambda done, total: later.append(done))
   assert again == prepared(file, "b", renderer, cut=cut)
-  assert later[0] == min(seen[-1] // 48 * 48 + 16, later[-1]) and [p.name for p in left.parent.iterdir()] == [left.name[:-8]]
+  assert later[0] == min(seen[-1] // 48 * 48 + 16, later[-1]), "behind the last whole shard, a block at a time"
+  assert [p.name for p in left.parent.iterdir()] == [left.name[:-8]]
 
 
 def test_a_bad_row_ends_the_work_where_rows_are_refused_and_leaves_nothing(file, renderer, tmp_path):
