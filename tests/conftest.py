@@ -38,7 +38,9 @@ _read = compilation_cache.get_executable_and_time
 
 
 def _read_of_one_device(key, options, backend, devices, *more):
-  return (None, None) if len(devices) > 1 else _read(key, options, backend, devices, *more)
+  """Nor do programs for chips that are not here: such an entry can be written, and never be read."""
+  unreadable = len(devices) > 1 or backend is not jax.devices()[0].client
+  return (None, None) if unreadable else _read(key, options, backend, devices, *more)
 
 
 compilation_cache.get_executable_and_time = _read_of_one_device
