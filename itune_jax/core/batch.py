@@ -92,8 +92,9 @@ class Batch:
     "lead",
     "branches_GT",
     "aux",
+    "shown",
   ),
-  meta_fields=("states", "goes_on", "mesh", "rules", "dtype"),
+  meta_fields=("shows", "goes_on", "mesh", "rules", "dtype"),
 )
 @dataclasses.dataclass(frozen=True)
 class Ctx:
@@ -108,8 +109,10 @@ class Ctx:
   tokens in front that every segment sees. `branches_GT` is set where segments continue rows of a cache side by side
   and leave it as it is: of every row G of the cache, the places in the flattened batch of what continues it (behind
   the last place where there is no more). With `goes_on` each row of the batch continues its row of the cache. `aux`
-  is where adapters of a layer leave sums beside the layer's own, None where nobody asks for them. `states` are the
-  numbers of the layers whose outputs are wanted too, as `states_KBTD` among the sums. `mesh` and `rules` are static.
+  is where adapters of a layer leave sums beside the layer's own, None where nobody asks for them. `shows` says what of
+  which layers is wanted too, as pairs (part, number of the layer): "out" is what the layer gives [B, T, D], "q", "k"
+  and "v" are the heads of its attention [B, T, heads, H], rotated, as its scores are made of them. They stand under
+  those pairs in `shown` among the sums. `shown` is where a layer leaves such parts. `mesh` and `rules` are static.
   """
 
   positions_BT: Any
@@ -128,7 +131,8 @@ class Ctx:
   lead: Any = None
   branches_GT: Any = None
   aux: dict[str, Any] | None = None
-  states: tuple[int, ...] = ()
+  shown: dict[str, Any] | None = None
+  shows: tuple[tuple[str, int], ...] = ()
   goes_on: bool = False
   mesh: Mesh | None = None
   rules: tuple[tuple[str, tuple[str, ...]], ...] = tuple(axes_lib.DEFAULT_RULES.items())
@@ -152,7 +156,7 @@ class Ctx:
   def at_layer(self, layer) -> "Ctx":
     """The context of one layer of a stack: its own key, so that no two layers drop the same units."""
     key = None if self.key is None else jax.random.fold_in(self.key, layer)
-    return self.replace(key=key, layer=layer, aux=None if self.aux is None else {})
+    return self.replace(key=key, layer=layer, aux=None if self.aux is None else {}, shown={} if self.shows else None)
 
   def uniform(self, stream: int, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0):
     """Uniform float32 values of `shape` [B, ...], by stream and row, and by place in it; see `rows_B` and `at_BT`."""
@@ -169,6 +173,11 @@ class Ctx:
     """Adds an adapter's sums, by name, to those of the layer's other adapters."""
     assert self.aux is not None
     self.aux.update({name: self.aux.get(name, 0) + value for name, value in sums.items()})
+
+  def show(self, **parts: Any) -> None:
+    """Leaves parts of a layer where `shows` asks for any."""
+    if self.shown is not None:
+      self.shown.update(parts)
 
   def shards(self, axis: str) -> int:
     """Over how many devices a logical axis is laid."""

@@ -8,8 +8,9 @@ from typing import Any, Literal, NamedTuple
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import errors
 from itune_jax.core import vocabulary
+from itune_jax.core import words
 
-STATES = "states_KBTD"  # the outputs of the layers that `Ctx.states` names, among the sums of all layers
+SHOWN = "shown"  # what `Ctx.shows` asks for, among the sums of all layers
 
 
 class Sums(NamedTuple):
@@ -46,16 +47,20 @@ class View(abc.ABC):
   def project(self, hidden: Any, ctx: Any = None) -> Any:
     """Logits [..., V] of hidden states [..., D]; ctx as for `hidden`."""
 
-  def states(self, tokens_BT: Any, ctx: batch_lib.Ctx, layers: Sequence[int]) -> tuple[tuple[Any, Any], Any]:
-    """What `hidden` gives, and the outputs [K, B, T, D] of K layers, counted from 0, before the last norm.
+  def shown(
+    self, tokens_BT: Any, ctx: batch_lib.Ctx, wanted: Sequence[tuple[str, int]]
+  ) -> tuple[tuple[Any, Any], dict[tuple[str, int], Any]]:
+    """What `hidden` gives, and of its layers, counted from 0, the parts that are wanted (`Ctx.shows`), by these pairs.
 
-    Raises InputError for a layer that is not there, and for a model whose layers show nothing (a mesh with stages, an
-    encoder).
+    Raises InputError for a layer or a part that is not there, and for a model whose layers show nothing (a mesh with
+    stages, an encoder).
     """
-    hidden_BTD, aux = self.hidden(tokens_BT, ctx.replace(states=tuple(layers)))
-    if STATES not in aux:
-      raise errors.InputError("this model shows no outputs of its layers: it has stages, or is no decoder")
-    return (hidden_BTD, {name: value for name, value in aux.items() if name != STATES}), aux[STATES]
+    asked = tuple(dict.fromkeys((*ctx.shows, *wanted)))
+    hidden_BTD, aux = self.hidden(tokens_BT, ctx.replace(shows=asked))
+    if SHOWN not in aux:
+      raise errors.InputError("this model shows nothing of its layers: it has stages, or is no decoder")
+    found = {pair: aux[SHOWN][pair] for pair in wanted}
+    return (hidden_BTD, aux if ctx.shows else {name: value for name, value in aux.items() if name != SHOWN}), found
 
   def beside(self, name: str) -> Any:
     """An array that trains beside the model, whose function does not read it (`Method.beside`), by METHOD_NAME.
@@ -63,6 +68,11 @@ class View(abc.ABC):
     Raises InputError where there is none.
     """
     raise errors.InputError(f"no array {name} trains beside this model")
+
+  @property
+  def shared_words(self) -> words.Shared:
+    """The words that the policy's vocabulary and this model's have in common. Raises InputError where nobody knows."""
+    raise errors.InputError("nothing is known of the words of this model: give views.Model, with own_tokens")
 
   def token_logprobs(
     self, batch: batch_lib.Batch, ctx: batch_lib.Ctx, *, temperature: float = 1.0, chunk: int = 0

@@ -228,7 +228,7 @@ class Decoder(nnx.Module):
     x_BTD = ctx.constrain(x_BTD.astype(ctx.dtype), ("batch", "length", "act_embed"))
     per_layer = self._per_layer()
     if pipeline.applies(ctx, cache, tokens_BT.shape[0]):
-      ctx = ctx.replace(states=())  # layers of a stage show nothing
+      ctx = ctx.replace(shows=())  # layers of a stage show nothing
       tables = lambda ctx: (self._tables(ctx, cached=False),)
       return self.norm(pipeline.run(self.blocks, x_BTD, ctx, tables, per_layer=per_layer, remat=self.remat)), None, {}
     tables = self._tables(ctx, cached=cache is not None and tokens_BT.shape[1] == 1)

@@ -1,5 +1,6 @@
 """A model bound to parameters, as objectives, samplers and scorers see it."""
 
+from collections.abc import Callable
 import dataclasses
 import functools
 from typing import Any
@@ -12,6 +13,7 @@ from itune_jax.core import axes as axes_lib
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import contracts
 from itune_jax.core import errors
+from itune_jax.core import words as words_lib
 from itune_jax.parallel import shard
 from itune_jax.nn import site
 from itune_jax.nn import stack
@@ -24,6 +26,12 @@ class BoundModel(contracts.View):
 
   module: Any
   binder: "Binder"
+  words: Callable[[], words_lib.Shared] | None = None
+
+  @property
+  def shared_words(self) -> words_lib.Shared:
+    """The words that the policy's vocabulary has too. Raises InputError where nobody knows (`WithWords`)."""
+    return super().shared_words if self.words is None else self.words()
 
   def context(self, batch: batch_lib.Batch, key=None, **more) -> batch_lib.Ctx:
     """The context of one call over `batch`. Raises InputError for a batch with groups where they cannot be."""
@@ -131,6 +139,17 @@ class Binder:
     module = _apart(self.skeleton, params)
     skeleton, arrays = skeleton_lib.disassemble(module)
     return dataclasses.replace(self, skeleton=skeleton), arrays
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WithWords:
+  """A binder whose views know which words of their vocabulary the policy's has too; asked for when they are."""
+
+  inner: Callable[[Any], BoundModel]
+  words: Callable[[], words_lib.Shared]
+
+  def __call__(self, params) -> BoundModel:
+    return dataclasses.replace(self.inner(params), words=self.words)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -77,16 +77,14 @@ def run(layers: Any, x, ctx, *args, per_layer: Any = None, cache: Any = None, re
   `per_layer` holds arrays [L, ...] that are data and no parameters (a window, which rotary table); a layer gets
   its own as `given`. Returns (x, cache, aux), aux summed over the layers, with what adapters add to `ctx.aux`. The
   cache rides in the carry, updated in place. Layers taken `apart` run without a scan. `first` is the number of the
-  first of these layers, where they are a stage of a stack. The outputs of the layers `ctx.states` stand among the sums.
+  first of these layers, where they are a stage of a stack. What `ctx.shows` asks for stands among the sums.
 
-  Raises InputError for a layer in `ctx.states` that is not there.
+  Raises InputError for what `ctx.shows` asks for and is not there.
   """
   if is_apart(layers):
     return _one_by_one(layers, x, ctx, args, per_layer, cache)
   graph, state = nnx.split(layers)
   depth = jax.tree.leaves(state)[0].shape[0]
-  if any(not 0 <= layer < depth for layer in ctx.states):
-    raise errors.InputError(f"layers {list(ctx.states)} are asked for: this model has those from 0 to {depth - 1}")
 
   def body(carry, scanned):
     x, cache = carry
@@ -94,12 +92,48 @@ def run(layers: Any, x, ctx, *args, per_layer: Any = None, cache: Any = None, re
     more = {} if given is None else {"given": given}
     layer_ctx = ctx.at_layer(first + index)
     x, cache, aux = nnx.merge(graph, state)(x, layer_ctx, *args, cache=cache, layer=index, **more)
-    return (x, cache), ({**aux, **(layer_ctx.aux or {})}, x if ctx.states else None)
+    return (x, cache), ({**aux, **(layer_ctx.aux or {})}, _parts(ctx, x, layer_ctx.shown))
 
   scanned = state, jnp.arange(depth), per_layer
-  (x, cache), (aux, states) = jax.lax.scan(remat.wrap(body, layers), (x, cache), scanned)
-  aux = jax.tree.map(lambda per_layer: per_layer.sum(0), aux)
-  return x, cache, aux | ({contracts.STATES: jnp.stack([states[i] for i in ctx.states])} if ctx.states else {})
+  body = remat.wrap(body, layers)
+  if not ctx.shows:
+    (x, cache), (aux, _) = jax.lax.scan(body, (x, cache), scanned)
+    return x, cache, jax.tree.map(lambda per_layer: per_layer.sum(0), aux)
+  (x, cache), aux, shown = _showing(body, (x, cache), scanned, ctx, depth)
+  return x, cache, jax.tree.map(lambda per_layer: per_layer.sum(0), aux) | {contracts.SHOWN: shown}
+
+
+def _parts(ctx, x, shown: dict[str, Any] | None) -> dict[str, Any]:
+  """Of a layer that gave x and left others, the parts that are asked for of any layer."""
+  if not ctx.shows:
+    return {}
+  there = {"out": x, **(shown or {})}
+  missing = sorted({part for part, _ in ctx.shows} - set(there))
+  if missing:
+    raise errors.InputError(f"parts {missing} of layers are asked for: this model's layers show {sorted(there)}")
+  return {part: there[part] for part, _ in ctx.shows}
+
+
+def _showing(body: Callable, start, scanned, ctx, depth: int) -> tuple[Any, Any, dict[tuple[str, int], Any]]:
+  """The scan, with what `ctx.shows` asks for: each layer writes its parts into a slot of the carry, and the layers
+  that nobody asked for share one. So the parts of all layers never exist at once."""
+  if any(not 0 <= layer < depth for _, layer in ctx.shows):
+    asked = sorted({layer for _, layer in ctx.shows})
+    raise errors.InputError(f"layers {asked} are asked for: this model has those from 0 to {depth - 1}")
+  layers = {part: sorted({layer for name, layer in ctx.shows if name == part}) for part, _ in ctx.shows}
+  slots = {part: [some.index(i) if i in some else len(some) for i in range(depth)] for part, some in layers.items()}
+  _, (_, shapes) = jax.eval_shape(body, start, jax.tree.map(lambda a: a[0], scanned))
+  empty = {part: jnp.zeros((len(layers[part]) + 1, *one.shape), one.dtype) for part, one in shapes.items()}
+
+  def step(carry, given):
+    scanned, slot = given
+    inner, (aux, parts) = body(carry[0], scanned)
+    put = lambda part, kept: jax.lax.dynamic_update_index_in_dim(kept, parts[part], slot[part], 0)
+    return (inner, {part: put(part, kept) for part, kept in carry[1].items()}), aux
+
+  numbers = {part: jnp.asarray(some, jnp.int32) for part, some in slots.items()}
+  (inner, kept), aux = jax.lax.scan(step, (start, empty), (scanned, numbers))
+  return inner, aux, {(part, layer): kept[part][slots[part][layer]] for part, layer in ctx.shows}
 
 
 def _one_by_one(layers, x, ctx, args, per_layer, cache):

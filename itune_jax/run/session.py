@@ -170,14 +170,16 @@ def beside(session: Session, remat: stack.Remat) -> views.Policy:
   def opened(asked: views.Model) -> views.Other:
     mesh = mesh_lib.Same(session.mesh, {**session.rules, **asked.rules})
     other = open_session(asked.model, mesh=mesh, precision=asked.precision, remat=remat, adapter=asked.adapter)
-    return views.Other(other.binder, other.attached.params, tokenizer_lib.digest(other.tokenizer))
+    identity = tokenizer_lib.digest(other.tokenizer)
+    return views.Other(other.binder, other.attached.params, identity, other.tokenizer.get_vocab)
 
   def on_base(adapters: Mapping[str, str]) -> tuple[view.Binder, Mapping[str, Any]]:
     together = adapters_lib.side_by_side(session.model, session.base, adapters, session.mesh, session.rules)
     return view.Binder.of(together.module, session.mesh, session.rules, session.binder.compute), together.params
 
   attached, tokenizer = session.attached, tokenizer_lib.digest(session.tokenizer)
-  return views.Policy(session.base, session.binder, attached.params, attached.trainable, tokenizer, opened, on_base)
+  own = (session.base, session.binder, attached.params, attached.trainable, tokenizer)
+  return views.Policy(*own, opened, on_base, session.tokenizer.get_vocab)
 
 
 def images_of(path: str) -> images_lib.Images | None:

@@ -7,6 +7,7 @@ views.Model.model = @teacher/specs.Model()
 import abc
 from collections.abc import Callable, Mapping
 import dataclasses
+import functools
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import numerics
+from itune_jax.core import words as words_lib
 from itune_jax.data import made
 from itune_jax.data import stored_reference
 from itune_jax.data import stored_teacher
@@ -34,17 +36,20 @@ SOURCE = made.SOURCE
 
 
 class Other(NamedTuple):
-  """Another model on the policy's devices: its binder, its arrays, and what tells its tokenizer from others."""
+  """Another model on the policy's devices: its binder, its arrays, what tells its tokenizer from others, and the id of
+  each of its words, where a tokenizer is open."""
 
   bind: view.Binder
   params: Mapping[str, Any]
   tokenizer: str
+  words: Callable[[], Mapping[str, int]] | None = None
 
 
 class Policy(NamedTuple):
   """What views are made beside. Arrays, or shapes where a run is only planned.
 
   open: gives another model on the same devices, by its values. on_base: the base with saved adapters side by side.
+  words: the id of each word, where a tokenizer is open.
   """
 
   base: load_lib.Base
@@ -54,6 +59,7 @@ class Policy(NamedTuple):
   tokenizer: str
   open: Callable[["Model"], Other]
   on_base: Callable[[Mapping[str, str]], tuple[view.Binder, Mapping[str, Any]]]
+  words: Callable[[], Mapping[str, int]] | None = None
 
 
 class View(abc.ABC):
@@ -300,7 +306,11 @@ class Model(View):
       f"VIEWS: {name!r} ({self.model.base}) has another tokenizer than the model that trains: its ids mean others. "
       "Source.teacher, Distill.beside and divergence 'uld' bridge them (with views.Model.own_tokens)",
     )
-    return step_lib.frozen_tree(name, other.bind, other.params)
+    bind: Any = other.bind
+    if policy.words is not None and other.words is not None:
+      own, theirs = policy.words, other.words
+      bind = view.WithWords(bind, functools.cache(lambda: words_lib.Shared.of(own(), theirs())))
+    return step_lib.frozen_tree(name, bind, other.params)
 
 
 def make(

@@ -36,9 +36,10 @@ class View(contracts.View):
 
 @dataclasses.dataclass(frozen=True)
 class Logits(contracts.View):
-  """Logits [B, T, V] that are given."""
+  """Logits [B, T, V] that are given, and the words that the policy has too."""
 
   logits_BTV: Any
+  shared_words: Any = None
 
   def context(self, batch, key=None) -> Any:
     return batch_lib.Ctx(None, None)
@@ -51,18 +52,18 @@ class Logits(contracts.View):
 
 
 @dataclasses.dataclass(frozen=True)
-class States(View):
-  """The same, with outputs of layers [K, B, T, D] and a projection."""
+class Layers(View):
+  """The same, with parts of layers by (part, layer), and a projection."""
 
-  states_KBTD: Any = None
+  parts: Any = None
   w: Any = None
 
-  def __init__(self, logp_BT, states_KBTD, w=None):
-    for name, value in dict(logp_BT=jnp.asarray(logp_BT), over=None, states_KBTD=states_KBTD, w=w).items():
+  def __init__(self, logp_BT, parts, w=None):
+    for name, value in dict(logp_BT=jnp.asarray(logp_BT), over=None, parts=parts, w=w).items():
       object.__setattr__(self, name, value)
 
-  def states(self, tokens_BT, ctx, layers):
-    return (None, {}), jnp.asarray(self.states_KBTD)
+  def shown(self, tokens_BT, ctx, wanted):
+    return (None, {}), {pair: jnp.asarray(self.parts[pair]) for pair in wanted}
 
   def beside(self, name):
     return jnp.asarray(self.w)

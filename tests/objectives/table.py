@@ -12,6 +12,7 @@ from itune_jax.objectives import kept
 from itune_jax.objectives import sft
 from itune_jax.objectives.distill import divergences
 from itune_jax.objectives.distill import logits as distill
+from itune_jax.objectives.distill import relations
 from itune_jax.objectives.distill import states
 from itune_jax.objectives.distill import stretches
 from itune_jax.objectives.distill import top_k
@@ -261,6 +262,35 @@ FULL_ROWS = {
   ),
   "hidden states by cosine, beside sft": Row(
     states.States(objective=sft.Sft(chunk=16), layers=((1, 1),), distance="cosine", regressor=""), texts, "tree"
+  ),
+  "relations of attention": Row(
+    relations.Relations(objective=distill.Distill(chunk=16), layers=((0, 1), (1, 0)), heads=2, query_chunk=16),
+    texts,
+    "model",
+  ),
+  "maps of attention, beside sft": Row(
+    relations.Relations(
+      objective=sft.Sft(chunk=16), layers=((1, 1),), heads=4, relations=("qk", "vv"), distance="mse", query_chunk=24
+    ),
+    pairs(False),
+    "tree",
+  ),
+  "maps of attention, prompt once": Row(
+    relations.Relations(
+      objective=sft.Sft(chunk=16), layers=((1, 1),), heads=4, relations=("qk", "vv"), distance="mse", query_chunk=24
+    ),
+    pairs(True),
+    "tree",
+    same_as="maps of attention, beside sft",
+  ),
+  "relations beside hidden states": Row(
+    states.States(
+      objective=relations.Relations(objective=sft.Sft(chunk=16), layers=((1, 0),), heads=1, relations=("kk",)),
+      layers=((0, 1),),
+    ),
+    texts,
+    "model",
+    methods=(regressor.Regressor(width=24),),
   ),
   "stretches, observed": Row(stretches.Stretches(chunk=16, sft=0.3, temperature=1.2), stretched, "model"),
   "stretches, bayesian": Row(stretches.Stretches(chunk=16, sft=0.3, merge="bayesian"), stretched, "model"),

@@ -1,6 +1,7 @@
 """What formulas on pairs say of themselves, without a model: where they begin, and which values are refused."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +9,11 @@ import numpy as np
 import pytest
 from scipy import special
 
+from itune_jax.core import batch as batch_lib
 from itune_jax.core import contracts
 from itune_jax.objectives.distill import divergences
 from itune_jax.objectives.distill import logits as distill
+from itune_jax.objectives.distill import relations
 from itune_jax.objectives.distill import states
 from itune_jax.objectives.distill import top_k
 from itune_jax.objectives.preference import cpo
@@ -165,13 +168,14 @@ def test_hidden_states_are_those_of_a_plain_loop():
   own, other = rs.randn(2, B, T, 4).astype(np.float32), rs.randn(2, B, T, 6).astype(np.float32)
   w = rs.randn(2, 4, 6).astype(np.float32)
   inner, none = Nothing(), np.zeros((B, T), np.float32)
-  views = {"policy": given.States(none, own, w), "teacher": given.States(none, other)}
+  outputs = lambda states_KBTD: {("out", layer): one for layer, one in enumerate(states_KBTD)}
+  views = {"policy": given.Layers(none, outputs(own), w), "teacher": given.Layers(none, outputs(other))}
   for distance in ("mse", "cosine"):
     one = states.States(objective=inner, layers=((0, 1), (1, 0)), weight=0.7, distance=distance)
     found, wanted = one(views, batch, None), 0.0
     for b, t in zip(*np.nonzero(batch.weights_BT), strict=True):
       for k in range(2):
-        h, g = own[k, b, t] @ w[k], other[k, b, t]
+        h, g = own[k, b, t] @ w[k], other[1 - k, b, t]
         apart = ((h - g) ** 2).mean() if distance == "mse" else 1 - h @ g / np.linalg.norm(h) / np.linalg.norm(g)
         wanted += batch.weights_BT[b, t] * apart
     np.testing.assert_allclose(found.loss, 3 + 0.7 * wanted, rtol=1e-4)
@@ -180,3 +184,52 @@ def test_hidden_states_are_those_of_a_plain_loop():
     states.States(objective=inner, layers=((0, 1),))(views, batch, None)
   with pytest.raises(ValueError, match="add a Regressor"):
     states.States(objective=inner, layers=((0, 1), (1, 0)), regressor="")(views, batch, None)
+
+
+def test_relations_are_those_of_a_plain_loop():
+  """MiniLM's relations and TinyBERT's maps, of models with other heads, over a prompt that stands once."""
+  rs, batch = np.random.RandomState(5), given.pairs([(2, 3), (4, 2)], share=True)
+  B, T = batch.tokens_BT.shape
+  heads = lambda layer, q, kv, H: {
+    (part, layer): rs.randn(B, T, n, H).astype(np.float32) for part, n in zip("qkv", (q, kv, kv), strict=True)
+  }
+  own, other = heads(0, 4, 2, 3), heads(7, 2, 1, 6)  # 12 numbers of queries, 6 of keys
+  views = {"policy": given.Layers(np.zeros((B, T)), own), "teacher": given.Layers(np.zeros((B, T)), other)}
+  how: dict[str, Any] = dict(layers=((0, 7),), heads=3, query_chunk=5, weight=0.7)
+  make = lambda **more: relations.Relations(objective=Nothing(), **{**how, **more})
+  kinds = {kind: make(relations=("qk", "qq", "vv"), distance=kind) for kind in ("kl", "mse")}
+  found = jax.jit(lambda: {kind: one(views, jax.tree.map(jnp.asarray, batch), None) for kind, one in kinds.items()})()
+  wanted = dict.fromkeys(kinds, 0.0)
+  for b, t in zip(*np.nonzero(batch.weights_BT), strict=True):
+    group = batch.groups_BT[b]
+    inside = (batch.segments_BT[b] == batch.segments_BT[b, t]) & (np.arange(T) <= t)
+    keys = np.flatnonzero(inside | ((group > 0) & (group == -group[t])))
+    for first, second in ("qk", "qq", "vv"):
+      scores = []
+      for parts, layer in ((own, 0), (other, 7)):
+        x, y = parts[first, layer][b], parts[second, layer][b]
+        x, y = x.reshape(T, 3, -1), np.repeat(y, x.shape[1] // y.shape[1], axis=1).reshape(T, 3, -1)
+        scores.append(np.einsum("rd,srd->rs", x[t], y[keys]) / np.sqrt(x.shape[2]))
+      p, q = (special.log_softmax(s, axis=-1) for s in scores)
+      wanted["kl"] += batch.weights_BT[b, t] * (np.exp(q) * (q - p)).sum(-1).mean()
+      wanted["mse"] += batch.weights_BT[b, t] * ((scores[0] - scores[1]) ** 2).mean()
+  for kind, value in wanted.items():
+    np.testing.assert_allclose(found[kind].loss, 3 + 0.7 * value, rtol=1e-5)
+  with pytest.raises(ValueError, match="5 does not divide the 12 numbers of q of the student"):
+    make(heads=5)(views, batch, None)
+  for bad, says in ((dict(heads=0), "heads must be positive"), (dict(relations=("qq", "qq")), "names one twice")):
+    with pytest.raises(ValueError, match=says):
+      make(**bad)
+
+
+@pytest.mark.heavy
+def test_no_map_of_a_row_exists_forwards_or_backwards():
+  B, T, R, d = 1, 2048, 4, 8
+  one = relations.Relations(objective=Nothing(), layers=((0, 0),), heads=R, relations=("qq",), query_chunk=32)
+  rows = batch_lib.Batch(
+    *(jax.ShapeDtypeStruct((B, T), kind) for kind in ("int32", "int32", "float32", "int32", "int32"))
+  )
+  vectors = jax.ShapeDtypeStruct((B, T, R, d), "float32")
+  distance = lambda own, other, batch: one._distance_BT((own, own), (other, other), batch).sum()
+  memory = jax.jit(jax.grad(distance)).lower(vectors, vectors, rows).compile().memory_analysis()
+  assert memory.temp_size_in_bytes < B * R * T * T  # a quarter of one map in float32

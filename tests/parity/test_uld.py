@@ -12,6 +12,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
 from itune_jax.core import pack  # noqa: E402
+from itune_jax.core import words  # noqa: E402
 from itune_jax.objectives.distill import logits as distill  # noqa: E402
 from itune_jax.objectives.distill import stretches  # noqa: E402
 from tests.objectives import given  # noqa: E402
@@ -51,9 +52,29 @@ def test_uld_and_its_gradient_are_trls(sizes, monkeypatch):
 ENDS = ((2, 3, 5, 9, 10, 14), (1, 3, 6, 9, 12, 14))
 
 
+# GOLD's hybrid: words of both vocabularies, teacher's ids by student's (some, all of the smaller, none left of either).
+HYBRIDS = (
+  (0.5, None, None, {0: 3, 2: 1, 5: 6}),
+  (0.0, 0.7, 0.2, {1: 4, 4: 0}),
+  (1.0, 0.0, 1.5, {6: 6}),
+  (0.3, 1.0, 0.0, {i: 6 - i for i in range(7)}),
+)
+
+
+class Vocabulary:
+  """A tokenizer of which only the words are known."""
+
+  def __init__(self, words):
+    self._words = words
+
+  def get_vocab(self):
+    return dict(self._words)
+
+
+@pytest.mark.parametrize("hybrid", [None, *HYBRIDS])
 @pytest.mark.parametrize("merge", ["observed", "bayesian"])
 @pytest.mark.parametrize("sizes", [(11, 7), (7, 11)])
-def test_merged_stretches_and_their_gradient_are_trls(sizes, merge, monkeypatch):
+def test_merged_stretches_and_their_gradient_are_trls(sizes, merge, hybrid, monkeypatch):
   monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
   gold = importlib.import_module("trl.experimental.gold.gold_trainer")
   rs, prompt, n = np.random.RandomState(0), 3, len(ENDS[0])
@@ -69,6 +90,17 @@ def test_merged_stretches_and_their_gradient_are_trls(sizes, merge, monkeypatch)
     use_extended_uld=True,
     uld_token_merge_strategy=merge,
   )
+  vocabularies, more = (), {}
+  if hybrid is not None:
+    beta, matched, unmatched, common = hybrid
+    own_words = {f"w{i}" if i in common else f"own{i}": i for i in range(sizes[0])}
+    their_words = {f"other{i}": i for i in range(sizes[1])}
+    for i, j in common.items():
+      their_words = {name: k for name, k in their_words.items() if k != j} | {f"w{i}": j}
+    vocabularies = own_words, their_words
+    weights = dict(uld_hybrid_matched_weight=matched, uld_hybrid_unmatched_weight=unmatched)
+    vars(config).update(uld_use_hybrid_loss=True, beta=beta, **weights)
+    more = dict(hybrid=True, beta=beta, matched=matched, unmatched=unmatched)
   offsets = [[[0, 0]] * prompt + [[a, b] for a, b in zip((0, *ends), ends, strict=False)] for ends in ENDS]
   labels = torch.tensor([[-100] * prompt + [0] * n])
   own, theirs = (torch.tensor(x) for x in (student, teacher))
@@ -76,7 +108,10 @@ def test_merged_stretches_and_their_gradient_are_trls(sizes, merge, monkeypatch)
     own, theirs = (torch.cat([x[:, :1], x[:, :-1]], 1) for x in (own, theirs))
   own = own.clone().requires_grad_()
   given_ids = [torch.tensor(one[None]) for one in ids]
-  loss = gold.ULDLoss(config)(own, theirs, labels, labels, *given_ids, *(torch.tensor([one]) for one in offsets))
+  tokenizers = dict(zip(("student_tokenizer", "teacher_tokenizer"), map(Vocabulary, vocabularies), strict=False))
+  loss = gold.ULDLoss(config, **tokenizers)(
+    own, theirs, labels, labels, *given_ids, *(torch.tensor([one]) for one in offsets)
+  )
   loss.backward()
 
   place, ahead, stretch = 0, np.zeros(prompt + n, np.int32), np.zeros((prompt + n, 2), np.int32)
@@ -96,8 +131,9 @@ def test_merged_stretches_and_their_gradient_are_trls(sizes, merge, monkeypatch)
     behind = lambda *both: jnp.concatenate([jnp.zeros_like(x[:, :-1]) if blank else x[:, :-1] for x, blank in both], 1)
     own, theirs = (z, False), (jnp.asarray(teacher), False)
     policy = behind(own, (z, True))
-    views = {"policy": given.Logits(policy), "teacher": given.Logits(behind((theirs[0], True), theirs))}
-    found = stretches.Stretches(temperature=0.9, merge=merge)(views, jax.tree.map(jnp.asarray, batch), None)
+    shared = words.Shared.of(*vocabularies) if vocabularies else None
+    views = {"policy": given.Logits(policy), "teacher": given.Logits(behind((theirs[0], True), theirs), shared)}
+    found = stretches.Stretches(temperature=0.9, merge=merge, **more)(views, jax.tree.map(jnp.asarray, batch), None)
     return found.loss / found.weight
 
   value, grad = jax.value_and_grad(ours)(jnp.asarray(student))

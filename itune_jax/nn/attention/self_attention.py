@@ -89,6 +89,7 @@ class Attention(nnx.Module):
     if tables is not None:
       q, k = rope_lib.rotate(q, tables), rope_lib.rotate(k, tables)
     q, k, v = self.tap_q(q, ctx), self.tap_k(k, ctx), self.tap_v(v, ctx)
+    ctx.show(q=q, k=k, v=v)
     how = dict(scale=self.spec.scale or self.spec.head_dim**-0.5, softcap=self.spec.softcap)
     if cache is not None and ctx.branches_GT is None:
       if x_BTD.shape[1] == 1:  # what enters the cache lies as its rows do

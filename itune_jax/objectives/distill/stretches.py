@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import dataclasses
+import functools
 import math
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import numerics
+from itune_jax.core import words
 from itune_jax.objectives.distill import divergences
 from itune_jax.objectives.distill import logits as distill
 
@@ -28,9 +30,16 @@ class Stretches(contracts.Objective):
   (a of the student's, b of the teacher's). "observed" takes the first token's distribution and multiplies by what
   follows; "bayesian" the last one's, multiplied by what leads there (the chain rule).
 
+  With `hybrid` the words that both vocabularies write alike are compared by name, by the generalised Jensen-Shannon
+  divergence of a·p and b·q over them, and by rank are compared the other words alone (0 where one side has none). The
+  loss is the sum of both parts by their weights.
+
   merge: one of the two. temperature: what both models' logits are divided by. scale: multiplies the loss. sft: weight
   of the cross-entropy on the tokens at which stretches begin. chunk: positions projected onto the vocabulary at a
-  time, by each shard of the batch; 0 for the default.
+  time, by each shard of the batch; 0 for the default. hybrid: whether common words are compared by name. beta: the
+  teacher's share in what both are compared with; 0 is KL(teacher || student), 1 is KL(student || teacher). matched:
+  weight of common words, None for their share of the teacher's vocabulary. unmatched: weight of the others, None for
+  the rest of that share; both are given or neither.
   """
 
   merge: Literal["observed", "bayesian"] = "observed"
@@ -38,12 +47,27 @@ class Stretches(contracts.Objective):
   scale: float = 1.0
   sft: float = 0.0
   chunk: int = 0
+  hybrid: bool = False
+  beta: float = 0.5
+  matched: float | None = None
+  unmatched: float | None = None
 
   def __post_init__(self):
     check.check_types(self)
     check.require(self.temperature > 0, f"Stretches.temperature must be positive, not {self.temperature}")
     check.require(self.scale > 0, f"Stretches.scale must be positive, not {self.scale}")
     check.require(self.sft >= 0, f"Stretches.sft must be a weight of 0 or more, not {self.sft}")
+    check.require(0 <= self.beta <= 1, f"Stretches.beta must be a share from 0 to 1, not {self.beta}")
+    given = [weight for weight in (self.matched, self.unmatched) if weight is not None]
+    check.require(len(given) != 1, "Stretches.matched and Stretches.unmatched are two weights: give both, or neither")
+    check.require(
+      all(weight >= 0 for weight in given) and (not given or any(given)),
+      f"Stretches.matched and Stretches.unmatched must be 0 or more, and not both 0: {given}",
+    )
+    check.require(
+      self.hybrid or (self.beta == 0.5 and not given),
+      "Stretches.beta, matched and unmatched act on common words: set Stretches.hybrid = True",
+    )
 
   @property
   def needs(self) -> tuple[str, ...]:
@@ -71,7 +95,9 @@ class Stretches(contracts.Objective):
     policy, teacher = (side.view(self.merge == "bayesian") for side in sides)
     columns = jax.lax.stop_gradient((own, other)), batch.targets_BT
     how: dict[str, Any] = dict(others=[(teacher, sides[1].ctx)], columns=columns, chunk=self.chunk)
-    each_BT, slope_BT, nll_BT = policy.over_vocabulary(self.of, batch, sides[0].ctx, **how)
+    shared = views["teacher"].shared_words if self.hybrid else None
+    distance = functools.partial(self.of, shared=shared)
+    each_BT, slope_BT, nll_BT, parts = policy.over_vocabulary(distance, batch, sides[0].ctx, **how)
     # Columns carry no gradient: that of the student's factor is put back as a line through the value.
     each_BT += jax.lax.stop_gradient(slope_BT) * (own - jax.lax.stop_gradient(own))
     each = jnp.sum(weights_BT * each_BT)
@@ -80,17 +106,44 @@ class Stretches(contracts.Objective):
     count = trained_BT.astype(jnp.float32).sum()
     mean = lambda x: (jax.lax.stop_gradient(jnp.sum(jnp.where(trained_BT, x, 0))), count)
     metrics = {"divergence": mean(each_BT), "stretch_tokens": mean(lengths_BT2[..., 0].astype(jnp.float32))}
+    metrics |= {name: mean(part_BT) for name, part_BT in parts.items()}
     metrics |= {"nll": mean(nll_BT)} if self.merge == "observed" or self.sft else {}
     return contracts.Sums(self.scale * each + self.sft * jnp.sum(weights_BT * nll_BT), weights_BT.sum(), metrics)
 
-  def of(self, logits, columns):
-    """The distance of both merged distributions, its slope along the student's factor, and the targets' nats."""
+  def of(self, logits, columns, shared: words.Shared | None = None):
+    """The distance of both merged distributions, its slope along the student's factor, the targets' nats, and the
+    parts of the distance by name."""
     (own, other), targets = columns
     p, q = (jax.nn.softmax(z / self.temperature, axis=-1) for z in logits)
-    p, q = divergences.by_rank(p, q)
-    difference = own[..., None] * p - other[..., None] * q
+    apart = functools.partial(self.apart, p, q, other, shared)
+    each, slope, parts = jax.jvp(apart, (own,), (jnp.ones_like(own),), has_aux=True)
     nll = numerics.softmax_parts(logits[0])[2] - numerics.at_target(logits[0], targets)
-    return jnp.sum(jnp.abs(difference), axis=-1), jnp.sum(jnp.sign(difference) * p, axis=-1), nll
+    return each, slope, nll, parts
+
+  def apart(self, p, q, other, shared: words.Shared | None, own) -> tuple[Any, dict[str, Any]]:
+    """The distance of own · p and other · q, and its parts by name, which no gradient goes through."""
+    if shared is None:
+      by_rank = divergences.by_rank(p, q)
+      return _total(own, by_rank[0], other, by_rank[1]), {}
+    rest = shared.others(p.shape[-1], q.shape[-1])
+    named = own[..., None] * p[..., shared.own_M], other[..., None] * q[..., shared.other_M]
+    matched = self._by_name(*(jnp.log(jnp.maximum(x, math.exp(_LEAST))) for x in named))
+    ranked = divergences.by_rank(p[..., rest[0]], q[..., rest[1]]) if all(map(len, rest)) else None
+    unmatched = jnp.zeros_like(matched) if ranked is None else _total(own, ranked[0], other, ranked[1])
+    share = len(shared.other_M) / q.shape[-1]
+    weights = (share, 1 - share) if self.matched is None else (self.matched, self.unmatched)
+    return weights[0] * matched + weights[1] * unmatched, {"matched": matched, "unmatched": unmatched}
+
+  def _by_name(self, student, teacher):
+    """The divergence of masses over the same words, in nats; they need not sum to one."""
+    if self.beta in (0, 1):
+      return divergences.kl(student, teacher) if self.beta else divergences.kl(teacher, student)
+    return divergences.jsd(student, teacher, self.beta)
+
+
+def _total(own, p, other, q):
+  """Σ |own · p - other · q|."""
+  return jnp.sum(jnp.abs(own[..., None] * p - other[..., None] * q), axis=-1)
 
 
 def _places(offset_BT):

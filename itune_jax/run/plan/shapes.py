@@ -101,13 +101,20 @@ def beside(model: Model) -> tuple[dict[str, step_lib.FrozenView], dict[str, Any]
       remat=run.remat,
       quantised=asked.model.quant,
     )
-    return views.Other(view.Binder.of(base.module, model.mesh, rules, asked.precision.compute), base.params, "")
+    bind = view.Binder.of(base.module, model.mesh, rules, asked.precision.compute)
+    return views.Other(bind, base.params, "", lambda: _numbers(shape_of(asked.model).vocab))
 
   def on_base(adapters: Mapping[str, str]) -> tuple[view.Binder, Mapping[str, Any]]:
     raise errors.InputError(f"views.Adapters are read from {', '.join(adapters.values())}: a plan opens no adapter")
 
-  policy = views.Policy(model.base, model.binder, model.params, frozenset(model.trainable), "", opened, on_base)
+  own = (model.base, model.binder, model.params, frozenset(model.trainable), "")
+  policy = views.Policy(*own, opened, on_base, lambda: _numbers(model.cfg.vocab))
   return views.make(run.objective, run.views, policy, bool(run.warm_start))
+
+
+def _numbers(vocab: int) -> dict[str, int]:
+  """Words of a vocabulary of which only the size is known: a plan takes all that may be common for common."""
+  return {str(i): i for i in range(vocab)}
 
 
 def shape_of(model: specs.Model) -> Any:
