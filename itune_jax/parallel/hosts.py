@@ -63,8 +63,10 @@ def text_of_lead(text: str) -> str:
   if jax.process_count() == 1:
     return text
   size = agreed(len(text.encode()))
-  data = np.frombuffer(text.encode(), np.uint8) if jax.process_index() == 0 else np.zeros(size, np.uint8)
-  return bytes(multihost_utils.broadcast_one_to_all(data)).decode()
+  data = np.zeros(1 << max(size - 1, 0).bit_length(), np.uint8)  # few sizes: each is a program of its own
+  if jax.process_index() == 0:
+    data[:size] = np.frombuffer(text.encode(), np.uint8)
+  return bytes(multihost_utils.broadcast_one_to_all(data)[:size]).decode()
 
 
 def several() -> bool:

@@ -90,6 +90,22 @@ class Response(NamedTuple):
     return self.samples[0].text
 
 
+def plain(response: Response) -> dict[str, Any]:
+  """A response as JSON; `response_of` reads it."""
+  return {"id": response.id, "samples": [one._asdict() for one in response.samples], "usage": response.usage}
+
+
+def response_of(id: str, told: Mapping[str, Any]) -> Response:
+  """The response to a request that was told as JSON: its samples, and what it cost where that is known."""
+  usage = None if told.get("usage") is None else Usage(*told["usage"])
+  samples = (Sample(**{name: _tuples(value) for name, value in one.items()}) for one in told["samples"])
+  return Response(id, tuple(samples), usage)
+
+
+def _tuples(value: Any) -> Any:
+  return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
 class Pair(NamedTuple):
   """A continuation whose probability is asked, behind a conversation or plain text."""
 

@@ -11,6 +11,7 @@ import email.utils
 import http.client
 import json
 import random
+import sys
 import time
 from typing import Any, Literal
 import urllib.error
@@ -19,9 +20,12 @@ import urllib.request
 
 from itune_jax.core import check
 from itune_jax.core import errors
+from itune_jax.core import lazy
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.responders import breaker as breaker_lib
 from itune_jax.sampling.responders import budget as budget_lib
+
+shared = lazy.module("itune_jax.sampling.responders.shared")  # of several processes, which brings JAX
 
 _PASSING = (408, 409, 425, 429, 500, 502, 503, 504)  # statuses behind which another try may succeed
 _DAY = 86400.0  # what an endpoint asks to wait at most: more is a fault of its own
@@ -84,8 +88,18 @@ class HttpResponder(requests_lib.Responder):
     done: Callable[[requests_lib.Response], None],
     progress: requests_lib.Progress = lambda n: None,
   ) -> list[requests_lib.Response]:
-    """The same, telling each response as it comes."""
+    """The same, telling each response as it comes. In a run of several processes one asks, and all get the answers."""
     requests_lib.unique(requests)
+    if "jax" in sys.modules and shared.hosts.several():
+      return shared.asked(lambda told: self._asked(requests, told, lambda n: None), requests, done, progress)
+    return self._asked(requests, done, progress)
+
+  def _asked(
+    self,
+    requests: Sequence[requests_lib.Request],
+    done: Callable[[requests_lib.Response], None],
+    progress: requests_lib.Progress,
+  ) -> list[requests_lib.Response]:
     with concurrent.futures.ThreadPoolExecutor(self.at_a_time) as pool:
       waiting = [pool.submit(self._one, request) for request in requests]
       told = set()

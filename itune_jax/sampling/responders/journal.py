@@ -164,11 +164,4 @@ def _kept(sample: requests_lib.Sample) -> dict[str, Any]:
 
 
 def _response(id: str, kept: list[dict[str, Any]] | dict[str, Any]) -> requests_lib.Response:
-  samples = kept["samples"] if isinstance(kept, dict) else kept
-  usage = requests_lib.Usage(*kept["usage"]) if isinstance(kept, dict) else None
-  told = (requests_lib.Sample(**{name: _tuples(value) for name, value in one.items()}) for one in samples)
-  return requests_lib.Response(id, tuple(told), usage)
-
-
-def _tuples(value: Any) -> Any:
-  return tuple(map(_tuples, value)) if isinstance(value, list) else value
+  return requests_lib.response_of(id, kept if isinstance(kept, dict) else {"samples": kept})
