@@ -14,6 +14,7 @@ from itune_jax.run.sweep import cells as cells_lib
 from itune_jax.run.sweep import estimates
 from itune_jax.run.sweep import running
 from itune_jax.run.sweep import space as space_lib
+from itune_jax.run.sweep import sub_meshes
 from itune_jax.run.sweep import summary as summary_lib
 from itune_jax.run.sweep import sweep_layouts
 
@@ -29,7 +30,9 @@ def from_flags(args: command.Args) -> dict[str, Any]:
   cells = cells_lib.cells(space, first)
   for cell in cells:
     train_flags.COMMAND.parse([*common, *cell.flags(), "--run_dir=x"])
-  runner = running.Runner(args.out, common, args.workers)
+  asks = args.sub_meshes and not (args.dry_run or args.summary)
+  groups = sub_meshes.groups(args.sub_meshes, sub_meshes.here()) if asks else ()
+  runner = running.Runner(args.out, common, args.workers, groups)
   if args.dry_run:
     return _planned(space, cells, runner, args)
   if args.part and space.halving:
@@ -110,7 +113,7 @@ def _planned(space, cells, runner: running.Runner, args: command.Args) -> dict[s
   if seconds is None:
     log.info(f"how long a run takes is known once one is done: --part=0/{len(cells)} runs the first alone")
     return told
-  hours = left * seconds / args.workers / 3600
+  hours = left * seconds / (args.sub_meshes or args.workers) / 3600
   told |= {"hours_left": round(hours, 3)}
   return told | ({"cost_left": round(hours * args.price, 2)} if args.price else {})
 

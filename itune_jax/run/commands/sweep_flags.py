@@ -14,6 +14,8 @@ def flags(parser: command.Parser) -> None:
     "--out", required=True, metavar="DIR", help="the folder of all runs; given again, what is done stays"
   )
   parser.add_argument("--workers", type=int, default=1, metavar="N", help="runs at a time (default: 1)")
+  text = "cut the devices of this machine into N groups of neighbours, and run one run on each at a time"
+  parser.add_argument("--sub_meshes", type=int, default=0, metavar="N", help=text)
   text = "run the K-th of N parts of the runs, counted from 0, and no summary: for the tasks of a cluster's array"
   parser.add_argument("--part", default="", metavar="K/N", help=text)
   parser.add_argument("--dry_run", action="store_true", help="print the runs and what they will take, and run nothing")
@@ -33,6 +35,14 @@ def check(args: command.Args) -> None:
   """Raises InputError for flags that do not go together, and for those that `itune train` would refuse."""
   if args.workers < 1:
     raise errors.InputError(f"--workers={args.workers}: runs at a time, one or more")
+  if args.sub_meshes < 0:
+    raise errors.InputError(f"--sub_meshes={args.sub_meshes}: groups of devices, one or more")
+  if args.sub_meshes and args.workers > 1:
+    raise errors.InputError(f"--sub_meshes={args.sub_meshes} says how many run at a time: --workers={args.workers} too")
+  if args.sub_meshes and args.topology:
+    raise errors.InputError(
+      f"--topology={args.topology} plans a whole slice: name that of one group, without --sub_meshes"
+    )
   if not args.price >= 0:
     raise errors.InputError(f"--price={args.price}: a price is 0 or more")
   if args.topology and not args.dry_run:

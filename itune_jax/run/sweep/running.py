@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import math
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from itune_jax.core import files
 from itune_jax.core import log
 from itune_jax.run import results
 from itune_jax.run.sweep import cells as cells_lib
+from itune_jax.run.sweep import sub_meshes
 
 _UNPREPARED = "itune prepare"  # what training says where its mixture was not prepared
 
@@ -33,11 +35,15 @@ class Done:
 class Runner:
   """Runs cells below a folder, each in one named by its digest.
 
-  out: the folder. common: the flags of `itune train` that all share. workers: how many run at a time.
+  out: the folder. common: the flags of `itune train` that all share. workers: how many run at a time. groups: devices
+  for one run each, which then run at a time in place of `workers`.
   """
 
-  def __init__(self, out: str, common: Sequence[str], workers: int = 1):
-    self._out, self._common, self._workers = out, list(common), workers
+  def __init__(self, out: str, common: Sequence[str], workers: int = 1, groups: Sequence[sub_meshes.Group] = ()):
+    self._out, self._common, self._workers = out, list(common), len(groups) or workers
+    self._free: queue.SimpleQueue[sub_meshes.Group | None] = queue.SimpleQueue()
+    for one in groups or [None] * workers:
+      self._free.put(one)
     self._content = cells_lib.content_of(common)
     self._prepares, self._begun = threading.Lock(), False
     self._children: set[subprocess.Popen] = set()
@@ -85,18 +91,25 @@ class Runner:
     return [one for one in found if one is not None]
 
   def _one(self, cell: cells_lib.Cell, clock: "_Clock") -> None:
+    group = self._free.get()  # there is one for each that runs at a time
+    try:
+      self._on(group, cell, clock)
+    finally:
+      self._free.put(group)
+
+  def _on(self, group: sub_meshes.Group | None, cell: cells_lib.Cell, clock: "_Clock") -> None:
     folder = self.folder(cell)
-    clock.says(cell.title)
+    clock.says(cell.title if group is None else f"{cell.title} on {group}")
     flags, log_file = [*self._common, *cell.flags()], self._beside("logs", cell, "txt")
     started = time.perf_counter()
     with self._prepares:
       self._prepared_once(flags, log_file)
-    failure, peak = self._train(flags, folder, log_file)
+    failure, peak = self._train(flags, folder, log_file, group)
     if failure and _UNPREPARED in failure:
       with self._prepares:
         failure = self._itune(["prepare", *flags], log_file)[0]
       if not failure:
-        failure, peak = self._train(flags, folder, log_file)
+        failure, peak = self._train(flags, folder, log_file, group)
     seconds = time.perf_counter() - started
     if failure:
       self.failed[cell.title] = failure
@@ -111,14 +124,19 @@ class Runner:
       self._begun = True
       self._itune(["prepare", *flags], log_file)
 
-  def _train(self, flags: Sequence[str], folder: str, log_file: str) -> tuple[str, float]:
-    return self._itune(["train", *flags, f"--run_dir={folder}"], log_file)
+  def _train(
+    self, flags: Sequence[str], folder: str, log_file: str, group: sub_meshes.Group | None
+  ) -> tuple[str, float]:
+    return self._itune(["train", *flags, f"--run_dir={folder}"], log_file, group.environment if group else None)
 
-  def _itune(self, argv: Sequence[str], log_file: str) -> tuple[str, float]:
-    """Runs a command; returns (its last line if it failed, peak GiB)."""
+  def _itune(
+    self, argv: Sequence[str], log_file: str, environment: Mapping[str, str] | None = None
+  ) -> tuple[str, float]:
+    """Runs a command, with more in its environment; returns (its last line if it failed, peak GiB)."""
     files.make_folder(os.path.dirname(log_file))
+    told = {**os.environ, **(environment or {})}
     with open(log_file, "ab") as f:
-      child = subprocess.Popen([sys.executable, "-m", "itune_jax.run.cli", *argv], stdout=f, stderr=f)
+      child = subprocess.Popen([sys.executable, "-m", "itune_jax.run.cli", *argv], stdout=f, stderr=f, env=told)
       self._children.add(child)
       _, status, usage = os.wait4(child.pid, 0)
       child.returncode = os.waitstatus_to_exitcode(status)

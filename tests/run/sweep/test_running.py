@@ -2,6 +2,11 @@
 
 import json
 import os
+import pathlib
+import subprocess
+import sys
+import threading
+import time
 
 import pytest
 
@@ -9,6 +14,7 @@ from itune_jax.core import errors
 from itune_jax.run import cli
 from itune_jax.run.commands import sweep
 from itune_jax.run.sweep import running
+from itune_jax.run.sweep import sub_meshes
 
 FILE = (
   'question = "a?"\nseeds = [0, 1]\n[grid]\npeft = ["lora", "dora"]\n"schedule.Schedule.rate" = [1e-3, 3e-3, 1e-2]\n'
@@ -20,9 +26,25 @@ class Fake(running.Runner):
 
   calls: list = []
   breaks = ""
+  busy: list = []
+  groups: set = set()
+  lock = threading.Lock()
 
-  def _itune(self, argv, log_file):
+  def _itune(self, argv, log_file, environment=None):
     Fake.calls.append(list(argv))
+    with Fake.lock:
+      flags = (environment or {}).get("CUDA_VISIBLE_DEVICES")
+      assert flags is None or flags not in Fake.busy, "two runs on the same devices"
+      Fake.busy.append(flags)
+      Fake.groups.add(flags)
+    try:
+      time.sleep(0.005 if flags else 0)
+      return self._said(argv)
+    finally:
+      with Fake.lock:
+        Fake.busy.remove(flags)
+
+  def _said(self, argv):
     if argv[0] == "prepare":
       return "", 0.1
     if Fake.breaks and Fake.breaks in argv:
@@ -49,9 +71,9 @@ def swept(tmp_path, monkeypatch):
   monkeypatch.setattr(Fake, "calls", [])
   monkeypatch.setattr(Fake, "breaks", "")
 
-  def run(text=FILE, *flags):
+  def run(text=FILE, *flags, out="out"):
     (tmp_path / "s.toml").write_text(text)
-    given = [f"--sweep={tmp_path}/s.toml", f"--out={tmp_path}/out", "--gin_file=recipes/llama_tiny.gin", *flags]
+    given = [f"--sweep={tmp_path}/s.toml", f"--out={tmp_path}/{out}", "--gin_file=recipes/llama_tiny.gin", *flags]
     return sweep.from_flags(cli.find("sweep").parse(given))
 
   return run
@@ -93,6 +115,74 @@ def test_a_failed_run_is_named_and_the_others_run(swept, tmp_path):
   assert swept()["runs"] == 12 and len(_trained()) == 16  # these again, and no other
 
 
+def test_sub_meshes_run_at_once_on_devices_of_their_own(swept, monkeypatch, tmp_path):
+  few = 'question = "a?"\nseeds = [0]\n[grid]\n"schedule.Schedule.rate" = [1e-3, 3e-3, 1e-2]\npeft = ["lora", "dora"]\n'
+  monkeypatch.setattr(sub_meshes, "here", lambda: sub_meshes.Devices("cuda", 8))
+  monkeypatch.setattr(Fake, "groups", set())
+  Fake.breaks = "--gin.schedule.Schedule.rate=0.01"
+  with pytest.raises(errors.RunError, match="2 of 6 runs failed: peft=|2 of 6 runs failed: Schedule"):
+    swept(few, "--sub_meshes=4")
+  Fake.breaks = ""
+  trained = len(_trained())
+  assert trained == 6 and swept(few, "--sub_meshes=4")["runs"] == 6 and len(_trained()) == trained + 2
+  assert Fake.groups - {None} == {"0,1", "2,3", "4,5", "6,7"} and not Fake.busy
+  stored = json.loads((tmp_path / "out" / "sweep.json").read_text())
+  best = stored["points"][0]["point"]
+  assert best == {"peft": "dora", "schedule.Schedule.rate": 3e-3}
+
+
+def test_groups_are_what_each_runtime_is_told():
+  make = lambda count, platform, size, **known: sub_meshes.groups(count, sub_meshes.Devices(platform, size), known)
+  assert [one.environment["CUDA_VISIBLE_DEVICES"] for one in make(2, "cuda", 4, CUDA_VISIBLE_DEVICES="7,5,3,1")] == [
+    "7,5",
+    "3,1",
+  ]
+  flags = make(4, "cpu", 8, XLA_FLAGS="--a=1 --xla_force_host_platform_device_count=8 --b")[3]
+  assert flags.environment == {"XLA_FLAGS": "--a=1 --b --xla_force_host_platform_device_count=2"}
+  assert str(flags) == "devices 6, 7"
+  one, two = make(2, "tpu", 8)
+  assert (one.environment["TPU_VISIBLE_CHIPS"], two.environment["TPU_VISIBLE_CHIPS"]) == ("0,1,2,3", "4,5,6,7")
+  assert two.environment["TPU_CHIPS_PER_PROCESS_BOUNDS"] == "2,2,1" and two.environment["TPU_PROCESS_BOUNDS"] == "1,1,1"
+  assert one.environment["TPU_PROCESS_PORT"] != two.environment["TPU_PROCESS_PORT"]
+  assert make(1, "tpu", 8)[0].environment == {}, "all chips are what they are without being told"
+  for given, says in (
+    ((3, "cpu", 8), "8 cpu device.s. do not divide into 3 groups; --xla_force_host"),
+    ((2, "tpu", 12), "groups of 6 chips are not known to TPU hosts; ask for 12, 6, 3"),
+  ):
+    with pytest.raises(errors.InputError, match=says):
+      make(*given)
+
+
+@pytest.mark.full
+def test_runs_on_sub_meshes_give_what_runs_in_order_give(tmp_path):
+  """Eight fake devices in four groups, and runs in order on two: the same losses; a failed run stops no other."""
+  text = 'seeds = [0]\n[grid]\n"schedule.Schedule.rate" = [1e-3, 1e-2, 3e-2]\n"feed.Packing.rows" = [4, 3]\n'
+  (tmp_path / "s.toml").write_text(text)
+  found = {}
+  for name, devices, flags in (("groups", 8, ["--sub_meshes=4"]), ("order", 2, [])):
+    line = [
+      sys.executable,
+      "-m",
+      "itune_jax.run.cli",
+      "sweep",
+      f"--sweep={tmp_path}/s.toml",
+      f"--out={tmp_path}/{name}",
+    ]
+    line += ["--gin_file=recipes/llama_tiny.gin", "--gin_file=mesh/auto.gin", "--steps=3", *flags]
+    environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    started = time.time()
+    ran = subprocess.run(line, env=environment, capture_output=True, text=True)
+    print(f"{name}: {time.time() - started:.0f} s; {ran.stderr.strip().splitlines()[-1][:160]}")
+    assert ran.returncode == 1 and "3 of 6 runs failed" in ran.stderr  # 3 rows do not lie on 2 devices
+    paths = sorted(pathlib.Path(tmp_path / name / "done").glob("*.json"))
+    read = [json.loads(path.read_text()) for path in paths]
+    found[name] = {
+      path.name: {k: v for k, v in one["figures"].items() if "loss" in k} for path, one in zip(paths, read, strict=True)
+    }
+  assert len(found["order"]) == 3 and found["groups"] == found["order"]
+  assert all(figures for figures in found["order"].values())
+
+
 def test_parts_are_disjoint_and_whole_and_a_summary_runs_nothing(swept):
   for k in range(5):
     swept(FILE, f"--part={k}/5")
@@ -114,6 +204,9 @@ def test_halving_trains_the_best_on(swept):
     (["--workers=0"], "--workers=0"),
     (["--part=8/8"], "the parts of 8 are 0 to 7"),
     (["--part=x"], "write it as K/N"),
+    (["--sub_meshes=-1"], "--sub_meshes=-1"),
+    (["--sub_meshes=2", "--workers=3"], "how many run at a time"),
+    (["--sub_meshes=2", "--dry_run", "--topology=v5e:4x4"], "name that of one group"),
     (["--run_dir=x"], "each run of a sweep has its own"),
     (["--stpes=3"], "itune train has no --stpes; did you mean --steps?"),
   ],
