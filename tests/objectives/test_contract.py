@@ -72,7 +72,8 @@ def others_of(row, mesh, whole=False):
   bind = view.Binder.of(other.module, mesh, rules, "float32")
   where = bind.shardings(other.params)
   params = {n: jax.device_put(x, where[n]) for n, x in other.params.items()}
-  found, arrays = step_lib.frozen_tree(name, kind(bind), params)
+  bind = kind(bind) if row.words is None else view.WithWords(kind(bind), lambda: row.words)
+  found, arrays = step_lib.frozen_tree(name, bind, params)
   return {name: found}, arrays
 
 

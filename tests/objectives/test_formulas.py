@@ -11,10 +11,13 @@ from scipy import special
 
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import contracts
+from itune_jax.core import errors
+from itune_jax.core import words
 from itune_jax.objectives.distill import divergences
 from itune_jax.objectives.distill import logits as distill
 from itune_jax.objectives.distill import relations
 from itune_jax.objectives.distill import states
+from itune_jax.objectives.distill import stretches
 from itune_jax.objectives.distill import top_k
 from itune_jax.objectives.preference import cpo
 from itune_jax.objectives.preference import dpo
@@ -37,6 +40,10 @@ WRONG = {
   "beta": (lambda: tdpo.Tdpo(beta=0.0), "Tdpo.beta must be positive"),
   "ipo smoothed": (lambda: cpo.Cpo(loss="ipo", label_smoothing=0.1), "acts on the loss 'sigmoid' alone"),
   "orpo": (lambda: orpo.Orpo(beta=-1.0), "Orpo.beta must be 0 or more"),
+  "one weight of two": (lambda: stretches.Stretches(hybrid=True, matched=1.0), "give both, or neither"),
+  "hybrid beside": (lambda: stretches.Stretches(beta=0.0), "set Stretches.hybrid = True"),
+  "no weight": (lambda: stretches.Stretches(hybrid=True, matched=0.0, unmatched=0.0), "not both 0"),
+  "hybrid's share": (lambda: stretches.Stretches(hybrid=True, beta=1.5), "Stretches.beta must be a share"),
   "jsd at its end": (
     lambda: distill.Distill(divergence="jsd", beta=0.0),
     "'forward_kl' and 'reverse_kl' are the limits",
@@ -233,3 +240,16 @@ def test_no_map_of_a_row_exists_forwards_or_backwards():
   distance = lambda own, other, batch: one._distance_BT((own, own), (other, other), batch).sum()
   memory = jax.jit(jax.grad(distance)).lower(vectors, vectors, rows).compile().memory_analysis()
   assert memory.temp_size_in_bytes < B * R * T * T  # a quarter of one map in float32
+
+
+def test_common_words_are_found_and_bounds_are_kept():
+  shared = words.Shared.of({"a": 3, "b": 0, "c": 1}, {"c": 9, "a": 2, "d": 0})
+  assert shared.own_M.tolist() == [3, 1] and shared.other_M.tolist() == [2, 9]
+  own, other = shared.others(5, 10)
+  assert own.tolist() == [0, 2, 4] and other.tolist() == [0, 1, 3, 4, 5, 6, 7, 8]
+  with pytest.raises(errors.InputError, match="ids up to 3 and 9, and the models 5 and 9 logits"):
+    shared.others(5, 9)
+  with pytest.raises(errors.InputError, match="no word in common"):
+    words.Shared.of({"a": 0}, {"b": 0})
+  with pytest.raises(errors.InputError, match="give views.Model, with own_tokens"):
+    given.View(np.zeros((1, 1))).shared_words  # noqa: B018

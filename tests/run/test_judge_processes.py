@@ -27,7 +27,7 @@ def run(out, data, url, processes):
     with open(f"{out}.{i}.err", "w", encoding="utf-8") as err, open(f"{out}.{i}.out", "w", encoding="utf-8") as said:
       environment = {**os.environ, "XLA_FLAGS": flags}
       running.append(subprocess.Popen([*line, *cluster], env=environment, stderr=err, stdout=said))
-  assert [p.wait(300) for p in running] == [0] * processes, pathlib.Path(f"{out}.0.err").read_text()[-900:]
+  assert [p.wait(900) for p in running] == [0] * processes, pathlib.Path(f"{out}.0.err").read_text()[-900:]
   told = json.loads(pathlib.Path(f"{out}.0.out").read_text().strip().splitlines()[-1])
   return {name: value for name, value in told.items() if name != "eval_s"}
 

@@ -1,7 +1,10 @@
 """Several processes ask an endpoint once, and all go on with the same answers or end with the same line."""
 
 import concurrent.futures
+import json
 import queue
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -14,6 +17,7 @@ from itune_jax.sampling import requests
 from itune_jax.sampling.responders import budget
 from itune_jax.sampling.responders import http
 from itune_jax.sampling.responders import shared
+from scripts.launch import local
 from tests.parts import server
 
 PROCESSES = 3
@@ -92,3 +96,37 @@ def test_a_fault_of_the_lead_is_told_to_the_others(together):
   assert (
     found[1] == found[2] == (errors.RunError, "the first process failed while it asked an endpoint: ValueError: odd")
   )
+
+
+ASKS = """
+import json, sys
+from itune_jax.core import conversation
+from itune_jax.parallel import hosts
+from itune_jax.sampling import requests
+from itune_jax.sampling.responders import http
+url, cluster = sys.argv[1:]
+hosts.connect(cluster)
+say = lambda i: conversation.Conversation(({"role": "user", "content": f"question {i}"},))
+given = [requests.Request(conversation=say(i), id=str(i)) for i in range(12)]
+responder = http.HttpResponder(url=url, model="m", at_a_time=2)
+found = [responder.answer(given[:7]), responder.answer(given[7:])]
+print(json.dumps([[requests.plain(one) for one in some] for some in found]), flush=True)
+hosts.barrier("asked")
+"""
+
+
+@pytest.mark.full
+def test_two_processes_that_joined_ask_once():
+  """Each asking again gets another answer, so equal answers are shared ones."""
+  port = local.free_port()
+  with server.serving(lambda name, tries: {"content": f"{name} try {tries}"}) as there:
+    line = [sys.executable, "-c", ASKS, there.url]
+    running = [
+      subprocess.Popen([*line, f"127.0.0.1:{port},2,{i}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+      for i in range(2)
+    ]
+    said = [one.communicate(timeout=500) for one in running]
+    assert [one.returncode for one in running] == [0, 0], said[0][1][-900:]
+    assert len(there.bodies) == 12
+  one, two = (json.loads(out.strip().splitlines()[-1]) for out, _ in said)
+  assert one == two and one[1][0]["samples"][0]["text"] == "question 7 try 1"
