@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import errors
 from itune_jax.core import vocabulary
-from itune_jax.core import words
+from itune_jax.core import common_words
 
 SHOWN = "shown"  # what `Ctx.shows` asks for, among the sums of all layers
 
@@ -70,7 +70,7 @@ class View(abc.ABC):
     raise errors.InputError(f"no array {name} trains beside this model")
 
   @property
-  def shared_words(self) -> words.Shared:
+  def shared_words(self) -> common_words.Shared:
     """The words that the policy's vocabulary and this model's have in common. Raises InputError where nobody knows."""
     raise errors.InputError("nothing is known of the words of this model: give views.Model, with own_tokens")
 

@@ -13,7 +13,7 @@ from itune_jax.core import axes as axes_lib
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import contracts
 from itune_jax.core import errors
-from itune_jax.core import words as words_lib
+from itune_jax.core import common_words
 from itune_jax.parallel import shard
 from itune_jax.nn import site
 from itune_jax.nn import stack
@@ -26,10 +26,10 @@ class BoundModel(contracts.View):
 
   module: Any
   binder: "Binder"
-  words: Callable[[], words_lib.Shared] | None = None
+  words: Callable[[], common_words.Shared] | None = None
 
   @property
-  def shared_words(self) -> words_lib.Shared:
+  def shared_words(self) -> common_words.Shared:
     """The words that the policy's vocabulary has too. Raises InputError where nobody knows (`WithWords`)."""
     return super().shared_words if self.words is None else self.words()
 
@@ -146,7 +146,7 @@ class WithWords:
   """A binder whose views know which words of their vocabulary the policy's has too; asked for when they are."""
 
   inner: Callable[[Any], BoundModel]
-  words: Callable[[], words_lib.Shared]
+  words: Callable[[], common_words.Shared]
 
   def __call__(self, params) -> BoundModel:
     return dataclasses.replace(self.inner(params), words=self.words)

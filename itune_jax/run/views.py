@@ -18,7 +18,7 @@ from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import numerics
-from itune_jax.core import words as words_lib
+from itune_jax.core import common_words
 from itune_jax.data import made
 from itune_jax.data import stored_reference
 from itune_jax.data import stored_teacher
@@ -309,7 +309,7 @@ class Model(View):
     bind: Any = other.bind
     if policy.words is not None and other.words is not None:
       own, theirs = policy.words, other.words
-      bind = view.WithWords(bind, functools.cache(lambda: words_lib.Shared.of(own(), theirs())))
+      bind = view.WithWords(bind, functools.cache(lambda: common_words.Shared.of(own(), theirs())))
     return step_lib.frozen_tree(name, bind, other.params)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from itune_jax.core import pack
-from itune_jax.core import words
+from itune_jax.core import common_words
 from itune_jax.data import made
 from itune_jax.objectives import kept
 from itune_jax.objectives import sft
@@ -45,7 +45,7 @@ class Row:
   scores: int = 0  # outputs of a head that scores, in place of the vocabulary's
   same_as: str = ""  # a row whose figures and gradients these must be
   methods: tuple[Any, ...] = ()  # that train beside the others
-  words: words.Shared | None = None  # of the policy and the other view
+  words: common_words.Shared | None = None  # of the policy and the other view
 
   def batch(self, row_length: int = 64, rows: int = 8):
     """The examples in packed rows."""
@@ -300,7 +300,7 @@ FULL_ROWS = {
     stretches.Stretches(chunk=16, hybrid=True, sft=0.3),
     stretched,
     "model",
-    words=words.Shared.of({str(i): i for i in range(V)}, {str(i): V - i for i in range(20, 50)}),
+    words=common_words.Shared.of({str(i): i for i in range(V)}, {str(i): V - i for i in range(20, 50)}),
   ),
   "top-k, reverse": Row(top_k.TopK(chunk=16, k=3, divergence="reverse_kl"), with_columns(top)),
   "top-k of a teacher that runs": Row(top_k.TopK(chunk=16, k=3, live=True, temperature=1.5), texts, "model"),

@@ -12,7 +12,7 @@ from scipy import special
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import contracts
 from itune_jax.core import errors
-from itune_jax.core import words
+from itune_jax.core import common_words
 from itune_jax.objectives.distill import divergences
 from itune_jax.objectives.distill import logits as distill
 from itune_jax.objectives.distill import relations
@@ -243,13 +243,13 @@ def test_no_map_of_a_row_exists_forwards_or_backwards():
 
 
 def test_common_words_are_found_and_bounds_are_kept():
-  shared = words.Shared.of({"a": 3, "b": 0, "c": 1}, {"c": 9, "a": 2, "d": 0})
+  shared = common_words.Shared.of({"a": 3, "b": 0, "c": 1}, {"c": 9, "a": 2, "d": 0})
   assert shared.own_M.tolist() == [3, 1] and shared.other_M.tolist() == [2, 9]
   own, other = shared.others(5, 10)
   assert own.tolist() == [0, 2, 4] and other.tolist() == [0, 1, 3, 4, 5, 6, 7, 8]
   with pytest.raises(errors.InputError, match="ids up to 3 and 9, and the models 5 and 9 logits"):
     shared.others(5, 9)
   with pytest.raises(errors.InputError, match="no word in common"):
-    words.Shared.of({"a": 0}, {"b": 0})
+    common_words.Shared.of({"a": 0}, {"b": 0})
   with pytest.raises(errors.InputError, match="give views.Model, with own_tokens"):
     given.View(np.zeros((1, 1))).shared_words  # noqa: B018

@@ -12,7 +12,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
 from itune_jax.core import pack  # noqa: E402
-from itune_jax.core import words  # noqa: E402
+from itune_jax.core import common_words  # noqa: E402
 from itune_jax.objectives.distill import logits as distill  # noqa: E402
 from itune_jax.objectives.distill import stretches  # noqa: E402
 from tests.objectives import given  # noqa: E402
@@ -131,7 +131,7 @@ def test_merged_stretches_and_their_gradient_are_trls(sizes, merge, hybrid, monk
     behind = lambda *both: jnp.concatenate([jnp.zeros_like(x[:, :-1]) if blank else x[:, :-1] for x, blank in both], 1)
     own, theirs = (z, False), (jnp.asarray(teacher), False)
     policy = behind(own, (z, True))
-    shared = words.Shared.of(*vocabularies) if vocabularies else None
+    shared = common_words.Shared.of(*vocabularies) if vocabularies else None
     views = {"policy": given.Logits(policy), "teacher": given.Logits(behind((theirs[0], True), theirs), shared)}
     found = stretches.Stretches(temperature=0.9, merge=merge, **more)(views, jax.tree.map(jnp.asarray, batch), None)
     return found.loss / found.weight

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
-from itune_jax.objectives.distill import beside
+from itune_jax.objectives.distill import layer_pairs
 
 Relation = Literal["qk", "qq", "kk", "vv"]
 _NEG = -1e30  # a score that is not seen: finite, so that its gradient is 0 and no NaN
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Relations(beside.Beside):
+class Relations(layer_pairs.Beside):
   """The sums of a loss plus weight · Σ_pairs Σ_relations Σ_t w_t · distance of relations, at every trained token t.
 
   A relation "ab" of a layer is softmax_s(a_t · b_s / √d) over the tokens s that t sees: "qk" is the map of attention,
@@ -58,7 +58,7 @@ class Relations(beside.Beside):
     """The distance."""
     return "relations"
 
-  def apart(self, policy: beside.Seen, own: Any, other: Any, batch: batch_lib.Batch) -> Any:
+  def apart(self, policy: layer_pairs.Seen, own: Any, other: Any, batch: batch_lib.Batch) -> Any:
     """The distance of all pairs of layers and relations [B, T]."""
     total_BT = jnp.zeros(batch.tokens_BT.shape, jnp.float32)
     for own_layer, other_layer in self.layers:

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
-from itune_jax.objectives.distill import beside
+from itune_jax.objectives.distill import layer_pairs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class States(beside.Beside):
+class States(layer_pairs.Beside):
   """The sums of a loss plus weight · Σ_pairs Σ w · distance of projected student and teacher at every trained token.
 
   The distance is the mean over the teacher's width of (h W - t)² (FitNets' hint, Romero et al. 2015, and the hidden
@@ -36,7 +36,7 @@ class States(beside.Beside):
     """The distance."""
     return "states"
 
-  def apart(self, policy: beside.Seen, own: Any, other: Any, batch: batch_lib.Batch) -> Any:
+  def apart(self, policy: layer_pairs.Seen, own: Any, other: Any, batch: batch_lib.Batch) -> Any:
     """The distance of all pairs of layers [B, T]."""
     own_KBTD = jnp.stack([own["out", layer] for layer, _ in self.layers]).astype(jnp.float32)
     other_KBTD = jnp.stack([other["out", layer] for _, layer in self.layers]).astype(jnp.float32)

@@ -13,7 +13,7 @@ from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import numerics
-from itune_jax.core import words
+from itune_jax.core import common_words
 from itune_jax.objectives.distill import divergences
 from itune_jax.objectives.distill import logits as distill
 
@@ -110,7 +110,7 @@ class Stretches(contracts.Objective):
     metrics |= {"nll": mean(nll_BT)} if self.merge == "observed" or self.sft else {}
     return contracts.Sums(self.scale * each + self.sft * jnp.sum(weights_BT * nll_BT), weights_BT.sum(), metrics)
 
-  def of(self, logits, columns, shared: words.Shared | None = None):
+  def of(self, logits, columns, shared: common_words.Shared | None = None):
     """The distance of both merged distributions, its slope along the student's factor, the targets' nats, and the
     parts of the distance by name."""
     (own, other), targets = columns
@@ -120,7 +120,7 @@ class Stretches(contracts.Objective):
     nll = numerics.softmax_parts(logits[0])[2] - numerics.at_target(logits[0], targets)
     return each, slope, nll, parts
 
-  def apart(self, p, q, other, shared: words.Shared | None, own) -> tuple[Any, dict[str, Any]]:
+  def apart(self, p, q, other, shared: common_words.Shared | None, own) -> tuple[Any, dict[str, Any]]:
     """The distance of own · p and other · q, and its parts by name, which no gradient goes through."""
     if shared is None:
       by_rank = divergences.by_rank(p, q)
