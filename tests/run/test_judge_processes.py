@@ -45,8 +45,10 @@ def test_a_judge_is_asked_once_whatever_the_number_of_processes(tmp_path):
     return {"content": "mM"[(len(name) + tries) % 2], "tokens": 7}
 
   found = []
-  for processes in (1, 2):
-    with server.serving(say) as there:
+  with server.serving(say) as there:  # one address for both: it is part of the judge's key
+    for processes in (1, 2):
+      there.tries.clear()
+      there.bodies.clear()
       found.append(run(tmp_path / str(processes), tmp_path / "data", there.url, processes))
       asked.append(sorted(body["messages"][-1]["content"] for body, _ in there.bodies))
   assert asked[0] == asked[1] and len(asked[0]) >= COUNT and len(set(asked[1])) == len(asked[1])
