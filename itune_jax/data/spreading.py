@@ -23,7 +23,7 @@ from itune_jax.data.readers import readers
 from itune_jax.data.readers import row_ids
 
 _PROBLEM = "problem"
-Named = tuple[tuple[int, int], tuple[int, str]]  # file and digest of an id, then the number of the row and the id
+Named = tuple[str, tuple[int, str]]  # file and digest of an id as text, then the number of the row and the id
 Twice = Mapping[int, str]  # rows of a shard that are none, by their number in the source, and why
 
 
@@ -102,7 +102,7 @@ def named(job: Job, part: Part) -> Iterator[Named]:
     for number, file, entry in job.rows(part):
       found = readers.rows_of(entry, reading.how, {}).named if isinstance(entry, readers.Raw) else ""
       if found:
-        yield (file, row_ids.digest(found)), (number, found)
+        yield f"{file} {row_ids.digest(found)}", (number, found)
 
 
 def twice(job: Job, rows: Iterable[tuple[int, str]]) -> Iterator[tuple[int, tuple[int, str]]]:
