@@ -9,11 +9,11 @@ import contextlib
 import dataclasses
 import itertools
 import os
-import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import kept_faults
 from itune_jax.data import converting
 from itune_jax.data import cutting
 from itune_jax.data import fields
@@ -22,7 +22,6 @@ from itune_jax.data import shards
 from itune_jax.data.readers import readers
 from itune_jax.data.readers import row_ids
 
-_PROBLEM = "problem"
 Named = tuple[str, tuple[int, str]]  # file and digest of an id as text, then the number of the row and the id
 Twice = Mapping[int, str]  # rows of a shard that are none, by their number in the source, and why
 
@@ -74,7 +73,7 @@ class Job:
 def count(job: Job, file: int) -> tuple[int, int]:
   """The number of a file, and how many rows it has. What goes wrong is kept for `finish`."""
   found = 0
-  with _kept(job, -1):
+  with _kept(job, 0):
     found = sum(1 for _ in job.entries(file))
   return file, found
 
@@ -98,7 +97,7 @@ def parts(counts: Mapping[int, int], rows: int) -> Iterator[Part]:
 def named(job: Job, part: Part) -> Iterator[Named]:
   """The ids of the rows of a shard."""
   reading = job.convert.reading
-  with _kept(job, part.shard):
+  with _kept(job, part.shard + 1):
     for number, file, entry in job.rows(part):
       found = readers.rows_of(entry, reading.how, {}).named if isinstance(entry, readers.Raw) else ""
       if found:
@@ -121,7 +120,7 @@ def write(job: Job, part: Part, none: Twice) -> int:
   store = shards.Store(job.folder, job.convert.schema, with_images, job.cut.shard, only=part.shard)
   entries = (entry for _, _, entry in job.rows(part))
   at = part.shard * job.cut.shard
-  with _kept(job, part.shard):
+  with _kept(job, part.shard + 1):
     try:
       for block in cutting.blocks(entries, 0, job.cut, cutting.Meter(None)):
         _add(job, store, block, [none.get(at + store.read + i, "") for i in range(len(block))])
@@ -130,6 +129,10 @@ def write(job: Job, part: Part, none: Twice) -> int:
       store.abandon()
       raise
   return store.read
+
+
+def _kept(job: Job, piece: int) -> contextlib.AbstractContextManager[None]:
+  return kept_faults.kept(os.path.join(job.folder, shards.STATES), piece)
 
 
 def _fixed(entry: converting.Entry, why: str) -> converting.Entry:
@@ -150,29 +153,9 @@ def refused(bad: Mapping[str, object]) -> errors.InputError:
   return errors.InputError(f"{bad['file']}:{bad['line']}: {bad['reason']}")
 
 
-@contextlib.contextmanager
-def _kept(job: Job, shard: int) -> Iterator[None]:
-  """Keeps what is raised where `finish` finds it: a runner would say it in pages of its own, and try again."""
-  try:
-    yield
-  except Exception as e:
-    path = os.path.join(job.folder, shards.STATES, f"{shard + 1:05}.{_PROBLEM}")
-    partial = f"{path}.{os.getpid()}.partial"
-    with open(partial, "wb") as f:
-      pickle.dump(e, f)
-    os.replace(partial, path)
-
-
 def finish(job: Job) -> None:
   """Raises what went wrong first, in the order of the rows. What processes left aside that were killed is removed."""
   for name in files.names(job.folder):
     if name.endswith(shards.ASIDE):
       os.remove(os.path.join(job.folder, name))
-  folder = os.path.join(job.folder, shards.STATES)
-  found = [name for name in files.names(folder) if name.endswith(f".{_PROBLEM}")]
-  if found:
-    with open(os.path.join(folder, found[0]), "rb") as f:
-      problem = pickle.load(f)
-    for name in found:
-      os.remove(os.path.join(folder, name))
-    raise problem
+  kept_faults.raise_first(os.path.join(job.folder, shards.STATES))
