@@ -48,6 +48,8 @@ class Beam:
     check.require(not bad, f"--beam={self.options!r}: write each of Beam's options as --NAME=VALUE; {bad[:1]} is none")
     if "--runner" not in names:
       given.append(f"--runner={DIRECT}")
+    if "--default_sdk_harness_log_level" not in names:
+      given.append("--default_sdk_harness_log_level=WARNING")  # else workers tell how they end
     if f"--runner={DIRECT}" in given:
       own = {"--direct_running_mode": "multi_processing", "--direct_num_workers": str(self.processes)}
       given += [f"{name}={value}" for name, value in own.items() if name not in names]

@@ -100,7 +100,7 @@ def test_rows_that_hold_items_are_those_of_one_process(tmp_path):
   for i in (3, 9, 10, 41, 58):
     held = draw.choice(list(world.items(draw.choice(["one", "two"]))))
     given[i]["output"] = f"{given[i]['output']} {held.prompt} then {held.gold}"
-  given[5]["instruction"] = "write to a.b@example.org"
+  given[5]["instruction"] = "write to a.b@firm.de"
   steps = (decontaminate.Decontaminate(), pii.Pii())
   kept, manifest = both(tmp_path, given, *steps, spread=by_hand(0, 9), world=world)
   assert manifest["passes"][1]["kept"] == 55 and manifest["passes"][2]["marked"] and len(kept) > 20

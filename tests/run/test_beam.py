@@ -1,0 +1,129 @@
+"""`--beam`: what a pipeline of Apache Beam makes is what one process makes, for any number of workers.
+
+Beam has an environment of its own: `bash scripts/test.sh beam` makes .venv-beam and runs this. ITUNE_BEAM_PYTHON names
+another environment's Python.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+from itune_jax.core import errors
+from itune_jax.data import beam_running
+from itune_jax.run import command
+from itune_jax.run.commands import prepare_flags
+from tests.data import test_preparing
+from tests.select import test_spread_passes
+
+ROOT = pathlib.Path(__file__).parents[2]
+PYTHON = os.environ.get("ITUNE_BEAM_PYTHON") or str(ROOT / ".venv-beam/bin/python")
+GIN = """
+from __gin__ import dynamic_registration
+from itune_jax.select import decontaminate
+from itune_jax.select import select_protocol
+from itune_jax.select.cleaning import pii
+from itune_jax.select.duplicates import exact_copies
+from itune_jax.select.duplicates import min_hash
+SELECTION = @select_protocol.Selection()
+select_protocol.Selection.steps = (
+  @exact_copies.Exact(), @min_hash.MinHash(), @decontaminate.Decontaminate(), @pii.Pii())
+exact_copies.Exact.field = "output"
+min_hash.MinHash.field = "output"
+decontaminate.Decontaminate.against = ("held.jsonl",)
+"""
+
+
+def itune(python, *argv, **environment):
+  """Runs a command; what it says on stderr."""
+  env = {**os.environ, "PYTHONPATH": str(ROOT), "ITUNE_CACHE": "cache", **environment}
+  done = subprocess.run(
+    [python, "-m", "itune_jax.run.cli", *argv], env=env, capture_output=True, text=True, check=False
+  )
+  assert not done.returncode, done.stderr[-3000:]
+  return done.stderr
+
+
+def contents(folder):
+  """The digest of each file; of arrays that are zipped with a time, of the arrays."""
+  found = {}
+  for path in sorted(pathlib.Path(folder).rglob("*")):
+    if path.is_file() and path.suffix != ".npz" and path.parts[-2] != "digests":
+      found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
+  return found
+
+
+@pytest.fixture(name="folder")
+def folder_fixture(tmp_path, monkeypatch):
+  if not os.path.exists(PYTHON):
+    pytest.skip("no environment with apache-beam: bash scripts/test.sh beam makes one, or ITUNE_BEAM_PYTHON names it")
+  monkeypatch.chdir(tmp_path)
+  return tmp_path
+
+
+@pytest.mark.full
+def test_prepared_by_pipelines_is_prepared_by_one_process(folder):
+  pathlib.Path("data").mkdir()
+  for i, count in enumerate((65_600, 3, 1_000)):
+    numbered = (json.dumps({"prompt": f"p {n}", "completion": "c", "id": n % 65_590}) for n in range(count))
+    pathlib.Path(f"data/{i}.jsonl").write_text("".join(f"{line}\n" for line in numbered) + test_preparing.rows(500, i))
+  how = ["prepare", "--gin_file=recipes/smollm2_lora.gin", "--data=data"]
+  found = []
+  for cache, python, more in (
+    ("plain", sys.executable, ["--workers=1"]),
+    ("beam_one", PYTHON, ["--beam", "--workers=1"]),
+    ("beam_three", PYTHON, ["--beam=--runner=DirectRunner --direct_num_workers=3"]),
+  ):
+    began = time.monotonic()
+    said = itune(python, *how, *more, ITUNE_CACHE=cache)
+    print(f"\n{cache}: {time.monotonic() - began:.0f} s")
+    found.append(contents(cache))
+    assert ("Beam: --runner=DirectRunner" in said) == cache.startswith("beam")
+  assert found[0] == found[1] == found[2] and sum("rows-0000" in name for name in found[0]) == 2
+
+
+@pytest.mark.full
+def test_rows_selected_by_pipelines_are_selected_by_one_process(folder):
+  rows = test_spread_passes.rows(20_000)
+  pathlib.Path("in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+  held = [{"prompt": row["output"].lower(), "completion": "none"} for row in rows[::4000]]
+  pathlib.Path("held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held))
+  pathlib.Path("mine.gin").write_text(GIN)
+  how = ["select", "--input=in.jsonl", "--gin_file=mine.gin"]
+  found = []
+  for name, python, more in (
+    ("plain", PYTHON, []),
+    ("beam_one", PYTHON, ["--beam=--direct_num_workers=1"]),
+    ("beam_three", PYTHON, ["--beam=--direct_num_workers=3"]),
+  ):
+    began = time.monotonic()
+    itune(python, *how, *more, f"--output={name}.jsonl")
+    manifest = json.loads(pathlib.Path(f"{name}.manifest.json").read_text())
+    dropped = [one["given"] - one["kept"] for one in manifest["passes"]]
+    print(f"\n{name}: {time.monotonic() - began:.0f} s, dropped by pass {dropped}")
+    found.append((pathlib.Path(f"{name}.jsonl").read_bytes(), json.dumps(manifest)))
+    assert min(dropped[1:4]) > 0
+  assert found[0] == found[1] == found[2]
+
+
+def test_options_are_beams_own_and_the_runner_is_named(monkeypatch):
+  monkeypatch.setattr(beam_running.importlib.util, "find_spec", lambda name: None)
+  with pytest.raises(errors.InputError, match=r"^--beam: apache-beam is not installed.*requirements-beam\.lock$"):
+    beam_running.Beam("")
+  monkeypatch.setattr(beam_running.importlib.util, "find_spec", lambda name: name)
+  alone = beam_running.Beam("", 3).arguments()
+  assert "--runner=DirectRunner" in alone and "--direct_num_workers=3" in alone
+  given = beam_running.Beam("--runner=FlinkRunner --flink_master='a b'", 3).arguments()
+  assert given[:2] == ["--runner=FlinkRunner", "--flink_master=a b"] and "direct" not in " ".join(given)
+  for bad in ("DirectRunner", "--runner", "--runner='x"):
+    with pytest.raises(errors.InputError, match="--beam="):
+      beam_running.Beam(bad)
+  with pytest.raises(errors.InputError, match="leave out --beam"):
+    prepare_flags.COMMAND.parse(["--gin_file=recipes/smollm2_lora.gin", "--data=a", "--dry_run", "--beam"])
+  parsed = prepare_flags.COMMAND.parse(["--beam", "--gin_file=recipes/smollm2_lora.gin", "--data=a"])
+  assert parsed.beam == "" and isinstance(parsed, command.Args)
