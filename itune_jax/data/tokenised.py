@@ -215,7 +215,7 @@ class _Writing:
       "notes": tally.notes(source.name, renderer.config.max_length),
       "rendering": dataclasses.asdict(renderer.config),
       "render_version": chat.RENDER_VERSION,
-      "chat_template_sha256": hashlib.sha256(str(renderer.tokenizer.chat_template).encode()).hexdigest(),
+      "chat_template_sha256": chat.template_digest(renderer.tokenizer),
       "tokenizer_sha256": renderer.tokenizer_digest,
       "longest": longest,
       "images": dataclasses.asdict(renderer.images.scale) if renderer.images else None,

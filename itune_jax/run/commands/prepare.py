@@ -17,6 +17,7 @@ from itune_jax.data import beam_preparing
 from itune_jax.data import beam_running
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.data import opening
+from itune_jax.data import pinned_mixture
 from itune_jax.data import shards
 from itune_jax.data import tokenised
 from itune_jax.data import validation as validation_lib
@@ -61,6 +62,7 @@ def prepare(
   runs = None if beam is None else beam_running.Beam(beam, workers or workers_lib.cores())
   if mixing is not None:
     validation.measured(mixture, mixing.follows == "alignment")  # refuses what cannot be
+  check.require(not mixture.manifest, f"{mixture.manifest}: --mixture is prepared already; itune train takes it")
   if mixture.grain:
     log.info(f"mixture {mixture.name}: {mixture.grain} is read as it is trained on; nothing is prepared")
     return {"name": mixture.name, "rates": {}, "sources": []}
@@ -108,6 +110,7 @@ def _write(
     for source, found in zip(mixture.sources, sources, strict=True)
   }
   manifest = {"name": mixture.name, "rates": mixture.shares(counts), "sources": sources}
+  manifest |= pinned_mixture.pins(root, [source["key"] for source in sources], renderer)
   files.write_json(path, manifest)
   log.info(f"wrote {path}")
   return manifest
@@ -181,6 +184,8 @@ def _prepared(root: str, path: str) -> dict[str, Any] | None:
   if not os.path.exists(path):
     return None
   manifest = files.read_json(path)
+  if not pinned_mixture.has_pins(manifest):
+    return None
   folders = [tokenised.source_folder(root, source["key"]) for source in manifest["sources"]]
   return manifest if all(os.path.exists(os.path.join(folder, "manifest.json")) for folder in folders) else None
 
