@@ -1,18 +1,18 @@
 """Rendering and tokenising as a pipeline of Apache Beam: every step is a function of `spreading`."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from itune_jax.core import lazy
-from itune_jax.data import beam_running
 from itune_jax.data import spreading
 
 beam = lazy.module("apache_beam")
 
 
-def spread(runs: beam_running.Beam, job: spreading.Job) -> None:
-  """Has all shards of a job written. Raises RunError where the runner fails."""
-  runs.run(functools.partial(_build, job))
+def spread(run: Callable[[Callable[[Any], None]], None], job: spreading.Job) -> None:
+  """Has all shards of a job written. run: runs the pipeline that a function makes."""
+  run(functools.partial(_build, job))
 
 
 def _build(job: spreading.Job, pipeline: Any) -> None:

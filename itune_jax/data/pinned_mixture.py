@@ -16,6 +16,7 @@ from itune_jax.core import files
 from itune_jax.data import file_digests
 from itune_jax.data import tokenised
 from itune_jax.data.render import chat
+from itune_jax.data.render import tokenizer as tokenizer_lib
 
 _PINS = "pins"
 _ENDINGS = (".arrayrecord", ".npy", ".json")
@@ -77,7 +78,7 @@ def _require_file(path: str, file: str, size: int, digest: str) -> None:
 def _require_rendering(path: str, manifest: Mapping[str, Any], renderer: chat.Renderer) -> None:
   for source in manifest["sources"]:
     own = {"tokenizer": source["tokenizer_sha256"], "chat template": source["chat_template_sha256"]}
-    given = {"tokenizer": renderer.tokenizer_digest, "chat template": chat.template_digest(renderer.tokenizer)}
+    given = {"tokenizer": renderer.tokenizer_digest, "chat template": tokenizer_lib.template_digest(renderer.tokenizer)}
     for what, digest in own.items():
       if digest != given[what]:
         raise errors.InputError(

@@ -39,6 +39,7 @@ from itune_jax.data.render import answer_groups
 from itune_jax.data.render import beside
 from itune_jax.data.render import images as images_lib
 from itune_jax.data.render import chat
+from itune_jax.data.render import tokenizer as tokenizer_lib
 
 
 def source_key(source: mixture_lib.Source, renderer: chat.Renderer) -> str:
@@ -215,7 +216,7 @@ class _Writing:
       "notes": tally.notes(source.name, renderer.config.max_length),
       "rendering": dataclasses.asdict(renderer.config),
       "render_version": chat.RENDER_VERSION,
-      "chat_template_sha256": chat.template_digest(renderer.tokenizer),
+      "chat_template_sha256": tokenizer_lib.template_digest(renderer.tokenizer),
       "tokenizer_sha256": renderer.tokenizer_digest,
       "longest": longest,
       "images": dataclasses.asdict(renderer.images.scale) if renderer.images else None,

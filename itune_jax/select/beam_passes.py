@@ -1,11 +1,10 @@
 """A pass over rows as a pipeline of Apache Beam: every step is a function of `spread_passes`."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from itune_jax.core import lazy
-from itune_jax.data import beam_running
 from itune_jax.select import rows_file
 from itune_jax.select import spread_passes
 from itune_jax.select import stages
@@ -14,10 +13,10 @@ beam = lazy.module("apache_beam")
 Pair = spread_passes.Pair
 
 
-def spread(runs: beam_running.Beam) -> stages.Spread:
-  """Has passes done by a runner of Beam."""
-  run = lambda build: lambda job: runs.run(functools.partial(build, job))
-  return functools.partial(spread_passes.spread, spread_passes.Runs(run(_apart), run(_duplicates)))
+def spread(run: Callable[[Callable[[Any], None]], None]) -> stages.Spread:
+  """Has passes done by a runner of Beam. run: runs the pipeline that a function makes."""
+  runs = lambda build: lambda job: run(functools.partial(build, job))
+  return functools.partial(spread_passes.spread, spread_passes.Runs(runs(_apart), runs(_duplicates)))
 
 
 def _ranges(job: spread_passes.Job, pipeline: Any) -> tuple[spread_passes.Job, Any]:

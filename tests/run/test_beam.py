@@ -15,7 +15,7 @@ import time
 import pytest
 
 from itune_jax.core import errors
-from itune_jax.data import beam_running
+from itune_jax.run import beam_runner
 from itune_jax.run import command
 from itune_jax.run.commands import prepare_flags
 from tests.data import test_preparing
@@ -112,17 +112,17 @@ def test_rows_selected_by_pipelines_are_selected_by_one_process(folder):
 
 
 def test_options_are_beams_own_and_the_runner_is_named(monkeypatch):
-  monkeypatch.setattr(beam_running.importlib.util, "find_spec", lambda name: None)
+  monkeypatch.setattr(beam_runner.importlib.util, "find_spec", lambda name: None)
   with pytest.raises(errors.InputError, match=r"^--beam: apache-beam is not installed.*requirements-beam\.lock$"):
-    beam_running.Beam("")
-  monkeypatch.setattr(beam_running.importlib.util, "find_spec", lambda name: name)
-  alone = beam_running.Beam("", 3).arguments()
+    beam_runner.Beam("")
+  monkeypatch.setattr(beam_runner.importlib.util, "find_spec", lambda name: name)
+  alone = beam_runner.Beam("", 3).arguments()
   assert "--runner=DirectRunner" in alone and "--direct_num_workers=3" in alone
-  given = beam_running.Beam("--runner=FlinkRunner --flink_master='a b'", 3).arguments()
+  given = beam_runner.Beam("--runner=FlinkRunner --flink_master='a b'", 3).arguments()
   assert given[:2] == ["--runner=FlinkRunner", "--flink_master=a b"] and "direct" not in " ".join(given)
   for bad in ("DirectRunner", "--runner", "--runner='x"):
     with pytest.raises(errors.InputError, match="--beam="):
-      beam_running.Beam(bad)
+      beam_runner.Beam(bad)
   with pytest.raises(errors.InputError, match="leave out --beam"):
     prepare_flags.COMMAND.parse(["--gin_file=recipes/smollm2_lora.gin", "--data=a", "--dry_run", "--beam"])
   parsed = prepare_flags.COMMAND.parse(["--beam", "--gin_file=recipes/smollm2_lora.gin", "--data=a"])

@@ -84,11 +84,6 @@ class Row(NamedTuple):
   alone: tuple[int, ...]
 
 
-def template_digest(tokenizer: Any) -> str:
-  """SHA-256 of the template of a tokenizer."""
-  return hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()
-
-
 class Renderer(text_lib.Renderer):
   """Renders conversations with one tokenizer and its templates, after a self-test that fails closed."""
 

@@ -14,7 +14,6 @@ from itune_jax.core import files
 from itune_jax.core import lazy
 from itune_jax.core import log
 from itune_jax.data import beam_preparing
-from itune_jax.data import beam_running
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.data import opening
 from itune_jax.data import pinned_mixture
@@ -24,6 +23,7 @@ from itune_jax.data import validation as validation_lib
 from itune_jax.data import workers as workers_lib
 from itune_jax.data.readers import readers
 from itune_jax.data.render import chat
+from itune_jax.run import beam_runner
 from itune_jax.run import command
 from itune_jax.run import console
 from itune_jax.run import gin_setup
@@ -59,7 +59,7 @@ def prepare(
   the work; None for this machine's processes.
   """
   check.require(workers >= 0, f"--workers={workers}: give a number of processes, or 0 for one a core")
-  runs = None if beam is None else beam_running.Beam(beam, workers or workers_lib.cores())
+  runs = None if beam is None else beam_runner.Beam(beam, workers or workers_lib.cores())
   if mixing is not None:
     validation.measured(mixture, mixing.follows == "alignment")  # refuses what cannot be
   check.require(not mixture.manifest, f"{mixture.manifest}: --mixture is prepared already; itune train takes it")
@@ -85,7 +85,7 @@ def _write(
   rendering: chat.Rendering,
   renderer: chat.Renderer,
   workers: int,
-  runs: beam_running.Beam | None,
+  runs: beam_runner.Beam | None,
 ) -> dict[str, Any]:
   """Writes the cache of every source and the manifest, or finds them."""
   path = tokenised.mixture_file(root, tokenised.mixture_key(mixture, renderer))
@@ -97,7 +97,7 @@ def _write(
   # Each process is one thread: together they have all cores.
   alone = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
   pool = workers_lib.Pool(workers or workers_lib.cores(), environment=alone)
-  spread = None if runs is None else functools.partial(beam_preparing.spread, runs)
+  spread = None if runs is None else functools.partial(beam_preparing.spread, runs.run)
   with console.Bars("rows") as bars, pool:
     for source in mixture.sources:
       bar = bars.add(f"prepare {source.name}")

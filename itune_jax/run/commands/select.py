@@ -10,8 +10,8 @@ from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import lazy
 from itune_jax.core import log
-from itune_jax.data import beam_running
 from itune_jax.data import workers
+from itune_jax.run import beam_runner
 from itune_jax.run import command
 from itune_jax.run import console
 from itune_jax.run import gin_setup
@@ -67,7 +67,7 @@ def select(
     how: dict[str, Any] = dict(begin=begin, folder=f"{output}.models", targets=rows)
     # A model is opened where it was named, and only then is JAX imported.
     ask = select_models.opened(base, adapter, **how) if base or adapter else endpoint
-    spread = None if beam is None else beam_passes.spread(beam_running.Beam(beam, workers.cores()))
+    spread = None if beam is None else beam_passes.spread(beam_runner.Beam(beam, workers.cores()).run)
     more: dict[str, Any] = {"overwrite": overwrite, "baselines": baselines, "spread": spread}
     return selecting.select(changed, source, output, begin=begin, outside=outside_lib.Outside(), ask=ask, **more)
 

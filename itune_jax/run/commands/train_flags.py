@@ -18,7 +18,7 @@ def pinned(args: command.Args) -> None:
   """Takes the mixture of --mixture in place of the recipe's. Raises InputError beside --data."""
   if args.macro_MANIFEST is not None:
     check.require(args.macro_DATA is None, "--mixture is a prepared mixture, --data names files: give one of them")
-    args.gin_file.append("data/pinned.gin")
+    args.gin_file.append("overlays/pinned.gin")
 
 
 COMMAND = command.Command(
