@@ -10,6 +10,7 @@ import pytest
 from itune_jax.core import digests
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.data import feed
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.data import pinned_mixture
 from itune_jax.data import tokenised
@@ -128,3 +129,25 @@ def test_what_asks_for_raw_rows_is_refused():
   assert train_flags.COMMAND.parse(how).gin_file[-1] == "overlays/pinned.gin"
   with pytest.raises(errors.InputError, match="--mixture is a prepared mixture, --data names files"):
     train_flags.COMMAND.parse([*how, "--data=a.jsonl"])
+
+
+class Counting(tokenised.CachedSource):
+  """Knows which examples were read."""
+
+  def __init__(self, folder):
+    super().__init__(folder)
+    self.read = []
+
+  def __getitem__(self, index):
+    self.read.append(int(index))
+    return super().__getitem__(index)
+
+
+def test_each_process_reads_the_records_of_its_own_rows(pinned, renderer):
+  keys = [one["key"] for one in pinned_mixture.read(pinned, renderer)["sources"]]
+  packing, seen = feed.Packing(row_length=64, rows=4, window=6), []
+  for rows in (range(4), range(2), range(2, 4)):
+    sources = {key: Counting(pinned_mixture.folder_of(pinned, key)) for key in keys}
+    feed.Feed(sources, dict.fromkeys(keys, 0.5), packing, rows=rows).batch(0)
+    seen.append(sorted((key, i) for key, source in sources.items() for i in source.read))
+  assert seen[0] == sorted(seen[1] + seen[2]) and seen[1] and seen[2]
