@@ -226,6 +226,14 @@ def _rows(arrays: Any, from_R) -> Any:
   return jax.lax.map(lambda i: jax.tree.map(lambda x: _row(x, i), arrays), from_R)
 
 
+def layer_entered(store: tuple[Any, Any], layer, new: tuple[Any, Any], rows_R, from_R) -> tuple[Any, Any]:
+  """Keys and values [B, ...] of one layer, with rows replaced by some of that layer of new [L, R, ...]; a number behind
+  the last drops one."""
+  of_layer = jax.tree.map(lambda x: _row(x, layer)[None], new)
+  (k,), (v,) = _copied(((store[0],), (store[1],)), of_layer, rows_R, from_R)
+  return k, v
+
+
 def _copied(stores: Any, new: Any, rows_R, from_R) -> Any:
   """Rows of new [L, R, ...] in place of those of each layer's own store, without anything between; see `_rows`."""
 
