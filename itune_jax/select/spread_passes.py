@@ -57,7 +57,7 @@ def spread(
   apart = all(step.apart for step in steps)
   finds = not others and isinstance(first, clusters.Duplicates) and first.looks(()) is not None
   if not (apart or finds) or not _written(folder, steps):
-    log.info(f"{names}: done in this process, since one row hangs on others or on a model")
+    log.info(f"{names}: done in this process: rows are looked at in their order, or the step cannot be sent to another")
     return None
   job = Job(folder, rows.path, tuple(rows.ranges(size)))
   return _apart(runs, job, steps, rows, notes) if apart else _clustered(runs, job, first, rows, notes[0])

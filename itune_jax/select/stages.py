@@ -17,6 +17,7 @@ import numpy as np
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import jsontext
+from itune_jax.core import log
 from itune_jax.select import rows_file
 from itune_jax.select import select_protocol
 
@@ -94,7 +95,9 @@ def run_pass(
     notes: list[select_protocol.Notes] = [{} for _ in steps]
     advance = begin(", ".join(type(step).__name__ for step in steps), len(before.rows))
     opened, outcomes = [step.opened(outside) for step in steps], None
-    if spread is not None and all(step.needs == "nothing" for step in steps):
+    if spread is not None and any(step.needs == "model" for step in steps):
+      log.info(f"{', '.join(type(step).__name__ for step in steps)}: done in this process: a model is asked")
+    elif spread is not None:
       outcomes = spread(os.path.join(folder, f"{n}.spread"), opened, before.rows, notes)
     outcomes = chained(opened, before.rows, notes) if outcomes is None else outcomes
     _write(folder, n, _kept(outcomes, before, counts, advance))

@@ -40,18 +40,21 @@ decontaminate.Decontaminate.against = ("held.jsonl",)
 """
 
 
-def itune(python, *argv, **environment):
-  """Runs a command; what it says on stderr."""
-  env = {**os.environ, "PYTHONPATH": str(ROOT), "ITUNE_CACHE": "cache", **environment}
-  done = subprocess.run(
-    [python, "-m", "itune_jax.run.cli", *argv], env=env, capture_output=True, text=True, check=False
-  )
+def run(command, **environment):
+  """Runs a program; what it says on stderr."""
+  env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+  done = subprocess.run(command, env=env, capture_output=True, text=True)
   assert not done.returncode, done.stderr[-3000:]
   return done.stderr
 
 
+def itune(python, *argv, **environment):
+  """Runs a command; what it says on stderr."""
+  return run([python, "-m", "itune_jax.run.cli", *argv], **environment)
+
+
 def contents(folder):
-  """The digest of each file; of arrays that are zipped with a time, of the arrays."""
+  """The digest of each file, but for arrays that are zipped with a time, and what is no data."""
   found = {}
   for path in sorted(pathlib.Path(folder).rglob("*")):
     if path.is_file() and path.suffix != ".npz" and not {"digests", "models"} & set(path.parts):
@@ -67,34 +70,61 @@ def folder_fixture(tmp_path, monkeypatch):
   return tmp_path
 
 
+_IN_SHARDS = """
+import functools, sys
+from itune_jax.data import beam_preparing, mixture, shards, tokenised
+from itune_jax.data.render import chat, tokenizer
+from itune_jax.run import beam_runner, specs
+if __name__ == "__main__":
+  renderer = chat.Renderer(tokenizer.load(specs.resolve("smollm2-135m-instruct")), chat.Rendering(max_length=128))
+  source = mixture.Source(name="s", path="data")
+  how = {}
+  if sys.argv[2] != "0":
+    how["spread"] = functools.partial(beam_preparing.spread, beam_runner.Beam("", int(sys.argv[2])).run)
+  mix = mixture.Mixture(name="m", sources=(source,))
+  tokenised.write_source(sys.argv[1], mix, source, renderer, cut=shards.Cut(64, 300), **how)
+  assert not {"jax", "tensorflow"} & set(sys.modules)
+"""
+
+
+@pytest.mark.full
+def test_shards_by_pipelines_are_those_of_one_process(folder):
+  """Shards of 300 rows, so that three files have fourteen of them, and ids that are there twice in other shards."""
+  pathlib.Path("data").mkdir()
+  for i, count in enumerate((2_500, 3, 600)):
+    numbered = (json.dumps({"prompt": f"p {n}", "completion": "c", "id": n % 2_300}) for n in range(count))
+    pathlib.Path(f"data/{i}.jsonl").write_text("".join(f"{line}\n" for line in numbered) + test_preparing.rows(300, i))
+  found = []
+  for cache, python, workers in (("plain", sys.executable, 0), ("beam_one", PYTHON, 1), ("beam_three", PYTHON, 3)):
+    began = time.monotonic()
+    run([python, "-c", _IN_SHARDS, cache, str(workers)])
+    found.append(contents(cache))
+    print(f"\n{cache}: {time.monotonic() - began:.0f} s, {sum('.arrayrecord' in name for name in found[-1])} shards")
+  assert found[0] == found[1] == found[2] and sum(".arrayrecord" in name for name in found[0]) > 10
+
+
 @pytest.mark.full
 def test_prepared_by_pipelines_is_prepared_by_one_process(folder):
-  pathlib.Path("data").mkdir()
-  for i, count in enumerate((65_600, 3, 1_000)):
-    numbered = (json.dumps({"prompt": f"p {n}", "completion": "c", "id": n % 65_590}) for n in range(count))
-    pathlib.Path(f"data/{i}.jsonl").write_text("".join(f"{line}\n" for line in numbered) + test_preparing.rows(500, i))
-  how = ["prepare", "--gin_file=recipes/smollm2_lora.gin", "--data=data"]
+  pathlib.Path("mine.jsonl").write_text(test_preparing.rows(1_000))
+  how = ["prepare", "--gin_file=recipes/smollm2_lora.gin", "--data=mine.jsonl"]
   found = []
   for cache, python, more in (
     ("plain", sys.executable, ["--workers=1"]),
-    ("beam_one", PYTHON, ["--beam", "--workers=1"]),
-    ("beam_three", PYTHON, ["--beam=--runner=DirectRunner --direct_num_workers=3"]),
+    ("beam", PYTHON, ["--beam=--runner=DirectRunner --direct_num_workers=2"]),
   ):
-    began = time.monotonic()
     pathlib.Path(cache).mkdir()
     os.symlink(os.path.join(specs.cache_dir(), "models"), f"{cache}/models")
     said = itune(python, *how, *more, ITUNE_CACHE=cache)
-    print(f"\n{cache}: {time.monotonic() - began:.0f} s")
     found.append(contents(cache))
-    assert ("Beam: --runner=DirectRunner" in said) == cache.startswith("beam")
-  assert found[0] == found[1] == found[2] and sum("rows-0000" in name for name in found[0]) == 2
+    assert ("Beam: --runner=DirectRunner" in said) == (cache == "beam")
+  assert found[0] == found[1] and any(name.startswith("mixtures/") for name in found[0])
 
 
 @pytest.mark.full
 def test_rows_selected_by_pipelines_are_selected_by_one_process(folder):
-  rows = test_spread_passes.rows(20_000)
+  rows = test_spread_passes.rows(6_000)
   pathlib.Path("in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-  held = [{"prompt": row["output"].lower(), "completion": "none"} for row in rows[::4000]]
+  held = [{"prompt": row["output"].lower(), "completion": "none"} for row in rows[::1000]]
   pathlib.Path("held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held))
   pathlib.Path("mine.gin").write_text(GIN)
   how = ["select", "--input=in.jsonl", "--gin_file=mine.gin"]
