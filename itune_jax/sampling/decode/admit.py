@@ -44,10 +44,10 @@ def program(bind: Any) -> Callable:
   whole = jax.jit(admit, donate_argnums=1)
 
   def by_layer(params, state, new, stops_S):
-    old, cache = state.cache, _widened(new.cache, state.cache.slots)
-    stores = [(k, v) for k, v in zip(old.k_LBKHS, old.v_LBKSH, strict=True)]
-    where = (cache.k_LBKHS, cache.v_LBKSH), np.asarray(new.rows_R), np.asarray(new.from_R)
-    stores = [_layer_entered(store, np.int32(i), *where) for i, store in enumerate(stores)]
+    old, cache = state.cache, new.cache
+    rows = np.asarray(new.rows_R), np.asarray(new.from_R)
+    stores = enumerate(zip(old.k_LBKHS, old.v_LBKSH, strict=True))
+    stores = [_layer_entered(store, np.int32(i), dataclasses.replace(cache, lead=None), *rows) for i, store in stores]
     bare = lambda cache: dataclasses.replace(cache, k_LBKHS=(), v_LBKSH=())
     state = whole(params, state._replace(cache=bare(old)), new._replace(cache=bare(cache)), stops_S)
     k, v = zip(*stores, strict=True)
@@ -66,13 +66,6 @@ def _layer_entered(store, layer, new, rows_R, from_R):
   """Keys and values of one layer with some rows replaced by those of a prefill. One small program for all layers: with
   every layer's arrays in one, XLA compiles for seconds."""
   return kv_cache.layer_entered(store, layer, new, rows_R, from_R)
-
-
-def _widened(cache: Any, slots: int) -> Any:
-  return cache if cache.slots == slots else _widen(cache, slots)
-
-
-_widen = jax.jit(lambda cache, slots: cache.widened(slots), static_argnums=1)
 
 
 def _entered(cache: Any, new: row_state.Entering, ctx) -> Any:

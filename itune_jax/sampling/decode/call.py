@@ -114,7 +114,7 @@ class Call:
     slots = row_state.slots_for(min(self._ahead(members), self._most - prefill.front(self.given.lead)))
     seated = []
     for turn in self.given.turns(members, by_shard):
-      run = self.given.run(turn)
+      run = self.given.run(turn, slots)
       self._make_room(run, slots, None)
       self._admit(self.given.entering(turn, run))
       seated += _seats([turn])
@@ -139,10 +139,10 @@ class Call:
     opened = [[[place(shard, unit) for unit in units] for shard, units in enumerate(turn.units)] for turn in turns]
     seated += _seats(turns)
     entries.grow(self._places(entries.each))
-    longest = max((len(self.given.prompts[i]) for i in rest), default=1)
+    slots = row_state.slots_for(max((len(self.given.prompts[i]) for i in rest), default=1))
     for turn, places in zip(turns, opened, strict=True):
-      run = self.given.run(turn)
-      kept = entries.each * self.given.shards, entries.width, row_state.slots_for(longest)
+      run = self.given.run(turn, slots)
+      kept = entries.each * self.given.shards, entries.width, slots
       self._make_room(run, row_state.slots_for(self._new), kept)
       self._settle(run, [[list(map(entries.number, unit)) for unit in units] for units in places])
     self._admit(self._naming(seated, entries))
@@ -216,7 +216,7 @@ class Call:
 
   def _look(self) -> list[tuple[int, Generation]]:
     """Samples that have ended; their rows are free."""
-    texts = row_state.texts_program(self._bind)(self._state)
+    texts = row_state.texts(self._bind, self._state)
     if not self._watches:  # then somebody has ended
       texts = jax.device_get(texts)
     out_BS, count_B, done_B = jax.device_get((texts.out_BS, texts.count_B, texts.done_B))

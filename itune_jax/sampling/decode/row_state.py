@@ -241,9 +241,13 @@ def pick_program(bind: Any) -> Callable:
   return jax.jit(pick)
 
 
-@functools.lru_cache(maxsize=32)
-def texts_program(bind: Any) -> Callable:
+def texts(bind: Any, state: Rows) -> Texts:
   """What rows have said, whole in every process."""
+  return state.texts if bind.mesh.size == 1 else _texts_program(bind)(state)
+
+
+@functools.lru_cache(maxsize=32)
+def _texts_program(bind: Any) -> Callable:
   return jax.jit(lambda state: shard.everywhere(state.texts, bind.mesh))
 
 

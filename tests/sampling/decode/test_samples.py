@@ -223,7 +223,7 @@ def test_other_values_compile_nothing(model, kept):
   settings = dict(temperature=0.5, top_p=0.9, top_k=5, min_p=0.01, repetition_penalty=1.1, banned=(1, 2, 3))
   run(model, asks(), n=4, batch=16, **settings)
   bind = one_token.prepare(tiny.binder(model.module), model.params)[0]
-  programs = (row_state.loop_program, row_state.settle_program, row_state.empty_program, row_state.texts_program)
+  programs = (row_state.loop_program, row_state.settle_program, row_state.empty_program)
   count = lambda: [program(bind)._cache_size() for program in programs]
   before = count()
   settings = dict(temperature=0.9, top_k=2, presence_penalty=0.4, frequency_penalty=-0.1, banned=(7,), seed=9)
