@@ -32,7 +32,7 @@ def _build(job: spreading.Job, pipeline: Any) -> None:
     | "twice" >> beam.FlatMap(functools.partial(_twice, job))
   )
   by_shard = parts | "number" >> beam.Map(_numbered)
-  (
+  (  # pyright: ignore[reportUnusedExpression]
     {"part": by_shard, "none": twice}
     | "of a shard" >> beam.CoGroupByKey()
     | "write" >> beam.Map(functools.partial(_write, job))

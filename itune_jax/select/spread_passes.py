@@ -60,7 +60,10 @@ def spread(
     log.info(f"{names}: done in this process: rows are looked at in their order, or the step cannot be sent to another")
     return None
   job = Job(folder, rows.path, tuple(rows.ranges(size)))
-  return _apart(runs, job, steps, rows, notes) if apart else _clustered(runs, job, first, rows, notes[0])
+  if apart:
+    return _apart(runs, job, steps, rows, notes)
+  assert isinstance(first, clusters.Duplicates)
+  return _clustered(runs, job, first, rows, notes[0])
 
 
 def _written(folder: str, steps: Sequence[select_protocol.Step]) -> bool:
@@ -193,7 +196,7 @@ def write_candidates(job: Job, count: int) -> int:
 
 def _clustered(
   runs: Runs, job: Job, step: clusters.Duplicates, rows: rows_file.Rows, notes: select_protocol.Notes
-) -> Iterator[select_protocol.Outcome] | Any:
+) -> Iterator[list[select_protocol.Outcome]]:
   runs.duplicates(job)
   kept_faults.raise_first(job.folder)
   total, worths, empty = step.seeing(()), [], 0
