@@ -71,6 +71,15 @@ def _batches(groups: list[pack.Group], args: argparse.Namespace, repeat: bool = 
   return [(jax.tree.map(lambda x: x[None], fill(taken)), len(taken)) for taken in found]
 
 
+def _rows(groups: list[pack.Group], args: argparse.Namespace) -> list[tuple[Any, int]]:
+  """(batch of one row, its pairs) of the pairs that TRL is timed on, packed into rows as the feed does."""
+  endless = itertools.cycle(groups)
+  taken = [next(endless) for _ in range(args.pairs * (args.steps + bench_lib.WARMUP))][args.pairs * bench_lib.WARMUP :]
+  rows = pack.best_fit_decreasing([one.positions for one in taken], args.row_length)
+  fill = lambda row: pack.fill([[taken[i] for i in row]], args.row_length, columns=[pair_groups.SIDE], grouped=True)
+  return [(jax.tree.map(lambda x: x[None], fill(row)), len(row)) for row in rows]
+
+
 class _Step:
   """A compiled step of LoRA with its state."""
 
@@ -93,15 +102,19 @@ def _session(args: argparse.Namespace) -> tuple[session_lib.Session, Any]:
 
 
 def ours(args: argparse.Namespace) -> dict[str, Any]:
-  """Pairs a second of DPO by adapters off, behind two warm-up steps."""
+  """Pairs a second of DPO by adapters off, in packed rows, behind two warm-up steps."""
   session, remat = _session(args)
-  batches, step = _batches(_groups(args, session), args), _Step(session, dpo.Dpo(), remat)
-  losses = [step(batch) for batch, _ in batches[: bench_lib.WARMUP]]
+  rows, step = _rows(_groups(args, session), args), _Step(session, dpo.Dpo(), remat)
+  losses = [step(rows[0][0]) for _ in range(bench_lib.WARMUP)]
   start = time.perf_counter()
-  losses += [step(batch) for batch, _ in batches[bench_lib.WARMUP :]]
-  seconds = time.perf_counter() - start
-  pairs = sum(n for _, n in batches[bench_lib.WARMUP :])
-  return {"pairs_per_s": pairs / seconds, "first_loss": losses[0], "peak_rss_gib": bench_lib.peak_rss_gib()}
+  losses += [step(batch) for batch, _ in rows]
+  seconds, pairs = time.perf_counter() - start, sum(n for _, n in rows)
+  return {
+    "pairs_per_s": pairs / seconds,
+    "rows": len(rows),
+    "first_loss": losses[0],
+    "peak_rss_gib": bench_lib.peak_rss_gib(),
+  }
 
 
 _TRL = """
@@ -277,7 +290,10 @@ def main() -> None:
   parser.add_argument("--data", default="", metavar="FILE", help="pairs (prompt, chosen, rejected), or rows")
   parser.add_argument("--model", default="smollm2-135m-instruct", help="the base")
   parser.add_argument("--adapter", default="", help="demo, distill: a tuned adapter to begin with")
-  parser.add_argument("--pairs", type=int, default=2, help="of a step")
+  parser.add_argument(
+    "--pairs", type=int, default=2, help="of a step of TRL; ours packs as many pairs as that are into rows"
+  )
+  parser.add_argument("--row_length", type=int, default=2048, help="ours, beside: positions of a packed row")
   parser.add_argument("--steps", type=int, default=6, help="that are timed, or trained")
   parser.add_argument("--turns", type=int, default=1, help="beside: how often both run")
   parser.add_argument("--max_length", type=int, default=512, help="tokens of an answer with its prompt")
