@@ -3,6 +3,7 @@
 # bash scripts/test.sh heavy     the heavier rows of contracts, and the slower commands
 # bash scripts/test.sh parity    live against torch, transformers, peft, trl, lm-eval
 # bash scripts/test.sh full      benchmarks, kill tests and sweeps
+# bash scripts/test.sh beam      preparation and selection in pipelines of Apache Beam, in an environment of its own
 # bash scripts/test.sh gpu       the kernels of a GPU, on one
 # Real data is found through ITUNE_DATA; tests that need it skip without it, and say so.
 set -euo pipefail
@@ -28,8 +29,11 @@ case "$weight" in
     # A real model runs here: optimise, on one device.
     XLA_FLAGS="$one" .venv/bin/python -m pytest -rs -m parity -n 2 --dist loadfile --durations=10 tests/parity --ignore=tests/parity/families "$@" ;;
   full) install_env test; .venv/bin/python -m pytest -rs -m full -s "$@" ;;
+  beam)
+    install_env test; install_env beam
+    .venv/bin/python -m pytest -rs -m full -s tests/run/test_beam.py "$@" ;;
   gpu)
     install_env test; install_env gpu
     JAX_PLATFORMS=cuda,cpu .venv/bin/python -m pytest -W ignore::DeprecationWarning -m "full or not full" tests/nn/attention/test_flash.py "$@" ;;
-  *) echo "unknown weight $weight: default, heavy, parity, full or gpu" >&2; exit 2 ;;
+  *) echo "unknown weight $weight: default, heavy, parity, full, beam or gpu" >&2; exit 2 ;;
 esac

@@ -103,7 +103,7 @@ def whole_folder(folder: str, marker: str = "", goes_on: bool = False) -> Iterat
       os.rename(partial, folder)
   except OSError as e:
     raise errors.RunError(f"{folder}: could not be written ({e.strerror or e}); nothing was left there") from None
-  except (KeyboardInterrupt, SystemExit):
+  except (KeyboardInterrupt, SystemExit, errors.RunError):  # such as a worker that was killed: the next run goes on
     left = goes_on and not remote
     raise
   finally:

@@ -214,8 +214,9 @@ class Mixture:
 
   name: of the mixture, in logs and caches. sources: what is mixed. seqio: a task or mixture registered with SeqIO, in
   place of sources; its own rates hold. grain: "module:function" that returns a dataset of Grain, in place of sources,
-  which is read, rendered and packed as it is trained on (`grain_feed`). cap: examples that "proportional" counts of a
-  source at most, 0 for no limit. temperature: above 1 it evens the rates out.
+  which is read, rendered and packed as it is trained on (`grain_feed`). manifest: the file that `itune prepare` wrote
+  of a mixture, in place of sources: it is trained on as it was prepared, and no raw file is read. cap: examples that
+  "proportional" counts of a source at most, 0 for no limit. temperature: above 1 it evens the rates out.
   """
 
   name: str
@@ -226,9 +227,14 @@ class Mixture:
   bad_rows: Literal["drop", "refuse"] = "drop"
   seqio: str = ""
   grain: str = ""
+  manifest: str = ""
 
   def __post_init__(self):
     check.check_types(self)
+    if self.manifest:
+      beside = self.sources or self.seqio or self.grain
+      check.require(not beside, f"Mixture {self.name}: manifest = {self.manifest!r} stands in place of sources")
+      return
     if self.seqio:
       check.require(not self.sources, f"Mixture {self.name}: seqio = {self.seqio!r} stands in place of sources")
       object.__setattr__(self, "sources", (Source(name=self.seqio, task=self.seqio),))

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 import shutil
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from itune_jax.data.readers import row_ids
 _OPTIONS = "group_size:1"
 _FIGURES = ("lengths", "repeated_lengths", "members", "starts", "image_counts")
 STATES = "shards"
+ASIDE = ".aside"  # ends the name of a file that is not whole
 
 
 class Store:
@@ -34,16 +36,20 @@ class Store:
 
   tally: of all so far; read: how many raw rows they were; examples: how many of these are examples."""
 
-  def __init__(self, folder: str, schema: records.Schema, with_images: bool, rows: int):
-    """folder: where the shards stand; whole ones that are there count as written. rows: raw rows of a shard."""
+  def __init__(self, folder: str, schema: records.Schema, with_images: bool, rows: int, only: int | None = None):
+    """folder: where the shards stand; whole ones that are there count as written. rows: raw rows of a shard. only: the
+    shard that is written by itself, while others write those beside it."""
     self._folder, self._schema, self._rows = folder, schema, rows
     self._names = ("rows", "images") if with_images else ("rows",)
+    # A runner may give one shard to two processes: each has files of its own until it is whole.
+    self._aside = "" if only is None else f".{socket.gethostname()}-{os.getpid()}{ASIDE}"
     self._writers: dict[str, Any] = {}
     self._figures = [array.array("i") for _ in _FIGURES]
     self._ids = row_ids.Ids()
-    self.tally, self.read, self.examples, self._shard = tally_lib.Tally(), 0, 0, 0
-    self._require_cut()
-    while os.path.exists(self._state(self._shard, "json")):
+    self.tally, self.read, self.examples, self._shard = tally_lib.Tally(), 0, 0, only or 0
+    if only is None:
+      self._require_cut()
+    while only is None and os.path.exists(self._state(self._shard, "json")):
       self._take_up(self._load(self._shard))
       self._shard += 1
     self._begin()
@@ -113,7 +119,7 @@ class Store:
 
   def _writer(self, name: str) -> Any:
     if name not in self._writers:
-      self._writers[name] = array_record_module.ArrayRecordWriter(self._path(name, self._shard), _OPTIONS)
+      self._writers[name] = array_record_module.ArrayRecordWriter(self._path(name, self._shard) + self._aside, _OPTIONS)
     return self._writers[name]
 
   def _path(self, name: str, shard: int) -> str:
@@ -123,6 +129,8 @@ class Store:
     """Ends the shard: from here on it counts."""
     for name in self._names:
       self._writer(name).close()
+      if self._aside:
+        os.replace(self._path(name, self._shard) + self._aside, self._path(name, self._shard))
     self._writers = {}
     own = {name: np.asarray(mine[self._from :], np.int32) for mine, name in zip(self._figures, _FIGURES, strict=True)}
     np.savez(self._state(self._shard, "npz"), ids=np.asarray(self._new_ids, np.uint64), **own)  # pyright: ignore[reportArgumentType]
@@ -166,6 +174,11 @@ class Store:
           self._writer(name).write(record)
       reader.close()
 
+  def end(self) -> None:
+    """Ends the shard that is written by itself."""
+    if self._own_read:
+      self._end()
+
   def close(self) -> np.ndarray:
     """Ends the files, which have their last names then; returns the positions of each record."""
     if self._own_read or not self._shard:
@@ -196,6 +209,11 @@ class Store:
 def file_name(name: str, shard: int, of: int) -> str:
   """What a shard's file is called: one that is alone has no number."""
   return f"{name}.arrayrecord" if of == 1 else f"{name}-{shard:05}-of-{of:05}.arrayrecord"
+
+
+def is_whole(folder: str, shard: int) -> bool:
+  """Whether a shard of a cache that is not whole yet is there."""
+  return os.path.exists(os.path.join(folder, STATES, f"{shard:05}.json"))
 
 
 def paths(folder: str, name: str) -> list[str]:

@@ -13,7 +13,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,11 +25,13 @@ from itune_jax.core import files
 from itune_jax.core import log
 from itune_jax.core import pack
 from itune_jax.data import converting
+from itune_jax.data import cutting
 from itune_jax.data import fields
 from itune_jax.data import growth
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.data import records
 from itune_jax.data import shards
+from itune_jax.data import spreading
 from itune_jax.data import workers
 from itune_jax.data.readers import readers
 from itune_jax.data.readers import streams
@@ -37,8 +39,7 @@ from itune_jax.data.render import answer_groups
 from itune_jax.data.render import beside
 from itune_jax.data.render import images as images_lib
 from itune_jax.data.render import chat
-
-_BLOCK_CHARS = 4 << 20  # of the text of a block of rows
+from itune_jax.data.render import tokenizer as tokenizer_lib
 
 
 def source_key(source: mixture_lib.Source, renderer: chat.Renderer) -> str:
@@ -78,6 +79,9 @@ class Progress(Protocol):
   def __call__(self, done: int, total: float | None) -> None: ...
 
 
+Spread = Callable[[spreading.Job], None]  # has all shards of a job written
+
+
 def write_source(
   root: str,
   mixture: mixture_lib.Mixture,
@@ -88,13 +92,14 @@ def write_source(
   teachers: Callable[[str], chat.Renderer] | None = None,
   pool: workers.Pool | None = None,
   cut: shards.Cut = shards.Cut(),
+  spread: Spread | None = None,
 ) -> dict[str, Any]:
   """Renders and stores one source; returns its manifest. A source that is already there is not read again, one that was
   begun is gone on with, and one whose file has grown begins with what is there of it.
 
   rows: in place of the source's own. teachers: opens the renderer of a source's `teacher`, "" for the student's own
   model. pool: who converts, this process where there is none. cut: how rows are cut into work, of which no byte of a
-  record depends.
+  record depends. spread: writes the shards in place of the pool, on any machines.
 
   Raises InputError naming file and line of a bad row under the policy "refuse", or when no row is left.
   """
@@ -103,18 +108,14 @@ def write_source(
   with files.locked(folder):
     if not os.path.exists(os.path.join(folder, "manifest.json")):
       teacher = teachers(source.teacher) if source.is_taught and teachers is not None else renderer
-      writing = _Writing(mixture, source, renderer, teacher, progress, pool or workers.Pool(1), cut)
+      writing = _Writing(mixture, source, renderer, teacher, progress, pool or workers.Pool(1), cut, spread)
       with files.whole_folder(folder, goes_on=True) as partial:
         writing.write(root, partial, key, rows)
       growth.note(root, source, renderer, key, folder)
   manifest = files.read_json(os.path.join(folder, "manifest.json"))
   if mixture.bad_rows == "refuse" and manifest["dropped_rows"]:  # prepared before, under the other policy
-    raise _refused(manifest["dropped_rows"][0])
+    raise spreading.refused(manifest["dropped_rows"][0])
   return manifest
-
-
-def _refused(bad: Mapping[str, Any]) -> errors.InputError:
-  return errors.InputError(f"{bad['file']}:{bad['line']}: {bad['reason']}")
 
 
 @dataclasses.dataclass
@@ -128,18 +129,26 @@ class _Writing:
   progress: Progress
   pool: workers.Pool
   cut: shards.Cut
+  spread: Spread | None
 
   def write(self, root: str, folder: str, key: str, rows: Iterable[readers.Row] | None) -> None:
     """Writes all files of the folder."""
     reading, entries = self._entries(rows)
     convert, entries = self._converter(reading, entries)
-    store = shards.Store(folder, convert.schema, self.renderer.images is not None, self.cut.shard)
+    opened = lambda: shards.Store(folder, convert.schema, self.renderer.images is not None, self.cut.shard)
+    store = opened()
     try:
       if not store.read and (earlier := growth.earlier(root, self.source, self.renderer, self.cut)):
         store.adopt(earlier)
       if store.read:
         log.info(f"source {self.source.name}: {store.read:,} rows are there already")
-      self._fill(store, convert, entries)
+      if self.spread is None or rows is not None:
+        self._fill(store, convert, entries)
+      else:
+        store.abandon()
+        self._spread(folder, convert)
+        store = opened()
+        self.progress(store.read, store.read)
     except BaseException:
       store.abandon()
       raise
@@ -170,17 +179,28 @@ class _Writing:
 
   def _fill(self, store: shards.Store, convert: converting.Converter, entries: Iterator[converting.Entry]) -> None:
     """Converts what is not there yet."""
-    meter = _Meter(self.source if self.source.is_of_files else None)
-    blocks = _blocks(entries, store.read, self.cut, meter)
+    meter = cutting.Meter(self.source if self.source.is_of_files else None)
+    blocks = cutting.blocks(entries, store.read, self.cut, meter)
     pool = self.pool if self.renderer.images is None else workers.Pool(1)  # pixels are more than what they are made of
     for block, done in pool.map(convert, blocks):
       if done.named and (twice := store.twice(block, done.named)):
         fixed = [one._replace(value=fields.BadRow(twice[i])) if i in twice else one for i, one in enumerate(block)]
         done = convert(fixed)
       if self.mixture.bad_rows == "refuse" and done.tally.listed:
-        raise _refused(done.tally.listed[0])
+        raise spreading.refused(done.tally.listed[0])
       store.add(block, done)
       self.progress(store.read, meter.total())
+
+  def _spread(self, folder: str, convert: converting.Converter) -> None:
+    """Has the shards written that are not there."""
+    assert self.spread is not None
+    source, found = self.source, ()
+    if source.is_of_files:
+      check.require(source.path != streams.STDIN, f"source {source.name}: standard input is read by one process alone")
+      found = tuple(readers.files(source.path))
+    job = spreading.Job(folder, source, found, convert, self.cut, self.mixture.bad_rows == "refuse")
+    self.spread(job)
+    spreading.finish(job)
 
   def _manifest(self, key: str, store: shards.Store, convert: converting.Converter, longest: int) -> dict[str, Any]:
     source, renderer, tally = self.source, self.renderer, store.tally
@@ -196,55 +216,11 @@ class _Writing:
       "notes": tally.notes(source.name, renderer.config.max_length),
       "rendering": dataclasses.asdict(renderer.config),
       "render_version": chat.RENDER_VERSION,
-      "chat_template_sha256": hashlib.sha256(str(renderer.tokenizer.chat_template).encode()).hexdigest(),
+      "chat_template_sha256": tokenizer_lib.template_digest(renderer.tokenizer),
       "tokenizer_sha256": renderer.tokenizer_digest,
       "longest": longest,
       "images": dataclasses.asdict(renderer.images.scale) if renderer.images else None,
     }
-
-
-class _Meter:
-  """How many rows were read, and about how many there are: as many more as bytes are left."""
-
-  def __init__(self, source: mixture_lib.Source | None):
-    """source: whose files' sizes tell; None where nothing does."""
-    self.read, self._file = 0, ""
-    self._before: dict[str, int] = {}  # bytes in front of each file
-    self._through: dict[str, int] = {}  # and through its end
-    self._bytes = 0
-    for file in readers.files(source.path) if source is not None and source.path != streams.STDIN else ():
-      self._before[file] = self._bytes
-      self._bytes += 0 if files.is_remote(file) else os.path.getsize(file)
-      self._through[file] = self._bytes
-
-  def pass_by(self, number: int, entry: converting.Entry) -> None:
-    """So many rows were read, this one last."""
-    self.read, self._file = number, entry.file
-
-  def total(self) -> float | None:
-    """About how many there are."""
-    at = streams.position(self._file)
-    passed = self._through.get(self._file, 0) if at is None else self._before.get(self._file, 0) + at
-    return self.read * self._bytes / passed if self._bytes and passed else None
-
-
-def _blocks(
-  entries: Iterator[converting.Entry], start: int, cut: shards.Cut, meter: _Meter
-) -> Iterator[list[converting.Entry]]:
-  """The rows behind the first `start`, in blocks of which none reaches over the end of a shard."""
-  block: list[converting.Entry] = []
-  size = 0
-  for number, entry in enumerate(entries, 1):
-    if number <= start:
-      continue
-    block.append(entry)
-    size += len(entry.value) if isinstance(entry, readers.Raw) and isinstance(entry.value, str) else 0
-    if len(block) >= cut.block or size > _BLOCK_CHARS or number % cut.shard == 0:
-      meter.pass_by(number, entry)
-      yield block
-      block, size = [], 0
-  if block:
-    yield block
 
 
 class Examples(abc.ABC):

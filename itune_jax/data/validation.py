@@ -33,6 +33,9 @@ class Validation:
     """The mixture without the rows that are held out."""
     if not self.fraction:
       return mixture
+    check.require(
+      not mixture.manifest, "VAL_FRACTION holds out rows of raw files, and --mixture reads none: give VAL_DATA"
+    )
     check.require(not mixture.grain, "VAL_FRACTION: of a dataset of Grain nothing is held out by itself; give VAL_DATA")
     rest = tuple(dataclasses.replace(s, held_out=self.fraction, take="rest") for s in mixture.sources)
     return dataclasses.replace(mixture, sources=rest)
@@ -54,6 +57,7 @@ class Validation:
 
     Raises InputError where nothing is held out, and for a mixture that has no rates to change.
     """
+    check.require(not mixture.manifest, "MIXING measures rows of raw files, and --mixture reads none: give --data")
     check.require(
       not mixture.grain and len(mixture.sources) > 1,
       f"MIXING changes the rates of sources, and mixture {mixture.name} has "

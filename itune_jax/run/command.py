@@ -215,6 +215,15 @@ def out_flag(parser: Parser) -> None:
   overwrite_flag(parser, "an earlier export in --out")
 
 
+def beam_flag(parser: Parser, what: str) -> None:
+  """--beam."""
+  text = (
+    f"{what} in a pipeline of Apache Beam, with these options of Beam's (--beam='--runner=… --NAME=VALUE'; by itself: "
+    "the DirectRunner, a process a core); the result is the same"
+  )
+  parser.add_argument("--beam", nargs="?", const="", metavar="OPTIONS", help=text)
+
+
 def overwrite_flag(parser: Parser, what: str) -> None:
   """--overwrite, of commands that refuse to replace what is there."""
   parser.add_argument("--overwrite", action="store_true", help=f"replace {what}")

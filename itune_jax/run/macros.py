@@ -16,6 +16,9 @@ MACROS: dict[str, Macro] = {
   "DATA": Macro(
     "the training data: a file, folder or glob; A,B@0.3 for several; seqio:NAME, tfds:NAME/CONFIG:VERSION", "data", True
   ),
+  "MANIFEST": Macro(
+    "the manifest of a prepared mixture, in place of data files (itune prepare names it)", "mixture", True
+  ),
   "BASE": Macro("the model to start from: a known name, a folder, a .gguf file or a hub id", "base", True),
   "PEFT": Macro("the methods that train, a tuple; the parts are gin_configs/peft", "peft"),
   "STEPS": Macro("optimizer steps; or set EPOCHS", "steps"),

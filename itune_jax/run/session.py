@@ -19,6 +19,7 @@ from itune_jax.data import feed as feed_lib
 from itune_jax.data import grain_feed
 from itune_jax.data import made
 from itune_jax.data import mixture as mixture_lib
+from itune_jax.data import pinned_mixture
 from itune_jax.data import stored_beside
 from itune_jax.data import stored_reference
 from itune_jax.data import stored_teacher
@@ -195,10 +196,13 @@ def one_answer_of(path: str) -> bool:
 def prepared(mixture: mixture_lib.Mixture, renderer: chat.Renderer) -> str:
   """The file of a prepared mixture's manifest, "" for a dataset of Grain, which is read as it is trained on.
 
-  Raises InputError if it is not prepared.
+  Raises InputError if it is not prepared, or a pinned one is not what its manifest says.
   """
   if mixture.grain:
     return ""
+  if mixture.manifest:
+    pinned_mixture.read(mixture.manifest, renderer)
+    return mixture.manifest
   path = tokenised.mixture_file(specs.cache_dir(), tokenised.mixture_key(mixture, renderer))
   if not os.path.exists(path):
     raise errors.InputError(
@@ -254,7 +258,10 @@ def open_sources(
   root, path = specs.cache_dir(), prepared(mixture, renderer)
   manifest = files.read_json(path)
   sources: dict[str, tokenised.Examples] = {
-    s["name"]: tokenised.CachedSource(tokenised.source_folder(root, s["key"])) for s in manifest["sources"]
+    s["name"]: tokenised.CachedSource(
+      pinned_mixture.folder_of(path, s["key"]) if mixture.manifest else tokenised.source_folder(root, s["key"])
+    )
+    for s in manifest["sources"]
   }
   if reference is not None:
     sources = _with_reference(sources, manifest, columns, seed, reference)

@@ -206,10 +206,28 @@ def _unframed(parts: Sequence[_Part]) -> list[_Part]:
 
 @dataclasses.dataclass(frozen=True)
 class _Opened(select_protocol.Step):
-  """A step that knows its items."""
+  """A step that knows its items. begins: the number of the first row."""
+
+  apart = True
 
   step: Decontaminate
   index: Index
+  begins: int = 0
+
+  def beginning(self, row: int) -> select_protocol.Step:
+    """The same for later rows."""
+    return dataclasses.replace(self, begins=row)
+
+  def noted(self, parts: Sequence[select_protocol.Notes]) -> select_protocol.Notes:
+    """The reports of all rows."""
+    report: dict[str, dict] = {name: {**said, "rows": 0, "hit": {}} for name, said in self.index.said.items()}
+    for name, one in ((name, one) for part in parts for name, one in part["benchmarks"].items()):
+      report[name]["rows"] += one["rows"]
+      for item, hit in one["hit"].items():
+        known = report[name]["hit"].setdefault(item, {"parts": [], "rows": []})
+        known["parts"] = sorted({*known["parts"], *hit["parts"]})
+        known["rows"] += hit["rows"]
+    return {"benchmarks": report}
 
   def apply(
     self, rows: Iterable[select_protocol.Row], notes: select_protocol.Notes
@@ -217,7 +235,7 @@ class _Opened(select_protocol.Step):
     """Row by row, a block at a time."""
     report: dict[str, dict] = {name: {**said, "rows": 0, "hit": {}} for name, said in self.index.said.items()}
     notes["benchmarks"] = report
-    number, stream = 0, iter(rows)
+    number, stream = self.begins, iter(rows)
     while block := list(itertools.islice(stream, BLOCK)):
       texts, owner = [], []
       for i, row in enumerate(block):

@@ -67,6 +67,10 @@ class Present:
     self._rows, self._found = self._rows + 1, self._found or bool(found)
     return found
 
+  def take(self, other: "Present") -> None:
+    """Adds the rows that another one saw."""
+    self._rows, self._found = self._rows + other._rows, self._found or other._found
+
   def require(self) -> None:
     """Raises InputError where rows came and none had the text."""
     check.require(

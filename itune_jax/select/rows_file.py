@@ -3,11 +3,28 @@
 from collections.abc import Iterator, Sequence
 import json
 import mmap
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
 Row = dict[str, Any]
+
+
+class Range(NamedTuple):
+  """Neighbouring rows of a file: the number of the range and of its first row, and where their bytes begin and end."""
+
+  number: int
+  first: int
+  start: int
+  end: int
+
+
+def read(path: str, range_: Range) -> Iterator[Row]:
+  """The rows of a range."""
+  with open(path, "rb") as f:
+    f.seek(range_.start)
+    while f.tell() < range_.end:
+      yield json.loads(f.readline())
 
 
 class Rows(Sequence[Row]):
@@ -46,6 +63,12 @@ class Rows(Sequence[Row]):
       with open(self.path, "rb") as f:
         self._bytes = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
     return json.loads(self._bytes[int(starts[at]) : int(starts[at + 1])])
+
+  def ranges(self, size: int) -> list[Range]:
+    """All rows, so many to a range."""
+    starts, count = self._offsets(), len(self)
+    firsts = range(0, count, size)
+    return [Range(n, i, int(starts[i]), int(starts[min(i + size, count)])) for n, i in enumerate(firsts)]
 
   def _offsets(self) -> np.ndarray:
     """Where each row begins, and where the last one ends."""

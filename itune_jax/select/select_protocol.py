@@ -73,10 +73,12 @@ class Outside(abc.ABC):
 class Step(abc.ABC):
   """A frozen value that goes over rows. It never changes a row that it was given: it makes another one.
 
-  needs: whether it asks a model.
+  needs: whether it asks a model. apart: whether what becomes of a row hangs on that row alone, so that any process may
+  look at any rows.
   """
 
   needs: ClassVar[Literal["nothing", "model"]] = "nothing"
+  apart: ClassVar[bool] = False
 
   def files(self) -> tuple[str, ...]:
     """The files beside the input that it reads: their digests are part of what a selection is."""
@@ -86,6 +88,16 @@ class Step(abc.ABC):
     """The step, with what it needs from outside; itself where that is nothing. Called just before its pass."""
     del outside
     return self
+
+  def beginning(self, row: int) -> "Step":
+    """A step that is `apart`, for rows of which the first has this number."""
+    del row
+    return self
+
+  def noted(self, parts: Sequence[Notes]) -> Notes:
+    """The notes of a step that is `apart`, of those on parts of the rows, in their order."""
+    del parts
+    return {}
 
   @abc.abstractmethod
   def apply(self, rows: Iterable[Row], notes: Notes) -> Iterator[Outcome]:
@@ -98,6 +110,8 @@ class Step(abc.ABC):
 
 class RowStep(Step):
   """A step that looks at one row at a time; neighbouring ones share a pass."""
+
+  apart = True
 
   @abc.abstractmethod
   def row(self, row: Row) -> Outcome:

@@ -39,6 +39,7 @@ def select(
   ask: select_protocol.Ask | None = None,
   overwrite: bool = False,
   baselines: bool = False,
+  spread: stages.Spread | None = None,
 ) -> dict[str, Any]:
   """Writes the rows that are kept, in the order of the input, and their manifest (`manifest_of`); returns it.
 
@@ -49,7 +50,7 @@ def select(
     source, output: files. begin: told of each piece of work, for progress. outside: benchmarks and encoders.
     ask: a model, where the selection needs one.
     overwrite: takes the place of an output, or of unfinished work, of other values. baselines: writes the rows of each
-      baseline too, in files beside the output.
+      baseline too, in files beside the output. spread: has passes done elsewhere, whose outcomes are the same.
 
   Raises:
     InputError for input that cannot be read, a score without its model, or a place that is taken. RunError when no row
@@ -64,7 +65,7 @@ def select(
       return known
     folder = _claimed(f"{output}.work", identity, overwrite)
     try:
-      manifest = identity | _run(selection, source, output, folder, begin, outside, ask, baselines)
+      manifest = identity | _run(selection, source, output, folder, begin, outside, ask, baselines, spread)
     except (errors.InputError, _NothingLeft):
       shutil.rmtree(folder)  # other values are needed, to which what is done so far says nothing
       raise
@@ -111,13 +112,14 @@ def _run(
   outside: select_protocol.Outside,
   ask: select_protocol.Ask | None,
   baselines: bool,
+  spread: stages.Spread | None,
 ) -> dict[str, Any]:
   if ask is not None and any(step.needs == "model" for step in selection.steps):
     outside = _Asking(outside, ask, os.path.join(folder, ANSWERS))
   passed, said = stages.read(folder, _rows(selection, source), begin)
   passes = list(said)
   for n, steps in enumerate(stages.grouped(selection.steps), 1):
-    passed, said = stages.run_pass(folder, n, steps, passed, begin, outside)
+    passed, said = stages.run_pass(folder, n, steps, passed, begin, outside, spread)
     passes += said
   found = {score.name: scored.numbers(folder, score, passed.rows, ask, begin) for score in selection.scores}
   worths = scored.worth(selection, found, len(passed.rows))

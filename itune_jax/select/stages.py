@@ -17,6 +17,7 @@ import numpy as np
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import jsontext
+from itune_jax.core import log
 from itune_jax.select import rows_file
 from itune_jax.select import select_protocol
 
@@ -86,14 +87,20 @@ def run_pass(
   before: Passed,
   begin: Begin,
   outside: select_protocol.Outside,
+  spread: "Spread | None" = None,
 ) -> tuple[Passed, list[dict[str, Any]]]:
-  """The rows behind pass n and its counts, made now or found finished."""
+  """The rows behind pass n and its counts, made now or found finished. spread: has the rows looked at elsewhere."""
   if not os.path.exists(_at(folder, n, "json")):
     counts = [Counts(type(step).__name__) for step in steps]
     notes: list[select_protocol.Notes] = [{} for _ in steps]
     advance = begin(", ".join(type(step).__name__ for step in steps), len(before.rows))
-    kept = _kept([step.opened(outside) for step in steps], before, counts, notes, advance)
-    _write(folder, n, kept)
+    opened, outcomes = [step.opened(outside) for step in steps], None
+    if spread is not None and any(step.needs == "model" for step in steps):
+      log.info(f"{', '.join(type(step).__name__ for step in steps)}: done in this process: a model is asked")
+    elif spread is not None:
+      outcomes = spread(os.path.join(folder, f"{n}.spread"), opened, before.rows, notes)
+    outcomes = chained(opened, before.rows, notes) if outcomes is None else outcomes
+    _write(folder, n, _kept(outcomes, before, counts, advance))
     said = [one.to_json(_placed(note, before.origin)) for one, note in zip(counts, notes, strict=True)]
     files.write_json(_at(folder, n, "json"), said)
   for ending in ("jsonl", "npy"):
@@ -128,28 +135,41 @@ def found(folder: str, n: int) -> tuple[Passed, list[dict[str, Any]]]:
   return Passed(rows_file.Rows(path), origin), said
 
 
-def _kept(
-  steps: Sequence[select_protocol.Step],
-  before: Passed,
-  counts: Sequence[Counts],
-  notes: Sequence[select_protocol.Notes],
-  advance: Advance,
-) -> Iterator[tuple[int, select_protocol.Row]]:
-  """(number in the input, row) of the rows that come through all steps of a pass."""
+# Where it may keep what it finds, the steps of a pass, its rows, and what takes their notes: what `chained` gives, or
+# None where the steps cannot be done elsewhere.
+Spread = Callable[
+  [str, Sequence[select_protocol.Step], rows_file.Rows, Sequence[select_protocol.Notes]],
+  Iterator[list[select_protocol.Outcome]] | None,
+]
+
+
+def chained(
+  steps: Sequence[select_protocol.Step], rows: Iterable[select_protocol.Row], notes: Sequence[select_protocol.Notes]
+) -> Iterator[list[select_protocol.Outcome]]:
+  """What the steps of a pass make of each row, up to the one that drops it."""
   first, *others = steps
-  outcomes = zip(before.origin.tolist(), first.apply(before.rows, notes[0]), strict=True)
-  for done, (number, outcome) in enumerate(outcomes, 1):
-    counts[0].took(number, outcome)
-    for step, count in zip(others, counts[1:], strict=True):
+  for outcome in first.apply(rows, notes[0]):
+    found = [outcome]
+    for step in others:
       if outcome.row is None:
         break
       assert isinstance(step, select_protocol.RowStep)
       outcome = step.row(outcome.row)
+      found.append(outcome)
+    yield found
+
+
+def _kept(
+  outcomes: Iterable[Sequence[select_protocol.Outcome]], before: Passed, counts: Sequence[Counts], advance: Advance
+) -> Iterator[tuple[int, select_protocol.Row]]:
+  """(number in the input, row) of the rows that come through all steps of a pass."""
+  for done, (number, found) in enumerate(zip(before.origin.tolist(), outcomes, strict=True), 1):
+    for count, outcome in zip(counts, found, strict=False):
       count.took(number, outcome)
     if done % EVERY == 0:
       advance(EVERY)
-    if outcome.row is not None:
-      yield number, outcome.row
+    if found[-1].row is not None:
+      yield number, found[-1].row
 
 
 def _write(folder: str, n: int, kept: Iterable[tuple[int, select_protocol.Row]]) -> None:

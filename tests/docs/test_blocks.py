@@ -69,7 +69,9 @@ def checked(words, monkeypatch):
     assert any((blocks.ROOT / word).is_file() for word in words[3:]), "the file of the tests"
     assert "-k" not in words or words[-1].strip("[]") in table.TABLE, "a row of its table"
   elif program == "bash":
-    assert (blocks.ROOT / rest[0]).exists() and all(weight in ("parity", "full", "heavy", "gpu") for weight in rest[1:])
+    assert (blocks.ROOT / rest[0]).exists() and all(
+      weight in ("parity", "full", "heavy", "beam", "gpu") for weight in rest[1:]
+    )
   elif program == "python":
     script(rest, monkeypatch)
   elif words[1:3] == ["-m", "mkdocs"]:
@@ -89,6 +91,8 @@ def itune(words):
   used = set(re.findall(r"%([A-Z][A-Z0-9_]*)", gin.config_str()))
   if vars(args).get("responses"):
     used &= {"EVALS"}  # stored answers need no model
+  if vars(args).get("macro_MANIFEST"):
+    used -= {"DATA"}  # the recipe's files are not asked for
   assert used <= defined, f"nothing sets {used - defined}"
   if args.gin == "train":
     gin_setup.call(train.Train)

@@ -33,13 +33,13 @@ def no_progress(what, total):
   return lambda rows: None
 
 
-def run(folder, rows, *steps, world=None, ask=None, overwrite=False, **values):
+def run(folder, rows, *steps, world=None, ask=None, overwrite=False, spread=None, **values):
   """(rows that are kept, manifest) of a selection of rows; a row that is text is written as it is."""
   folder = pathlib.Path(folder)
   source, output = folder / "in.jsonl", folder / "out.jsonl"
   source.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
   selection = select_protocol.Selection(steps=steps, **values)
-  how = {"begin": no_progress, "outside": world or World(), "ask": ask, "overwrite": overwrite}
+  how = {"begin": no_progress, "outside": world or World(), "ask": ask, "overwrite": overwrite, "spread": spread}
   manifest = selecting.select(selection, str(source), str(output), **how)
   return [json.loads(line) for line in output.read_text().splitlines()], manifest
 

@@ -2,10 +2,11 @@
 `places` where images stand. Every fault is one line with its file and place; every row that is no example is told."""
 
 import collections
+import contextlib
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from itune_jax.core import conversation
@@ -120,6 +121,17 @@ def raws(path: str) -> Iterator[Raw]:
   known, found = _Columns(), files(path)
   for file in found:
     yield from _of_file(file, known, alone=len(found) == 1)
+
+
+def raws_of(found: Sequence[str], number: int) -> Iterator[Raw]:
+  """Those of one of several files, as `raws` gives them: the columns of a table are told by the first one."""
+  known = _Columns()
+  for file in found[:number]:
+    table = containers.of(file)
+    if table is not None and table.is_table:
+      with contextlib.suppress(streams.Broken):  # that is said where this file has its turn
+        known.lacking(file, next((raw for _, raw in trees.grouped(_objects(file)) if isinstance(raw, dict)), None))
+  yield from _of_file(found[number], known, alone=len(found) == 1)
 
 
 def _of_file(file: str, known: "_Columns", alone: bool) -> Iterator[Raw]:

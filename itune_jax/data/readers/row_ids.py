@@ -15,6 +15,11 @@ def digest(named: str) -> int:
   return int.from_bytes(hashlib.blake2b(named.encode("utf-8", "replace"), digest_size=8).digest(), "big")
 
 
+def twice(named: str) -> str:
+  """Why a row is none whose id an earlier one of the file has."""
+  return f"it has the id {jsontext.shown(named.partition(' ')[2])} of an earlier row of the file; ids must differ"
+
+
 class IdSet:
   """A set of digests: sorted ones, and a small set of those that came since."""
 
@@ -55,7 +60,7 @@ class Ids:
       self.file, self._seen = file, IdSet()
     if not named or self._seen.add(digest(named)):
       return ""
-    return f"it has the id {jsontext.shown(named.partition(' ')[2])} of an earlier row of the file; ids must differ"
+    return twice(named)
 
   def digests(self) -> np.ndarray:
     """Those of the current file."""

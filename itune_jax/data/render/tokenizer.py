@@ -161,6 +161,11 @@ def digest(tokenizer) -> str:
   return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
+def template_digest(tokenizer) -> str:
+  """SHA-256 of its chat template."""
+  return hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()
+
+
 def end_ids(tokenizer) -> tuple[int, ...]:
   """Ids that end a turn by the tokenizer's word: eos, and the usual turn ends where the vocabulary has them."""
   names = [tokenizer.eos_token, "<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "</s>"]

@@ -53,6 +53,7 @@ def inspect(
   piece = lambda ids, weights: list(_pieces(renderer, ids, weights))
   if what == "batch":
     return _batch(renderer, mixture, packing, seed, step, piece)
+  check.require(not mixture.manifest, f"{mixture.manifest}: holds no rows of text: look at `itune inspect batch`")
   if mixture.grain:
     raise errors.InputError(f"{mixture.grain} is read as it is trained on: look at `itune inspect batch`")
   if sample:

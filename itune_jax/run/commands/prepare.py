@@ -1,6 +1,7 @@
 """`itune prepare`: the training data of a recipe, rendered, tokenised and cached by content."""
 
 import collections
+import functools
 import os
 import tempfile
 import time
@@ -12,14 +13,17 @@ from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import lazy
 from itune_jax.core import log
+from itune_jax.data import beam_preparing
 from itune_jax.data import mixture as mixture_lib
 from itune_jax.data import opening
+from itune_jax.data import pinned_mixture
 from itune_jax.data import shards
 from itune_jax.data import tokenised
 from itune_jax.data import validation as validation_lib
 from itune_jax.data import workers as workers_lib
 from itune_jax.data.readers import readers
 from itune_jax.data.render import chat
+from itune_jax.run import beam_runner
 from itune_jax.run import command
 from itune_jax.run import console
 from itune_jax.run import gin_setup
@@ -42,6 +46,7 @@ def prepare(
   dry_run: bool = False,
   workers: int = 0,
   verify: bool = False,
+  beam: str | None = None,
 ) -> dict[str, Any]:
   """Writes the cache of every source and the mixture's manifest; returns the manifest.
 
@@ -50,11 +55,14 @@ def prepare(
   model: whose tokenizer and template are used. mixture: the data. rendering: how conversations become tokens.
   validation: what is held out of it. mixing: the rule that changes its rates, None for none. dry_run: writes nothing.
   workers: processes that render and tokenise, 0 for one a core; the bytes are the same for any number. verify: whether
-  data files are read for their digests although these are kept.
+  data files are read for their digests although these are kept. beam: options of Apache Beam, whose pipeline then does
+  the work; None for this machine's processes.
   """
   check.require(workers >= 0, f"--workers={workers}: give a number of processes, or 0 for one a core")
+  runs = None if beam is None else beam_runner.Beam(beam, workers or workers_lib.cores())
   if mixing is not None:
     validation.measured(mixture, mixing.follows == "alignment")  # refuses what cannot be
+  check.require(not mixture.manifest, f"{mixture.manifest}: --mixture is prepared already; itune train takes it")
   if mixture.grain:
     log.info(f"mixture {mixture.name}: {mixture.grain} is read as it is trained on; nothing is prepared")
     return {"name": mixture.name, "rates": {}, "sources": []}
@@ -67,12 +75,17 @@ def prepare(
   given = _read(mixture, root)
   renderer = rendering_lib.open_renderer(model, rendering)
   if mixing is not None:
-    _write(root, validation.measured(given, mixing.follows == "alignment"), rendering, renderer, workers)
-  return _write(root, validation.trained(given), rendering, renderer, workers)
+    _write(root, validation.measured(given, mixing.follows == "alignment"), rendering, renderer, workers, runs)
+  return _write(root, validation.trained(given), rendering, renderer, workers, runs)
 
 
 def _write(
-  root: str, mixture: mixture_lib.Mixture, rendering: chat.Rendering, renderer: chat.Renderer, workers: int
+  root: str,
+  mixture: mixture_lib.Mixture,
+  rendering: chat.Rendering,
+  renderer: chat.Renderer,
+  workers: int,
+  runs: beam_runner.Beam | None,
 ) -> dict[str, Any]:
   """Writes the cache of every source and the manifest, or finds them."""
   path = tokenised.mixture_file(root, tokenised.mixture_key(mixture, renderer))
@@ -84,10 +97,11 @@ def _write(
   # Each process is one thread: together they have all cores.
   alone = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
   pool = workers_lib.Pool(workers or workers_lib.cores(), environment=alone)
+  spread = None if runs is None else functools.partial(beam_preparing.spread, runs.run)
   with console.Bars("rows") as bars, pool:
     for source in mixture.sources:
       bar = bars.add(f"prepare {source.name}")
-      told: dict[str, Any] = dict(progress=_Told(bar), teachers=teachers, pool=pool)
+      told: dict[str, Any] = dict(progress=_Told(bar), teachers=teachers, pool=pool, spread=spread)
       sources.append(tokenised.write_source(root, mixture, source, renderer, **told))
       bar.finish()
   several = len(mixture.sources) > 1
@@ -96,6 +110,7 @@ def _write(
     for source, found in zip(mixture.sources, sources, strict=True)
   }
   manifest = {"name": mixture.name, "rates": mixture.shares(counts), "sources": sources}
+  manifest |= pinned_mixture.pins(root, [source["key"] for source in sources], renderer)
   files.write_json(path, manifest)
   log.info(f"wrote {path}")
   return manifest
@@ -169,13 +184,15 @@ def _prepared(root: str, path: str) -> dict[str, Any] | None:
   if not os.path.exists(path):
     return None
   manifest = files.read_json(path)
+  if not pinned_mixture.has_pins(manifest):
+    return None
   folders = [tokenised.source_folder(root, source["key"]) for source in manifest["sources"]]
   return manifest if all(os.path.exists(os.path.join(folder, "manifest.json")) for folder in folders) else None
 
 
 def from_flags(args: command.Args) -> dict[str, Any]:
   """Runs the command; returns what was kept of every source."""
-  manifest = gin_setup.call(prepare, dry_run=args.dry_run, workers=args.workers, verify=args.verify)
+  manifest = gin_setup.call(prepare, dry_run=args.dry_run, workers=args.workers, verify=args.verify, beam=args.beam)
   for source in manifest["sources"]:
     for note in source.get("notes", ()):
       log.info(f"  {note}")

@@ -14,6 +14,7 @@ def flags(parser: command.Parser) -> None:
   parser.add_argument("--workers", type=int, default=0, metavar="N", help=text)
   text = "read data files anew for their digests, which are otherwise kept by name, size and time"
   parser.add_argument("--verify", action="store_true", help=text)
+  command.beam_flag(parser, "render and tokenise")
   parser.add_argument(
     "--with_teacher", action="store_true", help="then store a teacher's likeliest tokens, as itune teacher does"
   )
@@ -25,6 +26,8 @@ def check(args: command.Args) -> None:
   """Raises InputError for flags that do not go together."""
   if args.dry_run and args.tfds_dir:
     raise errors.InputError("--dry_run writes nothing, and --tfds_dir says where to write: give one of them")
+  if args.dry_run and args.beam is not None:
+    raise errors.InputError("--dry_run counts rows in this process: leave out --beam")
 
 
 COMMAND = command.Command(

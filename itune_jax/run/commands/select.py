@@ -10,12 +10,15 @@ from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import lazy
 from itune_jax.core import log
+from itune_jax.data import workers
+from itune_jax.run import beam_runner
 from itune_jax.run import command
 from itune_jax.run import console
 from itune_jax.run import gin_setup
 from itune_jax.run import outside as outside_lib
 from itune_jax.run import select_endpoint
 from itune_jax.sampling.responders import http
+from itune_jax.select import beam_passes
 from itune_jax.select import score_table
 from itune_jax.select import select_protocol
 from itune_jax.select import selecting
@@ -40,6 +43,7 @@ def select(
   targets: str = "",
   baselines: bool = False,
   endpoint: select_protocol.Ask | None = None,
+  beam: str | None = None,
 ) -> dict[str, Any]:
   """Writes the rows that are kept and their manifest; returns the manifest.
 
@@ -47,7 +51,8 @@ def select(
   write. by: names of scores that join those of the selection. keep: how much is kept, in place of the selection's
   budget. seed: in place of the selection's. overwrite: takes the place of an output of other values. base, adapter: the
   model that scores ask, "" for none. targets: a file of rows of the task that is selected for. baselines: writes the
-  rows of each baseline too. endpoint: who is asked in place of a model here.
+  rows of each baseline too. endpoint: who is asked in place of a model here. beam: options of Apache Beam,
+  whose pipelines then do what they can; None for this process.
   """
   scores = (*selection.scores, *map(score_table.find, by))
   changed = dataclasses.replace(
@@ -62,7 +67,8 @@ def select(
     how: dict[str, Any] = dict(begin=begin, folder=f"{output}.models", targets=rows)
     # A model is opened where it was named, and only then is JAX imported.
     ask = select_models.opened(base, adapter, **how) if base or adapter else endpoint
-    more = {"overwrite": overwrite, "baselines": baselines}
+    spread = None if beam is None else beam_passes.spread(beam_runner.Beam(beam, workers.cores()).run)
+    more: dict[str, Any] = {"overwrite": overwrite, "baselines": baselines, "spread": spread}
     return selecting.select(changed, source, output, begin=begin, outside=outside_lib.Outside(), ask=ask, **more)
 
 
@@ -107,7 +113,7 @@ def from_flags(args: command.Args) -> dict[str, Any]:
   names = tuple(name.strip() for name in args.by.split(",")) if args.by else ()
   check.require(all(names), f"--by={args.by}: an empty name; write names with commas between them")
   given: dict[str, Any] = {"source": args.input, "output": args.output, "by": names, "keep": budget(args.keep)}
-  manifest = gin_setup.call(select, **given, seed=args.seed, endpoint=_endpoint(args), **_asked(args))
+  manifest = gin_setup.call(select, **given, seed=args.seed, endpoint=_endpoint(args), beam=args.beam, **_asked(args))
   for name, own in manifest.get("beside", {}).items():
     log.info(f"  {name}: {_said(own)}")
   dropped = {}

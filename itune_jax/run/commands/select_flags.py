@@ -25,6 +25,7 @@ def flags(parser: command.Parser) -> None:
   parser.add_argument("--targets", default="", metavar="FILE", help=targets)
   text = "also write what random, longest and RDS+ would have kept, in files beside --output"
   parser.add_argument("--baselines", action="store_true", help=text)
+  command.beam_flag(parser, "look at rows (duplicates, decontamination, cleaning)")
   command.overwrite_flag(parser, "an earlier --output")
 
 

@@ -13,6 +13,7 @@ import jax
 
 from itune_jax.core import check
 from itune_jax.core import contracts
+from itune_jax.core import digests
 from itune_jax.core import files
 from itune_jax.core import log
 from itune_jax.core import numerics
@@ -344,6 +345,8 @@ class Train:
 
 def from_flags(args: command.Args) -> dict[str, Any]:
   """Runs the command; returns the figures of the run."""
+  if args.verify:
+    digests.keep_in(digests.kept_in(), verify=True)
   run = gin_setup.call(Train)(run_dir=args.run_dir, dry_run=args.dry_run, argv=tuple(args.argv))
   return {"run_dir": run.run_dir, **run.metrics}
 

@@ -1,9 +1,9 @@
 """Clusters of rows that say the same, and the one that stays."""
 
 import abc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 import dataclasses
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -70,6 +70,22 @@ class Duplicates(select_protocol.Step):
       bool(self.sources) == (self.keep == "source"), f"{name}: keep = 'source' and sources in their order go together"
     )
 
+  def looks(self, texts: Iterable[str]) -> Iterator["Look"] | None:
+    """What is to be known of each text to find clusters without looking at all others in order; None of a step that
+    cannot."""
+    del texts
+    return None
+
+  def alike(self, a: bytes, b: bytes) -> bool:
+    """Whether two texts are of one cluster that share a key, by their shapes."""
+    del a, b
+    return True
+
+  def said(self, empty: int, pairs: int) -> select_protocol.Notes:
+    """Notes on texts that were looked at by `looks`: those without a word, and pairs that share a key."""
+    del pairs
+    return {"without_text": empty}
+
   @abc.abstractmethod
   def roots(self, texts: Iterable[str], notes: select_protocol.Notes) -> np.ndarray:
     """For each text a number of its cluster [N] int64, which is that of one of its rows."""
@@ -82,23 +98,25 @@ class Duplicates(select_protocol.Step):
     self, rows: Iterable[select_protocol.Row], notes: select_protocol.Notes
   ) -> Iterator[select_protocol.Outcome]:
     """One row of each cluster goes on."""
-    best: list[float] = []
-    present = row_texts.Present(type(self).__name__, self.field)
+    seen = self.seeing(rows)
+    roots = self.roots(seen.texts(), notes)
+    seen.present.require()
+    yield from self.chosen(rows, roots, np.asarray(seen.worths), notes)
 
-    def texts() -> Iterator[str]:
-      for row in rows:
-        text = present.text(row)
-        best.append(self._worth(row, text))
-        yield text
+  def seeing(self, rows: Iterable[select_protocol.Row]) -> "Seeing":
+    """The texts of rows."""
+    return Seeing(self, rows)
 
-    roots = self.roots(texts(), notes)
-    present.require()
-    kept = _kept(roots, np.asarray(best))
+  def chosen(
+    self, rows: Iterable[select_protocol.Row], roots: np.ndarray, worths: np.ndarray, notes: select_protocol.Notes
+  ) -> Iterator[select_protocol.Outcome]:
+    """One row of each cluster goes on. roots, worths: of each row [N]."""
+    kept = _kept(roots, worths)
     notes["clusters"] = _clusters(roots, kept)
     for i, row in enumerate(rows):
       yield select_protocol.Outcome(row) if kept[roots[i]] == i else select_protocol.dropped(self.reason())
 
-  def _worth(self, row: select_protocol.Row, text: str) -> float:
+  def worth(self, row: select_protocol.Row, text: str) -> float:
     """How much a row is wanted in its cluster."""
     if self.keep == "longest":
       return len(text)
@@ -115,6 +133,42 @@ class Duplicates(select_protocol.Step):
       name = given.get("dataset", "") if isinstance(given, dict) else given
       return -self.sources.index(name) if name in self.sources else -len(self.sources)
     return 0.0
+
+
+class Look(NamedTuple):
+  """What is known of a text. same: texts of one such name are one cluster, b"" for one that is like no other. keys: two
+  texts that share one may be alike. shape: what `Duplicates.alike` then goes by."""
+
+  same: bytes
+  keys: Sequence[bytes] = ()
+  shape: bytes = b""
+
+
+class Seeing:
+  """Texts of rows as a step takes them, and what they are worth.
+
+  worths: of those that were taken. present: whether any was there."""
+
+  def __init__(self, step: Duplicates, rows: Iterable[select_protocol.Row]):
+    self._step, self._rows, self.worths = step, rows, []
+    self.present = row_texts.Present(type(step).__name__, step.field)
+
+  def texts(self) -> Iterator[str]:
+    """The text of each row."""
+    for row in self._rows:
+      text = self.present.text(row)
+      self.worths.append(self._step.worth(row, text))
+      yield text
+
+
+def joined(count: int, edges: Iterable[tuple[int, int]]) -> np.ndarray:
+  """The cluster of each of so many rows [N], of pairs that are of one."""
+  roots = Roots()
+  for _ in range(count):
+    roots.add()
+  for i, j in edges:
+    roots.join(i, j)
+  return roots.all()
 
 
 def _kept(roots: np.ndarray, best: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Exact duplicates, after a normalisation that says what does not count."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 import dataclasses
 import hashlib
 from typing import Literal
@@ -31,13 +31,17 @@ class Exact(clusters.Duplicates):
     """By a hash of 128 bits."""
     seen: dict[bytes, int] = {}
     found, empty = [], 0
-    for i, text in enumerate(texts):
-      form = self._form(text)
-      empty += not form
-      digest = hashlib.blake2b(form.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-      found.append(seen.setdefault(digest, i) if form else i)
-    notes["without_text"] = empty
+    for i, look in enumerate(self.looks(texts)):
+      empty += not look.same
+      found.append(seen.setdefault(look.same, i) if look.same else i)
+    notes |= self.said(empty, 0)
     return np.asarray(found, np.int64)
+
+  def looks(self, texts: Iterable[str]) -> Iterator[clusters.Look]:
+    """Each by the hash of what is compared."""
+    for form in map(self._form, texts):
+      digest = hashlib.blake2b(form.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+      yield clusters.Look(digest if form else b"")
 
   def _form(self, text: str) -> str:
     if self.by == "text":

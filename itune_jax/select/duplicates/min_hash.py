@@ -7,7 +7,9 @@ whether two rows are alike is decided by the Jaccard similarity of their shingle
 import array
 from collections.abc import Iterable, Iterator
 import dataclasses
+import hashlib
 import itertools
+from typing import Any
 
 import numpy as np
 
@@ -56,13 +58,12 @@ class MinHash(clusters.Duplicates):
   def roots(self, texts: Iterable[str], notes: select_protocol.Notes) -> np.ndarray:
     """Joins each row with the candidates before it that are alike; rows of equal shingles are one from the start."""
     lsh = rensa.RMinHashLSH(self.threshold, self.bands * self.band, self.bands)
-    roots, same, kept, empty, compared = clusters.Roots(), {}, _Hashed(), 0, 0
+    roots, same, kept, empty, pairs = clusters.Roots(), {}, _Hashed(), 0, 0
     for block in _blocks(map(self.shingles, texts)):
       numbers, sets = [], []
-      for shingles, hashes in zip(block, rensa.RMinHash.hash_token_sets(block), strict=True):
+      for shingles, hashed in zip(block, _hashed(block), strict=True):
         i = roots.add()
         empty += not shingles
-        hashed = np.unique(np.asarray(hashes, np.uint64)) if shingles else np.zeros(0, np.uint64)
         first = same.setdefault(hash(hashed.tobytes()), i) if shingles else i
         kept.add(hashed)
         if first != i and np.array_equal(kept[first], hashed):
@@ -70,22 +71,41 @@ class MinHash(clusters.Duplicates):
         elif shingles:
           numbers.append(i)
           sets.append(shingles)
-      sketches = rensa.RMinHash.from_token_sets(sets, self.bands * self.band, self.seed)
+      sketches = self._sketches(sets)
       lsh.insert_pairs(list(zip(numbers, sketches, strict=True)))
       for i, candidates in zip(numbers, lsh.query_all(sketches), strict=True):
-        compared += self._joined(i, sorted(candidates), roots, kept)
-    notes |= {"without_text": empty, "pairs_compared": compared}
+        before = [j for j in sorted(candidates) if j < i]
+        pairs += len(before)
+        self._join(i, before, roots, kept)
+    notes |= self.said(empty, pairs)
     return roots.all()
 
-  def _joined(self, i: int, candidates: Iterable[int], roots: clusters.Roots, kept: "_Hashed") -> int:
-    """Joins a row with those candidates that are alike; returns how many pairs it looked at."""
-    looked = 0
+  def said(self, empty: int, pairs: int) -> select_protocol.Notes:
+    """With the pairs of different sets that share a band."""
+    return {"without_text": empty, "candidate_pairs": pairs}
+
+  def looks(self, texts: Iterable[str]) -> Iterator[clusters.Look]:
+    """The sketch of each text in bands, and its set."""
+    for block in _blocks(map(self.shingles, texts)):
+      for shingles, hashed, sketch in zip(block, _hashed(block), self._sketches(block), strict=True):
+        shape = hashed.tobytes()
+        bands = np.asarray(sketch.digest(), np.uint32).reshape(self.bands, self.band)
+        keys = [n.to_bytes(2, "little") + band.tobytes() for n, band in enumerate(bands)]
+        same = hashlib.blake2b(shape, digest_size=16).digest()
+        yield clusters.Look(same, keys, shape) if shingles else clusters.Look(b"")
+
+  def alike(self, a: bytes, b: bytes) -> bool:
+    """By the similarity of their sets."""
+    return jaccard(np.frombuffer(a, np.uint64), np.frombuffer(b, np.uint64)) >= self.threshold
+
+  def _sketches(self, sets: list[list[str]]) -> list[Any]:
+    return rensa.RMinHash.from_token_sets(sets, self.bands * self.band, self.seed)
+
+  def _join(self, i: int, candidates: Iterable[int], roots: clusters.Roots, kept: "_Hashed") -> None:
+    """Joins a row with those candidates that are alike; those that are of one cluster by now are not looked at."""
     for j in candidates:
-      if j < i and roots.root(i) != roots.root(j):
-        looked += 1
-        if jaccard(kept[i], kept[j]) >= self.threshold:
-          roots.join(i, j)
-    return looked
+      if roots.root(i) != roots.root(j) and jaccard(kept[i], kept[j]) >= self.threshold:
+        roots.join(i, j)
 
 
 def jaccard(a: np.ndarray, b: np.ndarray) -> float:
@@ -108,6 +128,12 @@ class _Hashed:
   def __getitem__(self, i: int) -> np.ndarray:
     """A copy: what is looked at while the array grows would keep it from growing."""
     return np.frombuffer(self._flat[self._ends[i] : self._ends[i + 1]], np.uint64)
+
+
+def _hashed(block: list[list[str]]) -> Iterator[np.ndarray]:
+  """The set of each text's shingles as sorted hashes."""
+  for shingles, hashes in zip(block, rensa.RMinHash.hash_token_sets(block), strict=True):
+    yield np.unique(np.asarray(hashes, np.uint64)) if shingles else np.zeros(0, np.uint64)
 
 
 def _blocks(shingles: Iterator[list[str]]) -> Iterator[list[list[str]]]:
