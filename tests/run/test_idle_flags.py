@@ -9,6 +9,7 @@ from itune_jax.core import files
 from itune_jax.run import cli
 from itune_jax.run import specs
 from itune_jax.run.commands import import_
+from itune_jax.run.plan import topology
 
 GENERATE, EXPORT, MERGE = ["generate"], ["export", "--out=o"], ["merge", "--out=o", "--adapter=a", "--adapter=b"]
 IDLE = [
@@ -29,6 +30,15 @@ IDLE = [
   (MERGE, ["--how=slerp", "--seed=1"], "--seed changes nothing"),
   (MERGE, ["--factors", "--scale=2"], "--scale changes nothing"),
   (MERGE, ["--base_name=x"], "--base_name is of --format=lora"),
+  (["inspect", "data", "--gin_file=r"], ["--step=1"], "--step changes nothing of data"),
+  (["inspect", "data", "--gin_file=r"], ["--sample=5"], "--sample changes nothing of data"),
+  (["inspect", "data", "--gin_file=r"], ["--examples=0"], "--examples=0: it is a whole number from 1"),
+  (["inspect", "data", "--gin_file=r", "--html=p"], ["--examples=5"], "--examples changes nothing of data --html"),
+  (["inspect", "data", "--gin_file=r", "--html=p"], ["--sample=0"], "--sample=0: it is a whole number from 1"),
+  (["inspect", "batch", "--gin_file=r"], ["--step=-1"], "--step=-1: it is a whole number from 0"),
+  (["inspect", "batch", "--gin_file=r"], ["--examples=5"], "--examples changes nothing of batch"),
+  (["plan", "--gin_file=r", "--topology=v5e:2x2"], ["--slices=0"], "--slices=0: it counts slices"),
+  (["plan", "--gin_file=r", "--topology=v5e:2x2"], ["--html=/"], "/: cannot be written: it is a folder"),
   (["push", "", "--repo=a/b", "--licence=mit"], [], "path is empty: give it a value"),
   (["compare", "runs/a", ""], [], "RUN is empty: give it a value"),
 ]
@@ -48,6 +58,8 @@ def test_a_flag_that_nothing_reads(command, flags, words):
     ["export", "--out=o", "--format=peft", "--adapter=a", "--base_name=x"],
     ["merge", "--out=o", "--adapter=a", "--adapter=b", "--weight=1", "--weight=-1", "--how=ties", "--density=0.5"],
     ["merge", "--out=o", "--adapter=a", "--format=lora", "--rank=4", "--how=dare", "--seed=3", "--base_name=x"],
+    ["inspect", "data", "--gin_file=r", "--html=page.html", "--sample=5"],
+    ["inspect", "batch", "--gin_file=r", "--step=7"],
     ["recipes"],
   ],
 )
@@ -67,6 +79,12 @@ def test_import_reads_the_flags_of_what_its_source_is(tmp_path):
     args = cli.find("import").parse([f"--source={tmp_path / name}", "--out=o", flag])
     with pytest.raises(errors.InputError, match=words):
       import_.from_flags(args)
+
+
+@pytest.mark.parametrize("count", ["0", "00", "65537"])
+def test_gpus_that_nobody_has(count):
+  with pytest.raises(errors.InputError, match="it is a number of GPUs, from 1 to 65,536"):
+    topology.chips_of(f"h100:{count}")
 
 
 def test_a_file_that_is_no_model(tmp_path):
