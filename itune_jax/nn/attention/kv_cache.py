@@ -226,6 +226,15 @@ def _rows(arrays: Any, from_R) -> Any:
   return jax.lax.map(lambda i: jax.tree.map(lambda x: _row(x, i), arrays), from_R)
 
 
+def layer_entered(store: tuple[Any, Any], layer, new: Cache, rows_R, from_R) -> tuple[Any, Any]:
+  """Keys and values [B, ...] of one layer, with rows replaced by some of that layer of a stacked cache of no more
+  slots; a number behind the last drops one."""
+  own = Cache(_row(new.k_LBKHS, layer)[None], _row(new.v_LBKSH, layer)[None], new.positions_BS)
+  own = own.widened(store[1].shape[-2])
+  (k,), (v,) = _copied(((store[0],), (store[1],)), (own.k_LBKHS, own.v_LBKSH), rows_R, from_R)
+  return k, v
+
+
 def _copied(stores: Any, new: Any, rows_R, from_R) -> Any:
   """Rows of new [L, R, ...] in place of those of each layer's own store, without anything between; see `_rows`."""
 

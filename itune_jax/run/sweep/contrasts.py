@@ -6,7 +6,7 @@ item by item. Their error has two parts (as `itune compare` has): what sampling 
 items, and what seeds vary, with Student's distribution and the degrees of freedom of both (Satterthwaite 1946).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 import dataclasses
 import itertools
 import math
@@ -112,12 +112,8 @@ def _main(measure: Measure, factors: Mapping[str, Sequence[space_lib.Value]]) ->
 def _pairs(measure: Measure, factors: Mapping[str, Sequence[space_lib.Value]]) -> Iterator[Effect]:
   for (one, a), (other, b) in itertools.combinations(factors.items(), 2):
     for x, y in itertools.product(a[1:], b[1:]):
-      weights = {
-        ((one, x), (other, y)): 1.0,
-        ((one, x), (other, b[0])): -1.0,
-        ((one, a[0]), (other, y)): -1.0,
-        ((one, a[0]), (other, b[0])): 1.0,
-      }
+      both = lambda level, of_other, one=one, other=other: _setting([(one, level)], [(other, of_other)])
+      weights = {both(x, y): 1.0, both(x, b[0]): -1.0, both(a[0], y): -1.0, both(a[0], b[0]): 1.0}
       yield from _contrast(measure, "pair", (one, other), (x, y), (a[0], b[0]), weights)
 
 
@@ -152,7 +148,8 @@ def _contrast(measure, what, factors, levels, first, weights: Mapping[Setting, f
   yield Effect(measure.name, what, tuple(factors), tuple(levels), tuple(first), value, error, degrees, *counts)
 
 
-def _setting(rest: Setting, own: Setting) -> Setting:
+def _setting(rest: Iterable[tuple[str, space_lib.Value]], own: Iterable[tuple[str, space_lib.Value]]) -> Setting:
+  """Values by factor, in the order of the factors' names: that of the settings of a measure."""
   return tuple(sorted([*rest, *own]))
 
 

@@ -149,11 +149,14 @@ class Given:
       self._ids(members_R, max(len(s.prompt) for s in there)) if self.kind.penalties else None,
     )
 
-  def run(self, turn: turns_lib.Turn) -> prefill.Prefilled:
-    """The cache of the prompts of a turn, all of them different."""
+  def run(self, turn: turns_lib.Turn, slots: int) -> prefill.Prefilled:
+    """The cache of the prompts of a turn, all of them different. slots: that they may take at most, and that suffice.
+
+    They take a power of two: what enters a larger cache is cheap to widen, and other sizes are other shapes to compile.
+    """
     bind, firsts, held = self.bind, turn.firsts, turn.held
     prompts = [self.prompts[i] for i in firsts]
-    slots, count = row_state.slots_for(max(map(len, prompts))), max(map(len, held))
+    slots, count = min(slots, row_state.slots_for(1 << (max(map(len, prompts)) - 1).bit_length())), max(map(len, held))
     own = [self.samples[i].adapter for i in firsts] if self.mixed else None
     if turn.is_long:
       rows = prefill.rows_for(count * len(held), len(held))
@@ -163,10 +166,13 @@ class Given:
     return prefill.whole(bind, self.params, packed, slots, self.lead)
 
   def _count(self, most: int, turn: turns_lib.Turn) -> int:
-    """Rows on each shard for so many: those that enter at a time, or more. Fewer would be other shapes to compile, and
-    hold nothing large."""
+    """Rows on each shard for so many: those that enter at a time, four times as many, or all. Others would be other
+    shapes to compile, and hold nothing large."""
     shards = len(turn.units)
-    return prefill.rows_for(max(most * shards, self.batch // REFILL), shards) // shards
+    found = prefill.rows_for(self.batch // REFILL or 1, shards)
+    while found < most * shards:
+      found *= 4
+    return min(found, prefill.rows_for(max(self.batch, most * shards), shards)) // shards
 
   def _ids(self, members_R, longest: int) -> np.ndarray:
     """The prompts of samples, all of them: the first tokens too."""

@@ -4,6 +4,7 @@ import collections
 from collections.abc import Callable, Sequence
 import dataclasses
 import functools
+import itertools
 from typing import Any, Literal
 
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from itune_jax.sampling.decode import admission
+from itune_jax.sampling.decode import admit
 from itune_jax.sampling.decode import entries as entries_lib
 from itune_jax.sampling.decode import prefill
 from itune_jax.sampling.decode import row_state
@@ -19,6 +21,7 @@ from itune_jax.sampling.decode import watch as watch_lib
 
 LOOK = 16  # tokens between two looks at texts that have stop strings
 STREAM = 4  # and where somebody reads along
+AHEAD = 2  # batches of samples that a cache is made long enough for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,15 +111,22 @@ class Call:
 
   def _copied(self, members: list[int], by_shard: list[list[int]]) -> list[tuple[int, int]]:
     """Each prompt into the rows that continue it, after what runs."""
-    longest = max(len(self.given.prompts[i]) for i in members)
-    slots = row_state.slots_for(min(longest + self._new, self._most - prefill.front(self.given.lead)))
+    slots = row_state.slots_for(min(self._ahead(members), self._most - prefill.front(self.given.lead)))
     seated = []
     for turn in self.given.turns(members, by_shard):
-      run = self.given.run(turn)
+      run = self.given.run(turn, slots)
       self._make_room(run, slots, None)
       self._admit(self.given.entering(turn, run))
       seated += _seats([turn])
     return seated
+
+  def _ahead(self, members: list[int]) -> int:
+    """Positions that these samples need, or that those need which follow soon, at most twice as many: another size of
+    the cache is other programs to compile, for a few samples perhaps."""
+    length = lambda i: len(self.given.prompts[i]) + self._new
+    needed = max(map(length, members))
+    soon = itertools.islice(self._waiting, AHEAD * self.given.batch)
+    return max([needed, *(n for n in map(length, soon) if n <= 2 * needed)])
 
   def _joined(self, members, by_shard: list[list[int]], entries: entries_lib.Entries) -> list[tuple[int, int]]:
     """Prompts that are not there yet to where they are kept once; rows then name theirs."""
@@ -129,10 +139,10 @@ class Call:
     opened = [[[place(shard, unit) for unit in units] for shard, units in enumerate(turn.units)] for turn in turns]
     seated += _seats(turns)
     entries.grow(self._places(entries.each))
-    longest = max((len(self.given.prompts[i]) for i in rest), default=1)
+    slots = row_state.slots_for(max((len(self.given.prompts[i]) for i in rest), default=1))
     for turn, places in zip(turns, opened, strict=True):
-      run = self.given.run(turn)
-      kept = entries.each * self.given.shards, entries.width, row_state.slots_for(longest)
+      run = self.given.run(turn, slots)
+      kept = entries.each * self.given.shards, entries.width, slots
       self._make_room(run, row_state.slots_for(self._new), kept)
       self._settle(run, [[list(map(entries.number, unit)) for unit in units] for units in places])
     self._admit(self._naming(seated, entries))
@@ -182,7 +192,7 @@ class Call:
     self._state = row_state.with_room(self._bind, self._params, *given)
 
   def _admit(self, new: row_state.Entering) -> None:
-    self._state = row_state.admit_program(self._bind)(self._params, self._state, new, self._stops)
+    self._state = admit.program(self._bind)(self._params, self._state, new, self._stops)
 
   def _halve(self) -> None:
     """Half of the rows, with all those that are held."""
@@ -206,7 +216,7 @@ class Call:
 
   def _look(self) -> list[tuple[int, Generation]]:
     """Samples that have ended; their rows are free."""
-    texts = row_state.texts_program(self._bind)(self._state)
+    texts = row_state.texts(self._bind, self._state)
     if not self._watches:  # then somebody has ended
       texts = jax.device_get(texts)
     out_BS, count_B, done_B = jax.device_get((texts.out_BS, texts.count_B, texts.done_B))

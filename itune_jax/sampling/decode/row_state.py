@@ -105,12 +105,12 @@ def axes_of(cache: Any) -> Any:
   of_rows = lambda x: ("rows", "kv_heads", None, None) if x.ndim >= 4 else ("rows",) + (None,) * (x.ndim - 1)
 
   def own(x):
-    if not _is_cache(x):
+    if not is_cache(x):
       return of_rows(x)
     front = jax.tree.map(lambda _: (None, "kv_heads", None, None), x.lead)
     return dataclasses.replace(jax.tree.map(of_rows, dataclasses.replace(x, lead=None)), lead=front)
 
-  return jax.tree.map(own, cache, is_leaf=_is_cache)
+  return jax.tree.map(own, cache, is_leaf=is_cache)
 
 
 def spread(cache, ctx):
@@ -123,7 +123,7 @@ def with_room(bind: Any, params: Any, state: Rows | None, shape: Shape, lead: An
   if state is None:
     return empty_program(bind)(params, shape, lead)
   if shape.prompts is None:
-    there = min(c.slots for c in jax.tree.leaves(state.cache, is_leaf=_is_cache) if _is_cache(c))
+    there = min(c.slots for c in jax.tree.leaves(state.cache, is_leaf=is_cache) if is_cache(c))
     return state if there >= shape.slots else grow_program(bind)(state, _grown(there, shape.slots))
   many, there = state.cache.prompts.cache.positions_BS.shape
   size = max(many, shape.prompts[0]), _grown(there, shape.prompts[2])
@@ -151,10 +151,10 @@ def empty_program(bind: Any) -> Callable:
     cache = _each(lambda c: c.by_layer(), cache) if model.is_apart else cache
     keys = jax.random.split(jax.random.key(0), B)
     return Rows(
-      spread(cache, _context(model)),
+      spread(cache, context(model)),
       *(zeros(), zeros(), zeros(), keys, zeros() if shape.mixed else None),
       _no_texts(B, shape.new, shape.kind.top),
-      controls_lib.neutral(B, shape.kind, shape.vocab, _context(model)),
+      controls_lib.neutral(B, shape.kind, shape.vocab, context(model)),
       ends_GD,
     )
 
@@ -231,8 +231,8 @@ def pick_program(bind: Any) -> Callable:
   """`(rows, from_R, from_G, members_GR, places_R) -> rows`: only these, and of prompts kept once only those."""
 
   def pick(state, from_R, from_G=None, members_GR=None, places_R=None):
-    take = lambda x: x.picked(from_R) if _is_cache(x) else x[from_R]
-    found = jax.tree.map(take, state._replace(ends_GD=None), is_leaf=_is_cache)
+    take = lambda x: x.picked(from_R) if is_cache(x) else x[from_R]
+    found = jax.tree.map(take, state._replace(ends_GD=None), is_leaf=is_cache)
     if from_G is None or members_GR is None or places_R is None:
       return found
     prompts = kv_cache.Prompts(state.cache.prompts.cache.picked(from_G), members_GR, places_R)
@@ -241,9 +241,13 @@ def pick_program(bind: Any) -> Callable:
   return jax.jit(pick)
 
 
-@functools.lru_cache(maxsize=32)
-def texts_program(bind: Any) -> Callable:
+def texts(bind: Any, state: Rows) -> Texts:
   """What rows have said, whole in every process."""
+  return state.texts if bind.mesh.size == 1 else _texts_program(bind)(state)
+
+
+@functools.lru_cache(maxsize=32)
+def _texts_program(bind: Any) -> Callable:
   return jax.jit(lambda state: shard.everywhere(state.texts, bind.mesh))
 
 
@@ -265,34 +269,6 @@ def settle_program(bind: Any) -> Callable:
 
 
 @functools.lru_cache(maxsize=32)
-def admit_program(bind: Any) -> Callable:
-  """`(params, rows, entering, stops_S) -> rows` with prompts in the places of rows that were done, and the first token
-  of each. The rows are donated."""
-
-  def admit(params, state, new, stops_S):
-    model, at, texts = bind(params), new.rows_R, state.texts
-    ctx, R = _context(model), at.shape[0]
-    put = lambda old, value: old.at[at].set(value, mode="drop")
-    said = Texts(*(None if x is None else jnp.zeros((R, *x.shape[1:]), x.dtype) for x in texts))
-    ends_BD = state.ends_GD if new.cache is None else new.last_BD
-    controls = controls_lib.started(new.controls, new.prompts_RP, state.controls)
-    token_R, said, controls = _say(model, ends_BD[new.from_R], new.keys_R, new.limits_R, controls, said, stops_S)
-    return Rows(
-      cache=spread(_entered(state.cache, new, ctx), ctx),
-      token_B=put(state.token_B, token_R),
-      lengths_B=put(state.lengths_B, new.lengths_R),
-      limits_B=put(state.limits_B, new.limits_R),
-      keys_B=put(state.keys_B, new.keys_R),
-      own_B=None if state.own_B is None else put(state.own_B, new.own_R),
-      texts=jax.tree.map(put, texts, said),
-      controls=controls_lib.pinned(jax.tree.map(put, state.controls, controls), ctx),
-      ends_GD=state.ends_GD,
-    )
-
-  return jax.jit(admit, donate_argnums=1)
-
-
-@functools.lru_cache(maxsize=32)
 def loop_program(bind: Any) -> Callable:
   """`(params, rows, enough, round) -> rows`: goes on until so many rows are done, or the round is over. The rows are
   donated."""
@@ -307,10 +283,10 @@ def loop_program(bind: Any) -> Callable:
     def advance(carry):
       state, said = carry
       done_B, at_B = state.texts.done_B, state.lengths_B + state.texts.count_B - 1
-      ctx = _context(model, (~done_B).astype(jnp.int32)[:, None], at_B[:, None], state.own_B)
+      ctx = context(model, (~done_B).astype(jnp.int32)[:, None], at_B[:, None], state.own_B)
       hidden_B1D, cache = model.decode(state.token_B[:, None], ctx, state.cache)
       given = (state.keys_B, state.limits_B, state.controls, state.texts, how.stops_S)
-      token_B, texts, controls = _say(model, hidden_B1D[:, 0], *given)
+      token_B, texts, controls = say(model, hidden_B1D[:, 0], *given)
       controls = controls_lib.pinned(controls, ctx)
       return state._replace(cache=spread(cache, ctx), token_B=token_B, texts=texts, controls=controls), said + 1
 
@@ -320,12 +296,13 @@ def loop_program(bind: Any) -> Callable:
   return jax.jit(loop, donate_argnums=1)
 
 
-def _context(model, valid_BT=None, positions_BT=None, own_B=None):
+def context(model, valid_BT=None, positions_BT=None, own_B=None):
+  """What layers are told of these positions [B, T], and of the adapters of rows [B]."""
   own_BT = None if own_B is None else own_B[:, None]
   return model.context(batch_lib.Batch(None, None, None, valid_BT, positions_BT, adapters_BT=own_BT))
 
 
-def _say(model, hidden_BD, keys_B, limits_B, controls, texts: Texts, stops_S) -> tuple[Any, Texts, Any]:
+def say(model, hidden_BD, keys_B, limits_B, controls, texts: Texts, stops_S) -> tuple[Any, Texts, Any]:
   """The next token of every row, booked where the row is alive and the token does not end it."""
   B, new = texts.out_BS.shape
   logits_BV, alive_B = model.project(hidden_BD), ~texts.done_B
@@ -356,25 +333,11 @@ def _say(model, hidden_BD, keys_B, limits_B, controls, texts: Texts, stops_S) ->
   return token_B, texts, controls
 
 
-def _is_cache(x: Any) -> bool:
+def is_cache(x: Any) -> bool:
+  """Whether it is one cache of keys and values: of several, or of more than those, it is a part."""
   return isinstance(x, kv_cache.Cache)
 
 
 def _each(fn: Callable, cache: Any) -> Any:
   """A function of every cache of a model that may have several (encoder-decoders)."""
-  return jax.tree.map(lambda x: fn(x) if _is_cache(x) else x, cache, is_leaf=_is_cache)
-
-
-def _entered(cache: Any, new: Entering, ctx) -> Any:
-  """Caches, and what else a model keeps by row, with some rows replaced by those of smaller ones; emptied, where the
-  prompts are kept elsewhere."""
-  if new.cache is None:
-    prompts = kv_cache.Prompts(cache.prompts.cache, jnp.asarray(new.members_GR), jnp.asarray(new.places_B))
-    return dataclasses.replace(cache.emptied(new.rows_R), prompts=prompts)
-
-  def enter(old, value):
-    if _is_cache(old):
-      return old.entered(value, new.from_R, new.rows_R, ctx)
-    return old.at[new.rows_R].set(value[new.from_R], mode="drop")
-
-  return jax.tree.map(enter, cache, new.cache, is_leaf=_is_cache)
+  return jax.tree.map(lambda x: fn(x) if is_cache(x) else x, cache, is_leaf=is_cache)

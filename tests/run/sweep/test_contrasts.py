@@ -30,14 +30,17 @@ def _made(rng, seeds, items, main, pair):
   }
 
 
-def test_effects_of_figures_without_noise_are_exact():
+@pytest.mark.parametrize("order", ["ab", "ba"])  # a sweep names its factors in any order
+def test_effects_of_figures_without_noise_are_exact(order):
+  levels = {"a": ("x", "y"), "b": (1, 2)}
   table = {
     (a, b): np.full((2, 4), 1.0 + 2 * (a == "y") + 4 * (b == 2) + 8 * (a == "y" and b == 2))
     for a in "xy"
     for b in (1, 2)
   }
-  found = {one.factors: one for one in contrasts.effects(_measure(table, 2, 4), {"a": ("x", "y"), "b": (1, 2)})}
-  assert found["a",].value == 2 + 8 / 2 and found["b",].value == 4 + 8 / 2 and found["a", "b"].value == 8
+  effects = contrasts.effects(_measure(table, 2, 4), {name: levels[name] for name in order})
+  found = {one.factors: one for one in effects}
+  assert found["a",].value == 2 + 8 / 2 and found["b",].value == 4 + 8 / 2 and found[tuple(order)].value == 8
   assert not any(one.known for one in found.values())  # no spread: no interval is claimed
   assert all(math.isnan(one.p) and math.isnan(one.interval[0]) for one in found.values())
 

@@ -12,6 +12,7 @@ from itune_jax.peft.methods import lora
 from itune_jax.peft.methods import prompt as prompt_lib
 from itune_jax.peft.methods import reft
 from itune_jax.sampling.decode import admission
+from itune_jax.sampling.decode import admit
 from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.sampling.decode import one_token
 from itune_jax.sampling.decode import prefill
@@ -41,14 +42,14 @@ def model():
 def kept(monkeypatch):
   """Prompts short enough for a test are kept once. What was prefilled, and the cache whenever rows entered."""
   monkeypatch.setattr(admission, "LONG", 1)
-  ran, caches, pack, admit = [], [], prefill.pack_prompts, row_state.admit_program
+  ran, caches, pack, admitted = [], [], prefill.pack_prompts, admit.program
   monkeypatch.setattr(prefill, "pack_prompts", lambda given, *more: ran.extend(given) or pack(given, *more))
   shapes = lambda cache: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), cache)
   noted = lambda bind: lambda params, state, *more: (
     caches.append(shapes(state.cache)),
-    admit(bind)(params, state, *more),
+    admitted(bind)(params, state, *more),
   )[1]
-  monkeypatch.setattr(row_state, "admit_program", noted)
+  monkeypatch.setattr(admit, "program", noted)
   return ran, caches
 
 
@@ -222,7 +223,7 @@ def test_other_values_compile_nothing(model, kept):
   settings = dict(temperature=0.5, top_p=0.9, top_k=5, min_p=0.01, repetition_penalty=1.1, banned=(1, 2, 3))
   run(model, asks(), n=4, batch=16, **settings)
   bind = one_token.prepare(tiny.binder(model.module), model.params)[0]
-  programs = (row_state.loop_program, row_state.settle_program, row_state.empty_program, row_state.texts_program)
+  programs = (row_state.loop_program, row_state.settle_program, row_state.empty_program)
   count = lambda: [program(bind)._cache_size() for program in programs]
   before = count()
   settings = dict(temperature=0.9, top_k=2, presence_penalty=0.4, frequency_penalty=-0.1, banned=(7,), seed=9)
