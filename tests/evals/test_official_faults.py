@@ -125,7 +125,10 @@ def damaged_gz(path: pathlib.Path) -> None:
 def test_files_that_are_damaged(file, content, words, tmp_path, monkeypatch):
   monkeypatch.setattr(folders, "_CELL", 50)
   path = tmp_path / file
-  content(path) if callable(content) else path.write_text(content)
+  if callable(content):
+    content(path)
+  else:
+    path.write_text(content)
   with pytest.raises(errors.InputError, match=words) as caught:
     list(folders.table(str(path), ",") if file.endswith(".csv") else folders.objects(str(path)))
   assert "\n" not in str(caught.value) and str(path) in str(caught.value)
