@@ -129,6 +129,18 @@ def require_room(folder: str, nbytes: int) -> None:
     raise errors.RunError(f"{folder}: {nbytes / 2**20:,.0f} MiB are needed, and {free / 2**20:,.0f} MiB are free")
 
 
+def require_writable(path: str) -> None:
+  """Raises InputError for a file that could not be written: before the work whose result it holds."""
+  if is_remote(path):
+    return
+  above = os.path.dirname(os.path.abspath(path))
+  while not os.path.lexists(above):
+    above = os.path.dirname(above)
+  wrong = "it is a folder" if os.path.isdir(path) else "" if os.path.isdir(above) else f"{above} is no folder"
+  if wrong or not os.access(above, os.W_OK | os.X_OK):
+    raise errors.InputError(f"{path}: cannot be written: {wrong or f'{above} may not be written into'}")
+
+
 def write_text(path: str, text: str) -> None:
   """Writes a file whole or not at all."""
   if is_remote(path):

@@ -9,14 +9,20 @@ import gzip
 import hashlib
 import importlib.util
 import io
+import itertools
+import json
 import os
 from typing import Any
+import zlib
 
 from itune_jax.core import errors
 from itune_jax.core import jsontext
 from itune_jax.core import lazy
 
 parquet = lazy.module("pyarrow.parquet")
+
+_NAMED = 12  # keys that a message names
+_CELL = 1 << 26  # characters: statutes stand in single cells
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +65,11 @@ class Folder:
   def value(self, name: str) -> Any:
     """The value of a JSON file."""
     path = self.file(name)
-    try:
-      return jsontext.loads(text_of(path))
-    except ValueError as e:
-      raise errors.InputError(f"{path}: is no JSON ({jsontext.said(e)})") from None
+    return _json(text_of(path), path)
+
+  def object(self, name: str) -> dict[str, Any]:
+    """The object of a JSON file. Raises InputError where it is another value."""
+    return _object(self.value(name), self.file(name))
 
   def digest(self, patterns: Sequence[str]) -> str:
     """SHA-256 of names and bytes of the files that the patterns match."""
@@ -87,33 +94,39 @@ def objects(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     return
   text = text_of(path)
   if text.lstrip()[:1] == "[":
-    try:
-      members = jsontext.loads(text)
-    except ValueError as e:
-      raise errors.InputError(f"{path}: is no JSON ({jsontext.said(e)})") from None
-    for number, member in enumerate(members, 1):
+    for number, member in enumerate(_json(text, path), 1):
       yield f"{path}: row {number}", _object(member, f"{path}: row {number}")
     return
   for number, line in enumerate(text.split("\n"), 1):
     if line.strip():
       where = f"{path}:{number}"
-      try:
-        value = jsontext.loads(line)
-      except ValueError as e:
-        raise errors.InputError(f"{where}: is no JSON ({jsontext.said(e)})") from None
-      yield where, _object(value, where)
+      yield where, _object(_json(line, where), where)
 
 
 def table(path: str, separator: str) -> Iterator[tuple[str, dict[str, str]]]:
-  """(file: row, cells by column) of a CSV or TSV file with a header. Raises InputError for a row of another length."""
-  csv.field_size_limit(1 << 26)  # statutes stand in single cells
-  reader = csv.reader(io.StringIO(text_of(path), newline=""), delimiter=separator)
-  header = next(reader, None)
-  for number, cells in enumerate(reader, 1):
+  """(file: row, cells by column) of a CSV or TSV file with a header; empty lines are none.
+
+  Raises InputError for a row of another length, and for two columns of one name.
+  """
+  reader = cells_of(path, separator)
+  header = next(reader, [])
+  if len(set(header)) < len(header):
+    raise errors.InputError(f"{path}: two columns have one name: {', '.join(map(jsontext.shown, header[:_NAMED]))}")
+  for number, cells in enumerate(filter(None, reader), 1):
     where = f"{path}: row {number}"
-    if header is None or len(cells) != len(header):
-      raise errors.InputError(f"{where}: has {len(cells)} cells, the header {len(header or ())}")
+    if len(cells) != len(header):
+      raise errors.InputError(f"{where}: has {len(cells)} cells, the header {len(header)}")
     yield where, dict(zip(header, cells, strict=True))
+
+
+def cells_of(path: str, separator: str = ",") -> Iterator[list[str]]:
+  """The cells of each row of a CSV file, the header as well. Raises InputError for what is none."""
+  csv.field_size_limit(_CELL)
+  reader = csv.reader(io.StringIO(text_of(path), newline=""), delimiter=separator)
+  try:
+    yield from reader
+  except csv.Error as e:
+    raise errors.InputError(f"{path}:{reader.line_num}: is no CSV ({jsontext.said(e)})") from None
 
 
 def one_of(folder: Folder, pattern: str) -> str:
@@ -139,7 +152,7 @@ def text_of(path: str) -> str:
   try:
     with _binary(path) as f:
       return f.read().decode("utf-8-sig")
-  except (OSError, EOFError) as e:
+  except (OSError, EOFError, zlib.error) as e:
     raise errors.InputError(f"{path}: cannot be read ({jsontext.said(e)})") from None
   except UnicodeDecodeError as e:
     raise errors.InputError(f"{path}: is no UTF-8 text ({jsontext.said(e)})") from None
@@ -147,8 +160,12 @@ def text_of(path: str) -> str:
 
 def field(row: dict[str, Any], name: str, kind: type | tuple[type, ...], where: str) -> Any:
   """A field of a row. Raises InputError naming the place where it lacks or is of another type."""
+  if not isinstance(row, dict):
+    raise errors.InputError(f"{where}: is {jsontext.shown(row)}; an object with {name!r} is expected")
   if name not in row:
-    raise errors.InputError(f"{where}: has no {name!r}; it has {', '.join(map(repr, row)) or 'nothing'}")
+    more = f" and {len(row) - _NAMED} more" if len(row) > _NAMED else ""
+    there = ", ".join(map(jsontext.shown, itertools.islice(row, _NAMED))) + more
+    raise errors.InputError(f"{where}: has no {name!r}; it has {there or 'nothing'}")
   value = row[name]
   if not isinstance(value, kind) or (
     isinstance(value, bool) and bool not in (kind if isinstance(kind, tuple) else (kind,))
@@ -159,6 +176,28 @@ def field(row: dict[str, Any], name: str, kind: type | tuple[type, ...], where: 
       f"{where}: {name!r} is {jsontext.name(value)} ({jsontext.shown(value)}); it must be {wanted}"
     )
   return value
+
+
+def words(row: dict[str, Any], name: str, where: str) -> str:
+  """A field that must hold text which says something. Raises InputError naming the place."""
+  found = field(row, name, str, where)
+  if not found.strip():
+    raise errors.InputError(f"{where}: {name!r} is empty")
+  return found
+
+
+def _json(text: str, where: str) -> Any:
+  """The value of a JSON text. Raises InputError for what is none, and for one that no prompt can hold."""
+  try:
+    value = jsontext.loads(text)
+    if "\\ud" in text.lower():
+      json.dumps(value, ensure_ascii=False).encode()
+    return value
+  except UnicodeEncodeError as e:
+    half = f"\\u{ord(e.object[e.start]):04x}"
+    raise errors.InputError(f"{where}: holds half of a surrogate pair ({half}), which is no character") from None
+  except ValueError as e:
+    raise errors.InputError(f"{where}: is no JSON ({jsontext.said(e)})") from None
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:

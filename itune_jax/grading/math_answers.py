@@ -35,15 +35,15 @@ _TAKEN_OUT = (
 )
 _UNIT_WORDS = tuple(re.compile(rf"(?<!\\)\b{unit}\b") for unit in _TAKEN_OUT if unit.isalpha())
 _COMMAND = re.compile(r"(\\[a-zA-Z]+)")
-_UNWRAPPED = (
-  (re.compile(r"(.*?)(\$)(.*?)(\$)(.*)"), r"$\3$"),
-  (re.compile(r"(\\text\{)(.*?)(\})"), r"\2"),
-  (re.compile(r"(\\textbf\{)(.*?)(\})"), r"\2"),
-  (re.compile(r"(\\overline\{)(.*?)(\})"), r"\2"),
-  (re.compile(r"(\\boxed\{)(.*)(\})"), r"\2"),
-  (re.compile(r"(frac)([^{])(.)"), r"frac{\2}{\3}"),
-  (re.compile(r"(sqrt)(\[[^\]]*\])(\w)"), r"\1\2{\3}"),
-  (re.compile(r"(sqrt)(?!\[)([^{])"), r"sqrt{\2}"),
+_UNWRAPPED = (  # with what must be there, and how often, for a match at all
+  ("$", 2, re.compile(r"(.*?)(\$)(.*?)(\$)(.*)"), r"$\3$"),
+  ("}", 1, re.compile(r"(\\text\{)(.*?)(\})"), r"\2"),
+  ("}", 1, re.compile(r"(\\textbf\{)(.*?)(\})"), r"\2"),
+  ("}", 1, re.compile(r"(\\overline\{)(.*?)(\})"), r"\2"),
+  ("}", 1, re.compile(r"(\\boxed\{)(.*)(\})"), r"\2"),
+  ("frac", 1, re.compile(r"(frac)([^{])(.)"), r"frac{\2}{\3}"),
+  ("]", 1, re.compile(r"(sqrt)(\[[^\]]*\])(\w)"), r"\1\2{\3}"),
+  ("sqrt", 1, re.compile(r"(sqrt)(?!\[)([^{])"), r"sqrt{\2}"),
 )
 _THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+")
 
@@ -86,8 +86,9 @@ def minerva_form(answer: str) -> str:
   for before, after in _REPLACED:
     text = text.replace(before, after)
   text = _without_units(text)
-  for pattern, kept in _UNWRAPPED:
-    text = pattern.sub(kept, text)
+  for end, count, pattern, kept in _UNWRAPPED:
+    if text.count(end) >= count:  # else each place would be followed to the end of the line: minutes of a long loop
+      text = pattern.sub(kept, text)
   text = text.replace("$", "")
   return text.replace(",", "") if _THOUSANDS.fullmatch(text) else text
 

@@ -170,6 +170,11 @@ def read(adapter: str, model: specs.Model, path: str) -> Saved:
   return Saved(adapter, tuple(methods), values)
 
 
+def require_base(saved: Saved, base: load_lib.Base) -> None:
+  """Raises InputError where an adapter says that it is of another base: before its methods look for sites in this."""
+  (check_base if saved.values is None else check_manifest)(saved.folder, base)
+
+
 def filled(attached: attach.Attached, saved: Saved, base: load_lib.Base) -> attach.Attached:
   """The attached methods with the arrays that were saved. Raises InputError when they are of another base."""
   if saved.values is not None:

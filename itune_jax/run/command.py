@@ -86,6 +86,7 @@ class Command:
     if not {"-h", "--help"} & set(given):
       flags_lib.check(parser, given, takes_gin, self.hands_on)
     args, args.rest = parser.parse_known_args(given) if self.hands_on else (parser.parse_args(given), [])
+    flags_lib.check_places(parser, args)
     flags_lib.check_once([*_named(args), *((value.partition("=")[0], _name(value)) for value in values)])
     args.gin_values = values
     if args.peft:
@@ -207,6 +208,13 @@ def base_flags(parser: Parser) -> None:
   parser.add_argument("--base_name", default="", metavar="NAME", help=name)
   without = "write a PEFT folder without the float32 folder of a base that peft could not load (a .gguf file)"
   parser.add_argument("--without_base", action="store_true", help=without)
+
+
+def require_no_naming(args: Args, of: str) -> None:
+  """Raises InputError for --base_name and --without_base where no PEFT folder is written. of: whose they are."""
+  for name in ("base_name", "without_base"):
+    if getattr(args, name):
+      raise errors.InputError(f"--{name} is {of}: leave it out")
 
 
 def out_flag(parser: Parser) -> None:

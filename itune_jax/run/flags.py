@@ -51,6 +51,15 @@ def check(parser: argparse.ArgumentParser, argv: Sequence[str], reads_gin: bool,
         raise errors.InputError(f"{flag}={value}: the quotes are part of the value: write {flag}={value[1:-1]}")
 
 
+def check_places(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+  """Raises InputError for an empty argument that stands without a flag, as of a shell's variable that is not set."""
+  for action in parser._actions:
+    if not action.option_strings and action.nargs != "?":
+      found = getattr(args, action.dest, None)
+      if any(value == "" for value in (found if isinstance(found, list) else [found])):
+        raise errors.InputError(f"{action.metavar or action.dest} is empty: give it a value")
+
+
 def check_once(given: Sequence[tuple[str, str]]) -> None:
   """Raises InputError for a value of gin that is given twice.
 

@@ -57,11 +57,16 @@ def data_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_data(there: Mapping[str, Any], here: Mapping[str, Any], run_dir: str) -> None:
-  """Raises InputError, naming files and rows, when a run would go on with other data; both are manifests."""
-  if data_of(there) != data_of(here):
+  """Raises InputError, naming files and rows, when a run would go on with other data, both of which are manifests, and
+  when that of the run is damaged."""
+  try:
+    same = data_of(there) == data_of(here)
+    differs = "" if same else "; ".join(_data_differs(there, here))
+  except (AttributeError, LookupError, TypeError, ValueError):
+    raise errors.InputError(f"{run_dir}/data.json: is no manifest of data (damaged?); use another --run_dir") from None
+  if not same:
     raise errors.InputError(
-      f"{run_dir} was trained on other data: {'; '.join(_data_differs(there, here))}. Bring back the data as they "
-      "were, or give another --run_dir"
+      f"{run_dir} was trained on other data: {differs}. Bring back the data as they were, or give another --run_dir"
     )
 
 

@@ -148,6 +148,8 @@ def open_session(
   methods = _with_tokens(methods, model, tokenizer) if saved is None else saved.methods
   place = loading.Place(devices, mesh.rules, loading.dtypes_of(methods, precision), remat)
   base = loading.base(model, path, place, untied=saved is not None and saved.untied)
+  if saved is not None:
+    adapters_lib.require_base(saved, base)
   _check_vocabulary(model, base, tokenizer, methods)
   attached = attach.attach(
     base.module,

@@ -79,8 +79,10 @@ def resolve(name: str) -> str:
   """The path behind a model's name, fetched if need be. Raises InputError when it cannot be had."""
   if name in bases.BASES:
     return _from_wheel(name, bases.BASES[name])
-  if os.path.exists(name):
+  if os.path.isdir(name) or (os.path.exists(name) and name.endswith(".gguf")):
     return name
+  if os.path.exists(name):
+    raise errors.InputError(f"{name}: a model is a Hugging Face folder, or a file that ends in .gguf")
   if name.startswith((".", "/", "~")) or name.endswith(".gguf") or name.count("/") != 1:
     raise errors.InputError(f"{name}: no such file or folder, and no known name ({', '.join(bases.BASES)})")
   return _from_hub(name)

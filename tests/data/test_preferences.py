@@ -92,6 +92,7 @@ WRONG = {
   ),
   "a tie": ({**PAIR, "score_chosen": 3, "score_rejected": 3}, "a tie"),
   "the wrong sign": ({**PAIR, "margin": -0.5}, "its margin is negative"),
+  "a wrong sign by ratings": ({**PAIR, "chosen_rating": 1, "rejected_rating": 3}, "its margin is negative"),
   "half a score": ({**PAIR, "score_chosen": 3}, "the score of one side alone"),
   "two margins": ({**PAIR, "margin": 1, "score_chosen": 3, "score_rejected": 1}, "not the difference of its scores"),
   "images": ({**PAIR, "images": ["x.png"]}, "images is not read yet"),
@@ -110,7 +111,8 @@ def test_what_is_no_pair_is_refused_by_name(name):
 
 
 def test_margins_are_of_scores():
-  assert preferences.parse({**PAIR, "score_chosen": 7.5, "score_rejected": 3}).margin == 4.5
+  for one, other in (("score_chosen", "score_rejected"), ("chosen_score", "rejected_score")):
+    assert preferences.parse({**PAIR, one: 7.5, other: 3}).margin == 4.5
 
 
 def test_keys_that_nothing_reads_are_named():

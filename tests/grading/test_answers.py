@@ -1,5 +1,7 @@
 """Short answers: what is read from a response, and which are the same."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -142,3 +144,11 @@ def test_rouge_takes_the_best_reference_and_stems():
   assert rouge.stemmed("Relational running it's 3.5") == ["relat", "run", "it", "s", "3", "5"]
   with pytest.raises(ValueError, match="no reference"):
     rouge.scores("a", [])
+
+
+@pytest.mark.parametrize("loop", ["{", "$a ", "\\boxed{", "\\frac", "\\sqrt", "\\text{a"])
+def test_the_answer_of_a_model_that_loops_is_read_at_once(loop):
+  """Each place of 10,000 where a command begins was followed to the end of the line: half a minute for one answer."""
+  began = time.process_time()
+  math_answers.minerva_form(loop * (10_000 // len(loop)))
+  assert time.process_time() - began < 3

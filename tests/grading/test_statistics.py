@@ -339,3 +339,14 @@ def _covers(rng, clusters, size, alike, kind):
     pairs = list(zip(label.tolist(), (label == right).tolist(), strict=True))
     figure, truth = pair_metrics.MacroF1()(pairs, names), share
   return figure.low is not None and figure.low <= truth <= figure.high
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), float("inf"), float("nan"), "1"])
+def test_a_value_that_is_no_number_of_an_item_is_refused(value):
+  with pytest.raises(errors.InputError, match="is no finite number"):
+    metrics.Mean()([1.0, value], ["a", "b"])
+
+
+def test_pass_at_nothing_is_no_metric():
+  with pytest.raises(errors.InputError, match="PassAtK.k = 0: it counts samples"):
+    metrics.PassAtK(k=0)

@@ -154,6 +154,7 @@ def test_other_weights_are_named(tmp_path, name, content, words):
   [
     ({"num_hidden_layers": "2"}, "num_hidden_layers"),
     ({"hidden_size": 32.5}, "hidden_size"),
+    ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000, which no model has"),
     ({"model_type": ["llama"]}, "model_type is"),
     ({"rope_scaling": 3}, "rope_scaling is 3; an object is expected"),
     ({"quantization_config": 7}, "quantization_config .7. is not supported"),

@@ -211,3 +211,9 @@ def test_a_line_of_metrics_that_is_none_is_named(tmp_path):
   path.write_text('{"step": 1, "loss": 2}\n[]\n')
   with pytest.raises(errors.InputError, match=r"metrics\.jsonl:2: is no object with a step"):
     hooks.Jsonl.read(str(path))
+
+
+@pytest.mark.parametrize("damaged", [{}, [], {"sources": [{}]}, {"sources": [], "rates": "x"}, {"sources": 3}])
+def test_a_record_of_data_that_is_damaged_is_one_line(damaged):
+  with pytest.raises(errors.InputError, match="runs/a/data.json: is no manifest of data"):
+    identity.check_data(damaged, {"sources": [{"name": "a", "key": "1"}], "rates": {"a": 1.0}}, "runs/a")

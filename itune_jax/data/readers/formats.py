@@ -55,7 +55,7 @@ def parse_all(raw: Raw, format: str = "auto") -> Iterator[Example]:
     keys = ", ".join(jsontext.shown(key) for key in sorted(map(str, raw))[:8]) or "none"
     told = _PAIRED if preferred else f"formats are {said()}; {_BY_NAME}"
     raise fields.BadRow(f"no known format has its keys ({keys}); {told}")
-  if format == "auto" and isinstance(raw.get("label", raw.get("kto_tag")), bool):
+  if format == "auto" and _is_judged(raw):
     raise fields.BadRow(_JUDGED)
   for example in SCHEMAS[name].examples(raw):
     example = tool_text.decoded(example)
@@ -64,6 +64,17 @@ def parse_all(raw: Raw, format: str = "auto") -> Iterator[Example]:
     yield example
 
 
+def _is_judged(raw: Mapping[str, Any]) -> bool:
+  """Whether a row says that its answer is good or bad, in any spelling of it: as text, which is all that a CSV file
+  holds, or as 0 and 1, which beside an output may also be a class."""
+  said = lambda value: isinstance(value, bool) or (isinstance(value, str) and value.strip().lower() in _TRUTHS)
+  number = lambda value: isinstance(value, (int, float)) and value in (-1, 0, 1)
+  label, tag = raw.get("label"), raw.get("kto_tag")
+  completes = building.holds(raw, "prompt") and building.holds(raw, "completion")
+  return said(label) or said(tag) or number(tag) or (completes and number(label))
+
+
+_TRUTHS = ("true", "false")
 _PAIRED = (
   "it is a preference (`chosen`, `rejected`), which is not read as instruction data: write the answer to be learned as "
   "the last assistant message, set Source.format to 'chosen' to learn what is preferred, or to 'preference' with an "

@@ -4,7 +4,8 @@
 question of any other format without its answer), or both sides hold the whole conversation and the prompt is what they
 begin with alike. Texts of "\\n\\nHuman: … \\n\\nAssistant: …" are read as turns. The answers alone are compared: no
 turn of the prompt is trained. The margin of a pair is its `margin`, or the difference of `score_chosen` and
-`score_rejected`. A third answer `reference`, better than both, makes a triple (TPO).
+`score_rejected` (or `chosen_score`, `rejected_score`; `chosen_rating`, `rejected_rating`). A third answer `reference`,
+better than both, makes a triple (TPO).
 """
 
 import re
@@ -19,7 +20,8 @@ from itune_jax.data.readers import formats
 
 SIDES = ("chosen", "rejected")
 GOLD = "reference"
-_SCORES = ("margin", "score_chosen", "score_rejected")
+_SCORED = (("score_chosen", "score_rejected"), ("chosen_score", "rejected_score"), ("chosen_rating", "rejected_rating"))
+_SCORES = ("margin", *(key for pair in _SCORED for key in pair))
 _ASKS = {"prompt": "completion", "instruction": "output", "question": "answer"}
 _WHOLE = ("messages", "conversations", "conversation")
 _TURN = re.compile(r"\n\n(Human|Assistant):")
@@ -172,11 +174,11 @@ def untrained(message: dict[str, Any], i: int) -> dict[str, Any]:
 def _margin(raw: Mapping[str, Any]) -> float | None:
   """By how much the preferred answer is better, if the row says so. Raises BadRow for a tie, and for the wrong sign."""
   given = {key: fields.number(raw[key], f"`{key}`") for key in _SCORES if not fields.is_null(raw.get(key))}
-  if ("score_chosen" in given) != ("score_rejected" in given):
+  if any((chosen in given) != (rejected in given) for chosen, rejected in _SCORED):
     raise fields.BadRow("it has the score of one side alone")
   margin = given.get("margin")
-  if "score_chosen" in given:
-    by_score = given["score_chosen"] - given["score_rejected"]
+  for chosen, rejected in (pair for pair in _SCORED if pair[0] in given):
+    by_score = given[chosen] - given[rejected]
     if margin is not None and abs(margin - by_score) > 1e-6 * max(abs(margin), 1):
       raise fields.BadRow("its `margin` is not the difference of its scores")
     margin = by_score

@@ -43,7 +43,7 @@ def refusal_class(text: str) -> float | None:
 
 def strong_reject(text: str) -> StrongReject | None:
   """StrongREJECT's three numbers. None where one of them is missing, or is not on its scale."""
-  found = _STRONG_REJECT.search(text)
+  found = _STRONG_REJECT.match(text)  # it begins with anything: to search from each place finds no more, in n² steps
   return None if found is None else StrongReject(*map(int, found.groups()))
 
 

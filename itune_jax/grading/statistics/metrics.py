@@ -7,10 +7,12 @@ import abc
 from collections.abc import Mapping, Sequence
 import dataclasses
 import math
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.grading.statistics import bootstrap
@@ -167,6 +169,10 @@ class PassAtK(Resampled):
 
   k: int = 1
 
+  def __post_init__(self):
+    check.check_types(self)
+    check.require(self.k > 0, f"PassAtK.k = {self.k}: it counts samples, from 1")
+
   def statistic(self, values: Sequence[Value], groups_N: np.ndarray) -> bootstrap.Statistic:
     """The estimates of items, as a mean."""
     return Mean(self.better).statistic(self._estimates(values), groups_N)
@@ -194,7 +200,7 @@ class PassAtK(Resampled):
 
 def number(value: Value) -> float:
   """A value as a number. Raises InputError for what is none."""
-  if isinstance(value, (bool, int, float, np.number, np.bool_)) and math.isfinite(value):
+  if isinstance(value, (bool, int, float, np.number, np.bool_)) and abs(value) <= sys.float_info.max:
     return float(value)
   raise errors.InputError(f"{_short(value)} is no finite number, as this metric needs of each item")
 

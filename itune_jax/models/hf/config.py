@@ -41,6 +41,7 @@ def _from_hf(config: Mapping[str, Any], where: str) -> Any:
     kind = found.get("quant_method") if isinstance(found, Mapping) else found
     raise errors.InputError(f"{where}: quantization_config ({kind!r}) is not supported; load the full weights")
   _check_rope_types(config, where)
+  keys.check_counts(config, where)
   full = with_defaults(config, where)
   kind = type(full)
   keys.check(config, kind().to_dict(), kind.attribute_map, where)

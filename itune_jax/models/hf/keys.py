@@ -87,3 +87,16 @@ def check_vision(config: Mapping[str, Any], where: str) -> None:
   strange = sorted(set(config) - VISION - ALWAYS - HARMLESS)
   if strange:
     log.info(f"{where}: not read of vision_config: {', '.join(strange)}")
+
+
+_COUNTS = ("num_hidden_layers", "num_layers", "num_decoder_layers", "n_layer", "num_local_experts", "num_experts")
+_MOST = 100_000
+
+
+def check_counts(config: Mapping[str, Any], where: str) -> None:
+  """Raises InputError for a number of layers or experts that no model has: lists of that length would fill memory."""
+  for part in (config, *(config.get(key) for key in ("text_config", "vision_config"))):
+    found = part if isinstance(part, Mapping) else {}
+    for key in _COUNTS:
+      if isinstance(found.get(key), (int, float)) and abs(found[key]) > _MOST:
+        raise errors.InputError(f"{where}: {key} is {found[key]!r}, which no model has")

@@ -23,13 +23,27 @@ def check(
   targets = config.get("target_modules")
   if targets is None or config.get("target_parameters"):
     return
-  if isinstance(targets, str) and targets.lower() == "all-linear":  # which are linear, only peft knows
-    return
   found = set(found)
+  if isinstance(targets, str) and config.get("layers_to_transform") not in (None, []):
+    raise errors.InputError(
+      f"adapter_config.json: layers_to_transform chooses among names of modules, and target_modules is {targets!r}, "
+      "which says all of it: peft takes one of both"
+    )
+  if isinstance(targets, str) and targets.lower() == "all-linear":  # which are linear, only peft knows
+    kinds = {_LAYER.sub(".*.", module) for module in found}  # of layers that are alike all are, or none
+    _require_whole(found, {module for module in modules if _LAYER.sub(".*.", module) in kinds}, path)
+    return
   named = {module for module in modules if is_target(config, module)}
   named |= {module for module in tied if module and named & set(tied)}
   if stray := sorted(found - named):
     raise errors.InputError(f"{path}: holds tensors of {stray[0]}, which target_modules and the like do not name")
+  _require_whole(found, named, path)
+
+
+_LAYER = re.compile(r"\.\d+\.")
+
+
+def _require_whole(found: set[str], named: set[str], path: str) -> None:
   if bare := sorted(named - found):
     raise errors.InputError(
       f"{path}: holds no tensors of {bare[0]}, which target_modules names: the file is not whole; save it again"

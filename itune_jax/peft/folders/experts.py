@@ -4,7 +4,7 @@ peft wraps the module of all experts once a parameter, the first inside the seco
 [E · r, in] (expert by expert) and [out, r · E] (rank by rank). Gate and up are one parameter: they share A.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import re
 from typing import Any
 
@@ -35,15 +35,26 @@ def unfused(
       f"target_parameters = {list(config['target_parameters'])}: supported are {list(_LEAVES)} of experts"
       + ("" if modules_of else ", and this model has no experts")
     )
-  order = [name for name in _LEAVES if name in wanted]
   by_expert = dict(tensors)
   for stem, experts in modules_of.items():
+    order = [name for name in _LEAVES if _is_named(config["target_parameters"], f"{stem}.{name}")]
     for depth, name in enumerate(order):
       where = f"{prefix}{stem}." + "base_layer." * (len(order) - 1 - depth)
-      a, b = (by_expert.pop(f"{where}lora_{x}.weight", None) for x in "AB")
-      if a is not None and b is not None:
-        by_expert |= _apart(config, a, b, f"{stem}.{name}", experts, _LEAVES[name], prefix)
+      a, b = (_taken(by_expert, f"{where}lora_{x}.weight", f"{stem}.{name}") for x in "AB")
+      by_expert |= _apart(config, a, b, f"{stem}.{name}", experts, _LEAVES[name], prefix)
   return by_expert
+
+
+def _is_named(targets: Sequence[str], parameter: str) -> bool:
+  """Whether peft puts an adapter on a parameter: by the end of its name, with a layer's number for that layer alone."""
+  same = lambda target: target.rsplit(".", 1)[-1] == parameter.rsplit(".", 1)[-1]
+  return any(same(one) and (not re.search(r"\.\d+\.", one) or f".{parameter}".endswith(f".{one}")) for one in targets)
+
+
+def _taken(tensors: codec.Arrays, key: str, parameter: str) -> np.ndarray:
+  if key not in tensors:
+    raise errors.InputError(f"{key} is missing, and target_parameters names {parameter}: save the adapter again")
+  return tensors.pop(key)
 
 
 def _places(modules) -> dict[str, dict[tuple[str, int], str]]:

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -104,8 +104,9 @@ def export(
   folder. base: where the adapter's base is, when it is not where it was. dequantise: allows merging into the full
   weights of a quantised base. naming: what a PEFT folder says of its base. overwrite: replaces an earlier export.
   """
-  check_out(out, overwrite)
+  check_out(out, overwrite, (adapter,))
   model = adapters_lib.model_behind(model, adapter, base)
+  check_out(out, overwrite, (model.base,))
   if model.quant is not None and format == "hf":
     if not dequantise:
       raise errors.InputError("the base was quantised in training: give --dequantise to merge into the full weights")
@@ -115,10 +116,15 @@ def export(
   return write(session, rendering, format=format, dtype=dtype, out=out, naming=naming, overwrite=overwrite, facts=facts)
 
 
-def check_out(out: str, overwrite: bool) -> None:
-  """Raises InputError for no folder, and for one in use: one that is no earlier export is never replaced."""
+def check_out(out: str, overwrite: bool, sources: Sequence[str] = ()) -> None:
+  """Raises InputError for no folder, and for one in use: one that is no earlier export is never replaced, nor one that
+  is, or holds, one of the folders that the export is made of."""
   check.require(out, "an export goes into a new folder: give --out")
   check.require(not files.is_file(out), f"--out={out} is a file: give a new folder")
+  for source in sources:
+    mine, theirs = os.path.realpath(out), os.path.realpath(source)
+    is_of = os.path.exists(source) and os.path.commonpath([mine, theirs]) == mine
+    check.require(not is_of, f"--out={out} is, or holds, {source}, which this is made of: give another folder")
   if not files.names(out):
     return
   earlier = files.exists(os.path.join(out, "export_manifest.json"))

@@ -1,5 +1,6 @@
 """The flags of `itune export`."""
 
+from itune_jax.core import check
 from itune_jax.run import command
 
 
@@ -18,11 +19,21 @@ def flags(parser: command.Parser) -> None:
   command.out_flag(parser)
 
 
+def together(args: command.Args) -> None:
+  """Raises InputError for a flag that this format does not read."""
+  if args.format == "peft":
+    check.require(args.adapter, "--format=peft writes an adapter: give --adapter")
+    check.require(args.dtype == "float32", f"--dtype={args.dtype} is of --format=hf: an adapter is float32")
+  else:
+    command.require_no_naming(args, "of --format=peft")
+
+
 COMMAND = command.Command(
   name="export",
   help="write a Hugging Face model folder or a PEFT adapter folder",
   work="itune_jax.run.commands.export:from_flags",
   flags=flags,
+  check=together,
   gin="export",
   recipe=False,
   own_base=True,

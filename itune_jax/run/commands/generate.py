@@ -84,6 +84,8 @@ def generate(
 
 def from_flags(args: command.Args) -> None:
   """Runs the command: prints answers, writes them, or holds a dialogue. Raises InputError for unreadable prompts."""
+  if args.output:
+    files.require_writable(args.output)
   changes = {name: getattr(args, name) for name in generate_flags.DECODE if getattr(args, name) is not None}
   changes |= {"stop": tuple(args.stop)} if args.stop else {}
   if args.interactive:

@@ -48,6 +48,15 @@ def together(args: command.Args) -> None:
   )
   asked = args.prompt or args.prompts or args.interactive
   check.require(asked, "nothing to answer: give --prompt, --prompts, or --interactive")
+  idle = {
+    "--interactive": args.interactive and (args.prompt or args.prompts or args.image or args.output),
+    "--image": args.image and not args.prompt,
+    "--continue_final_message": args.continue_final_message and (args.prompt or not args.prompts),
+  }
+  reasons = {"--interactive": "asks for prompts by itself", "--image": "goes before each --prompt"}
+  for flag, is_idle in idle.items():
+    why = reasons.get(flag, "goes on from the answers of --prompts alone")
+    check.require(not is_idle, f"{flag} {why}: leave out what does not go with it")
 
 
 COMMAND = command.Command(

@@ -5,7 +5,6 @@ import os
 import sys
 from typing import Any
 
-from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import log
@@ -122,7 +121,6 @@ def from_flags(args: command.Args) -> dict[str, Any]:
   """Runs the command: prints, or writes a page; returns counts."""
   explores = args.html and args.what == "data"
   given = {"what": args.what, "step": args.step, "examples": args.examples, "sample": args.sample if explores else 0}
-  check.require(not explores or args.sample > 0, f"--sample={args.sample}: it is a number of rows")
   shown, counts = gin_setup.call(inspect, **given)
   if args.html:
     page = explorer.page("The data", shown) if explores else token_page.page("itune inspect batch", shown)

@@ -48,7 +48,7 @@ def merge(
   weights of a quantised base. base: where their base is, when it is not where it was. naming: what a PEFT folder
   says of its base. overwrite: replaces an earlier export.
   """
-  export.check_out(out, overwrite)
+  export.check_out(out, overwrite, adapters)
   if len(adapters) == 1 and format == "hf" and combine == arithmetic.Combine():
     given: dict[str, Any] = dict(
       adapter=adapters[0], format="hf", dtype=dtype, out=out, dequantise=dequantise, base=base, overwrite=overwrite
@@ -57,6 +57,7 @@ def merge(
   by_factors = isinstance(combine, factors.Combine)
   check.require(format == "hf" or rank > 0 or by_factors, "a LoRA of which rank? give --rank")
   models = [(adapter, adapters_lib.model_behind(model, adapter, base)) for adapter in adapters]
+  export.check_out(out, overwrite, [one.base for _, one in models])
   session, updates, merged = _opened(models, by_factors, dequantise)
   update = combine(updates)
   facts = {"adapters": list(adapters), "combine": dataclasses.asdict(combine), "factors": by_factors}

@@ -1,7 +1,9 @@
 """The flags of `itune merge`."""
 
+from itune_jax.core import check
 from itune_jax.run import command
 
+_WITH_DENSITY = ("ties", "dare", "dare_ties", "magnitude_prune")
 _HOW = ("linear", "soup", "ties", "dare", "dare_ties", "slerp", "magnitude_prune")
 
 
@@ -42,11 +44,30 @@ def _combining(parser: command.Parser) -> None:
   parser.add_argument("--seed", type=int, default=0, help="of what dare drops (default: 0)")
 
 
+def together(args: command.Args) -> None:
+  """Raises InputError for a number of weights that is not that of adapters, and for a flag that nothing here reads."""
+  n, weights = len(args.adapter), len(args.weight)
+  check.require(weights in (0, n), f"{n} adapters and {weights} weights: give one --weight each, or none")
+  idle = {
+    "--rank": args.rank and (args.format == "hf" or args.factors),
+    "--dtype": args.dtype != "float32" and args.format == "lora",
+    "--density": args.density != 0.2 and args.how not in _WITH_DENSITY,
+    "--scale": args.scale != 1.0 and args.factors,
+    "--seed": args.seed and args.how not in ("dare", "dare_ties"),
+  }
+  for flag, is_idle in idle.items():
+    how = f"--format={args.format} --how={args.how}{' --factors' * args.factors}"
+    check.require(not is_idle, f"{flag} changes nothing with {how}: leave it out")
+  if args.format == "hf":
+    command.require_no_naming(args, "of --format=lora")
+
+
 COMMAND = command.Command(
   name="merge",
   help="merge an adapter into its base and write a Hugging Face folder",
   work="itune_jax.run.commands.merge:from_flags",
   flags=flags,
+  check=together,
   gin="merge",
   recipe=False,
   own_base=True,

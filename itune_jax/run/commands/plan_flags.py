@@ -1,6 +1,7 @@
 """The flags of `itune plan`."""
 
 from itune_jax.core import check
+from itune_jax.core import files
 from itune_jax.run import command
 
 SUITE = ("ifeval", "gsm8k", "mmlu", "mbpp", "super_ni")
@@ -46,6 +47,9 @@ def together(args: command.Args) -> None:
   step = args.program == "train" and not args.dry_run
   message = "--choose_remat compiles the training step: leave out --program and --dry_run"
   check.require(step or not args.choose_remat, message)
+  check.require(args.slices >= 1, f"--slices={args.slices}: it counts slices, from 1")
+  if args.html:
+    files.require_writable(args.html)
   args.limit = 0
   if args.program == "suite":
     args.limit = command.items_limit(args)

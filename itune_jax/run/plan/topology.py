@@ -81,6 +81,8 @@ def _slice(topology: str, slices: int) -> tuple[chips.Chip, Any]:
 def _gpus(topology: str) -> tuple[chips.Chip, list[Any]]:
   """The GPU's figures and as many fake devices. Raises InputError when this process runs on fewer already."""
   name, count = topology.split(":")
+  most = 65_536
+  check.require(1 <= int(count) <= most, f"--topology={topology}: it is a number of GPUs, from 1 to {most:,}")
   with contextlib.suppress(RuntimeError):  # JAX runs already: on enough devices, or not
     jax.config.update("jax_num_cpu_devices", int(count))
   devices = jax.devices("cpu")

@@ -264,13 +264,21 @@ def _sample(choice: Mapping[str, Any]) -> requests_lib.Sample:
   if reason not in _FINISH:
     raise TypeError(f"finish_reason is {reason!r}")
   known = (choice.get("logprobs") or {}).get("content")
-  logprobs = tuple(float(token["logprob"]) for token in known) if known else None
+  logprobs = tuple(_logprob(token["logprob"]) for token in known) if known else None
   return requests_lib.Sample(text, _FINISH[reason], None, logprobs, tuple(calls), _top(known))
+
+
+def _logprob(value: Any) -> float:
+  """The logarithm of a probability, which is 0 at most; a little more is rounding."""
+  found = float(value)
+  if isinstance(value, (bool, str)) or not found <= 0.01:
+    raise TypeError(f"a logprob is {value!r}")
+  return found
 
 
 def _top(known: Any) -> tuple[tuple[tuple[str, float], ...], ...] | None:
   """The likeliest tokens of each place, where the endpoint tells them."""
   if not known or not all(token.get("top_logprobs") for token in known):
     return None
-  one = lambda likely: (str(likely["token"]), float(likely["logprob"]))
+  one = lambda likely: (str(likely["token"]), _logprob(likely["logprob"]))
   return tuple(tuple(map(one, token["top_logprobs"])) for token in known)

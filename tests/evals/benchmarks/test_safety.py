@@ -181,7 +181,7 @@ def test_a_damaged_table_is_named(tmp_path, name):
   file = registry.find(name).files[0].partition("|")[0]
   (tmp_path / name).mkdir()
   (tmp_path / name / file).write_text("a,b\n1,2,3\n")
-  with pytest.raises(errors.InputError, match="row 1 has another number of columns"):
+  with pytest.raises(errors.InputError, match="row 1: has 3 cells, the header 2"):
     measured(tmp_path, name, said.Said())
   (tmp_path / name / file).write_text("a,b\n1,2\n")
   with pytest.raises(errors.InputError, match="row 1: '.*' is empty or lacks; its columns are 'a', 'b'"):

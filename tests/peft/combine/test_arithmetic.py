@@ -5,6 +5,7 @@ import pytest
 
 from itune_jax.core import errors
 from itune_jax.peft.combine import arithmetic
+from itune_jax.peft.combine import factors
 from itune_jax.peft.methods import hira
 from itune_jax.peft.methods import lora
 from itune_jax.peft.methods import prefix
@@ -110,3 +111,17 @@ def test_weights_that_sum_to_zero_are_no_share_of_the_way():
   update = {"blocks/attn/q/kernel": np.ones((2, 2), np.float32)}
   with pytest.raises(errors.InputError, match="which sum to zero"):
     arithmetic.Combine(how="slerp", weights=(1.0, -1.0))([update, update])
+
+
+@pytest.mark.parametrize(
+  "kind,change",
+  [
+    (arithmetic.Combine, {"weights": (float("nan"), 1.0)}),
+    (arithmetic.Combine, {"scale": float("inf")}),
+    (arithmetic.Combine, {"seed": -1}),
+    (factors.Combine, {"weights": (float("inf"),)}),
+  ],
+)
+def test_numbers_that_are_none_are_refused_before_anything_is_loaded(kind, change):
+  with pytest.raises(errors.InputError, match="must be finite|is a whole number"):
+    kind(**change)

@@ -11,6 +11,7 @@ import safetensors.numpy
 
 from itune_jax.core import errors
 from itune_jax.peft.folders import exchange
+from itune_jax.peft.folders import experts
 from itune_jax.peft.folders import options
 from tests import fuzz
 from tests.peft.folders import small
@@ -87,6 +88,47 @@ def test_a_key_that_is_missing(tmp_path):
 def test_tensors_that_are_not_as_they_should_be(tmp_path, change, words):
   arrays = {**small.tensors(), **{Q1 + name: value for name, value in change.items()}}
   refused(tmp_path, words, arrays={name: value for name, value in arrays.items() if value is not None})
+
+
+def without(word):
+  return {name: value for name, value in small.tensors().items() if word not in name}
+
+
+def test_all_linear_is_all_layers(tmp_path):
+  """Which modules are linear only peft knows; of layers that are alike all have tensors, or none."""
+  config = {**small.CONFIG, "target_modules": "all-linear"}
+  small.same(small.read(small.write(tmp_path / "a", config)), small.read(small.write(tmp_path / "b")))
+  assert len(small.read(small.write(tmp_path / "c", config, without("v_proj")))) == 2
+  refused(tmp_path / "d", "holds no tensors of model.layers.1.self_attn.v_proj", config, without("1.self_attn.v_proj"))
+
+
+def test_a_regex_and_layers_exclude_each_other(tmp_path):
+  both = {**small.CONFIG, "target_modules": r".*\.(q|v)_proj", "layers_to_transform": [0]}
+  refused(tmp_path, "layers_to_transform chooses among names of modules", both)
+
+
+SITES = {
+  f"model.layers.{layer}.mlp.experts.{e}.{leaf}_proj": f"blocks/{layer}/mlp/experts/{e}/{leaf}"
+  for layer in range(2)
+  for e in range(3)
+  for leaf in ("gate", "up", "down")
+}
+
+
+@pytest.mark.parametrize("targets,layers", [(["mlp.experts.down_proj"], 2), (["layers.1.mlp.experts.down_proj"], 1)])
+def test_experts_are_whole_or_refused(targets, layers):
+  """A layer that target_parameters names has both factors: one alone was left out, and nothing said."""
+  prefix, rs = "base_model.model.", np.random.RandomState(0)
+  stems = [f"{prefix}model.layers.{layer}.mlp.experts." for layer in range(2)][-layers:]
+  shapes = {"lora_A.weight": (6, 5), "lora_B.weight": (4, 6)}
+  tensors = {stem + name: rs.randn(*shape).astype(np.float32) for stem in stems for name, shape in shapes.items()}
+  config = {"target_parameters": targets, "lora_alpha": 2}
+  found = experts.unfused(config, tensors, SITES, prefix)
+  assert len(found) == 2 * 3 * layers and all("down_proj" in name for name in found)
+  for missing in shapes:
+    some = {name: value for name, value in tensors.items() if name != stems[-1] + missing}
+    with pytest.raises(errors.InputError, match=f"layers.1.mlp.experts.{missing} is missing, and target_parameters"):
+      experts.unfused(config, some, SITES, prefix)
 
 
 def test_an_adapter_without_any_tensor(tmp_path):

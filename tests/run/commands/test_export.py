@@ -73,6 +73,27 @@ def test_what_is_not_accepted_leaves_nothing(place, tmp_path, monkeypatch):
   assert not os.listdir(tmp_path)
 
 
+def test_what_an_export_is_made_of_is_never_replaced(tmp_path):
+  """An earlier export may be replaced, and not where it, or what lies in it, is the adapter or the base."""
+  made = tmp_path / "runs" / "peft"
+  files.write_json(str(made / "export_manifest.json"), {})
+  files.write_json(str(tmp_path / "runs" / "export_manifest.json"), {})
+  (tmp_path / "link").symlink_to(made)
+  export.check_out(str(made), True, ("smollm2-135m-instruct", "", str(tmp_path / "elsewhere"), "gs://a/b"))
+  for out in (made, tmp_path / "runs", tmp_path / "link"):
+    with pytest.raises(errors.InputError, match="which this is made of: give another folder"):
+      export.check_out(str(out), True, (str(made),))
+
+
+@pytest.mark.heavy
+def test_an_adapter_of_another_family_is_of_another_base(place, tmp_path):
+  at, _ = place
+  other = folders.write("gpt2", tmp_path / "gpt2")
+  folders.write_tokenizer(other)
+  with pytest.raises(errors.InputError, match="trained on another base"):
+    api.load(str(at / "saved"), base=str(other))
+
+
 def test_a_disk_without_room_is_told_before_the_work(place, tmp_path, monkeypatch):
   _, model = place
   monkeypatch.setattr(files.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(9, 9, 0))

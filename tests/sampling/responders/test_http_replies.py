@@ -35,6 +35,15 @@ def test_a_reply_is_answers_or_a_passing_fault(case):
     jsontext.dumps([one.text, list(one.tool_calls)]).encode()
 
 
+@pytest.mark.parametrize("odd", [float("nan"), 1000, True, "-1"])
+def test_a_logprob_is_one(odd):
+  """A judge's verdict is weighed by e to its power."""
+  for at in (LIKELY | {"logprob": odd}, LIKELY | {"top_logprobs": [{"token": "a", "logprob": odd}]}):
+    choice = REPLY["choices"][0] | {"logprobs": {"content": [at]}}
+    with pytest.raises(http._Passing, match="a logprob is"):
+      http._samples({"choices": [choice]}, ASKED)
+
+
 @pytest.mark.parametrize(
   ("said", "seconds"), [("3", 3), ("", 0), ("²", 0), ("-1", 0), ("soon", 0), ("1e9", 0), ("9" * 20, 86400)]
 )

@@ -70,7 +70,7 @@ def _rows(folder: folders.Folder, file: str) -> Iterator[tuple[str, str, dict[st
     for where, row in folder.lines(file):
       yield where, folders.field(row, "id", str, where), row
     return
-  for id, row in folder.value(file).items():
+  for id, row in folder.object(file).items():
     yield f"{folder.file(file)}: {id}", id, row
 
 

@@ -64,7 +64,7 @@ def items(folder: folders.Folder, variant: str) -> Iterator[protocol.Item]:
   name = f"{variant}_evaluation_instruction.txt"
   asked = folder.text(name) if folder.holds(name) else ASKED.format(text)
   for number, (where, row) in enumerate(folders.objects(folder.files(f"{variant}_data*.json*")[0])):
-    given = folders.field(row, source, str, where)
+    given = folders.words(row, source, where)
     for kind, label in (("right", "No"), ("hallucinated", "Yes")):
       said = folders.field(row, f"{kind}_{text}", str, where)
       put = f"{asked}\n\n#{first}#: {given}\n#{second}#: {said}\n#Your Judgement#: "
@@ -74,7 +74,7 @@ def items(folder: folders.Folder, variant: str) -> Iterator[protocol.Item]:
 def _general(folder: folders.Folder) -> Iterator[protocol.Item]:
   for number, (where, row) in enumerate(folders.objects(folder.files(GENERAL)[0])):
     asked, said, label = (
-      folders.field(row, name, str, where) for name in ("user_query", "chatgpt_response", "hallucination")
+      folders.words(row, name, where) for name in ("user_query", "chatgpt_response", "hallucination")
     )
     check.require(label in ("yes", "no"), f"{where}: 'hallucination' is {label!r}: yes or no")
     put = f"{ASKED.format('response')}\n\n#Query#: {asked}\n#Response#: {said}\n#Your Judgement#: "

@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 from itune_jax.core import check
+from itune_jax.core import jsontext
 from itune_jax.evals import folders
 from itune_jax.evals import official
 from itune_jax.evals import protocol
@@ -43,7 +44,8 @@ def _supported(sentence: Any, where: str) -> bool:
   said = [
     one.get("response") if isinstance(one, dict) else None for one in folders.field(sentence, "responses", list, where)
   ]
-  check.require(said and set(said) <= {"yes", "no"}, f"{where}: responses must be yes or no, they are {said}")
+  is_voted = said and all(one in ("yes", "no") for one in said)
+  check.require(is_voted, f"{where}: responses must be yes or no, they are {jsontext.shown(said)}")
   return said.count("yes") > len(said) / 2
 
 

@@ -26,7 +26,7 @@ def items(folder: folders.Folder) -> Iterator[protocol.Item]:
   for path in folder.files(FILE):
     domain = os.path.basename(path).removeprefix("summedits_").partition(".")[0]
     for number, (where, row) in enumerate(folders.objects(path)):
-      doc, summary, name = (folders.field(row, name, str, where) for name in ("doc", "summary", "id"))
+      doc, summary, name = (folders.words(row, name, where) for name in ("doc", "summary", "id"))
       label = folders.field(row, "label", int, where)
       check.require(label in (0, 1), f"{where}: 'label' is {label}: 0 or 1")
       called = f"{domain}/{name}"

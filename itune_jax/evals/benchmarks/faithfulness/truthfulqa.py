@@ -11,14 +11,13 @@ answer stands first there. The authors' own judge (a tuned GPT-3) is gone: who j
 """
 
 from collections.abc import Iterator, Sequence
-import csv
 import dataclasses
 import functools
-import io
 from typing import Any, NamedTuple
 
 from itune_jax.core import check
 from itune_jax.core import errors
+from itune_jax.core import jsontext
 from itune_jax.evals import folders
 from itune_jax.evals import judged
 from itune_jax.evals import official
@@ -79,12 +78,12 @@ class Question(NamedTuple):
 def questions(folder: folders.Folder) -> Iterator[Question]:
   """The rows of the file; ids are their places. Raises InputError for one without answers of both kinds."""
   path = folder.file(FILE)
-  for number, row in enumerate(csv.DictReader(io.StringIO(folders.text_of(path), newline=""))):
-    where = f"{path}: row {number + 1}"
+  for number, (where, row) in enumerate(folders.table(path, ",")):
     names = ("Question", "Best Answer", "Correct Answers", "Incorrect Answers")
     lacking = [name for name in names if not (row.get(name) or "").strip()]
     if lacking:
-      raise errors.InputError(f"{where}: {lacking[0]!r} is empty or lacks; its columns are {', '.join(map(str, row))}")
+      there = ", ".join(map(jsontext.shown, row))
+      raise errors.InputError(f"{where}: {lacking[0]!r} is empty or lacks; its columns are {there}")
     best, correct = truthful.closed(row["Best Answer"]), truthful.listed(row["Correct Answers"])
     check.require(best in correct, f"{where}: the best answer {best!r} is none of the correct ones")
     false, others = (row.get("Best Incorrect Answer") or "").strip(), truthful.listed(row["Incorrect Answers"])

@@ -29,8 +29,8 @@ _REFUSED = re.compile(r"\b(cannot|can't|unable to|not (?:enough|able|provided|av
 def items(folder: folders.Folder, variant: str) -> Iterator[protocol.Item]:
   """The questions; a filing is a cluster."""
   for where, row in folders.objects(folders.one_of(folder, FILE)):
-    question, answer = (folders.field(row, name, str, where) for name in ("question", "answer"))
-    evidence = [folders.field(one, "evidence_text", str, where) for one in folders.field(row, "evidence", list, where)]
+    question, answer = (folders.words(row, name, where) for name in ("question", "answer"))
+    evidence = [folders.words(one, "evidence_text", where) for one in folders.field(row, "evidence", list, where)]
     check.require(evidence or variant == "closed", f"{where}: has no evidence; the variant `closed` asks without")
     pages = "\n\n".join(evidence)
     prompt = f"Question: {question}\nContext:\n{pages}" if variant == "evidence" else question

@@ -41,9 +41,9 @@ def items(folder: folders.Folder, which: Set) -> Iterator[protocol.Item]:
     if "conversations" in row:
       turns = folders.field(row, "conversations", list, where)
       check.require(len(turns) == 2, f"{where}: has {len(turns)} turns; a prompt and its label are expected")
-      prompt, label = (folders.field(turn, "value", str, f"{where}: turn {i}") for i, turn in enumerate(turns, 1))
+      prompt, label = (folders.words(turn, "value", f"{where}: turn {i}") for i, turn in enumerate(turns, 1))
     else:
-      prompt, label = (folders.field(row, name, str, where) for name in COLUMNS)
+      prompt, label = (folders.words(row, name, where) for name in COLUMNS)
     label = label.strip().lower()
     check.require(label in which.labels, f"{where}: the label is {label!r}; labels are {', '.join(which.labels)}")
     yield protocol.Item(

@@ -19,6 +19,7 @@ from itune_jax.grading.statistics import metrics as metrics_lib
 from itune_jax.sampling import requests as requests_lib
 
 FILE = "tatqa_dataset_dev*.json|tatqa_dataset_test_gold.json"
+_NOTHING = ("", "nan", "inf", "-inf", "True", "False", "None")  # as texts of values that are no answer
 KINDS = ("span", "multi-span", "arithmetic", "count")
 ASKS = (
   'Answer with one JSON object and nothing else: {"answer": [the spans of the text, or one number], "scale": one of '
@@ -31,10 +32,18 @@ def items(folder: folders.Folder) -> Iterator[protocol.Item]:
   for where, document in folders.objects(folders.one_of(folder, FILE)):
     table = folders.field(folders.field(document, "table", dict, where), "table", list, where)
     paragraphs = folders.field(document, "paragraphs", list, where)
-    texts = [folders.field(one, "text", str, where) for one in sorted(paragraphs, key=lambda one: one["order"])]
-    context = "\n".join([*(" | ".join(map(str, row)) for row in table), "", *texts])
+    placed = sorted((folders.field(one, "order", int, where), i, one) for i, one in enumerate(paragraphs))
+    texts = [folders.field(one, "text", str, where) for _, _, one in placed]
+    context = "\n".join([*(_line(row, where) for row in table), "", *texts])
     for row in folders.field(document, "questions", list, where):
       yield _item(row, context, document["table"]["uid"], where)
+
+
+def _line(row: Any, where: str) -> str:
+  """A line of the table. Raises InputError for cells that are neither text nor numbers."""
+  is_line = isinstance(row, list) and all(isinstance(cell, (str, int, float)) for cell in row)
+  check.require(is_line, f"{where}: a row of the table is {jsontext.shown(row)}; it is a list of texts")
+  return " | ".join(map(str, row))
 
 
 def _item(row: dict[str, Any], context: str, document: str, where: str) -> protocol.Item:
@@ -45,9 +54,11 @@ def _item(row: dict[str, Any], context: str, document: str, where: str) -> proto
   check.require(scale in tatqa.SCALES, f"{where}: scale is {scale!r}; it is one of {', '.join(tatqa.SCALES[1:])}, ''")
   check.require("answer" in row, f"{where}: question {uid} has no answer: these are questions without labels")
   try:
-    tatqa.gold_spans(row["answer"], kind)
-  except (TypeError, ValueError) as e:
+    spans = tatqa.gold_spans(row["answer"], kind)
+  except (TypeError, ValueError, OverflowError) as e:
     raise errors.InputError(f"{where}: question {uid}: {jsontext.said(e)}") from None
+  says = spans and all(isinstance(one, str) for one in spans) and "".join(spans).strip() not in _NOTHING
+  check.require(says, f"{where}: question {uid}: its answer is {jsontext.shown(row['answer'])}, which says nothing")
   return protocol.Item(
     id=uid,
     question=f"{context}\n\nQuestion: {question}\n{ASKS}",

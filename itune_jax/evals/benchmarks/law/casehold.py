@@ -21,7 +21,7 @@ def items(folder: folders.Folder) -> Iterator[protocol.Item]:
   path = folders.one_of(folder, FILE)
   rows = folders.table(path, ",") if path.removesuffix(".gz").endswith(".csv") else folders.objects(path)
   for number, (where, row) in enumerate(rows):
-    passage = folders.field(row, "citing_prompt", str, where)
+    passage = folders.words(row, "citing_prompt", where)
     holdings = [folders.field(row, f"holding_{i}", str, where) for i in range(5)]
     label = str(folders.field(row, "label", (str, int), where))
     check.require(label in "01234" and len(label) == 1, f"{where}: label {label!r} is no number of a holding, 0 to 4")

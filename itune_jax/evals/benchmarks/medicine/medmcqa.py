@@ -23,7 +23,7 @@ def items(folder: folders.Folder) -> Iterator[protocol.Item]:
   path = folders.one_of(folder, FILE)
   first = 0 if path.endswith(".parquet") else 1
   for number, (where, row) in enumerate(folders.objects(path)):
-    question = folders.field(row, "question", str, where)
+    question = folders.words(row, "question", where)
     options = [folders.field(row, name, str, where) for name in OPTIONS]
     right = folders.field(row, "cop", int, where)
     check.require(first <= right < first + 4, f"{where}: 'cop' is {right}; in this file options count from {first}")

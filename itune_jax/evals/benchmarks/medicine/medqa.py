@@ -19,7 +19,7 @@ PROMPT = "Question: {}\n{}Answer:"
 def items(folder: folders.Folder) -> Iterator[protocol.Item]:
   """The questions; ids are their places. Raises InputError for a row whose answer is no letter of its options."""
   for number, (where, row) in enumerate(folders.objects(folders.one_of(folder, FILE))):
-    question, right = (folders.field(row, name, str, where) for name in ("question", "answer_idx"))
+    question, right = (folders.words(row, name, where) for name in ("question", "answer_idx"))
     options = folders.field(row, "options", dict, where)
     names = sorted(options)
     check.require(right in names, f"{where}: answer_idx is {right!r}; the options are {', '.join(names)}")

@@ -31,14 +31,14 @@ _WORD = re.compile(r"\b(yes|no|maybe)\b", re.I)
 
 def items(folder: folders.Folder, variant: str) -> Iterator[protocol.Item]:
   """The test questions. Raises InputError for a test id without a row, and for a label that is none of the three."""
-  rows, wanted = folder.value("ori_pqal.json"), folder.value("test_ground_truth.json")
+  rows, wanted = folder.object("ori_pqal.json"), folder.object("test_ground_truth.json")
   generates = variant.endswith("_generate")
   for number, label in wanted.items():
     where = f"{folder.file('ori_pqal.json')}: {number}"
     check.require(number in rows, f"{where}: the test split names it, and it is not there")
     check.require(label in LABELS, f"{where}: its label is {label!r}; labels are {', '.join(LABELS)}")
     row = rows[number]
-    question = folders.field(row, "QUESTION", str, where)
+    question = folders.words(row, "QUESTION", where)
     if folders.field(row, "final_decision", str, where) != label:
       raise errors.InputError(f"{where}: final_decision is {row['final_decision']!r}, the test split has {label!r}")
     free = variant.startswith("free")

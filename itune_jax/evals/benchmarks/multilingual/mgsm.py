@@ -70,7 +70,8 @@ def items(folder: folders.Folder, variant: str, count: int) -> Iterator[protocol
     shots = tuple(_shot(exemplars[code][str(k)], code, variant) for k in range(1, count + 1))
     for number, line in enumerate(folders.text_of(path).splitlines()):
       where, cells = f"{path}:{number + 1}", line.split("\t")
-      check.require(len(cells) == 2, f"{where}: has {len(cells)} cells; a question and a number are expected")
+      is_pair = len(cells) == 2 and bool(cells[0].strip())
+      check.require(is_pair, f"{where}: has {len(cells)} cells; a question and a number are expected")
       yield protocol.Item(
         id=f"{code}/{number}",
         question=f"{WORDS[code].question} {cells[0]}\n{ending(code, variant)}",

@@ -41,8 +41,8 @@ def items(folder: folders.Folder) -> Iterator[protocol.Item]:
     code = found[1] if found else ""
     check.require(code in CONNECTORS, f"{path}: {code!r} is no language of XCOPA; they are {', '.join(CONNECTORS)}")
     for where, row in folders.objects(path):
-      premise, asked = (folders.field(row, name, str, where) for name in ("premise", "question"))
-      choices = [folders.field(row, name, str, where) for name in ("choice1", "choice2")]
+      premise, asked = (folders.words(row, name, where) for name in ("premise", "question"))
+      choices = [folders.words(row, name, where) for name in ("choice1", "choice2")]
       label = folders.field(row, "label", int, where)
       check.require(asked in ("cause", "effect"), f"{where}: 'question' is {asked!r}; it is cause or effect")
       check.require(label in (0, 1) and all(choices), f"{where}: label {label} and both choices must name one of two")

@@ -18,7 +18,7 @@ ASKS = "Answer with the option's letter from the given choices directly."
 def items(folder: folders.Folder) -> Iterator[protocol.Item]:
   """The questions with an image, in the order of the file."""
   path = folder.file("problems.json")
-  for id, row in folder.value("problems.json").items():
+  for id, row in folder.object("problems.json").items():
     where = f"{path}: {id}"
     if row.get("split") != "test" or not row.get("image"):
       continue

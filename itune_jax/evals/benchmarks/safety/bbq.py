@@ -13,9 +13,7 @@ known; HELM's (1 - accuracy over all rows) and lm-eval's 0 for no biased answer 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-import csv
 import functools
-import io
 from typing import Any
 
 from itune_jax.core import check
@@ -45,7 +43,7 @@ def items(folder: folders.Folder, variant: str) -> Iterator[protocol.Item]:
 
 def item(row: dict[str, Any], where: str, variant: str, named: Mapping[Any, Any]) -> protocol.Item:
   """The item of a row. Raises InputError for one that is not as the authors' are."""
-  category, context, question = (folders.field(row, name, str, where) for name in ("category", "context", "question"))
+  category, context, question = (folders.words(row, name, where) for name in ("category", "context", "question"))
   check.require(category in CATEGORIES, f"{where}: 'category' is {category!r}, which BBQ does not have")
   polarity, condition = (folders.field(row, name, str, where) for name in ("question_polarity", "context_condition"))
   check.require(polarity in ("neg", "nonneg"), f"{where}: 'question_polarity' is {polarity!r}: neg or nonneg")
@@ -93,13 +91,13 @@ def metadata(folder: folders.Folder) -> dict[tuple[str, int], tuple[int | None, 
   if not folder.holds(METADATA):
     return {}
   path, found = folder.files(METADATA)[0], {}
-  for number, row in enumerate(csv.DictReader(io.StringIO(folders.text_of(path), newline="")), 2):
+  for where, row in folders.table(path, ","):
     try:
       place = row["target_loc"]
       known = None if place in ("", "NA") else int(place)
       found[row["category"], int(row["example_id"])] = known, row["label_type"]
     except (KeyError, ValueError, TypeError):
-      raise errors.InputError(f"{path}:{number}: category, example_id, target_loc and label_type are needed") from None
+      raise errors.InputError(f"{where}: category, example_id, target_loc and label_type are needed") from None
   return found
 
 

@@ -22,7 +22,7 @@ def read(folder: folders.Folder) -> Iterator[exaggerated.Prompt]:
   for name in (*UNSAFE, *SAFE):
     file = f"eval/{name}.json"
     path = folder.file(file)
-    found = folder.value(file)
+    found = folder.object(file)
     asked = found.get("instructions") if isinstance(found, dict) else None
     texts = isinstance(asked, list) and all(isinstance(one, str) and one for one in asked)
     check.require(texts, f"{path}: an object with `instructions`, a list of texts, is expected")

@@ -22,7 +22,7 @@ _OPTION = re.compile(r"option (\d+)")
 def items(folder: folders.Folder) -> Iterator[protocol.Item]:
   """The questions, tagged by category. Raises InputError for an answer that is none of the options."""
   path = folders.one_of(folder, FILE)
-  for number, row in folder.value(path[len(folder.path) + 1 :]).items():
+  for number, row in folder.object(path[len(folder.path) + 1 :]).items():
     where = f"{path}: {number}"
     question, answer = (folders.field(row, name, str, where) for name in ("question", "answer"))
     named = sorted((int(found[1]), name) for name in row if (found := _OPTION.fullmatch(name)))

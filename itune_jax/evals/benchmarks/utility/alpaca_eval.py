@@ -34,7 +34,7 @@ class Items:
     """Items called by their place, as AlpacaEval's difficulties are."""
     others = outputs(self.baseline) if self.baseline else {}
     for place, (where, row) in enumerate(folders.objects(self.folder.file(FILE))):
-      instruction = folders.field(row, "instruction", str, where)
+      instruction = folders.words(row, "instruction", where)
       if others and instruction not in others:
         raise errors.InputError(f"{self.baseline}: it has no output for instruction {place}: {instruction[:60]!r}")
       other = others[instruction] if others else folders.field(row, "output", str, where)
@@ -51,7 +51,7 @@ def outputs(path: str) -> dict[str, str]:
   """Outputs by instruction, of a file of AlpacaEval's `model_outputs.json`. Raises InputError with file and row."""
   found = {}
   for where, row in folders.objects(path):
-    instruction = folders.field(row, "instruction", str, where)
+    instruction = folders.words(row, "instruction", where)
     check.require(instruction not in found, f"{where}: this instruction is answered twice")
     found[instruction] = folders.field(row, "output", str, where)
   return found

@@ -1,8 +1,6 @@
 """The door of multiple-choice files in the forms that MMLU is had in: CSV by subject, JSON lines, parquet."""
 
 from collections.abc import Iterable, Iterator
-import csv
-import io
 import os
 from typing import Any, NamedTuple
 
@@ -63,12 +61,12 @@ def _of_parquet(path: str) -> Iterator[Row]:
 
 def _of_object(row: dict[str, Any], where: str) -> Row:
   choices = folders.field(row, "choices", list, where)
-  subject, question = (folders.field(row, name, str, where) for name in ("subject", "question"))
+  subject, question = (folders.words(row, name, where) for name in ("subject", "question"))
   return _checked(Row(subject, question, tuple(choices), folders.field(row, "answer", int, where), where))
 
 
 def _of_csv(path: str, subject: str) -> Iterator[Row]:
-  for number, row in enumerate(csv.reader(io.StringIO(folders.text_of(path), newline="")), 1):
+  for number, row in enumerate(folders.cells_of(path), 1):
     where = f"{path}: row {number}"
     if len(row) < 4 or len(row[-1].strip()) != 1:
       raise errors.InputError(f"{where}: a question, its choices and the letter of the right one are expected")

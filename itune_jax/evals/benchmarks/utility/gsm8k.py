@@ -83,7 +83,7 @@ def _shots(folder: folders.Folder, variant: str, count: int) -> list[protocol.Sh
 
 def _row(row: dict, where: str) -> tuple[str, str]:
   """Question and answer, which ends in its number."""
-  question, answer = (folders.field(row, name, str, where) for name in ("question", "answer"))
+  question, answer = (folders.words(row, name, where) for name in ("question", "answer"))
   if extract.gsm8k_official(answer) == extract.INVALID:
     raise errors.InputError(f"{where}: 'answer' has no number behind '#### ': {answer[-40:]!r}")
   return question, answer

@@ -35,7 +35,7 @@ def item(row: dict[str, Any], where: str) -> protocol.Item:
   unknown = [name for name in row if name not in COLUMNS]
   check.require(not unknown, f"{where}: unknown columns {', '.join(unknown)}; a row has {', '.join(COLUMNS)}")
   key = folders.field(row, "key", (int, str), where)
-  prompt = folders.field(row, "prompt", str, where)
+  prompt = folders.words(row, "prompt", where)
   kinds = folders.field(row, "instruction_id_list", list, where)
   given = folders.field(row, "kwargs", list, where)
   check.require(kinds, f"{where}: 'instruction_id_list' is empty")

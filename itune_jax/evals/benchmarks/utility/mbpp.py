@@ -83,10 +83,11 @@ def items(path: str, settings: official.Settings) -> Iterator[protocol.Item]:
 def item(row: dict[str, Any], where: str, settings: official.Settings) -> protocol.Item:
   """The item of a row, of MBPP or of its sanitised part, which calls the sentence `prompt`."""
   sanitised = "test_imports" in row
-  text = folders.field(row, "prompt" if sanitised else "text", str, where)
+  text = folders.words(row, "prompt" if sanitised else "text", where)
   tests = folders.field(row, "test_list", list, where)
-  check.require(tests and all(isinstance(one, str) for one in tests), f"{where}: test_list must be a list of texts")
-  before = row["test_imports"] if sanitised else [row.get("test_setup_code", "")]
+  check.require(_is_code(tests), f"{where}: test_list must be a list of texts, none of them empty")
+  before = row["test_imports"] if sanitised else [folders.field(row, "test_setup_code", str, where)]
+  check.require(all(isinstance(one, str) for one in before), f"{where}: test_imports must be a list of texts")
   variant = settings.variant
   shots = EXAMPLES[: settings.shots] if variant != "chat" else ()
   return protocol.Item(
@@ -96,6 +97,11 @@ def item(row: dict[str, Any], where: str, settings: official.Settings) -> protoc
     answer={"tests": "\n".join([*before, *tests, ""]), "entry": entry(tests[0])},
     where=where,
   )
+
+
+def _is_code(tests: list[Any]) -> bool:
+  """Whether these are tests: an empty one would call every program right."""
+  return bool(tests) and all(isinstance(one, str) and one.strip() for one in tests)
 
 
 def _question(variant: str, text: str, tests: Any) -> str:

@@ -46,7 +46,8 @@ class Items:
       name = str(folders.field(row, "question_id", int, where))
       category = folders.field(row, "category", str, where)
       asked = folders.field(row, "turns", list, where)
-      check.require(len(asked) == 2 and all(isinstance(one, str) for one in asked), f"{where}: `turns` are two texts")
+      is_pair = len(asked) == 2 and all(isinstance(one, str) and one.strip() for one in asked)
+      check.require(is_pair, f"{where}: `turns` are two texts that say something")
       check.require(category in TEMPERATURES, f"{where}: category {category!r} is none of {', '.join(TEMPERATURES)}")
       if category in WITH_REFERENCE and name not in references:
         raise errors.InputError(f"{where}: {category} is judged by a reference answer, and there is none")
