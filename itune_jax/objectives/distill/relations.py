@@ -90,8 +90,8 @@ class Relations(layer_pairs.Beside):
     @jax.checkpoint  # backwards, too, the scores of one chunk exist at a time
     def one(queries):
       own_BCRd, other_BCRd, *where = queries
-      scores = [_scores(q, k) for q, k in ((own_BCRd, keys[0]), (other_BCRd, keys[1]))]
-      return self.of(*scores, _seen(where, keys[2:])[:, None])
+      own_BRCS, other_BRCS = _scores(own_BCRd, keys[0]), _scores(other_BCRd, keys[1])
+      return self.of(own_BRCS, other_BRCS, _seen(where, keys[2:])[:, None])
 
     def cut(x):  # [B, T, ...] as [chunks, B, C, ...]; places behind the row's end belong to no segment
       x = jnp.pad(x, [(0, 0), (0, -T % size)] + [(0, 0)] * (x.ndim - 2))

@@ -131,8 +131,9 @@ class Stretches(contracts.Objective):
     ranked = divergences.by_rank(p[..., rest[0]], q[..., rest[1]]) if all(map(len, rest)) else None
     unmatched = jnp.zeros_like(matched) if ranked is None else _total(own, ranked[0], other, ranked[1])
     share = len(shared.other_M) / q.shape[-1]
-    weights = (share, 1 - share) if self.matched is None else (self.matched, self.unmatched)
-    return weights[0] * matched + weights[1] * unmatched, {"matched": matched, "unmatched": unmatched}
+    of_matched = share if self.matched is None else self.matched
+    of_unmatched = 1 - share if self.unmatched is None else self.unmatched
+    return of_matched * matched + of_unmatched * unmatched, {"matched": matched, "unmatched": unmatched}
 
   def _by_name(self, student, teacher):
     """The divergence of masses over the same words, in nats; they need not sum to one."""

@@ -5,6 +5,7 @@ import os
 import sys
 from typing import Any
 
+from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import log
