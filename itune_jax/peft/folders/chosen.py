@@ -29,6 +29,11 @@ def check(
       f"adapter_config.json: layers_to_transform chooses among names of modules, and target_modules is {targets!r}, "
       "which says all of it: peft takes one of both"
     )
+  if config.get("layers_pattern") and config.get("layers_to_transform") is None:
+    raise errors.InputError(
+      "adapter_config.json: layers_pattern says which stacks of layers layers_to_transform counts in, and that is not "
+      "there: peft refuses it too; take layers_pattern out, or name the layers"
+    )
   if isinstance(targets, str) and targets.lower() == "all-linear":  # which are linear, only peft knows
     kinds = {_LAYER.sub(".*.", module) for module in found}  # of layers that are alike all are, or none
     _require_whole(found, {module for module in modules if _LAYER.sub(".*.", module) in kinds}, path)

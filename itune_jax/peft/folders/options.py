@@ -47,6 +47,10 @@ def _is_regex(value: Any) -> bool:
     return False
 
 
+def _is_bias(value: Any) -> bool:
+  return isinstance(value, str) and (value in ("none", "all") or value.endswith("_only"))
+
+
 def _is_pattern(value: Any, item=_is_number) -> bool:
   return isinstance(value, dict) and all(_is_regex(key) and item(one) for key, one in value.items())
 
@@ -69,6 +73,7 @@ _KINDS = {
   ),
   "ranks": (lambda value: _is_pattern(value, lambda one: _is_int(one) and one > 0), "ranks by regular expression"),
   "numbers": (_is_pattern, "numbers by regular expression"),
+  "bias": (_is_bias, "none, all or a word that ends in _only"),
   "init": (lambda value: isinstance(value, (bool, str)), "true, false or a name"),
 }
 
@@ -96,7 +101,8 @@ _MODULES = (
   | _read("words?", "target_modules", "exclude_modules", "layers_pattern")
   | _read("layers?", "layers_to_transform")
   | _read("names?", "modules_to_save")
-  | _harmless("bias", "init_weights")
+  | _read("bias?", "bias")
+  | _harmless("init_weights")
   | _read("flag?", "fan_in_fan_out")
 )
 _LEARNED = (

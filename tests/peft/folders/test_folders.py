@@ -104,7 +104,9 @@ def test_all_linear_is_all_layers(tmp_path):
 
 def test_a_regex_and_layers_exclude_each_other(tmp_path):
   both = {**small.CONFIG, "target_modules": r".*\.(q|v)_proj", "layers_to_transform": [0]}
-  refused(tmp_path, "layers_to_transform chooses among names of modules", both)
+  refused(tmp_path / "a", "layers_to_transform chooses among names of modules", both)
+  refused(tmp_path / "b", "layers_pattern says which stacks", {**small.CONFIG, "layers_pattern": "layers"})
+  refused(tmp_path / "c", "bias", {**small.CONFIG, "bias": "some"})
 
 
 SITES = {
