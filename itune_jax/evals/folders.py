@@ -83,9 +83,10 @@ class Folder:
     return sha.hexdigest()[:16]
 
 
-def objects(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def objects(path: str, halves: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
   """(file:line, object) of a file of JSON lines, `.gz` too; a file that is one JSON list gives its members, and one
-  that ends in `.parquet` its rows.
+  that ends in `.parquet` its rows. halves: takes half of a surrogate pair too, which what a model said may hold, where
+  the texts are shown and never tokenised.
 
   Raises InputError with file and line for what is no object.
   """
@@ -94,13 +95,13 @@ def objects(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     return
   text = text_of(path)
   if text.lstrip()[:1] == "[":
-    for number, member in enumerate(_json(text, path), 1):
+    for number, member in enumerate(_json(text, path, halves), 1):
       yield f"{path}: row {number}", _object(member, f"{path}: row {number}")
     return
   for number, line in enumerate(text.split("\n"), 1):
     if line.strip():
       where = f"{path}:{number}"
-      yield where, _object(_json(line, where), where)
+      yield where, _object(_json(line, where, halves), where)
 
 
 def table(path: str, separator: str) -> Iterator[tuple[str, dict[str, str]]]:
@@ -186,11 +187,11 @@ def words(row: dict[str, Any], name: str, where: str) -> str:
   return found
 
 
-def _json(text: str, where: str) -> Any:
+def _json(text: str, where: str, halves: bool = False) -> Any:
   """The value of a JSON text. Raises InputError for what is none, and for one that no prompt can hold."""
   try:
     value = jsontext.loads(text)
-    if "\\ud" in text.lower():
+    if not halves and "\\ud" in text.lower():
       json.dumps(value, ensure_ascii=False).encode()
     return value
   except UnicodeEncodeError as e:

@@ -8,7 +8,7 @@ def flags(parser: command.Parser) -> None:
   """Adds them."""
   parser.add_argument("--run_dir", required=True, help="where checkpoints, metrics and the report go")
   parser.add_argument("--dry_run", action="store_true", help="build everything, print what would run, train nothing")
-  text = "a mixture as itune prepare left it: the manifest that it wrote, in place of --data; no data file is read"
+  text = "the manifest that itune prepare wrote, in place of --data; no data file is read (sets MANIFEST)"
   parser.add_argument("--mixture", dest="macro_MANIFEST", metavar="MANIFEST", help=text)
   text = "read the files of the mixture anew for their digests, which are otherwise kept by name, size and time"
   parser.add_argument("--verify", action="store_true", help=text)

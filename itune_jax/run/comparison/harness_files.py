@@ -47,7 +47,7 @@ def _evaluation(path: str) -> evaluated.Evaluation:
   match = _NAME.fullmatch(os.path.basename(path))
   assert match, path
   task = match["task"]
-  rows = list(folders.objects(path))
+  rows = list(folders.objects(path, halves=True))
   filters = {_filter(row, where) for where, row in rows}
   items = _items(rows, several=len(filters) > 1)
   beside = os.path.join(os.path.dirname(path), f"results_{match['date']}.json")
