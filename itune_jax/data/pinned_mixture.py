@@ -44,11 +44,16 @@ def read(path: str, renderer: chat.Renderer) -> dict[str, Any]:
   known = isinstance(manifest.get("sources"), list) and isinstance(manifest.get("rates"), dict)
   check.require(known, f"{path}: is no manifest of a prepared mixture; itune prepare says where it writes one")
   check.require(has_pins(manifest), f"{path}: an earlier version wrote it, without pins: run itune prepare again")
-  _require_rendering(path, manifest, renderer)
-  for source in manifest["sources"]:
-    folder = folder_of(path, source["key"])
-    for name, (size, digest) in manifest[_PINS]["files"][source["key"]].items():
-      _require_file(path, os.path.join(folder, name), size, digest)
+  try:
+    _require_rendering(path, manifest, renderer)
+    for source in manifest["sources"]:
+      folder = folder_of(path, source["key"])
+      for name, (size, digest) in manifest[_PINS]["files"][source["key"]].items():
+        _require_file(path, os.path.join(folder, name), size, digest)
+  except (KeyError, TypeError, ValueError, AttributeError) as e:  # somebody wrote in it
+    raise errors.InputError(
+      f"{path}: is no whole manifest ({type(e).__name__}: {e}): run itune prepare again"
+    ) from None
   return manifest
 
 

@@ -151,3 +151,27 @@ def test_each_process_reads_the_records_of_its_own_rows(pinned, renderer):
     feed.Feed(sources, dict.fromkeys(keys, 0.5), packing, rows=rows).batch(0)
     seen.append(sorted((key, i) for key, source in sources.items() for i in source.read))
   assert seen[0] == sorted(seen[1] + seen[2]) and seen[1] and seen[2]
+
+
+def mutants(value):
+  """The same with one part left out, or another thing in its place."""
+  if isinstance(value, (dict, list)):
+    for key in list(value if isinstance(value, dict) else range(len(value))):
+      for part in (None, 7, "x", [], {}):
+        yield {**value, key: part} if isinstance(value, dict) else [*value[:key], part, *value[key + 1 :]]
+      for part in mutants(value[key]):
+        yield {**value, key: part} if isinstance(value, dict) else [*value[:key], part, *value[key + 1 :]]
+      yield {k: v for k, v in value.items() if k != key} if isinstance(value, dict) else value[:key] + value[key + 1 :]
+
+
+def test_a_manifest_in_which_anything_stands_is_read_or_refused_in_one_line(pinned, renderer):
+  whole = json.loads(pathlib.Path(pinned).read_text())
+  refused = 0
+  for mutant in mutants({name: whole[name] for name in ("sources", "rates", "pins")}):
+    pathlib.Path(pinned).write_text(json.dumps(mutant))
+    try:
+      pinned_mixture.read(pinned, renderer)
+    except errors.InputError as e:
+      refused += 1
+      assert "\n" not in str(e)
+  assert refused > 100
