@@ -155,7 +155,7 @@ def test_groups_are_what_each_runtime_is_told():
 
 @pytest.mark.full
 def test_runs_on_sub_meshes_give_what_runs_in_order_give(tmp_path):
-  """Eight fake devices in four groups, and runs in order on two: the same losses; a failed run stops no other."""
+  """Eight fake devices in four groups, and runs in order on two: the same losses."""
   text = 'seeds = [0]\n[grid]\n"schedule.Schedule.rate" = [1e-3, 1e-2, 3e-2]\n"feed.Packing.rows" = [4, 3]\n'
   (tmp_path / "s.toml").write_text(text)
   found = {}
@@ -173,13 +173,13 @@ def test_runs_on_sub_meshes_give_what_runs_in_order_give(tmp_path):
     started = time.time()
     ran = subprocess.run(line, env=environment, capture_output=True, text=True)
     print(f"{name}: {time.time() - started:.0f} s; {ran.stderr.strip().splitlines()[-1][:160]}")
-    assert ran.returncode == 1 and "3 of 6 runs failed" in ran.stderr  # 3 rows do not lie on 2 devices
+    assert ran.returncode == 0, ran.stderr[-2000:]
     paths = sorted(pathlib.Path(tmp_path / name / "done").glob("*.json"))
     read = [json.loads(path.read_text()) for path in paths]
     found[name] = {
       path.name: {k: v for k, v in one["figures"].items() if "loss" in k} for path, one in zip(paths, read, strict=True)
     }
-  assert len(found["order"]) == 3 and found["groups"] == found["order"]
+  assert len(found["order"]) == 6 and found["groups"] == found["order"]
   assert all(figures for figures in found["order"].values())
 
 
