@@ -11,10 +11,11 @@ from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import numerics
+from itune_jax.objectives import wrapping
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Kept(contracts.Objective):
+class Kept(wrapping.Wrapping):
   """The sums of a loss plus kl · Σ w · KL between policy and reference at every trained token.
 
   What the sum is divided by is the loss's own weight: tokens in supervised tuning (so the mean by token), pairs in
@@ -25,7 +26,8 @@ class Kept(contracts.Objective):
   projected onto the vocabulary at a time, by each shard of the batch; 0 for the default.
   """
 
-  objective: contracts.Objective
+  VIEW = "reference"
+
   kl: float = 0.1
   towards: Literal["reference", "policy"] = "reference"
   chunk: int = 0
@@ -33,35 +35,6 @@ class Kept(contracts.Objective):
   def __post_init__(self):
     check.check_types(self)
     check.require(self.kl > 0, f"Kept.kl must be positive, not {self.kl}")
-
-  @property
-  def needs(self) -> tuple[str, ...]:
-    """What the loss needs, and the reference."""
-    return tuple(dict.fromkeys((*self.objective.needs, "reference")))
-
-  @property
-  def columns(self) -> tuple[batch_lib.Column, ...]:
-    """Those of the loss."""
-    return self.objective.columns
-
-  @property
-  def couples_batch(self) -> bool:
-    """Whether the loss does."""
-    return self.objective.couples_batch
-
-  @property
-  def starts_at(self) -> Mapping[str, float]:
-    """What the loss starts at."""
-    return self.objective.starts_at
-
-  @property
-  def remembers(self) -> Mapping[str, float]:
-    """What the loss does."""
-    return self.objective.remembers
-
-  def remember(self, memory: Mapping[str, Any], metrics: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
-    """As the loss does."""
-    return self.objective.remember(memory, metrics)
 
   def __call__(self, views: Mapping[str, contracts.View], batch: batch_lib.Batch, key: Any) -> contracts.Sums:
     """Sums over one micro-batch."""

@@ -26,6 +26,8 @@ from itune_jax.select.duplicates import clusters
 
 RANGE = 8192  # rows that are looked at together
 _PARTS = 64  # files of pairs
+# What holds something that is open in this process, such as a model of languages, raises one of these.
+_UNFIT = (pickle.PicklingError, TypeError, AttributeError)
 _STEPS = "steps.pickle"
 
 
@@ -69,17 +71,11 @@ def spread(
 def _written(folder: str, steps: Sequence[select_protocol.Step]) -> bool:
   """Writes the steps where other processes find them; whether it could."""
   files.make_folder(folder)
-  path = os.path.join(folder, _STEPS)
   try:
-    with open(f"{path}.partial", "wb") as f:
-      pickle.dump(tuple(steps), f)
-  except (
-    pickle.PicklingError,
-    TypeError,
-    AttributeError,
-  ):  # what is open in this process, such as a model of languages
+    pickle.dumps(tuple(steps))
+  except _UNFIT:
     return False
-  os.replace(f"{path}.partial", path)
+  _put(os.path.join(folder, _STEPS), tuple(steps))
   return True
 
 

@@ -1,35 +1,25 @@
 """A model in two processes and a judge at an endpoint: each verdict is paid for once, figures are those of one."""
 
 import json
-import os
 import pathlib
-import subprocess
 import sys
 
 import pytest
 
-from scripts.launch import local
 from tests.parts import server
+from tests.run import several
 
 COUNT = 6
 
 
 def run(out, data, url, processes):
   """`itune eval` with a judge as so many processes, with four devices in all; what the first one printed."""
-  port = local.free_port()
   line = [sys.executable, "-m", "itune_jax.run.cli", "eval", "--gin_file=recipes/llama_tiny.gin"]
   line += ["--gin_file=mesh/auto.gin", "--suite=alpaca_eval", f"--out={out}", f"--data_dir={data}"]
   line += ["--max_new_tokens=4", f"--judge={url}", "--judge_model=j"]
-  flags = os.environ.get("XLA_FLAGS", "").replace("device_count=8", f"device_count={4 // processes}")
-  running = []
-  for i in range(processes):
-    cluster = [f"--cluster=127.0.0.1:{port},{processes},{i}"] if processes > 1 else []
-    with open(f"{out}.{i}.err", "w", encoding="utf-8") as err, open(f"{out}.{i}.out", "w", encoding="utf-8") as said:
-      environment = {**os.environ, "XLA_FLAGS": flags}
-      running.append(subprocess.Popen([*line, *cluster], env=environment, stderr=err, stdout=said))
+  running = several.start(out, line, processes)
   assert [p.wait(900) for p in running] == [0] * processes, pathlib.Path(f"{out}.0.err").read_text()[-900:]
-  told = json.loads(pathlib.Path(f"{out}.0.out").read_text().strip().splitlines()[-1])
-  return {name: value for name, value in told.items() if name != "eval_s"}
+  return several.figures(out)
 
 
 @pytest.mark.full

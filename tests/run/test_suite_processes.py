@@ -1,16 +1,14 @@
 """A suite in two processes: the texts and figures of one, and one line when either is lost."""
 
-import json
 import os
 import pathlib
-import subprocess
 import sys
 import time
 
 import pytest
 
-from scripts.launch import local
 from tests.evals.benchmarks import fixtures
+from tests.run import several
 
 MODEL = ("--gin_file=recipes/llama_tiny.gin", "--gin_file=mesh/auto.gin")
 NAMES = ("gsm8k", "mmlu", "perplexity", "super_ni")
@@ -18,23 +16,9 @@ NAMES = ("gsm8k", "mmlu", "perplexity", "super_ni")
 
 def start(out, data, processes, new):
   """`itune eval --suite` as so many processes, with four devices in all; stderr of each in a file beside `out`."""
-  port = local.free_port()
   line = [sys.executable, "-m", "itune_jax.run.cli", "eval", *MODEL, f"--suite={','.join(NAMES)}", f"--out={out}"]
   line += [f"--data_dir={data}", f"--max_new_tokens={new}"]
-  flags = os.environ.get("XLA_FLAGS", "").replace("device_count=8", f"device_count={4 // processes}")
-  running = []
-  for i in range(processes):
-    cluster = [f"--cluster=127.0.0.1:{port},{processes},{i}"] if processes > 1 else []
-    with open(f"{out}.{i}.err", "w", encoding="utf-8") as err, open(f"{out}.{i}.out", "w", encoding="utf-8") as said:
-      environment = {**os.environ, "XLA_FLAGS": flags}
-      running.append(subprocess.Popen([*line, *cluster], env=environment, stderr=err, stdout=said))
-  return running
-
-
-def figures(out):
-  """The last line of the first process, without seconds."""
-  told = json.loads(pathlib.Path(f"{out}.0.out").read_text().strip().splitlines()[-1])
-  return {name: value for name, value in told.items() if name != "eval_s"}
+  return several.start(out, line, processes)
 
 
 def rows(out):
@@ -66,8 +50,8 @@ def test_two_processes_say_what_one_says_and_a_lost_one_ends_both(tmp_path):
         apart = max([apart, *(abs(x - y) for x, y in pairs)])
       values = a.pop("values"), b.pop("values")
       assert values[0] == pytest.approx(values[1], rel=1e-5) and a == b
-  told = figures(tmp_path / "one")
-  assert figures(tmp_path / "two") == pytest.approx(told, rel=1e-5)
+  told = several.figures(tmp_path / "one")
+  assert several.figures(tmp_path / "two") == pytest.approx(told, rel=1e-5)
   print(
     f"{len(told)} figures of {sum(map(len, one.values()))} rows; log-likelihoods differ by {apart:.2g} nats at most"
   )

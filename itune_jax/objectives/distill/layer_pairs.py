@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
 from itune_jax.core import contracts
+from itune_jax.objectives import wrapping
 from itune_jax.objectives.distill import logits
 from itune_jax.objectives.distill import stretches
 
@@ -18,7 +19,7 @@ Shown = Mapping[tuple[str, int], Any]  # parts of layers, as `contracts.View.sho
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Beside(contracts.Objective):
+class Beside(wrapping.Wrapping):
   """The sums of a loss plus weight · Σ_t w_t · distance_t, at every trained token t, of pairs of layers.
 
   Tokens are compared place by place, so both models read the same ones. As with `Kept`, what the sum is divided by is
@@ -27,7 +28,8 @@ class Beside(contracts.Objective):
   objective: the loss. layers: pairs (layer of the student, of the teacher), counted from 0. weight: of the distance.
   """
 
-  objective: contracts.Objective
+  VIEW = "teacher"
+
   layers: Sequence[Sequence[int]]
   weight: float = 1.0
 
@@ -42,35 +44,6 @@ class Beside(contracts.Objective):
       loss = loss.objective
     apart = isinstance(loss, stretches.Stretches) or (isinstance(loss, logits.Distill) and loss.beside)
     check.require(not apart, f"{name} compares place by place: the teacher must read the student's own tokens")
-
-  @property
-  def needs(self) -> tuple[str, ...]:
-    """What the loss needs, and the teacher."""
-    return tuple(dict.fromkeys((*self.objective.needs, "teacher")))
-
-  @property
-  def columns(self) -> tuple[batch_lib.Column, ...]:
-    """Those of the loss."""
-    return self.objective.columns
-
-  @property
-  def couples_batch(self) -> bool:
-    """Whether the loss does."""
-    return self.objective.couples_batch
-
-  @property
-  def starts_at(self) -> Mapping[str, float]:
-    """What the loss starts at."""
-    return self.objective.starts_at
-
-  @property
-  def remembers(self) -> Mapping[str, float]:
-    """What the loss does."""
-    return self.objective.remembers
-
-  def remember(self, memory: Mapping[str, Any], metrics: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
-    """As the loss does."""
-    return self.objective.remember(memory, metrics)
 
   @property
   @abc.abstractmethod
