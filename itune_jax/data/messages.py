@@ -2,8 +2,8 @@
 
 An assistant turn has `content` (text, a list of parts, or None beside tool calls) and may have `weight`, `tool_calls`
 and `reasoning_content`. Read as these are also: `train`, `training`, `trainable` and `loss` (true or false, as the
-weight), `reasoning` and `thinking`, the older `function_call` and the role `function`, and calls or their arguments as
-JSON text, which is decoded once. Keys that nothing reads are told to the caller, which counts them.
+weight), `reasoning` and `thinking`, the older `function_call`, roles by any name in use (`SPEAKERS`), and calls or
+their arguments as JSON text, which is decoded once. Keys that nothing reads are told to the caller, which counts them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,13 @@ from itune_jax.core import jsontext
 from itune_jax.data import fields
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
+SPEAKERS = {  # the role of each name in use, whatever its case
+  **{role: role for role in ROLES},
+  **dict.fromkeys(("human", "prompter", "customer"), "user"),
+  **dict.fromkeys(("gpt", "chatgpt", "bot", "model", "ai", "agent", "bing", "bard", "claude"), "assistant"),
+  **dict.fromkeys(("observation", "function", "tool_response", "ipython"), "tool"),
+  **dict.fromkeys(("function_response", "function-response"), "tool"),
+}
 _FLAGS = ("train", "training", "trainable", "loss")  # whether a turn is trained, as other tools name it
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 _IMAGE_KEYS = ("image", "image_url", "url", "path")
@@ -38,7 +45,7 @@ def read(raw: Any, where: str) -> tuple[dict[str, Any], list[str]]:
   if fields.is_null(raw.get("role")):
     raise fields.BadRow(f"{where} has no role")
   role = fields.text(raw["role"], f"the role of {where}")
-  role = "tool" if role == "function" else role
+  role = SPEAKERS.get(role.strip().lower(), role)
   if role not in ROLES:
     raise fields.BadRow(f"{where} has the unknown role {role!r}; roles are {', '.join(ROLES)}")
   where = f"{where} ({role})"

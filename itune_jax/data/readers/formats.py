@@ -23,18 +23,8 @@ Example = example_lib.Example
 
 PREFERENCES = ("chosen", "rejected")
 _OTHER_MEDIA = ("videos", "video", "audios", "audio")
-_SPEAKERS = {
-  **dict.fromkeys(("human", "user", "prompter", "customer"), "user"),
-  **dict.fromkeys(
-    ("gpt", "assistant", "chatgpt", "bot", "model", "ai", "agent", "bing", "bard", "claude"), "assistant"
-  ),
-  **dict.fromkeys(("function_call", "function-call", "tool_call", "tool_calls"), "assistant"),
-  "system": "system",
-  "developer": "developer",
-  **dict.fromkeys(("tool", "observation", "function", "tool_response", "ipython"), "tool"),
-  **dict.fromkeys(("function_response", "function-response"), "tool"),
-}
 _CALLERS = ("function_call", "function-call", "tool_call", "tool_calls")
+_SPEAKERS = {**messages_lib.SPEAKERS, **dict.fromkeys(_CALLERS, "assistant")}
 _ROUNDS = (("human", "assistant"), ("input", "output"))  # lists of rounds, as some sets have conversations
 
 
@@ -116,7 +106,7 @@ def _is_chosen(raw: Raw, example: Example) -> bool:
 
 
 def _messages(raw: Raw) -> Example:
-  given = fields.transposed(raw["messages"])
+  given = fields.listed(raw["messages"], "`messages`")
   turns = isinstance(given, list) and any(isinstance(one, Mapping) and "role" not in one for one in given)
   if turns and all(isinstance(one, Mapping) and "from" in one for one in given):
     return sharegpt({**{key: value for key, value in raw.items() if key != "messages"}, "conversations": given})
@@ -133,7 +123,7 @@ def sharegpt(raw: Raw) -> Example:
   """`conversations` (or `conversation`) of `from` and `value`, with all names of roles in use; or of rounds."""
   key = "conversations" if building.holds(raw, "conversations") or "conversation" not in raw else "conversation"
   turns, unread = building.system(raw), []
-  given = fields.transposed(raw[key])
+  given = fields.listed(raw[key], f"`{key}`")
   if not isinstance(given, (list, tuple)):
     raise fields.BadRow(f"`{key}` is {jsontext.name(given)} ({jsontext.shown(given)}); it must be a list of turns")
   for i, turn in enumerate(given):
@@ -203,6 +193,16 @@ _TABLE = (
   ),
   Schema("input_output", (("input", "output"),), single_turn.input_output),
 )
+# What a row lacks that only asks, by the key that it asks under; the first of these that it has. `input` alone is none:
+# it may be what a missing instruction is about.
+ASKS = {
+  "prompt": "completion",
+  "instruction": "output",
+  "question": "answer",
+  "problem": "solution",
+  "query": "response",
+  "inputs": "targets",
+}
 SCHEMAS = {schema.name: schema for schema in _TABLE}
 KEYS = {schema.name: schema.keys for schema in _TABLE}
 FORMATS: dict[str, Callable[[Raw], Example]] = {
