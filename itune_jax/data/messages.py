@@ -3,7 +3,8 @@
 An assistant turn has `content` (text, a list of parts, or None beside tool calls) and may have `weight`, `tool_calls`
 and `reasoning_content`. Read as these are also: `train`, `training`, `trainable` and `loss` (true or false, as the
 weight), `reasoning` and `thinking`, the older `function_call`, roles by any name in use (`SPEAKERS`), and calls or
-their arguments as JSON text, which is decoded once. Keys that nothing reads are told to the caller, which counts them.
+their arguments as JSON text, which is decoded once. Parts that are all of text are one text. Keys that nothing reads
+are told to the caller, which counts them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -134,8 +135,11 @@ def _content(content, calls, where):
     raise fields.BadRow(
       f"the content of {where} is {jsontext.name(content)} ({jsontext.shown(content)}); it must be text"
     )
-  parts = [_part(part, f"part {i} of {where}") for i, part in enumerate(content)]
-  return [part for part, _ in parts], [key for _, unread in parts for key in unread]
+  read = [_part(part, f"part {i} of {where}") for i, part in enumerate(content)]
+  parts, unread = [part for part, _ in read], [key for _, unread in read for key in unread]
+  if parts and all(part["type"] == "text" for part in parts):  # most templates know no parts
+    return "".join(part["text"] for part in parts), unread
+  return parts, unread
 
 
 def _part(part, where):

@@ -100,6 +100,16 @@ def test_roles_go_by_any_name_in_use():
       assert readers.parse(row, "").messages[0]["role"] == role, (name, row)
 
 
+def test_parts_of_text_alone_are_one_text():
+  """Most templates know no parts, and those that do put nothing between them."""
+  parts = [{"type": "text", "text": "a"}, {"type": "text", "text": " b"}]
+  image = {"type": "image", "image": "x.png"}
+  (asked,) = readers.parse({"messages": [{"role": "user", "content": parts}]}, "").messages
+  assert asked["content"] == "a b"
+  (asked,) = readers.parse({"messages": [{"role": "user", "content": [*parts, image]}]}, "").messages
+  assert [part["type"] for part in asked["content"]] == ["text", "text", "image"]
+
+
 def test_whole_numbers_of_tables_are_ids_and_stand_there_once(tmp_path):
   rows = [{"question": "q", "answer": "a", "id": one} for one in (1.0, None, 2, 1.0, 1.5)]
   (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
