@@ -1,6 +1,7 @@
 """The texts of a row, in whatever format it is: one of them, or all of them changed."""
 
 from collections.abc import Callable, Iterator, Mapping
+import json
 import re
 from typing import Any
 
@@ -31,6 +32,7 @@ _LISTS = frozenset(
     *("output", "Definition", "instances", "completions", "responses", "replies"),
   )
 )
+_CALLS = ("tool_calls", "function_call", "answers")  # the last are those of a `query`
 _WORDS = re.compile(r"\w+")
 
 
@@ -59,7 +61,8 @@ def get(row: Row, field: str) -> str:
 
 
 class Present:
-  """Passes texts on, and says at their end where none of them was there: a step that compares nothing keeps all."""
+  """Passes texts that are compared on, and says at their end where none of them was there: a step that compares nothing
+  keeps all. Behind every text of a row stand the calls that it makes."""
 
   def __init__(self, step: str, field: str):
     self._step, self._field, self._rows, self._found = step, field, 0, False
@@ -67,6 +70,7 @@ class Present:
   def text(self, row: Row) -> str:
     """The text of a row."""
     found = get(row, self._field)
+    found = "\n".join((found, *_calls(row))) if self._field == ALL else found
     self._rows, self._found = self._rows + 1, self._found or bool(found)
     return found
 
@@ -120,6 +124,21 @@ def lacks(row: Row, fields: tuple[str, ...]) -> tuple[str, ...]:
 def words(text: str) -> list[str]:
   """The words of a text in lower case, in any script; punctuation is none."""
   return _WORDS.findall(text.lower())
+
+
+def _calls(value: Any) -> Iterator[str]:
+  """The calls that turns make, as JSON without their ids: two rows that call otherwise do not say the same."""
+  if isinstance(value, list):
+    for one in value:
+      yield from _calls(one)
+  if not isinstance(value, Mapping):
+    return
+  for key, one in value.items():
+    if key in _CALLS and one:
+      plain = [{k: v for k, v in call.items() if k != "id"} if isinstance(call, Mapping) else call for call in one]
+      yield json.dumps(plain if isinstance(one, list) else one, sort_keys=True, ensure_ascii=False)
+    elif key in _LISTS:
+      yield from _calls(one)
 
 
 def _value(value: Any, key: str, change: Callable[[str], str]) -> Any:

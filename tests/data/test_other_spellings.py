@@ -14,6 +14,7 @@ from itune_jax.data.readers import readers
 from itune_jax.select import row_texts
 from itune_jax.select import select_protocol
 from itune_jax.select import decontaminate
+from itune_jax.select.duplicates import exact_copies
 from tests.select import made
 
 TURNS = [{"role": "user", "content": 'say "hi",\nplease'}, {"role": "assistant", "content": "hi\r\nthere"}]
@@ -98,6 +99,28 @@ def test_roles_go_by_any_name_in_use():
   for role, name in ((role, name) for role, names in NAMES.items() for name in names.split()):
     for row in ({"messages": [{"role": name, "content": "x"}]}, {"conversations": [{"from": name, "value": "x"}]}):
       assert readers.parse(row, "").messages[0]["role"] == role, (name, row)
+
+
+def test_tools_of_the_older_form_are_tools():
+  """As the calls and answers that go with them are; a column of that name may be anything else."""
+  turns = [{"role": "user", "content": "q"}, {"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}}]
+  tool = {"name": "f", "parameters": {}}
+  read = readers.parse({"messages": turns, "functions": [tool]}, "")
+  assert read.tools == ({"type": "function", "function": tool},) and not read.unread
+  for other in (["def f(): ..."], [], "f", [{"code": "x"}]):
+    read = readers.parse({"messages": turns, "functions": other}, "")
+    assert not read.tools and list(read.unread) == (["functions"] if other else [])
+
+
+def test_rows_that_call_otherwise_are_no_duplicates(tmp_path):
+  call = lambda name, **more: {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [{"function": {"name": name}, **more}],
+  }
+  rows = [{"messages": [TURNS[0], one]} for one in (call("f", id="1"), call("g", id="2"), call("f", id="3"))]
+  kept, _ = made.run(tmp_path, rows, exact_copies.Exact(by="normal"))
+  assert kept == rows[:2]
 
 
 def test_parts_of_text_alone_are_one_text():

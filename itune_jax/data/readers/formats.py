@@ -39,6 +39,7 @@ def parse_all(raw: Raw, format: str = "auto") -> Iterator[Example]:
   for column in _OTHER_MEDIA:
     if raw.get(column):
       raise fields.BadRow(f"it has `{column}`, which are not read; of media only images are")
+  raw = _with_tools(raw)
   name = known(raw) if format == "auto" else format
   preferred = any(building.holds(raw, key) for key in PREFERENCES)
   if name is None:
@@ -52,6 +53,17 @@ def parse_all(raw: Raw, format: str = "auto") -> Iterator[Example]:
     if preferred and not (example.messages[-1]["role"] == "assistant" and _is_chosen(raw, example)):
       raise fields.BadRow(_PAIRED)
     yield example
+
+
+def _with_tools(raw: Raw) -> Raw:
+  """The row with what OpenAI's older form has under `functions` as its tools."""
+  given = raw.get("functions")
+  if building.holds(raw, "tools") or not isinstance(given, list) or not given:
+    return raw
+  if not all(isinstance(one, Mapping) and isinstance(one.get("name"), str) for one in given):
+    return raw
+  tools = [{"type": "function", "function": one} for one in given]
+  return {**{key: value for key, value in raw.items() if key != "functions"}, "tools": tools}
 
 
 def _is_judged(raw: Mapping[str, Any]) -> bool:
