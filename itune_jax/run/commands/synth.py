@@ -27,6 +27,7 @@ from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.sampling.responders import breaker
 from itune_jax.sampling.responders import budget
 from itune_jax.sampling.responders import http
+from itune_jax.sampling.responders import telling
 from itune_jax.synth import generator as generator_lib
 from itune_jax.synth import manifest as manifest_lib
 from itune_jax.synth import runner
@@ -130,7 +131,7 @@ class _Here:
 
 
 @dataclasses.dataclass(frozen=True)
-class WithAdapter(requests_lib.Responder):
+class WithAdapter(telling.Wrapping):
   """Asks a model on which several adapters ride for one of them.
 
   inner: the model as a responder. adapter: the name of the adapter, None for the base alone.
@@ -139,13 +140,17 @@ class WithAdapter(requests_lib.Responder):
   inner: requests_lib.Responder
   adapter: str | None
 
-  def answer(self, requests, progress=lambda n: None):
-    """The answers of the adapter."""
-    return self.answer_each(requests, lambda response: None, progress)
-
   def answer_each(self, requests, done, progress=lambda n: None):
-    """The same, telling each as it comes."""
+    """The answers of the adapter."""
     return self.inner.answer_each([dataclasses.replace(r, adapter=self.adapter) for r in requests], done, progress)
+
+  def score(self, pairs, progress=lambda n: None):
+    """Log-probabilities under the adapter."""
+    return self.inner.score([pair._replace(adapter=self.adapter) for pair in pairs], progress)
+
+  def rolling(self, texts, progress=lambda n: None):
+    """Raises InputError: a whole text names no adapter, so it would be scored by the base alone."""
+    raise errors.InputError(f"adapter {self.adapter!r} rides with others: whole texts are scored by an adapter alone")
 
   @property
   def settings(self) -> Mapping[str, Any]:

@@ -24,6 +24,7 @@ from itune_jax.core import lazy
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.responders import breaker as breaker_lib
 from itune_jax.sampling.responders import budget as budget_lib
+from itune_jax.sampling.responders import telling
 
 shared = lazy.module("itune_jax.sampling.responders.shared")  # of several processes, which brings JAX
 
@@ -41,7 +42,7 @@ _LARGEST = 1 << 28  # bytes of a reply: more is no answer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class HttpResponder(requests_lib.Responder):
+class HttpResponder(telling.Telling):
   """`POST url/chat/completions`, or `url/completions` for plain text, as OpenAI, vLLM, SGLang and llama.cpp serve it.
 
   url: up to the version, such as http://localhost:8000/v1. model: as the endpoint calls it. key: sent as a bearer
@@ -77,19 +78,14 @@ class HttpResponder(requests_lib.Responder):
     check.require(self.failed in ("stop", "answer"), f"HttpResponder.failed = {self.failed!r}; it is stop or answer")
     check.require(self.at_a_time > 0 and self.tries > 0, "HttpResponder.at_a_time and HttpResponder.tries are >= 1")
 
-  def answer(
-    self, requests: Sequence[requests_lib.Request], progress: requests_lib.Progress = lambda n: None
-  ) -> list[requests_lib.Response]:
-    """The answers. Raises RunError naming the request when the endpoint did not give one after all tries."""
-    return self.answer_each(requests, lambda response: None, progress)
-
   def answer_each(
     self,
     requests: Sequence[requests_lib.Request],
     done: Callable[[requests_lib.Response], None],
     progress: requests_lib.Progress = lambda n: None,
   ) -> list[requests_lib.Response]:
-    """The same, telling each response as it comes. In a run of several processes one asks, and all get the answers."""
+    """The answers, each told as it comes. In a run of several processes one asks, and all get the answers. Raises
+    RunError naming the request when the endpoint did not give one after all tries."""
     requests_lib.unique(requests)
     if "jax" in sys.modules and shared.hosts.several():
       return shared.asked(lambda told: self._asked(requests, told, lambda n: None), requests, done, progress)
