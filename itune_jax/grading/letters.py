@@ -48,6 +48,7 @@ _NAMED = re.compile(
   r"(?<!not )(?i:\b(?:option|choice|choose|select|pick|it's|it\s+is|option\s+is|choice\s+is))\s+\(?([A-Z])\b\)?"
   r"(?!\s+(?:is|was|seems)\s+(?:clearly\s+)?(?:wrong|incorrect|not|false|out)\b)"
 )
+_NUMBERED = re.compile(r"(?<!not )\b(?i:option|choice)\s+(\d{1,2})\b")  # as TeleQnA's own answers have it
 _LAST = re.compile(r"(?:^|[.!?:\n])\s*\(?([A-Z])\)?[.!]?\s*$")
 
 
@@ -61,8 +62,8 @@ def chosen(text: str, options: Sequence[str]) -> str:
 
   Marks around it do not count (`bare`). In this order: a letter with which the answer begins ("B", "(B)", "B. …"), or
   that it is ("b"); the last "answer is B", "Answer: b", or line "Antwort: B"; the one letter that stands in brackets;
-  the one that is called an option ("Option B"); the one choice whose text stands in the answer (of one within another
-  the longer); the letter that is its last sentence.
+  the one that is called an option ("Option B", "option 2"); the one choice whose text stands in the answer (of one
+  within another the longer); the letter that is its last sentence.
   """
   text = _THOUGHT.sub("", text)
   known, plain = {letter(i) for i in range(len(options))}, bare(text)
@@ -74,7 +75,8 @@ def chosen(text: str, options: Sequence[str]) -> str:
   for found in (said[-1:], bracketed):
     if len(found) == 1 and next(iter(found)) in known:
       return next(iter(found))
-  called = set(_NAMED.findall(plain))
+  numbered = {letter(int(one) - 1) for one in _NUMBERED.findall(plain)}
+  called = set(_NAMED.findall(plain)) | (numbered & known)
   if len(bracketed) > 1 or len(called) > 1:
     return extract.INVALID
   if called <= known and called:

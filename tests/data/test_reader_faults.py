@@ -54,6 +54,7 @@ READ = {  # file, its bytes, and the rows
   "an ending in capitals": ("X.JSONL.GZ", gzip.compress(LINE.encode()), [("q", "a")]),
   "ends of lines of old Macs": ("x.csv", b'question,answer\rq,a\rq,"a\r"\r1,2', [("q", "a"), ("q", "a\r"), ("1", "2")]),
   "a first line that was broken off": ("x.jsonl", f"{{\n{LINE}\n".encode(), ["not JSON", ("q", "a")]),
+  "two files one behind the other": ("x.jsonl", (b"\xef\xbb\xbf" + LINE.encode() + b"\n") * 2, [("q", "a")] * 2),
   "a first line that is a list": ("x.jsonl", f"[1]\n{LINE}\n".encode(), ["a row is an object", ("q", "a")]),
   "columns without names": ("x.csv", b",question,answer,,\n0,q,a,,\n", [("q", "a")]),
   "an empty line in front of a table": ("x.csv", b"\nquestion,answer\nq,a\n", [("q", "a")]),

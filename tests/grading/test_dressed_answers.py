@@ -64,6 +64,14 @@ NONE = (
 )
 
 
+def test_an_option_may_go_by_its_number():
+  """As in TeleQnA's own answers."""
+  for text in ("option 2", "Option 2: glucagon", "The answer is option 2.", "**option 2**"):
+    assert letters.chosen(text, OPTIONS) == "B", text
+  for text in ("option 7", "option 0", "option 1 or option 2", "2"):
+    assert letters.chosen(text, OPTIONS) == extract.INVALID, text
+
+
 @pytest.mark.parametrize("text", NONE)
 def test_what_says_no_letter_or_several_is_none(text):
   assert letters.chosen(text, OPTIONS) == extract.INVALID

@@ -1,5 +1,6 @@
 """Lines of a file as bytes, each with its number; one that is too long to be a row is told, and not held in memory."""
 
+import codecs
 import io
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -43,7 +44,9 @@ def _skip(f: io.BufferedReader, size: int) -> int:
 
 
 def text(line: bytes) -> str | Bad:
-  """A line as text; or what is wrong with its bytes."""
+  """A line as text, without the mark that files begin with where these were put one behind the other; or what is wrong
+  with its bytes."""
+  line = line.removeprefix(codecs.BOM_UTF8)
   if b"\0" in line:  # which no text of JSON holds
     return Bad("it holds NUL bytes: it is no UTF-8 text, or was not written to its end")
   try:
