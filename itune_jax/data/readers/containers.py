@@ -28,13 +28,14 @@ class Container:
   rows: Callable[[str], jsons.Found]
   magic: bytes = b""
   is_table: bool = False  # every row has the columns of the file
+  is_text: bool = False  # all its cells are text
 
 
 CONTAINERS = (
   Container("JSON lines", (".jsonl", ".ndjson"), jsons.of_lines),
   Container("JSON", (".json",), jsons.of_whole),
-  Container("CSV", (".csv",), csvs.commas, is_table=True),
-  Container("TSV", (".tsv",), csvs.tabs, is_table=True),
+  Container("CSV", (".csv",), csvs.commas, is_table=True, is_text=True),
+  Container("TSV", (".tsv",), csvs.tabs, is_table=True, is_text=True),
   Container("Parquet", (".parquet",), arrow_tables.of_parquet, b"PAR1", is_table=True),
   Container("Arrow", (".arrow", ".feather"), arrow_tables.of_arrow, b"ARROW1", is_table=True),
   Container("TFRecord", (".tfrecord", ".tfrecords"), tf_records.of_tf_record),

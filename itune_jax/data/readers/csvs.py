@@ -94,11 +94,12 @@ def _row(header: list[str], cells: list[str]) -> dict[str, Any] | lines.Bad:
       return lines.Bad(f"the cell of `{name}` is not UTF-8: save the file as UTF-8")
     if "\0" in cell:
       return lines.Bad(f"the cell of `{name}` holds NUL bytes")
-    row[name] = _value(name, cell)
+    row[name] = value(name, cell)
   return row
 
 
-def _value(name: str, cell: str) -> Any:
+def value(name: str, cell: str) -> Any:
+  """What a cell holds, by the name of its field: text, or the JSON value that the other containers have there."""
   if name in STRUCTURED or (name in _EITHER and cell[:1] in ("[", "{")):
     if not cell.strip():
       return None

@@ -4,6 +4,7 @@
 import collections
 import contextlib
 import dataclasses
+import functools
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from itune_jax.data import fields
 from itune_jax.data.readers import told_answers
 from itune_jax.data.readers import named_columns as columns_lib
 from itune_jax.data.readers import containers
+from itune_jax.data.readers import csvs
 from itune_jax.data.readers import formats
 from itune_jax.data.readers import lines
 from itune_jax.data.readers import places
@@ -171,7 +173,7 @@ def rows_of(raw: Raw, how: How, source: Mapping[str, Any]) -> Read:
   found, seen = [], _Named()
   folder = raw.file.rpartition("/")[0] if files_lib.is_remote(raw.file) else os.path.dirname(raw.file)
   provenance = {"dataset": os.path.basename(raw.file), "kind": "annotated", **source}
-  for example, schema, group in _examples(raw.value, folder, how, seen):
+  for example, schema, group in _examples(raw.value, folder, how, seen, _is_text(raw.file) if how.columns else False):
     if isinstance(example, fields.BadRow):
       found.append(Row(raw.file, raw.place, None, str(example), schema, group))
     else:
@@ -180,8 +182,16 @@ def rows_of(raw: Raw, how: How, source: Mapping[str, Any]) -> Read:
   return Read(seen.named, found)
 
 
-def _examples(raw: Any, folder: str, how: How, seen: "_Named") -> Iterator[tuple[Any, str, str | None]]:
-  """(example or BadRow, schema, what stands in the column of the split) of what a row holds."""
+@functools.lru_cache(64)
+def _is_text(file: str) -> bool:
+  """Whether all cells of a file are text."""
+  found = None if file == streams.STDIN else containers.of(file)
+  return found is not None and found.is_text
+
+
+def _examples(raw: Any, folder: str, how: How, seen: "_Named", is_text: bool) -> Iterator[tuple[Any, str, str | None]]:
+  """(example or BadRow, schema, what stands in the column of the split) of what a row holds. is_text: whether its
+  values are cells of text, which mean what their field says once it is known."""
   schema, group = "", None
   try:
     if isinstance(raw, fields.BadRow):
@@ -189,6 +199,8 @@ def _examples(raw: Any, folder: str, how: How, seen: "_Named") -> Iterator[tuple
     raw = object_of(raw)
     group = _group(raw, how.group)
     raw, displaced = columns_lib.renamed(raw, how.columns) if how.columns else (raw, ())
+    if is_text:
+      raw = {k: csvs.value(k, v) if k in how.columns and isinstance(v, str) else v for k, v in raw.items()}
     schema = how.format if how.format != "auto" else formats.known(raw) or ""
     seen.see(raw)
     for example in parse_all(raw, folder, how.format):
