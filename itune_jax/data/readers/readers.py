@@ -189,7 +189,9 @@ def _is_text(file: str) -> bool:
   return found is not None and found.is_text
 
 
-def _examples(raw: Any, folder: str, how: How, seen: "_Named", is_text: bool) -> Iterator[tuple[Any, str, str | None]]:
+def _examples(
+  raw: Any, folder: str, how: How, seen: "_Named", is_text: bool = False
+) -> Iterator[tuple[Any, str, str | None]]:
   """(example or BadRow, schema, what stands in the column of the split) of what a row holds. is_text: whether its
   values are cells of text, which mean what their field says once it is known."""
   schema, group = "", None
