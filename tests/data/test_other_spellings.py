@@ -36,6 +36,7 @@ ROWS = {  # format, and rows of it whose columns are of many types
   "auto": [
     {"messages": TURNS},
     {"conversations": TOLD},
+    {"conversations": ["q", "a", "q2", "a2"]},
     {"instruction": "q", "input": "", "output": "a", "history": [["x", "y"]]},
     {"query": "q", "answers": [{"name": "f", "arguments": {"x": 1}}], "tools": [{"name": "f"}]},
   ],

@@ -132,12 +132,15 @@ def _messages(raw: Raw) -> Example:
 
 
 def sharegpt(raw: Raw) -> Example:
-  """`conversations` (or `conversation`) of `from` and `value`, with all names of roles in use; or of rounds."""
+  """`conversations` (or `conversation`) of `from` and `value`, with all names of roles in use; or of rounds; or of texts
+  in turn, the user's first (LIMA)."""
   key = "conversations" if building.holds(raw, "conversations") or "conversation" not in raw else "conversation"
   turns, unread = building.system(raw), []
   given = fields.listed(raw[key], f"`{key}`")
   if not isinstance(given, (list, tuple)):
     raise fields.BadRow(f"`{key}` is {jsontext.name(given)} ({jsontext.shown(given)}); it must be a list of turns")
+  if given and all(isinstance(turn, str) for turn in given):
+    given = [{"from": ("human", "gpt")[i % 2], "value": turn} for i, turn in enumerate(given)]
   for i, turn in enumerate(given):
     if not isinstance(turn, Mapping):
       raise fields.BadRow(f"turn {i} is {jsontext.shown(turn)}; it must be an object with `from` and `value`")
