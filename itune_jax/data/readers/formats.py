@@ -132,8 +132,8 @@ def _messages(raw: Raw) -> Example:
 
 
 def sharegpt(raw: Raw) -> Example:
-  """`conversations` (or `conversation`) of `from` and `value`, with all names of roles in use; or of rounds; or of texts
-  in turn, the user's first (LIMA)."""
+  """`conversations` (or `conversation`) of `from` and `value`, with all names of roles in use; or of rounds; or of
+  texts in turn, the user's first (LIMA)."""
   key = "conversations" if building.holds(raw, "conversations") or "conversation" not in raw else "conversation"
   turns, unread = building.system(raw), []
   given = fields.listed(raw[key], f"`{key}`")
