@@ -152,7 +152,8 @@ class Source:
 
   def rows(self) -> Iterator[readers.Row]:
     """The rows of this source, in order, of which skip, stride and limit leave some."""
-    return splits.taken(self._selected, self.split_of, self.take)
+    whole = not (self.skip or self.limit or self.stride > 1)
+    return splits.taken(self._selected, self.split_of, self.take, whole=whole)
 
   def _selected(self) -> Iterator[readers.Row]:
     rows = itertools.islice(self._all(), self.skip, None, self.stride)

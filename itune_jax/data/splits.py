@@ -14,6 +14,7 @@ from itune_jax.data import example as example_lib
 from itune_jax.data.readers import readers
 
 CONTENT, ID = "content", "id"
+_NAMED = 8  # values of a column that a message names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +34,8 @@ class Split:
       self.by in (CONTENT, ID) or self.by.removeprefix("column:") not in ("", self.by),
       f"Source {source}: held_out_by = {self.by!r}; it is 'content', 'id', or 'column:NAME'",
     )
-    name, equals, values = self.where.partition("=")
     check.require(
-      not self.where or (name and equals and values),
+      not self.where or (self.column and self.values and all(self.values)),
       f"Source {source}: held_out_where = {self.where!r}; write it as 'NAME=value', or 'NAME=value,other'",
     )
     check.require(
@@ -47,7 +47,13 @@ class Split:
   @property
   def column(self) -> str:
     """The column that a row keeps the value of, "" for none."""
-    return self.where.partition("=")[0] or (self.by.removeprefix("column:") if self.by not in (CONTENT, ID) else "")
+    named = self.where.partition("=")[0].strip()
+    return named or (self.by.removeprefix("column:") if self.by not in (CONTENT, ID) else "")
+
+  @property
+  def values(self) -> tuple[str, ...]:
+    """The values of the column that are held out."""
+    return tuple(one.strip() for one in self.where.partition("=")[2].split(",")) if self.where else ()
 
   @property
   def is_safe(self) -> bool:
@@ -58,7 +64,7 @@ class Split:
     """Whether a row that is an example is held out."""
     assert row.example is not None
     if self.where:
-      return (row.group or "") in self.where.partition("=")[2].split(",")
+      return (row.group or "").strip() in self.values
     key = {CONTENT: content, ID: lambda example: example.id}.get(self.by, lambda example: row.group or "")
     return number(key(row.example)) < self.share
 
@@ -79,16 +85,23 @@ def taken(
   split: Split,
   take: str,
   said: Callable[[example_lib.Example], str] = content,
+  whole: bool = False,
 ) -> Iterator[readers.Row]:
   """The rows of one side, and those that are no example. rows: gives all of them, as often as it is asked. take: all,
-  rest, or held_out. said: what a row says, by which two are one conversation."""
+  rest, or held_out. said: what a row says, by which two are one conversation.
+
+  whole: whether these are all rows of a source; then raises InputError, behind the last one, where the column has none
+  of the values that are held out: a slip in one of them would train on what is meant for testing."""
   if take == "all":
     yield from rows()
     return
   twins: set[float] = set()
   if take == "rest" and not split.is_safe:
     twins = {number(said(row.example)) for row in rows() if row.example is not None and split.holds_out(row)}
+  others: set[str] | None = set() if whole else None  # values of the column, as long as none is held out
   for row in rows():
+    if split.where and row.example is not None and others is not None:
+      others = None if split.holds_out(row) else {*others, row.group or ""} if len(others) < _NAMED else others
     if row.example is None:
       yield row
     elif split.holds_out(row) == (take == "held_out"):
@@ -96,3 +109,7 @@ def taken(
         yield dataclasses.replace(row, example=None, problem="its conversation is among the held-out rows as well")
       else:
         yield row
+  check.require(
+    not others,
+    f"held_out_where = {split.where!r}: no row has such a value; the column has {', '.join(sorted(others or ()))}",
+  )

@@ -262,6 +262,8 @@ def test_the_manifest_says_what_each_source_was_read_as(tmp_path):
   [
     ({"held_out_by": "cluster"}, "held_out_by = 'cluster'; it is"),
     ({"held_out_where": "split"}, "write it as 'NAME=value'"),
+    ({"held_out_where": "split="}, "write it as 'NAME=value'"),
+    ({"held_out_where": "split=a,,b"}, "write it as 'NAME=value'"),
     ({"held_out_where": "split=x", "held_out": 0.1}, "set one of them"),
     ({"columns": {"x": "y"}}, "no field of a schema"),
   ],
@@ -269,3 +271,20 @@ def test_the_manifest_says_what_each_source_was_read_as(tmp_path):
 def test_what_is_no_split_is_one_line(how, reason):
   with pytest.raises(errors.InputError, match=reason):
     mixture.Source(name="s", path="x", **how)
+
+
+def test_values_that_are_held_out_are_those_of_the_column(tmp_path):
+  """Whatever the spaces between them; where no row has one, all would be trained on, so that is refused."""
+  sides = ["train", "test", "dev", "train "]
+  rows = [{"question": f"q{i}", "answer": "a", "split": side} for i, side in enumerate(sides)]
+  (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+  asked = lambda **how: [
+    row.example.prompt[0]["content"] for row in mixture.Source(name="s", path=str(tmp_path / "x.jsonl"), **how).rows()
+  ]
+  for where in ("split=test,dev", "split=test, dev", " split = dev , test"):
+    assert asked(held_out_where=where, take="rest") == ["q0", "q3"], where
+    assert asked(held_out_where=where, take="held_out") == ["q1", "q2"], where
+  for take in ("rest", "held_out"):
+    with pytest.raises(errors.InputError, match="no row has such a value; the column has dev, test, train"):
+      asked(held_out_where="split=tset", take=take)
+  assert asked(held_out_where="split=tset", take="rest", limit=2) == ["q0", "q1"], "of some rows nothing is known"
