@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import rich.table
 
+from itune_jax.core import jsontext
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import log
@@ -95,7 +96,7 @@ def _run(generator: generator_lib.Generator, found: Responders, out: str, **how:
     if jax.process_count() == 1:
       raise
     raise errors.RunError(
-      f"{out}: another process of this run is gone ({str(e).splitlines()[0][:120]}); start all of them again with "
+      f"{out}: another process of this run is gone ({jsontext.said(e, 120)}); start all of them again with "
       "the same command: what was answered is kept"
     ) from None
 
