@@ -65,6 +65,7 @@ def synth(
   together. resume: what is done with a run that stands in the folder. licence: of what the teacher says, in place of
   the teacher's own.
   """
+  runner.check_ends(generator, limits)
   teacher = dataclasses.replace(teacher, licence=licence) if licence else teacher
   elsewhere: Responders = endpoints or {}
   found = dict.fromkeys(generator.roles, elsewhere[""]) if "" in elsewhere else {}

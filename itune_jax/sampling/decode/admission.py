@@ -20,6 +20,7 @@ from itune_jax.sampling.decode import turns as turns_lib
 
 REFILL = 8  # rows are refilled when an eighth of them has ended
 FEW = 4  # prompts; so many run together however few rows there are
+WORDS = 4  # that a sample's key is made of, at most
 SHARED = 64  # tokens that all prompts begin with are shared by so many: a multiple, to compile few shapes
 LONG = 64  # tokens; shorter prompts are copied, since a row has as many slots as a multiple of it anyway
 
@@ -176,7 +177,7 @@ class Given:
     found, each = self._each, prefill.rows_for(self.batch, self.shards) // self.shards
     while found < entering:
       found *= 4
-    return max(entering, min(found, each))
+    return min(found, each)
 
   def _ids(self, members_R, longest: int) -> np.ndarray:
     """The prompts of samples, all of them: the first tokens too."""
@@ -188,7 +189,7 @@ class Given:
 
   def _keys(self, members_R) -> Any:
     words = [_words(self.samples[i]) if i >= 0 else [0] for i in members_R]
-    words_RW = np.zeros((len(words), max(map(len, words))), np.uint32)
+    words_RW = np.zeros((len(words), WORDS), np.uint32)  # of one width, to compile few shapes
     for row, own in zip(words_RW, words, strict=True):
       row[: len(own)] = own
     return _folded(rng.named(rng.root(self.seed), "sample"), words_RW, np.asarray(list(map(len, words))))
