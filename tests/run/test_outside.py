@@ -31,15 +31,15 @@ def data(tmp_path):
 
 def test_a_data_set_is_none_of_another_benchmark(data):
   """`*/test.jsonl` is Global-MMLU's, where a folder holds languages."""
-  there = outside.Outside(data=str(data))
-  found = set(there.benchmarks())
-  assert {"gsm8k", "legalbench", "pope"} <= found and "global_mmlu" not in found
+  published = registry.find("global_mmlu")
+  assert folders.Folder(str(data)).holds(published.files[0]) and registry.find("pope").folder([str(data)])
+  with pytest.raises(errors.InputError, match="not found"):
+    published.folder([str(data)])
   for code in ("de", "en"):
     (data / "global_mmlu" / code).mkdir(parents=True)
     (data / "global_mmlu" / code / "test.jsonl").write_text(json.dumps(MMLU))
   for root in (data, data / "global_mmlu"):
     assert len(list(outside.Outside(data=str(root)).items("global_mmlu"))) == 2
-  published = registry.find("global_mmlu")
   assert folders.find(("nothing",), published.files, [str(data / "global_mmlu")]) is not None
 
 
