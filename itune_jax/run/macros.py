@@ -55,6 +55,9 @@ MACROS: dict[str, Macro] = {
   "REMAT": Macro("which activations are kept; the parts are gin_configs/remat"),
   "EVALS": Macro("the evaluators, a tuple; the parts are gin_configs/evals"),
   "GENERATOR": Macro("what makes rows of data with a model; the parts are gin_configs/synth"),
+  "TEACHER_BASE": Macro(
+    "the model that teaches (distillation): a known name, a folder, a .gguf file or a hub id", "", True
+  ),
   "TEACHER": Macro("who is asked for data, under which licence, at which price"),
   "FAULTS": Macro("which answers of a teacher are dropped"),
   "ATTRIBUTES": Macro("what is drawn for each item, so that rows differ; gin_configs/overlays/diverse.gin sets some"),

@@ -11,8 +11,10 @@ from itune_jax.core import errors
 from itune_jax.data import mixture
 from itune_jax.data.readers import readers
 from itune_jax.evals import items
+from itune_jax.run import cli
 from itune_jax.run import evaluators
 from itune_jax.run import loading
+from itune_jax.run import session
 from itune_jax.run.commands import doctor
 from itune_jax.run.plan import topology
 from itune_jax.train import checkpoint
@@ -50,6 +52,12 @@ def test_which_way_is_better_is_the_metrics_own_and_a_closed_set(kind):
   assert evaluators.with_mode(kind(metric="val/nll", mode="max"), bound(Named()), "metric").mode == "max"
   with pytest.raises(errors.InputError, match="'minimize'"):
     kind(metric="val/nll", mode="minimize")
+
+
+def test_made_data_without_an_end_is_refused_before_a_model_is_loaded(monkeypatch, tmp_path, capsys):
+  monkeypatch.setattr(session, "open_session", lambda *given, **more: pytest.fail("a model is loaded"))
+  assert cli.main(["synth", "--gin_file=synth/alpaca.gin", "--data=starter:train", f"--out={tmp_path}/made"]) == 2
+  assert "alpaca has no last item" in capsys.readouterr().err
 
 
 def test_two_evaluators_of_one_name_are_refused():

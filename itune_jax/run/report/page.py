@@ -52,7 +52,7 @@ def _told(info: Mapping[str, Any]) -> dict[str, str]:
   told = {
     "base": values.get("model.base", "").strip("'"),
     "methods": ", ".join(methods),
-    "command": f"itune {shlex.join(argv)}" if argv else "",
+    "begun by": f"itune {shlex.join(argv)}" if argv else "",
   }
   return {name: text for name, text in told.items() if text}
 

@@ -58,7 +58,8 @@ def test_report_figures(run_dir, capsys):
   page = (run_dir / "report.html").read_text()
   assert page.count('<label class="veil">') == 3, "prompt and both answers of the one item that may be harmful"
   assert "parameters trained for 6 steps of" in page, "what it took, not what it was begun with"
-  assert "methods: <code>Full</code>" in page and "command: <code>itune train --gin_file=recipes/llama_tiny" in page
+  told = " ".join(re.sub(r"<[^>]*>", "", page).split())
+  assert "methods: Full" in told and "begun by: itune train --gin_file=recipes/llama_tiny.gin --gin.STEPS=6" in told
   assert "&lt;b&gt;" in page and "<script" not in page and "http" not in re.sub(r"data:[^\"]+", "", page)
 
 
