@@ -6,7 +6,6 @@ their marker, which is written last.
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -175,10 +174,10 @@ def is_pointer(path: str) -> bool:
 
 
 def read_json(path: str) -> Any:
-  """Reads JSON. Raises InputError when the file is missing or malformed."""
+  """Reads JSON. Raises InputError when the file is missing, malformed, or names a key of an object twice."""
   try:
     with opened(path) as f:
-      return json.load(f)
+      return jsontext.loads(f.read())
   except (OSError, ValueError, RecursionError) as e:
     pointer = exists(path) and not isinstance(e, OSError) and is_pointer(path)
     raise errors.InputError(f"{path}: {POINTER if pointer else f'not readable as JSON ({said(e)})'}") from None
