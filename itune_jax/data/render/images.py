@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
 import warnings
 from typing import Any
@@ -121,8 +122,13 @@ def load(folder: str, *, token: int, patches: int, size: int) -> Images | None:
     processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
   except Exception as e:  # of transformers, for any fault of the file
     raise errors.InputError(f"{folder}: its image processor cannot be built ({jsontext.said(e)})") from None
-  made = processor([np.zeros((size, size + 1, 3), np.uint8)], do_rescale=False, do_normalize=False, return_tensors="np")
-  found = made["pixel_values"].shape[1:]
+  _check_settings(folder, processor)
+  try:
+    probe = np.zeros((size, size + 1, 3), np.uint8)
+    made = processor([probe], do_rescale=False, do_normalize=False, return_tensors="np")
+    found = made["pixel_values"].shape[1:]
+  except Exception as e:  # of transformers, for settings that it looks at in use only
+    raise errors.InputError(f"{folder}: its image processor fails on an image ({jsontext.said(e)})") from None
   if found != (3, size, size):
     raise errors.InputError(f"{folder}: its image processor makes {found}, the model takes (3, {size}, {size})")
   on = lambda flag, value, off: value if getattr(processor, flag) else off
@@ -133,6 +139,21 @@ def load(folder: str, *, token: int, patches: int, size: int) -> Images | None:
     tuple(map(float, on("do_normalize", processor.image_std, (1.0,) * 3))),
   )
   return Images(processor, token, patches, scale)
+
+
+def _check_settings(folder: str, processor: Any) -> None:
+  """Raises InputError for settings that would scale pixels to no numbers, which transformers takes as they come."""
+  said = lambda key: f"{folder}: {key} of its image processor is {jsontext.shown(getattr(processor, key, None))}"
+  number = lambda x: isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x)
+  for key in ("do_rescale", "do_normalize"):
+    if not isinstance(getattr(processor, key, None), bool):
+      raise errors.InputError(f"{said(key)}; true or false is expected")
+  if processor.do_rescale and not (number(processor.rescale_factor) and processor.rescale_factor > 0):
+    raise errors.InputError(f"{said('rescale_factor')}; a number above 0 is expected")
+  for key, least in (("image_mean", -math.inf), ("image_std", 0)) if processor.do_normalize else ():
+    found = getattr(processor, key, None)
+    if not isinstance(found, (list, tuple)) or len(found) != 3 or not all(number(x) and x > least for x in found):
+      raise errors.InputError(f"{said(key)}; three numbers{' above 0' if least == 0 else ''} are expected")
 
 
 def parts(messages: Any) -> list[dict[str, Any]]:

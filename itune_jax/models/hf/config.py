@@ -39,12 +39,16 @@ def _from_hf(config: Mapping[str, Any], where: str) -> Any:
   if not isinstance(family, str) or family not in zoo.FAMILIES:
     near = nearest.nearest(str(family)[:40], zoo.FAMILIES)
     hint = f"; the nearest supported is {near!r}" if near else ""
-    raise errors.InputError(f"{where}: model_type is {jsontext.shown(family)}; supported are {', '.join(zoo.FAMILIES)}{hint}")
+    raise errors.InputError(
+      f"{where}: model_type is {jsontext.shown(family)}; supported are {', '.join(zoo.FAMILIES)}{hint}"
+    )
   row = zoo.FAMILIES[family]
   if config.get("quantization_config"):
     found = config["quantization_config"]
     kind = found.get("quant_method") if isinstance(found, Mapping) else found
-    raise errors.InputError(f"{where}: quantization_config ({jsontext.shown(kind)}) is not supported; load the full weights")
+    raise errors.InputError(
+      f"{where}: quantization_config ({jsontext.shown(kind)}) is not supported; load the full weights"
+    )
   kind = transformers.CONFIG_MAPPING[family]
   defaults = kind().to_dict()
   read = keys.read_of(family, defaults)
@@ -75,7 +79,9 @@ def _fields(row: zoo.Family, full, where, needed: tuple[str, ...]) -> dict[str, 
         raise errors.InputError(f"{where}: {key.theirs} is {full[key.theirs]!r}, which no model has")
   found = fields.get("activation", "silu")
   if found not in zoo.ACTIVATIONS.values():
-    raise errors.InputError(f"{where}: the activation is {jsontext.shown(found)}; supported are {', '.join(zoo.ACTIVATIONS)}")
+    raise errors.InputError(
+      f"{where}: the activation is {jsontext.shown(found)}; supported are {', '.join(zoo.ACTIVATIONS)}"
+    )
   for name in needed:
     if name not in fields:
       raise KeyError(row.all_keys[name].theirs)

@@ -23,9 +23,9 @@ def _words(text: str) -> frozenset[str]:
 ALWAYS = _words("model_type dtype torch_dtype tie_word_embeddings quantization_config")
 # Read where the family's class has them.
 READ = _words("""
-  rope_parameters sliding_window use_sliding_window max_window_layers layer_types _sliding_window_pattern no_rope_layer_interval
-  num_experts num_local_experts num_experts_per_tok text_config vision_config vision_feature_layer dense_act_fn
-  is_gated_act
+  rope_parameters sliding_window use_sliding_window max_window_layers layer_types _sliding_window_pattern
+  no_rope_layer_interval num_experts num_local_experts num_experts_per_tok text_config vision_config
+  vision_feature_layer dense_act_fn is_gated_act
 """)
 HARMLESS = _words("""
   _name_or_path architectures transformers_version auto_map torchscript use_cache return_dict return_dict_in_generate
@@ -76,7 +76,9 @@ def check(config: Mapping[str, Any], defaults: Mapping[str, Any], aliases: Mappi
     if name not in defaults:
       strange.append(key)
     elif value != defaults[name]:
-      raise errors.InputError(f"{where}: {key} is {jsontext.shown(value)}, which is not built; supported is {defaults[name]!r}")
+      raise errors.InputError(
+        f"{where}: {key} is {jsontext.shown(value)}, which is not built; supported is {defaults[name]!r}"
+      )
   if strange:
     log.info(f"{where}: not read, as in transformers: {', '.join(sorted(strange))}")
 
@@ -132,9 +134,9 @@ def _check_kinds_of_layers(config: Mapping[str, Any], read: frozenset[str], wher
     if kinds != ["full_attention" if (i + 1) % step == 0 else "sliding_attention" for i in range(len(kinds))]:
       raise errors.InputError(f"{where}: layer_types is not what {key} = {step} says: take one away")
   on, step = config.get("no_rope_layers"), config.get("no_rope_layer_interval")
-  if "no_rope_layers" in read and isinstance(on, list) and step is not None:
-    if on != [int((i + 1) % step != 0) for i in range(len(on))]:
-      raise errors.InputError(f"{where}: no_rope_layers is not what no_rope_layer_interval = {step} says: take one away")
+  both = "no_rope_layers" in read and isinstance(on, list) and step is not None
+  if both and on != [int((i + 1) % step != 0) for i in range(len(on))]:
+    raise errors.InputError(f"{where}: no_rope_layers is not what no_rope_layer_interval = {step} says: take one away")
 
 
 def _check_counts(config: Mapping[str, Any], where: str) -> None:

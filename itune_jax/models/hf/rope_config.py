@@ -84,7 +84,9 @@ def check(config: Mapping[str, Any], read: frozenset[str], turns_part: bool, whe
 
   Raises InputError for values that cannot be, for what a kind of scaling lacks, and for two that contradict each other.
   """
-  found = {key: config[key] for key in ("rope_parameters", "rope_scaling") if key in read and config.get(key) is not None}
+  found = {
+    key: config[key] for key in ("rope_parameters", "rope_scaling") if key in read and config.get(key) is not None
+  }
   for key, value in found.items():
     if not isinstance(value, Mapping):
       raise errors.InputError(f"{where}: {key} is {jsontext.shown(value)}; an object is expected")
@@ -156,7 +158,7 @@ def _check_agreement(config, parts, read: frozenset[str], where: str) -> None:
   local = {"rope_theta": ("rope_local_base_freq",)}
   for name, part in parts:
     of = "local" if ".sliding_attention." in name else ""
-    outside = {key: places for key, places in (local if of else _OUTSIDE).items()}
+    outside = local if of else _OUTSIDE
     values = {**part, "rope_type": _kind(part)} if part else {}
     pairs = [(key, f"{name}{key}", value) for key, value in values.items() if key != "type"]
     pairs += [(key, place, config.get(place)) for key, places in outside.items() for place in places if place in read]
