@@ -195,7 +195,9 @@ def filled(attached: attach.Attached, saved: Saved, base: load_lib.Base) -> atta
   if saved.values is not None:
     check_manifest(saved.folder, base)
     return replaced(attached, _placed(attached, exchange.fill(attached, saved.values)))
-  return replaced(attached, _restored(attached, saved.folder, base))
+  arrays = _restored(attached, saved.folder, base)
+  checkpoint.require_whole(saved.folder, arrays)
+  return replaced(attached, arrays)
 
 
 def arrays_for(attached: attach.Attached, path: str, base: load_lib.Base) -> dict[str, Any]:

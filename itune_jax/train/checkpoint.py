@@ -246,10 +246,21 @@ def save_trainable(
     files.write_text(os.path.join(partial, "COMMITTED"), "")
 
 
+def require_whole(folder: str, like: Mapping[str, Any]) -> None:
+  """Raises InputError where a checkpoint has trained arrays that a model, by the names in `like`, has no place for."""
+  names = checkpoint_meta.read(folder, ("names",))["names"]
+  known = {f".trainable['{name}']" for name in like}
+  if left := sorted(name for name in names if name.startswith(".trainable[") and name not in known):
+    raise errors.InputError(
+      f"{folder}: {left[0]} was trained, and its methods have no place for it: {checkpoint_meta.FILE} is damaged, or of "
+      "another checkpoint"
+    )
+
+
 def restore_trainable(folder: str, like: Mapping[str, Any]) -> dict[str, Any]:
   """Parameters that train, and constants of adapters, by the names in `like`: for warm starts, evaluation, export."""
   meta = checkpoint_meta.read(folder, ("names",))
-  by_name = stored(folder, meta["names"], like) if meta["names"] else {}
+  by_name = stored(folder, meta["names"], like) if meta["names"] and like else {}
   found, used = {}, {}
   for name, value in like.items():
     places = (f"{kind}['{name}']" for kind in (".used", ".trainable", ".constants"))

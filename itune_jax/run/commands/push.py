@@ -9,6 +9,7 @@ import huggingface_hub.errors
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import jsontext
 from itune_jax.core import log
 from itune_jax.run import command
 from itune_jax.run.publish import staging
@@ -64,9 +65,9 @@ def upload(api: huggingface_hub.HfApi, kind: str, folder: str, args: command.Arg
     raise errors.RunError(
       f"{args.repo}: the hub refused ({status}): {cures.get(status, str(e).splitlines()[0])}"
     ) from None
-  except (OSError, huggingface_hub.errors.OfflineModeIsEnabled) as e:
+  except Exception as e:  # of whichever library carries it: no network, no such host, a token that is no text
     raise errors.RunError(
-      f"{args.repo}: the hub was not reached ({type(e).__name__}); {folder} holds all of it"
+      f"{args.repo}: the hub was not reached ({type(e).__name__}: {jsontext.said(e)}); {folder} holds all of it"
     ) from None
   return done.commit_url
 
