@@ -67,7 +67,7 @@ def upload(api: huggingface_hub.HfApi, kind: str, folder: str, args: command.Arg
     ) from None
   except Exception as e:  # of whichever library carries it: no network, no such host, a token that is no text
     raise errors.RunError(
-      f"{args.repo}: the hub was not reached ({type(e).__name__}: {jsontext.said(e)}); {folder} holds all of it"
+      f"{args.repo}: the hub was not reached ({type(e).__name__}): {jsontext.said(e)}; {folder} holds all of it"
     ) from None
   return done.commit_url
 
