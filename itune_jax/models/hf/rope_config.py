@@ -181,7 +181,7 @@ def from_hf(found: Mapping[str, Any], full: Mapping[str, Any]) -> rope_lib.Rope:
     return rope_lib.Rope(**fields)
   longest = full["max_position_embeddings"]
   original = found.get("original_max_position_embeddings") or full.get("original_max_position_embeddings")
-  fields |= {"original_length": int(longest if kind == "dynamic" else original or longest)}
+  fields |= {"original_length": int(longest if kind in ("linear", "dynamic") else original or longest)}
   fields |= {"factor": float(found.get("factor") or longest / fields["original_length"])}
   for ours, theirs in _KEYS.items():
     if found.get(theirs) is not None:
