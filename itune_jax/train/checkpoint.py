@@ -252,8 +252,8 @@ def require_whole(folder: str, like: Mapping[str, Any]) -> None:
   known = {f".trainable['{name}']" for name in like}
   if left := sorted(name for name in names if name.startswith(".trainable[") and name not in known):
     raise errors.InputError(
-      f"{folder}: {left[0]} was trained, and its methods have no place for it: {checkpoint_meta.FILE} is damaged, or of "
-      "another checkpoint"
+      f"{folder}: {left[0]} was trained, and its methods have no place for it: {checkpoint_meta.FILE} is damaged, or "
+      "of another checkpoint"
     )
 
 
