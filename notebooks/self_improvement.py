@@ -41,22 +41,24 @@ if not RECIPE:  # a tiny model with an adapter; a real round leaves it out, for 
 # ## Rows
 #
 # Real ones, held-out ones, and questions for which answers will be made. Held-out rows that the made ones resemble
-# would flatter: near ones are taken out.
+# would flatter: near ones are taken out, so the questions for made rows have words of their own.
 
 # %%
 import json  # noqa: E402
 
 WORDS = "stone river lamp chair apple bread cloud tiger paper glass honey iron chess music snow tea".split()  # noqa: SIM905
+OTHERS = "door brush sand wolf engine candle rope valley pencil bird violin mirror bottle ship garden wool".split()  # noqa: SIM905
 
 
-def row(n):
-  first, second = WORDS[n % 16], WORDS[(n * 5 + 3) % 16]
+def row(n, words):
+  first, second = words[n % 16], words[(n * 5 + 3) % 16]
   return {"question": f"Which is longer, item {n}: {first} or {second}?", "answer": max(first, second, key=len)}
 
 
-for name, numbers in (("real", range(40)), ("heldout", range(40, 60)), ("questions", range(60, 90))):
+PARTS = {"real": (range(40), WORDS), "heldout": (range(40, 60), WORDS), "questions": (range(60, 90), OTHERS)}
+for name, (numbers, words) in PARTS.items():
   with open(f"{FOLDER}/{name}.jsonl", "w", encoding="utf-8") as f:
-    f.writelines(json.dumps(row(n)) + "\n" for n in numbers)
+    f.writelines(json.dumps(row(n, words)) + "\n" for n in numbers)
 
 # %% [markdown]
 # ## A teacher

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from itune_jax import api
+from itune_jax.core import errors
 from itune_jax.core import lazy
 from itune_jax.data.render import chat
 from itune_jax.peft.methods import lora
@@ -64,7 +65,10 @@ def _answers(args, session) -> list[answers.Answers]:
   made = (answers.of(renderer, row) for row in rows)
   # One answer a row, as the published programs have it.
   some = (one for one in made if one is not None and len(one.given) == len(one.alone) == 1)
-  return [one for _, one in zip(range(args.rows), some, strict=False)]
+  found = [one for _, one in zip(range(args.rows), some, strict=False)]
+  if not found:
+    raise errors.InputError(f"{args.data}: no row of it is instruction data with one answer that renders and fits")
+  return found
 
 
 def _theirs(args, tuned, folder: str) -> Any:

@@ -22,8 +22,8 @@ from itune_jax.evals import suite as suite_lib
 from itune_jax.peft.methods import lora
 from itune_jax.run import session as session_lib
 from itune_jax.run import specs
-from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.decode import decode as decode_lib
+from itune_jax.sampling.responders import telling
 
 
 def suite(args) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class Compiling:
 
 
 @dataclasses.dataclass
-class Counting(requests_lib.Responder):
+class Counting(telling.Wrapping):
   """Counts what a model on the mesh reads and says: each distinct prompt once, and behind it what is scored or new."""
 
   inner: Any
@@ -105,27 +105,24 @@ class Counting(requests_lib.Responder):
   new: int = 0
   took: dict[str, float] = dataclasses.field(default_factory=dict)  # seconds by kind of call
 
-  def answer(self, requests, progress=lambda n: None):
-    found = self._timed("answer", requests, progress)
+  def answer_each(self, requests, done, progress=lambda n: None):
+    found = self._timed("answer", lambda: self.inner.answer_each(requests, done, progress))
     self._read(request.conversation for request in requests)
     self.new += sum(len(sample.ids or ()) for response in found for sample in response.samples)
     return found
 
-  def fits(self, asked, new):
-    return self.inner.fits(asked, new)
-
   def score(self, pairs, progress=lambda n: None):
     self._read(pair.context for pair in pairs)
     self.positions += sum(len(self.inner.renderer.encode(pair.continuation)) for pair in pairs)
-    return self._timed("score", pairs, progress)
+    return self._timed("score", lambda: self.inner.score(pairs, progress))
 
   def rolling(self, texts, progress=lambda n: None):
     self._read(texts)
-    return self._timed("rolling", texts, progress)
+    return self._timed("rolling", lambda: self.inner.rolling(texts, progress))
 
-  def _timed(self, kind: str, asked, progress):
+  def _timed(self, kind: str, call):
     started = time.perf_counter()
-    found = getattr(self.inner, kind)(asked, progress)
+    found = call()
     self.took[kind] = self.took.get(kind, 0.0) + time.perf_counter() - started
     return found
 

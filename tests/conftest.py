@@ -51,7 +51,8 @@ def pytest_collection_modifyitems(config, items):
   """`heavy`, `parity` and `full` run by name only: the others are skipped, with a reason.
 
   Of a test with many rows, `by_default(2)` leaves the first two, and `by_default("lora")` those so called; the others
-  are heavy. With `heavy=5` only the first five of the others are, and the rest is `full`.
+  are heavy. With `heavy=5` only the first five of the others are, and the rest is `full`. A full test of a heavy file
+  is full alone.
   """
   chosen, seen, others = config.getoption("-m") or "", collections.Counter(), collections.Counter()
   for item in items:
@@ -65,7 +66,8 @@ def pytest_collection_modifyitems(config, items):
       item.add_marker("heavy" if others[function] <= mark.kwargs.get("heavy", others[function]) else "full")
   for item in items:
     for weight in ("heavy", "parity", "full"):
-      if item.get_closest_marker(weight) and weight not in chosen:
+      lighter = weight == "heavy" and item.get_closest_marker("full")  # of a file whose other tests are heavy
+      if item.get_closest_marker(weight) and not lighter and weight not in chosen:
         item.add_marker(pytest.mark.skip(reason=f"{weight} tests run by scripts/test.sh {weight}"))
 
 

@@ -28,7 +28,7 @@ itune train "${recipe[@]}" --run_dir="$out/run"
 stage 5 "evaluation: the same items, and what differs"
 itune eval "${recipe[@]}" --adapter="$out/run" --run_dir="$out/run" --name=after
 itune compare "$out/run/evals/before" "$out/run/evals/after" --out="$out/compare.html"
-itune report "$out/run"
+itune report --run_dir="$out/run"
 
 stage 6 "deployment: a folder that others open, and answers of it"
 itune export --adapter="$out/run" --format=hf --out="$out/model"

@@ -102,9 +102,10 @@ IMAGE_KEYS = ("images", "image")  # columns that `readers` places in the text
 
 def from_json(row: Mapping[str, Any]) -> Example:
   """An example from a row of the messages format. Raises BadRow; keys that nothing reads are its `unread`."""
-  if not isinstance(fields.transposed(row.get("messages")), (list, tuple)):
-    raise BadRow(f"no list `messages`: it is {jsontext.name(row.get('messages'))}")
-  read, unread = messages_lib.conversation(row["messages"])
+  given = fields.listed(row.get("messages"), "`messages`")
+  if not isinstance(given, (list, tuple)):
+    raise BadRow(f"no list `messages`: it is {jsontext.name(given)}")
+  read, unread = messages_lib.conversation(given)
   scores = fields.mapping(row.get("scores"), "`scores`")
   return Example(
     messages=messages_lib.Messages(read),
@@ -188,4 +189,6 @@ def _id(given) -> str:
     return ""
   if isinstance(given, int) and not isinstance(given, bool):
     return str(given)
+  if isinstance(given, float) and given.is_integer():  # a table has whole numbers as these where one of them is missing
+    return str(int(given))
   return fields.text(given, "`id`")

@@ -72,6 +72,17 @@ def transposed(value: Any) -> Any:
   return [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
 
 
+def listed(value: Any, where: str) -> Any:
+  """A list that may stand there transposed, or as JSON text, which is how tables without nesting hold it; any other
+  value is given back. Raises BadRow for text that begins as a list and is no JSON."""
+  if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+    try:
+      value = jsontext.loads(text(value, where))
+    except ValueError as e:
+      raise BadRow(f"{where} is text that is not JSON ({e}): {jsontext.shown(value)}") from None
+  return transposed(value)
+
+
 def decoded(value: Any, where: str, kind: type) -> Any:
   """A list or object that may stand there as JSON text, which is decoded once. Raises BadRow."""
   if isinstance(value, str):

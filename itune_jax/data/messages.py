@@ -2,8 +2,9 @@
 
 An assistant turn has `content` (text, a list of parts, or None beside tool calls) and may have `weight`, `tool_calls`
 and `reasoning_content`. Read as these are also: `train`, `training`, `trainable` and `loss` (true or false, as the
-weight), `reasoning` and `thinking`, the older `function_call` and the role `function`, and calls or their arguments as
-JSON text, which is decoded once. Keys that nothing reads are told to the caller, which counts them.
+weight), `reasoning` and `thinking`, the older `function_call`, roles by any name in use (`SPEAKERS`), and calls or
+their arguments as JSON text, which is decoded once. Parts that are all of text are one text. Keys that nothing reads
+are told to the caller, which counts them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,13 @@ from itune_jax.core import jsontext
 from itune_jax.data import fields
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
+SPEAKERS = {  # the role of each name in use, whatever its case
+  **{role: role for role in ROLES},
+  **dict.fromkeys(("human", "prompter", "customer"), "user"),
+  **dict.fromkeys(("gpt", "chatgpt", "bot", "model", "ai", "agent", "bing", "bard", "claude"), "assistant"),
+  **dict.fromkeys(("observation", "function", "tool_response", "ipython"), "tool"),
+  **dict.fromkeys(("function_response", "function-response"), "tool"),
+}
 _FLAGS = ("train", "training", "trainable", "loss")  # whether a turn is trained, as other tools name it
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 _IMAGE_KEYS = ("image", "image_url", "url", "path")
@@ -38,7 +46,7 @@ def read(raw: Any, where: str) -> tuple[dict[str, Any], list[str]]:
   if fields.is_null(raw.get("role")):
     raise fields.BadRow(f"{where} has no role")
   role = fields.text(raw["role"], f"the role of {where}")
-  role = "tool" if role == "function" else role
+  role = SPEAKERS.get(role.strip().lower(), role)
   if role not in ROLES:
     raise fields.BadRow(f"{where} has the unknown role {role!r}; roles are {', '.join(ROLES)}")
   where = f"{where} ({role})"
@@ -127,8 +135,11 @@ def _content(content, calls, where):
     raise fields.BadRow(
       f"the content of {where} is {jsontext.name(content)} ({jsontext.shown(content)}); it must be text"
     )
-  parts = [_part(part, f"part {i} of {where}") for i, part in enumerate(content)]
-  return [part for part, _ in parts], [key for _, unread in parts for key in unread]
+  read = [_part(part, f"part {i} of {where}") for i, part in enumerate(content)]
+  parts, unread = [part for part, _ in read], [key for _, unread in read for key in unread]
+  if parts and all(part["type"] == "text" for part in parts):  # most templates know no parts
+    return "".join(part["text"] for part in parts), unread
+  return parts, unread
 
 
 def _part(part, where):

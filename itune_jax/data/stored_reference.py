@@ -7,7 +7,6 @@ another model are not found, and never read by mistake.
 """
 
 from collections.abc import Mapping
-import functools
 import os
 from typing import Any, NamedTuple
 
@@ -17,7 +16,6 @@ from itune_jax.core import columns as columns_lib
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import pack
-from itune_jax.data import records
 from itune_jax.data import stored_beside
 from itune_jax.data import tokenised
 
@@ -65,44 +63,17 @@ def find(root: str, source: str, of: Of, beside: str, name: str) -> str:
   return stored_beside.find(root, _KIND, source, of, beside, name)
 
 
-class WithReference(tokenised.Examples):
+class WithReference(stored_beside.Beside):
   """Examples with what a reference says of each of their ids."""
 
   def __init__(self, inner: tokenised.Examples, folder: str):
     """Raises InputError where the folder holds another number of examples."""
-    self._inner, self.scale = inner, inner.scale
-    self.schema = records.Schema((*inner.schema.columns, REFERENCE), grouped=inner.schema.grouped)
     self._logprobs = np.load(os.path.join(folder, "logprobs.npy"), mmap_mode="r")
-    self._offsets = np.load(os.path.join(folder, "offsets.npy"))
-    if len(self._offsets) != len(inner) + 1 or self._offsets[-1] != len(self._logprobs):
-      raise errors.InputError(f"{folder}: it does not hold the log-probs of {len(inner)} examples: remove it")
+    super().__init__(inner, (REFERENCE,), folder, len(self._logprobs))
 
-  @functools.cached_property
-  def lengths(self) -> np.ndarray:
-    """Positions of each."""
-    return self._inner.lengths
-
-  @functools.cached_property
-  def repeated_lengths(self) -> np.ndarray:
-    """Positions of each where prompts are repeated."""
-    return self._inner.repeated_lengths
-
-  @property
-  def image_counts(self) -> np.ndarray:
-    """How many images each has."""
-    return self._inner.image_counts
-
-  def __getitem__(self, index: int) -> pack.Item | pack.Group:
-    found, first, last = self._inner[index], *map(int, self._offsets[index : index + 2])
-    values = np.array(self._logprobs[first:last])
-    items = found.items if isinstance(found, pack.Group) else (found,)
-    if sum(len(item.ids) for item in items) != len(values):
-      raise errors.InputError(
-        f"example {index}: its stored log-probs are of {len(values)} ids: remove and prepare again"
-      )
-    made, at = [], 0
-    for item in items:
-      own = values[at : at + len(item.ids)]
-      made.append(item._replace(columns={**item.columns, REFERENCE.name: own}))
-      at += len(item.ids)
-    return pack.Group(tuple(made), found.shared) if isinstance(found, pack.Group) else made[0]
+  def values(self, example: pack.Item | pack.Group, here: slice) -> Mapping[str, np.ndarray]:
+    """A log-prob of each id."""
+    found, ids = np.array(self._logprobs[here]), sum(len(item.ids) for item in stored_beside.members(example))
+    if len(found) != ids:
+      raise errors.InputError(f"it has {ids} ids, and {len(found)} log-probs are stored")
+    return {REFERENCE.name: found}

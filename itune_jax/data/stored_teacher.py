@@ -8,7 +8,6 @@ nothing. A log-prob in float16 is off by up to 2⁻¹¹ of itself: 0.004 nats of
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-import functools
 import os
 from typing import Any, NamedTuple
 
@@ -18,7 +17,6 @@ from itune_jax.core import columns as columns_lib
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import pack
-from itune_jax.data import records
 from itune_jax.data import stored_beside
 from itune_jax.data import tokenised
 
@@ -60,7 +58,7 @@ def columns_of(k: int) -> tuple[columns_lib.Column, columns_lib.Column]:
 
 def trained(example: pack.Item | pack.Group) -> np.ndarray:
   """Which ids of an example carry weight where they are predicted, one item behind the other."""
-  items = example.items if isinstance(example, pack.Group) else (example,)
+  items = stored_beside.members(example)
   return np.concatenate([(np.arange(len(item.ids)) > 0) & (item.weights != 0) for item in items])
 
 
@@ -88,46 +86,22 @@ def write(
     files.write_json(os.path.join(partial, "manifest.json"), {**facts, **of._asdict(), "vocab": vocab})
 
 
-class WithTeacher(tokenised.Examples):
+class WithTeacher(stored_beside.Beside):
   """Examples with the likeliest tokens of a teacher beside each id that carries weight, zeros beside the others."""
 
   def __init__(self, inner: tokenised.Examples, folder: str):
     """Raises InputError where the folder holds another number of examples."""
-    self._inner, self.scale, self._folder = inner, inner.scale, folder
-    self._ids = np.load(os.path.join(folder, "top_ids.npy"), mmap_mode="r")
-    self._logprobs = np.load(os.path.join(folder, "top_logprobs.npy"), mmap_mode="r")
-    self._offsets = np.load(os.path.join(folder, "offsets.npy"))
-    self.schema = records.Schema((*inner.schema.columns, *columns_of(self._ids.shape[1])), grouped=inner.schema.grouped)
-    if len(self._offsets) != len(inner) + 1 or self._offsets[-1] != len(self._ids):
-      raise errors.InputError(f"{folder}: it does not hold the tokens of {len(inner)} examples: remove it")
+    self._stored = [np.load(os.path.join(folder, f"top_{what}.npy"), mmap_mode="r") for what in ("ids", "logprobs")]
+    self._columns = columns_of(self._stored[0].shape[1])
+    super().__init__(inner, self._columns, folder, len(self._stored[0]))
 
-  @functools.cached_property
-  def lengths(self) -> np.ndarray:
-    """Positions of each."""
-    return self._inner.lengths
-
-  @functools.cached_property
-  def repeated_lengths(self) -> np.ndarray:
-    """Positions of each where prompts are repeated."""
-    return self._inner.repeated_lengths
-
-  @property
-  def image_counts(self) -> np.ndarray:
-    """How many images each has."""
-    return self._inner.image_counts
-
-  def __getitem__(self, index: int) -> pack.Item | pack.Group:
-    found, here = self._inner[index], slice(*map(int, self._offsets[index : index + 2]))
-    where = trained(found)
+  def values(self, example: pack.Item | pack.Group, here: slice) -> Mapping[str, np.ndarray]:
+    """The likeliest tokens of each id."""
+    where = trained(example)
     if int(where.sum()) != here.stop - here.start:
-      raise errors.InputError(f"{self._folder}: example {index} has {int(where.sum())} ids with weight: remove it")
+      raise errors.InputError(f"{int(where.sum())} of its ids carry weight, and {here.stop - here.start} are stored")
     wide = {}
-    for column, stored in zip(columns_of(self._ids.shape[1]), (self._ids, self._logprobs), strict=True):
+    for column, stored in zip(self._columns, self._stored, strict=True):
       wide[column.name] = np.zeros((len(where), *column.shape), column.dtype)
       wide[column.name][where] = stored[here]
-    items, at = [], 0
-    for item in found.items if isinstance(found, pack.Group) else (found,):
-      own = {name: values[at : at + len(item.ids)] for name, values in wide.items()}
-      items.append(item._replace(columns={**item.columns, **own}))
-      at += len(item.ids)
-    return pack.Group(tuple(items), found.shared) if isinstance(found, pack.Group) else items[0]
+    return wide

@@ -213,7 +213,10 @@ def _binary(path: str):
 
 def find(names: Sequence[str], wanted: Sequence[str], roots: Sequence[str], hub: str = "") -> Folder | None:
   """The first folder that holds all wanted files: a root's subfolder of one of the names, the root itself, or, for a
-  hub cache among the roots, a snapshot of the data set `hub`. None where there is none."""
+  hub cache among the roots, a snapshot of the data set `hub`. None where there is none.
+
+  Where files lie in subfolders of any name (`*/test.jsonl`), a root of many data sets is none for holding one that has
+  such a file: half of its subfolders at least have them."""
   for root in roots:
     snapshots = os.path.join(root, f"datasets--{hub.replace('/', '--')}", "snapshots", "*") if hub else ""
     for path in (
@@ -221,9 +224,21 @@ def find(names: Sequence[str], wanted: Sequence[str], roots: Sequence[str], hub:
       root,
       *(sorted(glob.glob(snapshots)) if snapshots else ()),
     ):
-      if os.path.isdir(path) and all(Folder(path).holds(one) for one in wanted):
+      if not os.path.isdir(path) or not all(Folder(path).holds(one) for one in wanted):
+        continue
+      if path != root or _is_its_own(root, wanted):
         return Folder(path)
   return None
+
+
+def _is_its_own(root: str, wanted: Sequence[str]) -> bool:
+  """Whether a root's subfolders are those of one data set, where files are wanted of subfolders of any name."""
+  found = [os.path.relpath(path, root).split(os.sep) for one in wanted for path in Folder(root).files(one)]
+  firsts = {one.split("/")[0] for pattern in wanted for one in pattern.split("|") if "/" in one}
+  if not any("*" in one for one in firsts) or any(len(parts) == 1 for parts in found):
+    return True
+  there = [name for name in os.listdir(root) if os.path.isdir(os.path.join(root, name)) and not name.startswith(".")]
+  return 2 * len({parts[0] for parts in found}) >= len(there)
 
 
 def of_package(name: str) -> tuple[str, ...]:

@@ -134,7 +134,7 @@ class Published:
       return folders.Folder("")
     found = folders.find((self.name, *self.also), self.files, (*roots, *folders.of_package(self.package)), self.hub)
     if found is None:
-      looked = ", ".join(roots) or "nowhere: give --data DIR, or set ITUNE_DATA"
+      looked = ", ".join(roots) or "nowhere: give --data_dir=DIR, or set ITUNE_DATA"
       raise errors.InputError(
         f"{self.name}: {', '.join(self.files)} not found (looked in {looked}); get them from {self.source} "
         f"({self.size}, {self.licence}) and put them into DIR/{self.name}"

@@ -12,6 +12,7 @@ from typing import Any
 from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import conversation
+from itune_jax.core import log
 from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import protocol
 from itune_jax.evals import official
@@ -51,6 +52,7 @@ def measure(
     write(done)
     rows += done
   check.require(rows, f"benchmark {benchmark.name} has no items")
+  _say_idle_tags(benchmark, rows)
   return contracts.EvalResult(figures(benchmark, rows), rows)
 
 
@@ -78,6 +80,7 @@ def run(
     pairs = waiting.pop(benchmark.name, [])
     check.require(pairs, f"benchmark {benchmark.name} has no items")
     rows = graded(benchmark, [item for item, _ in pairs], [answer for _, answer in pairs])
+    _say_idle_tags(benchmark, rows)
     found[benchmark.name] = contracts.EvalResult(figures(benchmark, rows), rows)
     done(benchmark, found[benchmark.name])
 
@@ -134,6 +137,14 @@ def graded(benchmark: protocol.Benchmark, items: Sequence[protocol.Item], answer
 
 def _is_missing(answer: Any) -> bool:
   return isinstance(answer, requests_lib.Response) and ask_lib.verdict(answer) == "missing"
+
+
+def _say_idle_tags(benchmark: protocol.Benchmark, rows: Sequence[Row]) -> None:
+  """Names a tag of the benchmark that no item has: figures by it are not there, and nobody would see why."""
+  known = sorted({tag for row in rows for tag in row["tags"]})
+  for tag in benchmark.tags:
+    if tag not in known:
+      log.info(f"{benchmark.name}: no item has the tag {tag}; items have {', '.join(known) or 'none'}")
 
 
 def figures(benchmark: protocol.Benchmark, rows: Sequence[Mapping[str, Any]]) -> list[contracts.Result]:

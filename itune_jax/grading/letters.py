@@ -26,8 +26,29 @@ _FEW_SHOT = re.compile(r"(?<=answer is )(.*)(?=.)")
 _ZERO_SHOT = re.compile(
   r"((?<=The answer is )(.*)(?=.)|(?<=answer is )(.*)(?=.)|(?<=The answer: )(.*)(?=.)|(?<=The final answer: )(.*)(?=.))"
 )
-_ALONE = re.compile(r"\s*\**\(?([A-Z])\)?\**\s*(?:$|[.):\n])")
-_ANSWER = re.compile(r"(?i:answer)(?:\s+is|\s*:)?\s*:?\s*\**\s*\(?\b([A-Z])\b\)?")
+# How answers dress a letter up, and what is left of them (`bare`): thought, marks of markdown and TeX, fences, quotes,
+# letters and brackets of full width, characters that nobody sees.
+_THOUGHT = re.compile(r"\A.*</think>|<think>.*\Z", re.DOTALL)
+_FENCE = re.compile(r"```[\w+-]*\n?|~~~[\w+-]*\n?")
+_TEX = re.compile(r"\\(?:boxed|fbox|text|textbf|textit|mathrm|mathbf|mathsf)\s*\{([^{}]*)\}|\\[()\[\]]|\$")
+_MARKS = re.compile(r"\*+|__|`|(?<![A-Za-z0-9_])_(?=[A-Za-z]_)|(?<=_[A-Za-z])_")
+_QUOTED = re.compile(r"(?<![A-Za-z])[\"'“”‘’«»「」]\s*(\(?[A-Za-z]\)?[.)]?)\s*[\"'“”‘’«»「」]")
+_OTHER_BRACKETS = re.compile(r"(?<![A-Za-z0-9])[\[{<]\s*([A-Z])\s*[\]}>]")
+
+_ALONE = re.compile(
+  r"\s*(?!\([A-Z]\)\s+(?:and|or|is|are)\b)\(?([A-Z])\)?\s*(?:$|[.):\n]|,(?!\s*(?:and\s|or\s)?\(?[A-Z]\b)|\s[-–—]\s)"
+)
+_WHOLE = re.compile(r"\s*\(?([a-z])\)?[.)]?\s*")
+_SAID = r"\s*(?:(?:the\s+)?(?:option|choice|letter)\s*)?:?\s*\(?(?:([A-Z])\b|([a-z])(?=\)?[.)!]?\s*$))\)?"
+_ANSWER = re.compile(
+  r"(?:\b(?i:answer)|答案)(?:\s+(?i:is|would\s+be|should\s+be)\b|\s*[:=是为為]|\s+[-–—])?" + _SAID, re.MULTILINE
+)
+_LABELLED = re.compile(r"^[^\W\d_][\w ]{0,30}:\s*\(?([A-Z])\)?[.。]?\s*$", re.MULTILINE)
+_NAMED = re.compile(
+  r"(?<!not )(?i:\b(?:option|choice|choose|select|pick|it's|it\s+is|option\s+is|choice\s+is))\s+\(?([A-Z])\b\)?"
+  r"(?!\s+(?:is|was|seems)\s+(?:clearly\s+)?(?:wrong|incorrect|not|false|out)\b)"
+)
+_LAST = re.compile(r"(?:^|[.!?:\n])\s*\(?([A-Z])\)?[.!]?\s*$")
 
 
 def letter(index: int) -> str:
@@ -38,21 +59,41 @@ def letter(index: int) -> str:
 def chosen(text: str, options: Sequence[str]) -> str:
   """The letter that a free answer names, by the project's own rules; `extract.INVALID` where it names none or several.
 
-  In this order: a letter with which the answer begins ("B", "(B)", "B. …"); the last "answer is B" or "Answer: B"; the
-  one letter that stands in brackets; the one choice whose text stands in the answer (of one within another the longer).
+  Marks around it do not count (`bare`). In this order: a letter with which the answer begins ("B", "(B)", "B. …"), or
+  that it is ("b"); the last "answer is B", "Answer: b", or line "Antwort: B"; the one letter that stands in brackets;
+  the one that is called an option ("Option B"); the one choice whose text stands in the answer (of one within another
+  the longer); the letter that is its last sentence.
   """
-  known = {letter(i) for i in range(len(options))}
-  first = _ALONE.match(text)
-  if first and first[1] in known:
-    return first[1]
-  for found in (_ANSWER.findall(text)[-1:], {one[1] for one in _IN_BRACKETS.findall(text)}):
+  text = _THOUGHT.sub("", text)
+  known, plain = {letter(i) for i in range(len(options))}, bare(text)
+  for first in (_ALONE.match(plain), _WHOLE.fullmatch(plain)):
+    if first and first[1].upper() in known:
+      return first[1].upper()
+  said = ["".join(found).upper() for found in _ANSWER.findall(plain)] or _LABELLED.findall(plain)
+  bracketed = {one[1] for one in _IN_BRACKETS.findall(plain)}
+  for found in (said[-1:], bracketed):
     if len(found) == 1 and next(iter(found)) in known:
       return next(iter(found))
-  if len(set(_IN_BRACKETS.findall(text))) > 1:
+  called = set(_NAMED.findall(plain))
+  if len(bracketed) > 1 or len(called) > 1:
     return extract.INVALID
+  if called <= known and called:
+    return called.pop()
   there = [i for i, option in enumerate(options) if option.strip() and normal.contains(text, option)]
   whole = [i for i in there if not any(i != j and normal.contains(options[j], options[i]) for j in there)]
+  last = _LAST.search(plain)
+  if not whole and last and last[1] in known:
+    return last[1]
   return letter(whole[0]) if len(whole) == 1 else extract.INVALID
+
+
+def bare(text: str) -> str:
+  """A text without what answers dress a letter up in: markdown, TeX, fences, quotes, other brackets, full width."""
+  text = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
+  text = _FENCE.sub("", text)
+  while (undressed := _TEX.sub(lambda found: found[1] or "", text)) != text:
+    text = undressed
+  return _OTHER_BRACKETS.sub(r"(\1)", _QUOTED.sub(r"\1", _MARKS.sub("", text)))
 
 
 def named(text: str, choices: Sequence[str], which: int) -> str:

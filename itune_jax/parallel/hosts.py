@@ -14,6 +14,7 @@ import numpy as np
 
 from itune_jax.core import axes as axes_lib
 from itune_jax.core import errors
+from itune_jax.core import log
 from itune_jax.parallel import shard
 
 JOIN_S = 300  # so long a process waits for the others to come
@@ -95,25 +96,34 @@ def rows(mesh: Mesh, rules: axes_lib.Rules, count: int, micro_batches: int = 1) 
 
 
 class Stop:
-  """Whether somebody asked this run to stop by SIGTERM; every process gets the same answer at the same step."""
+  """Whether somebody asked this run to stop, by SIGTERM or Ctrl-C; every process gets the same answer at the same step.
+
+  A second Ctrl-C does not wait for the step: it is a KeyboardInterrupt. Several processes are asked by SIGTERM alone.
+  """
 
   def __init__(self):
-    self._asked, self._before = False, None
+    self._asked, self._before = False, {}
 
   def __enter__(self) -> "Stop":
     # Several processes agree through JAX's coordination service, which listens to the signal itself.
     if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
-      self._before = signal.signal(signal.SIGTERM, self._ask)
+      self._before = {signal.SIGTERM: signal.signal(signal.SIGTERM, self._ask)}
+      if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background job ignores it
+        self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._ask)
     return self
 
   def __exit__(self, *exc) -> None:
-    if self._before is not None:
-      signal.signal(signal.SIGTERM, self._before)
+    for number, before in self._before.items():
+      signal.signal(number, before)
 
   def due(self, step: int) -> bool:
     """Asked once a step, from the same step on, by every process."""
     return multihost_utils.reached_preemption_sync_point(step) if jax.process_count() > 1 else self._asked
 
   def _ask(self, number: int, frame: Any) -> None:
-    del number, frame
+    if number == signal.SIGINT:
+      signal.signal(signal.SIGINT, signal.default_int_handler)
+      # In a thread: a handler that prints may find the stream in use by what it has interrupted.
+      text = "stopping: what is under way ends and the step is saved; Ctrl-C again stops at once, without saving"
+      threading.Thread(target=log.info, args=(text,)).start()
     self._asked = True

@@ -23,8 +23,8 @@ class Ranks(method_lib.SiteMethod):
   Layers of one stack differ in rank by a mask: arrays are as wide as the largest, and what is masked gives nothing,
   gets no gradient and is not written to files.
 
-  rank: of the factors, r. rank_pattern: ranks by regex over expanded site names, the first match; 0 leaves a layer
-  out.
+  rank: r, the width of the two factors A and B. rank_pattern: ranks by regex over expanded site names, the first
+  match; 0 leaves a layer out.
   """
 
   rank: int = 8

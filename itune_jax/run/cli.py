@@ -86,6 +86,8 @@ def _among_others() -> bool:
 
 def _run(given: list[str] | None) -> int:
   argv = list(sys.argv[1:] if given is None else given)
+  if given is None:
+    exits.raise_on_sigterm()
   try:
     try:
       return _dispatch(argv, own=given is None)

@@ -58,7 +58,7 @@ class Command:
     ends = "" if self.help.endswith("?") else "."
     about = self.help[0].upper() + self.help[1:] + ends
     # No abbreviations: --step would else be --steps where a command has no such flag.
-    how = argparse.RawDescriptionHelpFormatter
+    how = flags_lib.Help
     parser = Parser(prog=f"itune {self.name}", description=about, allow_abbrev=False, formatter_class=how)
     parser.epilog = _recipes(recipes.root()) if self.gin and self.recipe else None
     parser.set_defaults(command=self.name, gin_file=[], cluster="", imports=[], peft="", gin=self.gin)
@@ -201,9 +201,9 @@ def dequantise_flag(parser: Parser) -> None:
   parser.add_argument("--dequantise", action="store_true", help=text)
 
 
-def base_flags(parser: Parser) -> None:
-  """--base, --base_name, --without_base."""
-  parser.add_argument("--base", default="", metavar="PATH", help="the model; beside --adapter, where its base is now")
+def base_flags(parser: Parser, base: str = "the model; beside --adapter, where its base is now") -> None:
+  """--base, --base_name, --without_base. base: what the first is, for its help."""
+  parser.add_argument("--base", default="", metavar="PATH", help=base)
   name = "what a PEFT folder calls its base, such as a name on the hub (default: where the base was loaded from)"
   parser.add_argument("--base_name", default="", metavar="NAME", help=name)
   without = "write a PEFT folder without the float32 folder of a base that peft could not load (a .gguf file)"

@@ -1,5 +1,6 @@
 """What a person sees while a command works: bars of one look or lines, and tables. Stderr, lead process only."""
 
+from collections.abc import Iterator, Mapping
 import os
 import sys
 import time
@@ -116,11 +117,13 @@ class _Lines:
   def __init__(self, what: str, unit: str, total: float | None, done: float):
     self._what, self._unit, self._total, self._note = what, unit, total, ""
     self.done, self._from = done, done
-    self._started = self._said = time.monotonic()
+    self._said, self._first = time.monotonic(), None
     self._shown, self._ended = done, False
 
   def reach(self, done: float, total: float | None, note: str | None) -> None:
-    """Takes note of how far it is."""
+    """Takes note of how far it is. The time to the first of it is not its pace: that step compiles."""
+    if self._first is None and done > self._from:
+      self._first = (time.monotonic(), done)
     self.done = done
     self._total = self._total if total is None else total
     self._note = self._note if note is None else note
@@ -138,11 +141,11 @@ class _Lines:
 
   def _say(self) -> None:
     self._said, self._shown = time.monotonic(), self.done
-    seconds, made = self._said - self._started, self.done - self._from
     parts = [self._amount(), *([self._note] if self._note else [])]
+    began, first = self._first or (self._said, self.done)
     left = None
-    if self._total and made > 0:
-      left = max(0.0, (self._total - self.done) * seconds / made)
+    if self._total and self.done > first:
+      left = max(0.0, (self._total - self.done) * (self._said - began) / (self.done - first))
       parts.append(f"{_clock(left)} left")
     fields = {"what": self._what, "done": self.done, "total": self._total, "note": self._note, "left_s": left}
     log.info(f"{self._what}: {', '.join(parts)}", event="progress", **fields)
@@ -155,6 +158,16 @@ class _Lines:
 
 def _clock(seconds: float) -> str:
   return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02}:{int(seconds) % 60:02}"
+
+
+def bounds(figures: Mapping[str, float]) -> Iterator[tuple[str, float, tuple[float, float] | None]]:
+  """Figures by name, each with the interval that stands beside it as `NAME_low` and `NAME_high`."""
+  ends = {name: (f"{name}_low", f"{name}_high") for name in figures}
+  told = {end for pair in ends.values() if all(end in figures for end in pair) for end in pair}
+  for name, value in figures.items():
+    low, high = ends[name]
+    if name not in told:
+      yield name, value, (figures[low], figures[high]) if low in told else None
 
 
 def show(*parts: Any) -> None:

@@ -14,6 +14,7 @@ from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.sampling import requests as requests_lib
+from itune_jax.sampling.responders import telling
 
 FILE = "costs.json"  # beside the figures
 _T = TypeVar("_T")
@@ -35,19 +36,11 @@ class Cost:
     return (self.prompt + self.answer) / self.items
 
 
-class Timed(requests_lib.Responder):
+class Timed(telling.Wrapping):
   """Asks another responder and adds up its seconds."""
 
   def __init__(self, inner: requests_lib.Responder):
-    self._inner, self.answers_s, self.scores_s = inner, 0.0, 0.0
-
-  def answer(
-    self, requests: Sequence[requests_lib.Request], progress: requests_lib.Progress = lambda n: None
-  ) -> list[requests_lib.Response]:
-    """Its answers."""
-    found, seconds = _timed(lambda: self._inner.answer(requests, progress))
-    self.answers_s += seconds
-    return found
+    self.inner, self.answers_s, self.scores_s = inner, 0.0, 0.0
 
   def answer_each(
     self,
@@ -56,30 +49,21 @@ class Timed(requests_lib.Responder):
     progress: requests_lib.Progress = lambda n: None,
   ) -> list[requests_lib.Response]:
     """Its answers, each as it is there."""
-    found, seconds = _timed(lambda: self._inner.answer_each(requests, done, progress))
+    found, seconds = _timed(lambda: self.inner.answer_each(requests, done, progress))
     self.answers_s += seconds
     return found
-
-  @property
-  def settings(self) -> Mapping[str, Any]:
-    """Its own."""
-    return self._inner.settings
-
-  def fits(self, asked: Any, new: int) -> bool:
-    """As it says."""
-    return self._inner.fits(asked, new)
 
   def score(
     self, pairs: Sequence[requests_lib.Pair], progress: requests_lib.Progress = lambda n: None
   ) -> list[requests_lib.Score]:
     """Its log-probabilities."""
-    found, seconds = _timed(lambda: self._inner.score(pairs, progress))
+    found, seconds = _timed(lambda: self.inner.score(pairs, progress))
     self.scores_s += seconds
     return found
 
   def rolling(self, texts: Sequence[str], progress: requests_lib.Progress = lambda n: None) -> list[requests_lib.Score]:
     """Its log-probabilities of whole texts."""
-    found, seconds = _timed(lambda: self._inner.rolling(texts, progress))
+    found, seconds = _timed(lambda: self.inner.rolling(texts, progress))
     self.scores_s += seconds
     return found
 

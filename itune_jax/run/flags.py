@@ -16,6 +16,33 @@ from itune_jax.run import macros
 # Texts of the user's own, which may be anything: empty, or in quotes.
 _FREE = ("--prompt", "--stop")
 
+# What other tools call it, for the line that refuses their flag.
+_ELSEWHERE = {
+  "--run_dir": ("output_dir",),
+  "--base": ("model", "model_name", "model_name_or_path", "base_model", "pretrained_model_name_or_path"),
+  "--data": ("dataset", "dataset_name", "dataset_path", "train_file", "data_path"),
+  "--gin_file": ("recipe", "config", "config_file"),
+  "--steps": ("max_steps", "num_steps", "train_steps"),
+  "--epochs": ("num_epochs", "num_train_epochs"),
+  "--gin.schedule.Schedule.rate": ("lr", "learning_rate"),
+  "--gin.schedule.Schedule.warmup": ("warmup", "warmup_ratio", "warmup_steps"),
+  "--gin.feed.Packing.rows": ("batch_size", "train_batch_size", "per_device_train_batch_size", "micro_batch_size"),
+  "--gin.MICRO_BATCHES": ("gradient_accumulation_steps",),
+  "--gin.chat.Rendering.max_length": ("max_length", "max_seq_length", "max_seq_len", "cutoff_len", "sequence_len"),
+  "--gin.lora.Lora.rank": ("rank", "r", "lora_r", "lora_rank"),
+  "--gin.lora.Lora.alpha": ("lora_alpha",),
+  "--gin.checkpoint.Keep.every": ("save_steps",),
+}
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+  """Says the default behind a flag's meaning, where it has one that the meaning does not tell."""
+
+  def _get_help_string(self, action: argparse.Action) -> str | None:
+    text = action.help
+    silent = action.default in (None, "", [], False, argparse.SUPPRESS) or not action.option_strings
+    return text if silent or text is None or "default" in text else f"{text} (default: %(default)s)"
+
 
 class Parser(argparse.ArgumentParser):
   """Raises InputError in one line where argparse would print its usage and end the process."""
@@ -86,6 +113,9 @@ def _pairs(argv: Sequence[str]) -> Iterator[tuple[str, str | None]]:
 
 def _unknown(prog: str, flag: str, known: Sequence[str] | dict, reads_gin: bool) -> str:
   macro = flag.removeprefix("--").replace("-", "_").upper()
+  ours = next((own for own, theirs in _ELSEWHERE.items() if macro.lower() in theirs), "")
+  if ours in known or reads_gin and ours.startswith("--gin."):
+    return f"{prog} has no {flag}; here it is {ours}=…"
   hint = f"; did you mean --gin.{macro}=…?" if reads_gin and macro in macros.MACROS else nearest.meant(flag, known)
   if not hint and reads_gin:
     hint = f"; other values are --gin.NAME=VALUE, and {prog} --help lists all flags"

@@ -15,6 +15,7 @@ from itune_jax.core import nearest
 from itune_jax.run import gin_files
 
 COMMAND_LINE = "the command line"
+_KINDS = {int: "a whole number", float: "a number", bool: "True or False"}  # of a type, in a message
 _NAME = re.compile(r"(?:(?P<scope>[\w/]+)/)?(?P<path>\w+(?:\.\w+)*)")
 
 
@@ -125,8 +126,8 @@ def _check_text(one: gin_files.Binding) -> None:
     places = list(wanted(one.selector))
   for where, hint in places:
     if hint is Any or not check.fits(str(one.value), hint):
-      kind = "a value of gin" if hint is Any else check.say(hint)
-      raise errors.InputError(f"--gin.{name}={one.value}: {where} takes {kind}, and this is none")
+      kind = "a value of gin" if hint is Any else _KINDS.get(hint) or check.say(hint)
+      raise errors.InputError(f"--gin.{name}={one.value}: {where} takes {kind}, not the text {str(one.value)!r}")
     if one.value[0] in "[({" and any(check.fits(empty, hint) for empty in ((), {})):
       raise errors.InputError(
         f"--gin.{name}={one.value}: this is no list of gin; a text that begins so stands in quotes"

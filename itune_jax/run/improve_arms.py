@@ -48,6 +48,7 @@ def chosen(examples: Sequence[example_lib.Example], count: Tokens, budget: int, 
   dropped: collections.Counter[str] = collections.Counter()
   sizes = [count(one) for one in examples]
   usable = [k for k, size in enumerate(sizes) if size]
+  check.require(usable, f"none of {len(examples)} rows can be rendered within Improve.max_length by the template")
   dropped["cannot be rendered"] = len(examples) - len(usable)
   rng = np.random.Generator(np.random.PCG64([seed, zlib.crc32(b"arm")]))
   order = [usable[k] for k in rng.permutation(len(usable))]

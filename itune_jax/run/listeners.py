@@ -48,8 +48,11 @@ class Bar(contracts.Hook):
 def _figures(metrics: Mapping[str, float]) -> str:
   """The figures over all of each evaluator, or, of one that has none such, the first few."""
   overall = {name: value for name, value in metrics.items() if name.count("/") == 1} or dict(metrics)
-  shown = [f"{name} {value:.4g}" for name, value in list(overall.items())[:6]]
-  return ", ".join(shown) + (", …" if len(overall) > 6 else "")
+  shown = [
+    f"{name} {value:.4g}" + (f" [{ends[0]:.4g}, {ends[1]:.4g}]" if ends else "")
+    for name, value, ends in console.bounds(overall)
+  ]
+  return ", ".join(shown[:6]) + (", …" if len(shown) > 6 else "")
 
 
 class FirstStep:

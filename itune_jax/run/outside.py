@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 import dataclasses
+import itertools
 import os
 from typing import Any
 
@@ -32,7 +33,7 @@ class Outside(select_protocol.Outside):
     if os.path.exists(name) and not os.path.isdir(name):
       yield from _rows(name)
       return
-    yield from map(held, self._benchmark(name).items())
+    yield from map(held, self._items(name))
 
   def benchmarks(self) -> list[str]:
     """Those of the registry whose files are found."""
@@ -52,9 +53,23 @@ class Outside(select_protocol.Outside):
     """Mean-pooled and of length 1."""
     return encoding.embed(encoder, texts)
 
-  def _benchmark(self, name: str) -> Any:
-    settings = official.Settings(judge=judged.Judge())  # its items are read, nobody is asked
-    return registry.find(name).benchmark(self._roots(), settings)
+  def _items(self, name: str) -> Iterator[Any]:
+    """The items in the first variant of which the files are there: examples alone where the test rows are elsewhere,
+    questions without their images. Raises the first variant's InputError where none can be read."""
+    one, refused = registry.find(name), None
+    for variant in one.variants or ("",):
+      settings = official.Settings(variant=variant, judge=judged.Judge())  # its items are read, nobody is asked
+      items = iter(one.benchmark(self._roots(), settings).items())
+      try:
+        first = next(items, None)
+      except errors.InputError as e:
+        refused = refused or e
+        continue
+      if first is not None:
+        return itertools.chain((first,), items)
+    if refused is not None:
+      raise refused
+    return iter(())
 
   def _roots(self) -> Sequence[str]:
     return official.roots(self.data, os.environ.get("ITUNE_DATA", ""))

@@ -45,7 +45,8 @@ def find(file: str) -> str:
       return os.path.abspath(path)
   known = [*(f"{folder}/{name}" for folder in _folders() for name in _names(folder)), *_names("recipes")]
   hint = nearest.meant(below, [*known, *(one.removesuffix(".gin") for one in known)])
-  raise errors.InputError(f"--gin_file={file}: no such file{hint}; recipes are {', '.join(_names('recipes'))}")
+  there = f"{hint} Recipes" if hint else "; recipes"
+  raise errors.InputError(f"--gin_file={file}: no such file{there} are {', '.join(_names('recipes'))}")
 
 
 def part(folder: str, name: str) -> str:
@@ -59,9 +60,8 @@ def part(folder: str, name: str) -> str:
   if not os.path.isfile(path):
     known = [one.removesuffix(".gin") for one in _names(folder)]
     hint = nearest.meant(name, known)
-    raise errors.InputError(
-      f"--{folder}={name}: no such part{hint}; there are {', '.join(known)} (or give a .gin file)"
-    )
+    there = f"{hint} There" if hint else "; there"
+    raise errors.InputError(f"--{folder}={name}: no such part{there} are {', '.join(known)} (or give a .gin file)")
   return path
 
 

@@ -11,6 +11,7 @@ import uuid
 
 import jax
 
+import itune_jax
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
@@ -119,7 +120,11 @@ def claim(
     recorded = files.read_json(path)
     was = {name: list(pair) for name, pair in changes.items()}
     entry = {"step": done, "argv": list(argv), "commit": _commit(), "changes": was}
-    recorded |= {"values": identity.values_of(run), "changes": [*recorded.get("changes", []), entry]}
+    recorded |= {
+      "values": identity.values_of(run),
+      "facts": dict(facts),
+      "changes": [*recorded.get("changes", []), entry],
+    }
     _write_configuration(run_dir)
     files.write_json(path, recorded)
 
@@ -195,4 +200,4 @@ def _commit() -> str:
 
 
 def _packages() -> dict[str, str]:
-  return {name: importlib.metadata.version(name) for name in _PACKAGES}
+  return {"itune_jax": itune_jax.__version__, **{name: importlib.metadata.version(name) for name in _PACKAGES}}

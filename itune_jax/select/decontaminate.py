@@ -243,10 +243,12 @@ class _Opened(select_protocol.Step):
           texts.append(row_texts.words(text))
           owner.append(i)
       hits: list[list[Gram]] = [[] for _ in block]
+      read = set(owner)
       for i, found in zip(owner, self.index.found(texts) if texts else (), strict=True):
         hits[i] += found
       for i, row in enumerate(block):
-        yield self._outcome(row, stages.At(number + i), hits[i], report)
+        outcome = self._outcome(row, stages.At(number + i), hits[i], report)
+        yield outcome if i in read else outcome._replace(marks=("no text that is looked at",))
       number += len(block)
 
   def _outcome(

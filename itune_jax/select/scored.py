@@ -20,7 +20,8 @@ def numbers(
   ask: select_protocol.Ask | None,
   begin: stages.Begin,
 ) -> np.ndarray:
-  """One number a row [N], of which a killed selection left some. Raises InputError when a score gives another count."""
+  """One number a row [N], of which a killed selection left some; NaN where there is none, or one that is not finite,
+  which no file of rows can hold. Raises InputError when a score gives another count."""
   path = os.path.join(folder, f"score.{score.name}.f64")
   done = os.path.getsize(path) // (8 * BLOCK) * BLOCK if os.path.exists(path) and score.apart else 0
   advance = begin(f"score {score.name}", len(rows))
@@ -34,7 +35,7 @@ def numbers(
       found = np.asarray(score.score(block, ask if score.needs == "model" else None), np.float64)
       if found.shape != (len(block),):
         raise errors.InputError(f"score {score.name} gave {found.shape} numbers for {len(block)} rows")
-      f.write(found.tobytes())
+      f.write(np.where(np.isfinite(found), found, np.nan).tobytes())
       f.flush()
       advance(len(block))
   return np.fromfile(path, np.float64)

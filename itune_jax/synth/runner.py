@@ -54,6 +54,14 @@ class Limits:
     return "tokens" if self.tokens and ledger.tokens >= self.tokens else ""
 
 
+def check_ends(generator: generator_lib.Generator, limits: "Limits") -> None:
+  """Raises InputError when nothing would end a run: asked before a model is loaded, which takes long."""
+  check.require(
+    generator.items or limits.accept or limits.candidates or limits.tokens,
+    f"{generator.name} has no last item: bound it by accepted rows, candidates or tokens (--accept N)",
+  )
+
+
 def run(
   generator: generator_lib.Generator,
   responders: Mapping[str, requests_lib.Responder] | requests_lib.Responder,
@@ -82,10 +90,7 @@ def run(
     would end the run. RunError when a responder ends it; what is booked is kept then, and the manifest says why.
   """
   check.require(batch > 0, f"batch = {batch}; it counts items from 1")
-  check.require(
-    generator.items or limits.accept or limits.candidates or limits.tokens,
-    f"{generator.name} has no last item: bound it by accepted rows, candidates or tokens (--accept N)",
-  )
+  check_ends(generator, limits)
   if log.is_lead():
     os.makedirs(folder, exist_ok=True)
   with files.locked(os.path.join(folder, "journal.jsonl")) if log.is_lead() else contextlib.nullcontext():

@@ -68,6 +68,7 @@ def tasks(path: str) -> tuple[Task, ...]:
   found: list[Task] = []
   for number, raw in () if path.startswith(STARTER) else _objects(path):
     if "instances" not in raw:
+      check.require(not found, f"{path}:{number}: has no `instances`, and the rows before it are seed tasks that do")
       break
     try:
       first, label = raw["instances"][0], raw.get("is_classification", False)
@@ -147,7 +148,13 @@ def problems(path: str) -> tuple[str, ...]:
   """The texts of problems: `description` of each row as LogiOR has it, or the question of rows of any format."""
   if path.startswith(STARTER):
     return tuple(_asked(one) for one in read(path).examples if _asked(one))
-  described = [raw["description"] for _, raw in _objects(path) if isinstance(raw.get("description"), str)]
+  described, other = [], None
+  for place, raw in _objects(path):
+    if isinstance(raw.get("description"), str):
+      described.append(raw["description"])
+    else:
+      other = other or place
+  check.require(not described or other is None, f"{path}:{other}: has no text `description`, and other rows have one")
   found = described or [_asked(one) for one in read(path).examples if _asked(one)]
   check.require(found, f"{path}: no row has a `description` or one question")
   return tuple(found)

@@ -116,7 +116,7 @@ class Loop:
             return state
           if asked:
             done = f"step {step} is saved" if step else "nothing was trained yet"
-            raise errors.RunError(f"asked to stop (SIGTERM): {done}; the same command goes on from it")
+            raise errors.RunError(f"asked to stop (SIGTERM or Ctrl-C): {done}; the same command goes on from it")
         if batches is None or changes != self.source.changes:  # what was read ahead is not what comes
           changes, batches = self.source.changes, self.source.iterate(step, engine)
         batch = next(batches)

@@ -39,7 +39,6 @@ WHOLE = {  # file, its bytes, and what is said of it
   "a table with the name of text": ("x.jsonl", b"PAR1" + bytes(9), "holds Parquet, and no text"),
   "compressed twice": ("x.jsonl.gz", gzip.compress(gzip.compress(LINE.encode())), "is compressed twice"),
   "JSON called CSV": ("x.csv", LINE.encode(), "holds JSON, and no table"),
-  "ends of lines of old Macs": ("x.csv", b"question,answer\ra,b\r", "a carriage return alone"),
   "a huge number in an object": ("x.json", HUGE.encode(), "a whole number of more than 4300 digits"),
 }
 
@@ -53,6 +52,10 @@ def test_what_a_file_really_is_is_said(name, tmp_path):
 
 READ = {  # file, its bytes, and the rows
   "an ending in capitals": ("X.JSONL.GZ", gzip.compress(LINE.encode()), [("q", "a")]),
+  "ends of lines of old Macs": ("x.csv", b'question,answer\rq,a\rq,"a\r"\r1,2', [("q", "a"), ("q", "a\r"), ("1", "2")]),
+  "a first line that was broken off": ("x.jsonl", f"{{\n{LINE}\n".encode(), ["not JSON", ("q", "a")]),
+  "a first line that is a list": ("x.jsonl", f"[1]\n{LINE}\n".encode(), ["a row is an object", ("q", "a")]),
+  "columns without names": ("x.csv", b",question,answer,,\n0,q,a,,\n", [("q", "a")]),
   "an empty line in front of a table": ("x.csv", b"\nquestion,answer\nq,a\n", [("q", "a")]),
   "a huge number in a list": ("x.json", f"[{HUGE}, {LINE}]".encode(), ["4300 digits", ("q", "a")]),
   "a huge number in a line": ("x.jsonl", f"{HUGE}\n{LINE}".encode(), ["4300 digits", ("q", "a")]),

@@ -50,7 +50,7 @@ def test_another_models_are_refused_by_what_differs(tmp_path, cached):
   ):
     with pytest.raises(ValueError, match=reason):
       stored_reference.find(root, key, of, beside, "pairs")
-  with pytest.raises(ValueError, match="does not hold the log-probs of 5 examples"):
+  with pytest.raises(ValueError, match="does not hold what is said of 5 examples"):
     short = stored_reference.folder_of(root, "short")
     stored_reference.write(short, values[:-1], facts)
     stored_reference.WithReference(source, short)

@@ -56,7 +56,7 @@ def test_another_teachers_are_refused_by_what_differs(tmp_path, cached):  # noqa
   ):
     with pytest.raises(ValueError, match=f"there are some of {reason}.*itune prepare --with_teacher"):
       find(OF._replace(**{field: other}))
-  with pytest.raises(ValueError, match="does not hold the tokens of 5 examples"):
+  with pytest.raises(ValueError, match="does not hold what is said of 5 examples"):
     np.save(os.path.join(folder, "offsets.npy"), np.zeros(3, np.int64))
     stored_teacher.WithTeacher(source, folder)
 

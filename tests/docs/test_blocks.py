@@ -22,13 +22,21 @@ from itune_jax.run.commands import train
 from itune_jax.run.sweep import cells
 from itune_jax.run.sweep import space
 from tests.docs import blocks
-from tests.peft import table
+from tests.objectives import table as objectives_table
+from tests.peft import table as peft_table
+from tests.synth import table as synth_table
 
 # What is not run, and why.
 SHOWN = {
   "export": "sets variables of the shell",
   "pip": "installs packages: a test that does would change the environment it runs in",
   "D=$ITUNE_DATA": "sets variables of the shell",
+}
+# The rows that a file of tests has by name.
+TABLES = {
+  "tests/peft/test_contract.py": peft_table.TABLE,
+  "tests/objectives/test_contract.py": objectives_table.ALL_ROWS,
+  "tests/synth/test_contract.py": synth_table.GENERATORS,
 }
 # Where the programs of a page run; test_examples.py and test_cli_table.py run theirs as contracts ask.
 RUN_ELSEWHERE = ("docs/extend.md", "docs/methods.md")
@@ -67,7 +75,7 @@ def checked(words, monkeypatch):
     itune(rest)
   elif words[1:3] == ["-m", "pytest"]:
     assert any((blocks.ROOT / word).is_file() for word in words[3:]), "the file of the tests"
-    assert "-k" not in words or words[-1].strip("[]") in table.TABLE, "a row of its table"
+    assert "-k" not in words or words[-1].strip("[]") in TABLES[words[-3]], "a row of its table"
   elif program == "bash":
     assert (blocks.ROOT / rest[0]).exists() and all(
       weight in ("parity", "full", "heavy", "beam", "gpu") for weight in rest[1:]
@@ -91,8 +99,8 @@ def itune(words):
   used = set(re.findall(r"%([A-Z][A-Z0-9_]*)", gin.config_str()))
   if vars(args).get("responses"):
     used &= {"EVALS"}  # stored answers need no model
-  if vars(args).get("macro_MANIFEST"):
-    used -= {"DATA"}  # the recipe's files are not asked for
+  if vars(args).get("macro_MANIFEST") or args.gin == "eval":
+    used -= {"DATA"}  # the recipe's files are not asked for, and an evaluation reads no training data
   assert used <= defined, f"nothing sets {used - defined}"
   if args.gin == "train":
     gin_setup.call(train.Train)

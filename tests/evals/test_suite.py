@@ -51,6 +51,15 @@ def test_generated_answers_are_graded_by_tag():
   )
 
 
+def test_a_tag_that_no_item_has_is_named(capsys):
+  mistyped = dataclasses.replace(benchmark.GENERATE, tags=("contnent",))
+  found = suite.measure(mistyped, Oracle({}))
+  assert "generate: no item has the tag contnent; items have continent" in capsys.readouterr().err
+  assert not any(one.tag for one in found.results)
+  suite.run([benchmark.GENERATE], Oracle({}))
+  assert "no item has" not in capsys.readouterr().err
+
+
 def test_choices_scores_and_whole_texts():
   chosen = suite.measure(benchmark.CHOOSE, Oracle({}))
   assert [row["values"]["acc"] for row in chosen.rows] == [0, 1, 0]  # the shortest is the likeliest

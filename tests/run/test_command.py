@@ -89,7 +89,12 @@ def test_recipes_say_what_they_need():
   [
     ("STEPS", ["optimizer steps", "--steps=", "train.Train.steps", "set to 60 by gin_configs/recipes/demo.gin"]),
     ("schedule.Schedule.rate", ["float = 0.0001", "learning rate", "set to 1e-3 by gin_configs/peft/lora.gin"]),
-    ("lora.Lora", ["lora.Lora.rank: int = 8", "lora.Lora.init: one of 'uniform'"]),
+    ("steps", ["STEPS: optimizer steps"]),
+    ("lora.Lora.rank", ["lora.Lora.rank: int = 8", "the width of the two factors"]),
+    (
+      "lora.Lora",
+      ["lora.Lora.rank: int = 8", "    r, the width of the two factors", "lora.Lora.init: one of 'uniform'"],
+    ),
     ("Packing.row_length", ["feed.Packing.row_length: int = 2048"]),
     ("train/mixture.Source.stride", ["mixture.Source.stride: int = 1", "every so many-th"]),
   ],
@@ -99,9 +104,19 @@ def test_values_are_explained(name, words):
   assert all(word in shown for word in words), shown
 
 
-@pytest.mark.parametrize("name", ["STEP", "schedule.Schedule.lr", "nothing.Nothing", "lora"])
-def test_what_is_not_there_is_not_explained(name):
-  with pytest.raises(errors.InputError):
+@pytest.mark.parametrize(
+  "name,says",
+  [
+    ("STEP", "did you mean STEPS"),
+    ("schedule.Schedule.lr", "has no 'lr'"),
+    ("nothing.Nothing", "nothing is called so"),
+    ("rank", r"several classes may have it: ask for lora\.Lora\.rank, "),
+    ("demo", r"is no value but a file, recipes/demo\.gin"),
+    ("peft/lora.gin", r"is no value but a file, peft/lora\.gin"),
+  ],
+)
+def test_what_is_not_there_is_not_explained(name, says):
+  with pytest.raises(errors.InputError, match=says):
     explain.explained(name)
 
 

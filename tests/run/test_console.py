@@ -19,6 +19,18 @@ def terminal(monkeypatch):
   monkeypatch.setattr(console, "on_terminal", lambda: True)
 
 
+def test_the_time_that_is_left_leaves_out_the_step_that_compiles(capsys, monkeypatch):
+  now = [0.0]
+  monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+  with console.Bars("steps") as bars:
+    bar = bars.add("train", total=10)
+    for seconds in (100, 131, 162):
+      now[0] = seconds
+      bar.advance()
+  lines = capsys.readouterr().err.strip().splitlines()
+  assert lines == ["train: 1/10 steps", "train: 2/10 steps, 0:04:08 left", "train: 3/10 steps, 0:03:37 left"]
+
+
 def test_bars_count_with_and_without_a_total(capsys, terminal):
   with console.Bars("rows") as bars:
     open_end, known = bars.add("prepare a"), bars.add("prepare b", total=2000)
@@ -60,13 +72,16 @@ def test_without_a_terminal_a_line_comes_now_and_then(capsys, monkeypatch):
     now[0] += 1
     hook(step, {"loss": 2.5, "trained_tokens_per_s": 1234.0})
     if step == 50:
-      hook(step, {"validation/loss": 1.25, "validation/a/loss": 1.0})
+      hook(
+        step,
+        {"validation/loss": 1.25, "validation/loss_low": 1.2, "validation/loss_high": 1.3, "validation/a/loss": 1.0},
+      )
       hook.flush()
   hook.close()
   lines = capsys.readouterr().err.strip().splitlines()
   assert lines == [
     "train: 30/100 steps, loss 2.500  1,234 trained tokens/s, 0:01:10 left",
-    "step 50: validation/loss 1.25",
+    "step 50: validation/loss 1.25 [1.2, 1.3]",
     "step 50: checkpoint",
     "train: 60/100 steps, loss 2.500  1,234 trained tokens/s, 0:00:40 left",
     "train: 90/100 steps, loss 2.500  1,234 trained tokens/s, 0:00:10 left",

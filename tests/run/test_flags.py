@@ -6,6 +6,8 @@ import pytest
 
 from itune_jax.core import errors
 from itune_jax.run import cli
+from itune_jax.run import flags
+from itune_jax.run.commands import explain
 
 TRAIN = ["train", "--gin_file=demo", "--run_dir=r"]
 
@@ -23,7 +25,10 @@ def refused(*argv):
     ([*TRAIN, "--step=3"], "itune train has no --step; did you mean --steps?"),
     (["train", "--gin-file=demo"], "itune train has no --gin-file; did you mean --gin_file?"),
     ([*TRAIN, "--seed=3"], "itune train has no --seed; did you mean --gin.SEED=…?"),
-    ([*TRAIN, "--lora_rank", "3"], "itune train has no --lora_rank; other values are --gin.NAME=VALUE"),
+    ([*TRAIN, "--colour", "3"], "itune train has no --colour; other values are --gin.NAME=VALUE"),
+    ([*TRAIN, "--lora_rank", "3"], "itune train has no --lora_rank; here it is --gin.lora.Lora.rank=…"),
+    ([*TRAIN, "--num-train-epochs", "3"], "itune train has no --num-train-epochs; here it is --epochs=…"),
+    (["report", "--max_steps=3"], "itune report has no --max_steps; itune report --help lists what there is"),
     (["report", "--steps=3"], "itune report has no --steps; itune report --help lists what there is"),
     (["report", "--run_dir=r", "more"], "itune report: more is no flag"),
     (["train"], "itune train needs --gin_file and --run_dir"),
@@ -84,3 +89,16 @@ def test_nothing_that_is_typed_prints_a_usage(capsys):
     code = cli.main(list(argv))
     err = capsys.readouterr().err
     assert code in (1, 2) and "usage" not in err and len(err.splitlines()) == 1, (argv, err)
+
+
+def test_what_other_tools_call_it_is_called_so_here():
+  """Every name that a refusal suggests is a flag of `itune train` or a value that there is."""
+  known = cli.find("train").parser()._option_string_actions
+  for ours in flags._ELSEWHERE:
+    assert ours in known or explain.explained(ours.removeprefix("--gin."))
+
+
+def test_help_says_defaults_once():
+  said = " ".join(cli.find("merge").parser().format_help().split())
+  assert "(of one adapter of any linear kind too) (default: hf)" in said
+  assert said.count("(default: 1)") == 2 and "(default: [])" not in said and "(default: False)" not in said

@@ -100,12 +100,13 @@ def begin(folder, run=Run()):
 def test_a_run_that_goes_on_says_and_records_what_changed(tmp_path, capsys):
   folder, longer = str(tmp_path / "run"), Run(steps=20)
   begin(folder)
-  given = dict(argv=["train", "again"], facts={}, manifest=manifest())
+  given = dict(argv=["train", "again"], facts={"steps": 20}, manifest=manifest())
   changes = run_dir_lib.check_same(folder, longer)
   run_dir_lib.claim(folder, longer, changes, steps=20, done=10, **given)
   assert "goes on with steps = 20, which was 10" in capsys.readouterr().err
   recorded = json.loads((tmp_path / "run" / "run.json").read_text())
   assert recorded["values"]["steps"] == "20" and recorded["changes"][0]["changes"] == {"steps": ["10", "20"]}
+  assert recorded["facts"] == {"steps": 20}, "a report of it says so"
   assert not run_dir_lib.check_same(folder, longer)
   with pytest.raises(errors.InputError, match="the run has 5 steps, but .* has taken 10 already"):
     run_dir_lib.claim(folder, Run(steps=5), {"steps": ("20", "5")}, steps=5, done=10, **given)

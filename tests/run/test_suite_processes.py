@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from itune_jax.evals.benchmarks.utility import mmlu
 from tests.evals.benchmarks import fixtures
 from tests.run import several
 
@@ -17,7 +18,7 @@ NAMES = ("gsm8k", "mmlu", "perplexity", "super_ni")
 def start(out, data, processes, new):
   """`itune eval --suite` as so many processes, with four devices in all; stderr of each in a file beside `out`."""
   line = [sys.executable, "-m", "itune_jax.run.cli", "eval", *MODEL, f"--suite={','.join(NAMES)}", f"--out={out}"]
-  line += [f"--data_dir={data}", f"--max_new_tokens={new}"]
+  line += [f"--data_dir={data}", f"--max_new_tokens={new}", "--limit=8"]
   return several.start(out, line, processes)
 
 
@@ -28,7 +29,12 @@ def rows(out):
 @pytest.mark.full
 def test_two_processes_say_what_one_says_and_a_lost_one_ends_both(tmp_path):
   data = tmp_path / "data"
-  for make in (fixtures.gsm8k, lambda folder: fixtures.mmlu(folder, ("law", "art")), fixtures.texts, fixtures.super_ni):
+  for make in (
+    fixtures.gsm8k,
+    lambda folder: fixtures.mmlu(folder, mmlu.CATEGORIES),
+    fixtures.texts,
+    fixtures.super_ni,
+  ):
     make(data)
   for name, processes in (("one", 1), ("two", 2)):
     running = start(tmp_path / name, data, processes, 24)

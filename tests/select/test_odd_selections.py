@@ -1,7 +1,9 @@
 """Selections that cannot be meant: each is one line, and what it began does not stand in the next one's way."""
 
+import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from itune_jax.core import errors
@@ -73,6 +75,25 @@ def test_the_input_is_never_the_output_nor_holds_it(tmp_path):
   assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "b.jsonl"]
   with pytest.raises(errors.InputError, match="0 or more"):
     select_protocol.Selection(seed=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Odd(select_protocol.Score):
+  """Numbers that no file of JSON holds."""
+
+  name: str = "odd"
+
+  def score(self, rows, ask):
+    return np.array([1.0, np.inf, -np.inf, np.nan, 2.0])[: len(rows)]
+
+
+@pytest.mark.parametrize("combine", ["sum", "ranks", "product"])
+def test_a_number_that_is_not_finite_is_none_and_counted(tmp_path, combine):
+  rows = [CHAT | {"id": i} for i in range(5)]
+  found, manifest = made.run(tmp_path, rows, scores=(Odd(), length.Length()), combine=combine)
+  assert [row["id"] for row in found] == [0, 4] and made.dropped(manifest) == {("choose", "no odd"): 3}
+  text = (tmp_path / "out.jsonl").read_text()
+  assert "Infinity" not in text and "NaN" not in text
 
 
 def test_scores_that_are_null_are_none(tmp_path):

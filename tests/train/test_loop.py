@@ -1,5 +1,7 @@
 """When a run ends."""
 
+import dataclasses
+import signal
 import types
 import typing
 
@@ -7,6 +9,7 @@ import pytest
 
 from itune_jax.core import contracts
 from itune_jax.core import errors
+from itune_jax.parallel import hosts
 from itune_jax.train import checkpoint
 from itune_jax.train import loop
 from itune_jax.train import state as state_lib
@@ -45,7 +48,17 @@ class Constant(contracts.Evaluator):
     return contracts.EvalResult([contracts.Result(self.name, "nll", 1.0)], [])
 
 
-def run(history, *, first=0, steps=40, step_fn=None, evaluators=(Constant(),), record=lambda *given: None):
+def run(
+  history,
+  *,
+  first=0,
+  steps=40,
+  step_fn=None,
+  evaluators=(Constant(),),
+  record=lambda *given: None,
+  asked=lambda step: False,
+  saved=None,
+):
   def one(state, frozen, batch):
     return state_lib.State({}, (), state.step + 1, None), {
       "finite": 1.0,
@@ -54,7 +67,7 @@ def run(history, *, first=0, steps=40, step_fn=None, evaluators=(Constant(),), r
       "trained_tokens": 1.0,
     }
 
-  saved = Saved()
+  saved = saved or Saved()
   made = loop.Loop(
     step_fn=step_fn or one,
     frozen={},
@@ -68,7 +81,7 @@ def run(history, *, first=0, steps=40, step_fn=None, evaluators=(Constant(),), r
     checkpointer=saved,
     save_every=0,
     early_stop=loop.EarlyStop(metric="val/nll", mode="min", patience=3),
-    asked=lambda step: False,
+    asked=asked,
     run_dir="",
     history=history,
   )
@@ -108,3 +121,18 @@ def test_memory_that_runs_out_is_said_by_its_name():
 
   with pytest.raises(errors.RunError, match="after step 0: out of memory .*MICRO_BATCHES"):
     run([], step_fn=one)
+
+
+@pytest.mark.parametrize("presses,saves", [(1, [3]), (2, [])])
+def test_ctrl_c_saves_the_step_and_a_second_one_does_not_wait(presses, saves):
+  """A newcomer's first way to stop a run must not cost what was trained since the last checkpoint."""
+
+  def one(state, frozen, batch):
+    for _ in range(presses if state.step == 2 else 0):
+      signal.raise_signal(signal.SIGINT)
+    return dataclasses.replace(state, step=state.step + 1), {"finite": 1.0, "padding_share": 0.0, "trained_tokens": 1.0}
+
+  saved, before = Saved(), signal.getsignal(signal.SIGINT)
+  with hosts.Stop() as stop, pytest.raises(errors.RunError if saves else KeyboardInterrupt):
+    run([], step_fn=one, evaluators=(), asked=stop.due, saved=saved)
+  assert saved.steps == saves and saved.finished and signal.getsignal(signal.SIGINT) is before

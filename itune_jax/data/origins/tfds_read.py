@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from itune_jax.core import jsontext
 from itune_jax.core import errors
 from itune_jax.data.origins import origin
 
@@ -19,7 +20,7 @@ def rows(data: origin.Asked) -> Iterator[origin.Row]:
     dataset = builder.as_dataset(split=data.split, shuffle_files=False, read_config=options)
   except (ValueError, AssertionError) as e:
     known = ", ".join(builder.info.splits)
-    raise errors.InputError(f"{data.called}: {str(e).splitlines()[0][:200]} (splits are {known})") from None
+    raise errors.InputError(f"{data.called}: {jsontext.said(e)} (splits are {known})") from None
   for example in tfds.as_numpy(dataset):
     yield origin.mapped(lambda each: how(_with_ids(_plain(features, each))), example)
 

@@ -17,9 +17,12 @@ from itune_jax.data.readers import streams
 # Columns whose values are no text in the other containers.
 STRUCTURED = {
   *("messages", "conversations", "conversation", "tools", "scores", "check", "template_kwargs", "history", "instances"),
-  *("label", "margin", "score_chosen", "score_rejected", "completions"),
+  *("label", "labels", "kto_tag", "margin", "completions", "responses"),
+  *("score", "score_chosen", "score_rejected", "chosen_score", "rejected_score"),
+  *("chosen_rating", "rejected_rating", "chosen-rating", "rejected-rating"),
+  *("rewards_armorm", "rewards", "ratings"),
 }
-_EITHER = {"source", "prompt", "completion", "chosen", "rejected", "output"}  # text, or a list or an object
+_EITHER = {"source", "prompt", "completion", "chosen", "rejected", "reference", "output"}  # text, a list or an object
 _UNDECODED = re.compile("[\udc80-\udcff]")
 
 
@@ -39,7 +42,7 @@ def _rows(file: str, delimiter: str) -> jsons.Found:
     streams.text_start(f, file)
     if f.peek(1).lstrip()[:1] in (b"{", b"["):
       raise streams.Broken(file, "holds JSON, and no table: give it the ending .jsonl, or .json")
-    given: Any = csv.reader(_Decoded(f), delimiter=delimiter, strict=True)
+    given: Any = csv.reader(_decoded(f), delimiter=delimiter, strict=True)
     header, before = None, 0
     while True:
       try:
@@ -65,13 +68,12 @@ def _said(error: csv.Error) -> str:
 
 
 def _reason(error: csv.Error) -> str:
-  if "new-line character" in str(error):
-    return "it has a carriage return alone, outside of quotes: write the ends of lines as \\n"
   return jsontext.said(error)
 
 
 def _header(file: str, cells: list[str], delimiter: str) -> list[str]:
-  names = [cell.strip() for cell in cells]
+  """The names of the columns; one without a name, such as a table's index has, goes by its number."""
+  names = [cell.strip() or f"column {i + 1}" for i, cell in enumerate(cells)]
   twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
   if twice is not None:
     raise streams.Broken(file, f"its first line names the column {jsontext.shown(twice)} twice")
@@ -100,7 +102,7 @@ def _value(name: str, cell: str) -> Any:
   if name in STRUCTURED or (name in _EITHER and cell[:1] in ("[", "{")):
     if not cell.strip():
       return None
-    if name == "label" and cell.strip().lower() in ("true", "false"):
+    if name in ("label", "kto_tag") and cell.strip().lower() in ("true", "false"):
       return cell.strip().lower() == "true"
     try:
       return jsontext.loads(cell)
@@ -109,17 +111,19 @@ def _value(name: str, cell: str) -> Any:
   return cell
 
 
-class _Decoded:
-  """Lines as text for the reader of tables; bytes that are no UTF-8 are kept, so that their row can be named."""
-
-  def __init__(self, f):
-    self._f = f
-
-  def __iter__(self) -> Iterator[str]:
-    return self
-
-  def __next__(self) -> str:
-    line = self._f.readline(streams.MAX_ROW + 1)
-    if not line:
-      raise StopIteration
-    return line.decode("utf-8", "surrogateescape")
+def _decoded(f: Any) -> Iterator[str]:
+  """Lines with their ends (also a carriage return alone) as text for the reader of tables; bytes that are no UTF-8 are
+  kept, so that their row can be named."""
+  begun = b""  # of a line that may go on, where carriage returns end lines
+  while line := f.readline(streams.MAX_ROW + 1):
+    line = begun + line
+    if line.find(b"\r") in (-1, len(line) - 2 if line.endswith(b"\r\n") else -1):
+      begun = b""
+      yield line.decode("utf-8", "surrogateescape")
+      continue
+    pieces = line.splitlines(keepends=True)
+    begun = b"" if line.endswith(b"\n") else pieces.pop()
+    for piece in pieces:
+      yield piece.decode("utf-8", "surrogateescape")
+  if begun:
+    yield begun.decode("utf-8", "surrogateescape")

@@ -23,18 +23,8 @@ Example = example_lib.Example
 
 PREFERENCES = ("chosen", "rejected")
 _OTHER_MEDIA = ("videos", "video", "audios", "audio")
-_SPEAKERS = {
-  **dict.fromkeys(("human", "user", "prompter", "customer"), "user"),
-  **dict.fromkeys(
-    ("gpt", "assistant", "chatgpt", "bot", "model", "ai", "agent", "bing", "bard", "claude"), "assistant"
-  ),
-  **dict.fromkeys(("function_call", "function-call", "tool_call", "tool_calls"), "assistant"),
-  "system": "system",
-  "developer": "developer",
-  **dict.fromkeys(("tool", "observation", "function", "tool_response", "ipython"), "tool"),
-  **dict.fromkeys(("function_response", "function-response"), "tool"),
-}
 _CALLERS = ("function_call", "function-call", "tool_call", "tool_calls")
+_SPEAKERS = {**messages_lib.SPEAKERS, **dict.fromkeys(_CALLERS, "assistant")}
 _ROUNDS = (("human", "assistant"), ("input", "output"))  # lists of rounds, as some sets have conversations
 
 
@@ -49,6 +39,7 @@ def parse_all(raw: Raw, format: str = "auto") -> Iterator[Example]:
   for column in _OTHER_MEDIA:
     if raw.get(column):
       raise fields.BadRow(f"it has `{column}`, which are not read; of media only images are")
+  raw = _with_tools(raw)
   name = known(raw) if format == "auto" else format
   preferred = any(building.holds(raw, key) for key in PREFERENCES)
   if name is None:
@@ -62,6 +53,17 @@ def parse_all(raw: Raw, format: str = "auto") -> Iterator[Example]:
     if preferred and not (example.messages[-1]["role"] == "assistant" and _is_chosen(raw, example)):
       raise fields.BadRow(_PAIRED)
     yield example
+
+
+def _with_tools(raw: Raw) -> Raw:
+  """The row with what OpenAI's older form has under `functions` as its tools."""
+  given = raw.get("functions")
+  if building.holds(raw, "tools") or not isinstance(given, list) or not given:
+    return raw
+  if not all(isinstance(one, Mapping) and isinstance(one.get("name"), str) for one in given):
+    return raw
+  tools = [{"type": "function", "function": one} for one in given]
+  return {**{key: value for key, value in raw.items() if key != "functions"}, "tools": tools}
 
 
 def _is_judged(raw: Mapping[str, Any]) -> bool:
@@ -116,7 +118,7 @@ def _is_chosen(raw: Raw, example: Example) -> bool:
 
 
 def _messages(raw: Raw) -> Example:
-  given = fields.transposed(raw["messages"])
+  given = fields.listed(raw["messages"], "`messages`")
   turns = isinstance(given, list) and any(isinstance(one, Mapping) and "role" not in one for one in given)
   if turns and all(isinstance(one, Mapping) and "from" in one for one in given):
     return sharegpt({**{key: value for key, value in raw.items() if key != "messages"}, "conversations": given})
@@ -133,7 +135,7 @@ def sharegpt(raw: Raw) -> Example:
   """`conversations` (or `conversation`) of `from` and `value`, with all names of roles in use; or of rounds."""
   key = "conversations" if building.holds(raw, "conversations") or "conversation" not in raw else "conversation"
   turns, unread = building.system(raw), []
-  given = fields.transposed(raw[key])
+  given = fields.listed(raw[key], f"`{key}`")
   if not isinstance(given, (list, tuple)):
     raise fields.BadRow(f"`{key}` is {jsontext.name(given)} ({jsontext.shown(given)}); it must be a list of turns")
   for i, turn in enumerate(given):
@@ -203,6 +205,16 @@ _TABLE = (
   ),
   Schema("input_output", (("input", "output"),), single_turn.input_output),
 )
+# What a row lacks that only asks, by the key that it asks under; the first of these that it has. `input` alone is none:
+# it may be what a missing instruction is about.
+ASKS = {
+  "prompt": "completion",
+  "instruction": "output",
+  "question": "answer",
+  "problem": "solution",
+  "query": "response",
+  "inputs": "targets",
+}
 SCHEMAS = {schema.name: schema for schema in _TABLE}
 KEYS = {schema.name: schema.keys for schema in _TABLE}
 FORMATS: dict[str, Callable[[Raw], Example]] = {

@@ -27,12 +27,19 @@ def of_lines(file: str) -> Found:
   """(line, text) of JSON lines; a list, or one object over many lines, is read under this name too."""
   with streams.opened(file) as f:
     streams.text_start(f, file)
-    begun = f.peek(1).lstrip()
-    first = begun.splitlines()[0].strip() if begun else b""
-    if first == b"{" or first.startswith(b"["):
+    first, second = _beginning(f.peek(1))
+    # Behind a bracket that opens a whole file no object begins a line of its own, unless it is the first of a list.
+    broken = second.startswith(b"{") and (first == b"{" or (first.startswith(b"[") and first.endswith(b"]")))
+    if (first == b"{" or first.startswith(b"[")) and not broken:
       yield from _whole(file, f)
     else:
       yield from _lines(f)
+
+
+def _beginning(begun: bytes) -> list[bytes]:
+  """The first two lines that say something."""
+  told = [line.strip() for line in begun.splitlines() if line.strip()]
+  return [*told, b"", b""][:2]
 
 
 def of_whole(file: str) -> Found:

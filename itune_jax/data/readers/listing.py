@@ -27,7 +27,12 @@ def files(path: str, is_data: Callable[[str], bool], says: str) -> list[str]:
   if os.path.isdir(path):
     names = os.listdir(path)
     return [os.path.join(path, name) for name in _of_folder(path, names, is_data, says)]
-  found = [path] if os.path.exists(path) else sorted(glob.glob(path, recursive=True))
+  # `**` finds folders beside the files in them
+  found = (
+    [path]
+    if os.path.exists(path)
+    else [one for one in sorted(glob.glob(path, recursive=True)) if not os.path.isdir(one)]
+  )
   return _require(path, found, is_data, says)
 
 

@@ -22,9 +22,10 @@ SIDES = ("chosen", "rejected")
 GOLD = "reference"
 _SCORED = (("score_chosen", "score_rejected"), ("chosen_score", "rejected_score"), ("chosen_rating", "rejected_rating"))
 _SCORES = ("margin", *(key for pair in _SCORED for key in pair))
-_ASKS = {"prompt": "completion", "instruction": "output", "question": "answer"}
+_ASKS = {**formats.ASKS, "input": "output"}
 _WHOLE = ("messages", "conversations", "conversation")
-_TURN = re.compile(r"\n\n(Human|Assistant):")
+_TURN = re.compile(r"(?:\r?\n){2}(Human|Assistant):")
+_STRIPPED = re.compile(r"\s*Human:(?=.*\n\r?\nAssistant:)", re.DOTALL)  # a transcript without the lines in front
 _ROLES = {"Human": "user", "Assistant": "assistant"}
 
 Messages = list[dict[str, Any]]
@@ -71,11 +72,12 @@ def _gold(raw: Mapping[str, Any], prompt: Messages) -> Messages:
   return answers_of(found[len(prompt) :] if is_whole(found) else found, GOLD)
 
 
-def asked_beside(raw: Mapping[str, Any]) -> tuple[Messages, tuple[str, ...]]:
-  """The messages that stand beside the sides, and the keys of the row that nothing reads."""
+def asked_beside(raw: Mapping[str, Any], asks: Mapping[str, str] = _ASKS) -> tuple[Messages, tuple[str, ...]]:
+  """The messages that stand beside the sides, and the keys of the row that nothing reads. asks: the answer that a row
+  lacks, by the key that it asks under."""
   beside = [key for key in _WHOLE if "prompt" in raw and key in raw]
   given = {key: value for key, value in raw.items() if key not in beside}
-  answer = next((answer for key, answer in _ASKS.items() if key in raw and answer not in raw), None)
+  answer = next((answer for key, answer in asks.items() if key in raw and answer not in raw), None)
   if answer is not None:
     given[answer] = "-"
   name = formats.known(given)
@@ -92,6 +94,7 @@ def side_of(given: Any, key: str) -> Messages:
   """The messages of a side: one for a text or an object, those of a list, the turns of a text that writes them."""
   if isinstance(given, str):
     text = fields.text(given, f"`{key}`")
+    text = "\n\n" + text.lstrip() if _STRIPPED.match(text) else text
     return _turns(text, key) if _TURN.match(text) else [{"role": "assistant", "content": text}]
   given = fields.transposed(given)
   given = [given] if isinstance(given, Mapping) else given

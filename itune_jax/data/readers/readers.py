@@ -40,7 +40,6 @@ _MANY: dict[str, Callable[[Any], Iterator[example_lib.Example]]] = {
 }
 FORMATS, files, content = {**formats.FORMATS, **BY_NAME, **_MANY}, containers.files, containers.content
 COMPARED = (*JUDGED, "oasst_pairs")  # formats whose examples are answers that are compared
-_ANSWERS = {"prompt": "completion", "instruction": "output", "question": "answer"}  # what a row lacks that only asks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,6 +217,8 @@ class _Named:
   def see(self, raw: Mapping[str, Any]) -> None:
     """Takes the id of a row."""
     named = next((raw[key] for key in ("id", "message_tree_id") if not fields.is_null(raw.get(key))), "")
+    if isinstance(named, float) and named.is_integer():
+      named = int(named)
     if isinstance(named, (str, int)) and not isinstance(named, bool) and named != "":
       self.named = f"{type(named).__name__} {named}"
 
@@ -321,7 +322,7 @@ def no_row(name: str, path: str, reasons: "collections.Counter[str]") -> errors.
 
 def _asked(raw, folder, begun):
   raw = object_of(raw)
-  answer = next((given for asked, given in _ANSWERS.items() if asked in raw and not formats.known(raw)), None)
+  answer = next((given for asked, given in formats.ASKS.items() if asked in raw and not formats.known(raw)), None)
   given = {
     key: value for key, value in raw.items() if key not in formats.PREFERENCES
   }  # both are answers: none is asked

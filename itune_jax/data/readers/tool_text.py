@@ -26,8 +26,9 @@ Message = dict[str, Any]
 def decoded(example: example_lib.Example) -> example_lib.Example:
   """The example with its calls as calls, if it is in Hermes form. Raises BadRow for half a call, and for one that is
   no call."""
-  listing = [m for m in example.messages if m["role"] == "system" and _is_listing(messages_lib.text_of(m["content"]))]
   written = any(m["role"] == "assistant" and "<tool_call>" in messages_lib.text_of(m["content"]) for m in _all(example))
+  systems = [(m, messages_lib.text_of(m["content"])) for m in example.messages if m["role"] == "system"]
+  listing = [m for m, text in systems if _TOOLS.search(text) and (written or "<tool_call>" in text)]
   if not listing and not (written and example.tools):
     return example
   tools = example.tools or _tools(messages_lib.text_of(listing[0]["content"]))
@@ -41,10 +42,6 @@ def decoded(example: example_lib.Example) -> example_lib.Example:
 
 def _all(example: example_lib.Example) -> tuple[Message, ...]:
   return (*example.messages, *example.rejected)
-
-
-def _is_listing(text: str) -> bool:
-  return "<tool_call>" in text and _TOOLS.search(text) is not None
 
 
 def _tools(text: str) -> tuple[Message, ...]:

@@ -15,7 +15,7 @@ from itune_jax.data import fields
 
 _ROLES = {"prompter": "user", "assistant": "assistant"}
 _READ = ("message_tree_id", "tree_state", "prompt", "origin")
-_KEPT = ("message_id", "parent_id", "text", "role", "lang", "replies", "rank", "deleted")
+_KEPT = ("message_tree_id", "message_id", "parent_id", "text", "role", "lang", "replies", "rank", "deleted")
 
 Node = Mapping[str, Any]
 Path = list[Node]

@@ -157,9 +157,10 @@ class DoraAdapter(LoraAdapter):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lora(ranks.Scaled, codec.ModuleCodec):
-  """The method. `sites` may name embeddings and the output projection too.
+  """LoRA (Hu et al. 2021): W + (alpha / rank) B A. `sites` may name embeddings and the output projection too.
 
-  lora_bias: a bias beside B. init: see `inits`; biases and whole modules beside it are `Full`'s. batches: of the
+  lora_bias: a bias beside B; other biases and whole modules are `Full`'s. init: what A and B start from: random
+  ("uniform" is peft's), the kernel ("pissa", "olora", "loftq") or training data ("eva", "lora_ga"). batches: of the
   training data that "eva" and "lora_ga" start from. rho: up to how many times its rank EVA may give a layer.
 
   rslora: scales by alpha / √rank. dora: gives every output a trained length (DoRA). dropout: probability with which

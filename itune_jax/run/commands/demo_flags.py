@@ -2,6 +2,7 @@
 
 from itune_jax.core import check
 from itune_jax.run import command
+from itune_jax.run import macros
 
 
 def flags(parser: command.Parser) -> None:
@@ -9,11 +10,11 @@ def flags(parser: command.Parser) -> None:
   parser.add_argument("--run_dir", default="", help="where everything goes (default: runs/demo-DATE-TIME)")
   parser.add_argument("--data", default="", metavar="FILE", help="train on a file of your own (sets DATA)")
   parser.add_argument("--eval_data", default="", metavar="FILE", help="and evaluate on this one (sets EVAL_DATA)")
-  parser.add_argument("--check", default="exact", help="how its answers are judged (sets CHECK)")
+  parser.add_argument("--check", default="exact", metavar="NAME", help=f"{macros.MACROS['CHECK'].purpose} (sets CHECK)")
   parser.add_argument("--steps", type=int, default=0, metavar="N", help="optimizer steps (sets STEPS)")
   parser.add_argument("--limit", type=int, default=0, metavar="N", help="items of each evaluation (sets EVAL_LIMIT)")
   text = "override one value, e.g. --gin.SEED=1"
-  parser.add_argument("--gin.NAME", dest="_", metavar="VALUE", help=text)
+  parser.add_argument("--gin.NAME=VALUE", dest="_", action="store_true", help=text)
 
 
 def together(args: command.Args) -> None:

@@ -40,7 +40,8 @@ def from_flags(args: command.Args) -> dict[str, Any]:
   del args
   found = {**_versions(), **_machine(), **_caches()}
   missing = list(_missing(found))
-  table = rich.table.Table("what", "here", title=f"itune_jax {itune_jax.__version__}")
+  table = rich.table.Table("what", title=f"itune_jax {itune_jax.__version__}")
+  table.add_column("here", overflow="fold")  # a folder whose end is cut off can be opened by nobody
   for name, value in found.items():
     table.add_row(name, str(value))
   console.show(table, *(f"missing: {line}" for line in missing))

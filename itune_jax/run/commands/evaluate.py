@@ -10,6 +10,7 @@ from typing import Any
 import rich.table
 
 from itune_jax.core import errors
+from itune_jax.core import log
 from itune_jax.core import numerics
 from itune_jax.data.render import chat
 from itune_jax.evals import foreign_tasks
@@ -203,9 +204,13 @@ def from_flags(args: command.Args) -> dict[str, Any] | None:
     return gin_setup.call(evaluate, suite=suite, evals=(), **more, **given)
   names = ("adapter", "run_dir", "name", "dry_run", "as_asked", "overwrite")
   figures = gin_setup.call(evaluate, **{name: getattr(args, name) for name in names})
-  table = rich.table.Table("figure", "value", title=f"{args.name}: {args.adapter or 'base model'}")
-  for name, value in figures.items():
-    table.add_row(name, f"{value:.4f}")
+  if args.dry_run:
+    log.info("--dry_run: model and items are there; nothing was asked")
+    return figures
+  who = args.adapter or "base model"
+  table = rich.table.Table("figure", "value", "95 % interval", title=f"{args.name}: {who}" if args.name else who)
+  for name, value, ends in console.bounds(figures):
+    table.add_row(name, f"{value:.4f}", f"[{ends[0]:.4f}, {ends[1]:.4f}]" if ends else "")
   console.show(table)
   return figures
 

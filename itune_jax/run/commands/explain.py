@@ -1,5 +1,6 @@
 """`itune config`: what a value of gin is, read from the code that takes it and the files that set it."""
 
+import collections
 from collections.abc import Iterator
 import dataclasses
 import importlib
@@ -36,15 +37,28 @@ def explained(name: str) -> list[str]:
   """The lines about a macro, a class, or a value of one. Raises InputError for a name that nothing has."""
   if re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
     return _of_macro(name)
+  short = [macro for macro, told in macros.MACROS.items() if name.replace("-", "_") in (told.flag, macro.lower())]
+  if short:
+    return _of_macro(short[0])
   path = name.split("/")[-1].split(".")
   for length in (2, 3, 1):  # module.Class[.value], or a class by its bare name
     found = _classes(path[:length]) if len(path) >= length else []
     if found and len(path) - length <= 1:
       return [line for where, kind in found for line in _of_class(where, kind, path[length:])]
-  hint = (
-    nearest.meant(".".join(path[:2]), _all_classes()) or "; write it as gin does, like STEPS or schedule.Schedule.rate"
-  )
-  raise errors.InputError(f"{name}: nothing is called so{hint}")
+  raise errors.InputError(f"{name}: {_hint(name, path)}")
+
+
+def _hint(name: str, path: list[str]) -> str:
+  """Why nothing is called so, and what to ask for."""
+  bare = name.removesuffix(".gin")
+  if files := [one.name for one in recipes.entries() if bare in (one.name[:-4], one.name[:-4].partition("/")[2])]:
+    return f"is no value but a file, {files[0]}: itune recipes says what it is for, and itune init DIR copies it"
+  values = collections.Counter(line.partition("=")[0].strip().split("/")[-1] for _, line in _lines() if "=" in line)
+  if found := [value for value, _ in values.most_common() if value.rpartition(".")[2] == name]:
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    return f"several classes may have it: ask for {', '.join(found[:5])}{more}"
+  close = nearest.meant(".".join(path[:2]), _all_classes())
+  return f"nothing is called so{close or '; write it as gin does, like STEPS or schedule.Schedule.rate'}"
 
 
 def _of_macro(name: str) -> list[str]:
@@ -70,6 +84,8 @@ def _of_class(where: str, kind: Any, rest: list[str]) -> Iterator[str]:
     default = _default(kind, name, parameters[name])
     type_ = check.say(hints[name]) if name in hints else "a value"
     yield f"{'' if rest else '  '}{short}.{name}: {type_}{'' if default is _NOTHING else f' = {default!r}'}"
+    if not rest and not meanings.clause(doc, name) and (meaning := meanings.of(kind, name)):
+      yield f"    {meaning}"  # what a base class says of it
   if rest:
     if meaning := meanings.of(kind, rest[0]):
       yield f"  {meaning}"

@@ -8,7 +8,7 @@ def flags(parser: command.Parser) -> None:
   source = "a known name, .gguf file, Hugging Face folder or hub id, or a PEFT folder"
   parser.add_argument("--source", required=True, help=source)
   command.dtype_flag(parser, of="written weights")
-  command.base_flags(parser)
+  command.base_flags(parser, "of a PEFT folder: its base, where it is not where the folder says")
   command.out_flag(parser)
 
 

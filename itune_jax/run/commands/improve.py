@@ -163,7 +163,10 @@ def _made(
   paths = [os.path.join(run_dir, "synth", name, "rows.jsonl") for name in made]
   short = [name for name, one in made.items() if not one["rows"]]
   check.require(not short, f"{', '.join(short)}: no row was accepted; {run_dir}/synth says why (dropped.jsonl)")
-  return improve_arms.generated(paths, heldout)
+  kept, dropped = improve_arms.generated(paths, heldout)
+  why = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common(3))
+  check.require(kept, f"of the rows that were made none is left ({why}): ask what held-out rows do not ask")
+  return kept, dropped
 
 
 def _tokens(base: str, max_length: int) -> improve_arms.Tokens:

@@ -2,6 +2,7 @@
 
 from itune_jax.core import check
 from itune_jax.run import command
+from itune_jax.run import macros
 
 
 def flags(parser: command.Parser) -> None:
@@ -13,7 +14,7 @@ def flags(parser: command.Parser) -> None:
   add("--data", default="", metavar="FILE", help="what generators begin with: seed tasks or prompts")
   add("--real", required=True, metavar="FILE", help="rows that people wrote, for the arm of real data")
   add("--eval_data", required=True, metavar="FILE", help="held-out rows")
-  add("--check", default="exact", metavar="NAME", help="how answers to them are judged")
+  add("--check", default="exact", metavar="NAME", help=macros.MACROS["CHECK"].purpose)
   add("--responder", default="", metavar="URL", help="ask this endpoint for data in place of the base")
   add("--responder_model", default="", metavar="NAME", help="the model that the endpoint is asked for")
 

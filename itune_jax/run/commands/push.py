@@ -6,6 +6,7 @@ from typing import Any
 import huggingface_hub
 import huggingface_hub.errors
 
+from itune_jax.core import jsontext
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
@@ -62,9 +63,7 @@ def upload(api: huggingface_hub.HfApi, kind: str, folder: str, args: command.Arg
     status = e.response.status_code if e.response is not None else 0
     cures = {401: "is the token right? (hf auth login, or HF_TOKEN)", 403: "may this token write there?"}
     cures[409] = "it is there already: give --overwrite for a new commit in it, or another --repo"
-    raise errors.RunError(
-      f"{args.repo}: the hub refused ({status}): {cures.get(status, str(e).splitlines()[0])}"
-    ) from None
+    raise errors.RunError(f"{args.repo}: the hub refused ({status}): {cures.get(status, jsontext.said(e))}") from None
   except Exception as e:  # of whichever library carries it: no network, no such host, a token that is no text
     raise errors.RunError(
       f"{args.repo}: the hub was not reached ({type(e).__name__}): {jsontext.said(e)}; {folder} holds all of it"

@@ -10,7 +10,8 @@ def flags(parser: command.Parser) -> None:
   """Adds them."""
   parser.add_argument("--input", required=True, metavar="FILE", help="the rows: a file, a folder or a glob")
   parser.add_argument("--output", required=True, metavar="FILE", help="the .jsonl file to write, a manifest beside it")
-  parser.add_argument("--by", default="", metavar="NAMES", help="scores to choose by, such as ifd,length")
+  by = "scores to choose by, joined by commas: random, length, perplexity, ifd, deita, rds, less and others (the guide "
+  parser.add_argument("--by", default="", metavar="NAMES", help=by + "on choosing data has all)")
   text = "how much is kept: a share (10%%), or a number of rows (5000) or of tokens (2000000tokens)"
   parser.add_argument("--keep", default="", metavar="N", help=text)
   parser.add_argument("--seed", type=int, default=None, help="of all that is drawn (default: the recipe's, else 0)")

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import rich.table
 
+from itune_jax.core import jsontext
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import log
@@ -26,6 +27,7 @@ from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.sampling.responders import breaker
 from itune_jax.sampling.responders import budget
 from itune_jax.sampling.responders import http
+from itune_jax.sampling.responders import telling
 from itune_jax.synth import generator as generator_lib
 from itune_jax.synth import manifest as manifest_lib
 from itune_jax.synth import runner
@@ -63,6 +65,7 @@ def synth(
   together. resume: what is done with a run that stands in the folder. licence: of what the teacher says, in place of
   the teacher's own.
   """
+  runner.check_ends(generator, limits)
   teacher = dataclasses.replace(teacher, licence=licence) if licence else teacher
   elsewhere: Responders = endpoints or {}
   found = dict.fromkeys(generator.roles, elsewhere[""]) if "" in elsewhere else {}
@@ -93,7 +96,7 @@ def _run(generator: generator_lib.Generator, found: Responders, out: str, **how:
     if jax.process_count() == 1:
       raise
     raise errors.RunError(
-      f"{out}: another process of this run is gone ({str(e).splitlines()[0][:120]}); start all of them again with "
+      f"{out}: another process of this run is gone ({jsontext.said(e, 120)}); start all of them again with "
       "the same command: what was answered is kept"
     ) from None
 
@@ -129,7 +132,7 @@ class _Here:
 
 
 @dataclasses.dataclass(frozen=True)
-class WithAdapter(requests_lib.Responder):
+class WithAdapter(telling.Wrapping):
   """Asks a model on which several adapters ride for one of them.
 
   inner: the model as a responder. adapter: the name of the adapter, None for the base alone.
@@ -138,13 +141,17 @@ class WithAdapter(requests_lib.Responder):
   inner: requests_lib.Responder
   adapter: str | None
 
-  def answer(self, requests, progress=lambda n: None):
-    """The answers of the adapter."""
-    return self.answer_each(requests, lambda response: None, progress)
-
   def answer_each(self, requests, done, progress=lambda n: None):
-    """The same, telling each as it comes."""
+    """The answers of the adapter."""
     return self.inner.answer_each([dataclasses.replace(r, adapter=self.adapter) for r in requests], done, progress)
+
+  def score(self, pairs, progress=lambda n: None):
+    """Log-probabilities under the adapter."""
+    return self.inner.score([pair._replace(adapter=self.adapter) for pair in pairs], progress)
+
+  def rolling(self, texts, progress=lambda n: None):
+    """Raises InputError: a whole text names no adapter, so it would be scored by the base alone."""
+    raise errors.InputError(f"adapter {self.adapter!r} rides with others: whole texts are scored by an adapter alone")
 
   @property
   def settings(self) -> Mapping[str, Any]:

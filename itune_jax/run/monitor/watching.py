@@ -83,7 +83,8 @@ def watch(entries: Sequence[Entry], window: int, baseline: int, label: int) -> l
   parts = [entries[at : at + window] for at in starts]
   check.require(
     len(parts) > baseline >= 1,
-    f"{len(entries)} rows make {len(parts)} windows of {window}; more than the {baseline} of the baseline are needed",
+    f"{len(entries)} rows make {len(parts)} windows of {window}; more than the {baseline} of the baseline are needed "
+    "(--window=N of fewer rows, --baseline=N of fewer windows)",
   )
   charts = _charts(parts, baseline)
   return [charts, tuple(starts), _odd(parts, charts, baseline, label)]

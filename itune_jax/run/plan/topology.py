@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from jax.experimental import topologies
 
+from itune_jax.core import jsontext
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import log
@@ -49,7 +50,7 @@ def devices_of(topology: str, slices: int = 1) -> Any:
   try:
     return topologies.get_topology_desc(topology, "tpu", num_slices=slices).devices
   except Exception as e:  # whatever the plugin raises
-    reason = str(e).splitlines()[0][:120]
+    reason = jsontext.said(e, 120)
     raise errors.InputError(
       f"--topology={topology}: the TPU compiler does not know it, or is not installed ({reason}); "
       "write it as v5e:4x4 (or h100:64), and install libtpu (pip install libtpu)"

@@ -1,6 +1,9 @@
 """The report of a run: one static page, readable in ten years: no scripts, no network."""
 
+from collections.abc import Mapping
 import os
+import re
+import shlex
 from typing import Any
 
 import jinja2
@@ -27,6 +30,8 @@ def write(run_dir: str) -> tuple[str, dict[str, float]]:
   told: dict[str, Any] = dict(
     run=os.path.basename(files.absolute(run_dir).rstrip("/")),
     facts=info.get("facts", {}),
+    taken=max((line["step"] for line in metrics), default=0),
+    told=_told(info),
     info=info,
     train=_json(run_dir, "train.json"),
     data=_json(run_dir, "data.json"),
@@ -45,6 +50,18 @@ def write(run_dir: str) -> tuple[str, dict[str, float]]:
   path = os.path.join(run_dir, "report.html")
   files.write_text(path, page)
   return path, {k: v for g in gains for k, v in g.items() if isinstance(v, float)}
+
+
+def _told(info: Mapping[str, Any]) -> dict[str, str]:
+  """What a run was, of its run.json: the base, the methods that trained, and the command that began it."""
+  values, argv = info.get("values", {}), info.get("argv", [])
+  methods = [values[name].rpartition(".")[2] for name in values if re.fullmatch(r"peft\[\d+\]\.type", name)]
+  told = {
+    "base": values.get("model.base", "").strip("'"),
+    "methods": ", ".join(methods),
+    "command": f"itune {shlex.join(argv)}" if argv else "",
+  }
+  return {name: text for name, text in told.items() if text}
 
 
 def _template() -> jinja2.Template:

@@ -111,10 +111,15 @@ class Runner:
       if not failure:
         failure, peak = self._train(flags, folder, log_file, group)
     seconds = time.perf_counter() - started
+    figures: dict[str, float] = {}
+    if not failure:
+      try:
+        figures = figures_of(folder) | {"seconds": seconds, "peak_gib": peak}
+      except errors.RunError as e:  # it ended well, and yet left nothing: the others run all the same
+        failure = str(e)
     if failure:
       self.failed[cell.title] = failure
     else:
-      figures = figures_of(folder) | {"seconds": seconds, "peak_gib": peak}
       files.write_json(self._beside("done", cell, "json"), {"cell": _told(cell), "flags": flags, "figures": figures})
     clock.ended(cell.title, seconds, failure)
 

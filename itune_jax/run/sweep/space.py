@@ -140,11 +140,20 @@ def _values(path: str, where: str, values: Any, distinct: bool = True) -> list[V
     isinstance(values, list) and values, f"{path}: {where} is a list of values, not {jsontext.shown(values)}"
   )
   found = [_value(path, where, value) for value in values]
-  # 8 and 8.0, and 1 and true, are one value to tables of figures.
+  # 8 and 8.0, and 1 and true, are one value to tables of figures; so is text that gin reads as one of them.
+  meant = {_number(one) if isinstance(one, str) else one for one in found}
   check.require(
-    not distinct or len(set(found)) == len(found), f"{path}: {where} has a value twice: {jsontext.shown(values)}"
+    not distinct or len(meant) == len(found), f"{path}: {where} has a value twice: {jsontext.shown(values)}"
   )
   return found
+
+
+def _number(text: str) -> Value:
+  """The number that a text is to gin; the text where it is none."""
+  try:
+    return float(text)
+  except ValueError:
+    return text
 
 
 def _value(path: str, where: str, value: Any) -> Value:

@@ -10,6 +10,7 @@ import numpy as np
 
 from itune_jax.core import check
 from itune_jax.core import files
+from itune_jax.core import jsontext
 from itune_jax.core import nearest
 from itune_jax.grading.statistics import metrics as metrics_lib
 from itune_jax.grading.statistics import pair_metrics
@@ -92,7 +93,7 @@ def _measures(done: Sequence[running.Done]) -> dict[str, contrasts.Measure]:
   """Figures of items where runs were evaluated item by item and the figure is their mean; else those of runs."""
   found: dict[str, dict[str, Any]] = {}
   for one in done:
-    key = (tuple(sorted(one.cell.point.items())), one.cell.seed)
+    key = _key(one)
     for name, better, values, clusters in _of_run(one):
       entry = found.setdefault(name, {"better": better, "values": {}, "clusters": {}})
       entry["values"][key] = values
@@ -141,19 +142,28 @@ def _rows(done: Sequence[running.Done], measure: contrasts.Measure) -> list[Row]
   for one in done:
     by_point.setdefault(tuple(sorted(one.cell.point.items())), []).append(one)
   rows = []
-  for setting, runs in by_point.items():
-    own = {measure.name: np.mean([measure.mean(setting, run.cell.seed) for run in runs if _has(measure, setting, run)])}
-    known = {name: [run.figures[name] for run in runs if name in run.figures] for name in COSTS}
-    costs = {name: np.mean(values) for name, values in known.items() if values}
+  for runs in by_point.values():
+    own = {measure.name: _mean(measure, runs)}
+    costs_of = {name: [run.figures[name] for run in runs if name in run.figures] for name in COSTS}
+    costs = {name: np.mean(values) for name, values in costs_of.items() if values}
     figures = {name: float(value) for name, value in {**own, **costs}.items()}
     rows.append(Row(runs[0].cell.point, len(runs), figures, tuple(run.folder for run in runs)))
-  rows = [row._replace(best=not any(_beats(other, row, measure) for other in rows)) for row in rows]
+  known = lambda row: math.isfinite(row.figures[measure.name])
+  rows = [row._replace(best=known(row) and not any(_beats(other, row, measure) for other in rows)) for row in rows]
   sign = 1 if measure.better == "lower" else -1
   return sorted(rows, key=lambda row: (math.isnan(row.figures[measure.name]), sign * row.figures[measure.name]))
 
 
-def _has(measure: contrasts.Measure, setting: contrasts.Setting, run: running.Done) -> bool:
-  return (setting, run.cell.seed) in measure.values
+def _mean(measure: contrasts.Measure, runs: Sequence[running.Done]) -> float:
+  """Over the runs of a point that have the measure; no number where one of them has one that is no number: a run that
+  diverged makes its point no better."""
+  known = [measure.mean(*_key(run)) for run in runs if _key(run) in measure.values]
+  diverged = any(not math.isfinite(run.figures.get(measure.name, 0.0)) for run in runs)
+  return math.nan if diverged or not known else float(np.mean(known))
+
+
+def _key(run: running.Done) -> tuple[contrasts.Setting, int]:
+  return tuple(sorted(run.cell.point.items())), run.cell.seed
 
 
 def _beats(other: Row, row: Row, measure: contrasts.Measure) -> bool:
@@ -211,6 +221,7 @@ def _notes(space, done, measures, chosen, failed) -> Iterator[str]:
   """What a reader must know before the figures."""
   for title, why in failed.items():
     yield f"{title} failed: {why}"
+  yield from _without_number(done, measures, chosen)
   if len(space.seeds) == 1:
     yield "one seed: intervals are over items alone, and say nothing of what another seed would give"
   elif len(space.seeds) < 3:
@@ -224,9 +235,21 @@ def _notes(space, done, measures, chosen, failed) -> Iterator[str]:
     yield f"{twice} of the runs are equal to another one, and were done once"
 
 
+def _without_number(done, measures, chosen) -> Iterator[str]:
+  """Runs whose figures are no numbers, and those that lack the measure that tables are sorted by."""
+  said = lambda runs: f"{runs[0].cell.title}{f' and {len(runs) - 1} more' if len(runs) > 1 else ''}"
+  for name in dict.fromkeys(name for one in done for name in one.figures):
+    if runs := [one for one in done if not math.isfinite(one.figures.get(name, 0.0))]:
+      yield f"{name} is no number in {len(runs)} of {len(done)} runs, which have no part in its figures: {said(runs)}"
+  if chosen and (
+    runs := [one for one in done if chosen not in one.figures and _key(one) not in measures[chosen].values]
+  ):
+    yield f"{len(runs)} of {len(done)} runs have no {chosen}: {said(runs)}"
+
+
 def stored(found: Summary) -> dict[str, Any]:
   """The summary as JSON holds it."""
-  return {
+  told = {
     "question": found.space.question,
     "file": found.space.path,
     "chosen": found.chosen,
@@ -240,6 +263,7 @@ def stored(found: Summary) -> dict[str, Any]:
     "envelopes": [one._asdict() for one in found.envelopes],
     "trends": [one._asdict() for one in found.trends],
   }
+  return jsontext.finite(told)
 
 
 def _effect(one: contrasts.Effect) -> dict[str, Any]:

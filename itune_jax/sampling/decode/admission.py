@@ -19,6 +19,8 @@ from itune_jax.sampling.decode import row_state
 from itune_jax.sampling.decode import turns as turns_lib
 
 REFILL = 8  # rows are refilled when an eighth of them has ended
+FEW = 4  # prompts; so many run together however few rows there are
+WORDS = 4  # that a sample's key is made of, at most
 SHARED = 64  # tokens that all prompts begin with are shared by so many: a multiple, to compile few shapes
 LONG = 64  # tokens; shorter prompts are copied, since a row has as many slots as a multiple of it anyway
 
@@ -116,13 +118,14 @@ class Given:
     equal: dict[int, list[int]] = {}
     for i in members:
       equal.setdefault(self.whats[i], []).append(i)
-    return turns_lib.plan(list(equal.values()), list(map(len, self.prompts)), free, prefill.CHUNK, self.cuts)
+    lengths = list(map(len, self.prompts))
+    return turns_lib.plan(list(equal.values()), lengths, free, prefill.CHUNK, self._each, self.cuts)
 
   def entering(self, turn: turns_lib.Turn, run: prefill.Prefilled) -> row_state.Entering:
     """The prompts of a turn and where they go: from which row of its cache into which one."""
     most = max(len(unit.members) for units in turn.units for unit in units)
     ran = run.last_BD.shape[0] // len(turn.units)
-    count = ran if most == 1 else self._count(max(sum(len(u.members) for u in units) for units in turn.units), turn)
+    count = ran if most == 1 else self._count(max(sum(len(u.members) for u in units) for units in turn.units))
     fill = lambda value: np.full((len(turn.units), count), value, np.int32)
     froms, rows, members = fill(0), fill(self.batch), fill(-1)  # a row behind the last is dropped
     for shard, units in enumerate(turn.units):
@@ -150,29 +153,31 @@ class Given:
     )
 
   def run(self, turn: turns_lib.Turn, slots: int) -> prefill.Prefilled:
-    """The cache of the prompts of a turn, all of them different. slots: that they may take at most, and that suffice.
-
-    They take a power of two: what enters a larger cache is cheap to widen, and other sizes are other shapes to compile.
-    """
+    """The cache of the prompts of a turn, all of them different. slots: of each row, as many as where they go: other
+    sizes are other shapes to compile."""
     bind, firsts, held = self.bind, turn.firsts, turn.held
     prompts = [self.prompts[i] for i in firsts]
-    slots, count = min(slots, row_state.slots_for(1 << (max(map(len, prompts)) - 1).bit_length())), max(map(len, held))
     own = [self.samples[i].adapter for i in firsts] if self.mixed else None
     if turn.is_long:
-      rows = prefill.rows_for(count * len(held), len(held))
+      rows = prefill.rows_for(max(map(len, held)) * len(held), len(held))
       return prefill.in_pieces(bind, self.params, prompts, own, held, rows, slots, self.lead)
     images = [self.samples[i].images for i in firsts]
-    packed = prefill.pack_prompts(prompts, images, own, held, self._count(count, turn) * len(held))
+    packed = prefill.pack_prompts(prompts, images, own, held, self._each * len(held))
     return prefill.whole(bind, self.params, packed, slots, self.lead)
 
-  def _count(self, most: int, turn: turns_lib.Turn) -> int:
-    """Rows on each shard for so many: those that enter at a time, four times as many, or all. Others would be other
-    shapes to compile, and hold nothing large."""
-    shards = len(turn.units)
-    found = prefill.rows_for(self.batch // REFILL or 1, shards)
-    while found < most * shards:
+  @functools.cached_property
+  def _each(self) -> int:
+    """Different prompts that run together on each shard: those that enter at a time, or a few. More are other shapes to
+    compile, and a larger cache beside that of the rows."""
+    together = max(self.batch // REFILL, min(self.batch, FEW))
+    return prefill.rows_for(together, self.shards) // self.shards
+
+  def _count(self, entering: int) -> int:
+    """Rows of each shard for so many that enter: as many as prompts run, four times as many, or all."""
+    found, each = self._each, prefill.rows_for(self.batch, self.shards) // self.shards
+    while found < entering:
       found *= 4
-    return min(found, prefill.rows_for(max(self.batch, most * shards), shards)) // shards
+    return min(found, each)
 
   def _ids(self, members_R, longest: int) -> np.ndarray:
     """The prompts of samples, all of them: the first tokens too."""
@@ -184,7 +189,7 @@ class Given:
 
   def _keys(self, members_R) -> Any:
     words = [_words(self.samples[i]) if i >= 0 else [0] for i in members_R]
-    words_RW = np.zeros((len(words), max(map(len, words))), np.uint32)
+    words_RW = np.zeros((len(words), WORDS), np.uint32)  # of one width, to compile few shapes
     for row, own in zip(words_RW, words, strict=True):
       row[: len(own)] = own
     return _folded(rng.named(rng.root(self.seed), "sample"), words_RW, np.asarray(list(map(len, words))))

@@ -111,8 +111,7 @@ class Call:
 
   def _copied(self, members: list[int], by_shard: list[list[int]]) -> list[tuple[int, int]]:
     """Each prompt into the rows that continue it, after what runs."""
-    slots = row_state.slots_for(min(self._ahead(members), self._most - prefill.front(self.given.lead)))
-    seated = []
+    slots, seated = self._slots(members), []
     for turn in self.given.turns(members, by_shard):
       run = self.given.run(turn, slots)
       self._make_room(run, slots, None)
@@ -120,9 +119,21 @@ class Call:
       seated += _seats([turn])
     return seated
 
+  def _slots(self, members: list[int]) -> int:
+    """Slots of a row that suffice for these samples: those that there are, or more.
+
+    Another size is other programs to compile, for a few samples perhaps. So there are two sizes from one power of two
+    to the next, none is larger than the longest sample needs, and what follows soon is looked at.
+    """
+    most = self._most - prefill.front(self.given.lead)
+    needed, there = min(self._ahead(members), most), 0 if self._state is None else row_state.slots_of(self._state)
+    if needed <= there:
+      return there
+    longest = min(max(map(len, self.given.prompts)) + self._new, most)
+    return min(row_state.roomy(max(needed, there * 3 // 2)), row_state.slots_for(longest))
+
   def _ahead(self, members: list[int]) -> int:
-    """Positions that these samples need, or that those need which follow soon, at most twice as many: another size of
-    the cache is other programs to compile, for a few samples perhaps."""
+    """Positions that these samples need, or that those need which follow soon, at most twice as many."""
     length = lambda i: len(self.given.prompts[i]) + self._new
     needed = max(map(length, members))
     soon = itertools.islice(self._waiting, AHEAD * self.given.batch)

@@ -99,6 +99,17 @@ def slots_for(length: int) -> int:
   return -(-length // step) * step
 
 
+def roomy(length: int) -> int:
+  """The same in two sizes from one power of two to the next."""
+  size = max(BUCKET, 1 << (length - 1).bit_length())
+  return size * 3 // 4 if size * 3 // 4 >= length and size >= 4 * BUCKET else size
+
+
+def slots_of(state: "Rows") -> int:
+  """Slots of each row."""
+  return min(c.slots for c in jax.tree.leaves(state.cache, is_leaf=is_cache) if is_cache(c))
+
+
 def axes_of(cache: Any) -> Any:
   """How every array of a cache lies on the mesh: keys, values and positions; what stands in front of all rows lies on
   every shard of rows."""
@@ -123,8 +134,7 @@ def with_room(bind: Any, params: Any, state: Rows | None, shape: Shape, lead: An
   if state is None:
     return empty_program(bind)(params, shape, lead)
   if shape.prompts is None:
-    there = min(c.slots for c in jax.tree.leaves(state.cache, is_leaf=is_cache) if is_cache(c))
-    return state if there >= shape.slots else grow_program(bind)(state, _grown(there, shape.slots))
+    return state if slots_of(state) >= shape.slots else grow_program(bind)(state, shape.slots)
   many, there = state.cache.prompts.cache.positions_BS.shape
   size = max(many, shape.prompts[0]), _grown(there, shape.prompts[2])
   return state if size == (many, there) else grow_prompts_program(bind)(state, *size, shards)

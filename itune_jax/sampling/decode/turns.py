@@ -36,13 +36,14 @@ class Turn:
 
 
 def plan(
-  equal: Sequence[Sequence[int]], lengths: Sequence[int], free: list[list[int]], chunk: int, cuts: bool
+  equal: Sequence[Sequence[int]], lengths: Sequence[int], free: list[list[int]], chunk: int, most: int, cuts: bool
 ) -> list[Turn]:
   """Turns of all these prompts.
 
   equal: numbers of prompts, those that are the same together. lengths: of all prompts. free: rows that each shard has
   left, as many as there are prompts or more; they are taken. chunk: positions of a turn on a shard; a prompt is longer
-  only by itself. cuts: whether such a one may run in pieces.
+  only by itself. most: different prompts of a turn on a shard. cuts: whether a prompt longer than a chunk may run in
+  pieces.
   """
   turns: list[Turn] = []
   load: list[int] = []
@@ -50,7 +51,8 @@ def plan(
   for same in sorted(equal, key=lambda same: (is_long(same), -lengths[same[0]])):
     n, rest = lengths[same[0]], list(same)
     while rest:
-      fits = [s for s, load_s in enumerate(load) if free[s] and (load_s == 0 or load_s + n <= chunk)]
+      room = lambda s: len(turns[-1].units[s]) < most and (load[s] == 0 or load[s] + n <= chunk)
+      fits = [s for s in range(len(load)) if free[s] and room(s)]
       if not turns or turns[-1].is_long != is_long(same) or not fits:
         turns.append(Turn([[] for _ in free], is_long(same)))
         load = [0] * len(free)

@@ -24,6 +24,7 @@ from itune_jax.core import lazy
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.responders import breaker as breaker_lib
 from itune_jax.sampling.responders import budget as budget_lib
+from itune_jax.sampling.responders import telling
 
 shared = lazy.module("itune_jax.sampling.responders.shared")  # of several processes, which brings JAX
 
@@ -31,16 +32,17 @@ _PASSING = (408, 409, 425, 429, 500, 502, 503, 504)  # statuses behind which ano
 _DAY = 86400.0  # what an endpoint asks to wait at most: more is a fault of its own
 _LONGEST_WAIT = 60.0  # seconds between two tries, jitter aside
 _OF_ONE = (400, 413, 422)  # statuses that are about this request alone
-_FINISH: Mapping[str, requests_lib.Finish] = {
-  "stop": "stop",
-  "length": "length",
-  "tool_calls": "tool_calls",
+_FINISH: Mapping[str, requests_lib.Finish] = {  # also as TGI, Anthropic's own and OpenAI's older form say it
+  **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence"), "stop"),
+  **dict.fromkeys(("length", "max_tokens"), "length"),
+  **dict.fromkeys(("tool_calls", "tool_use", "function_call"), "tool_calls"),
   "content_filter": "content_filter",
 }
+_LARGEST = 1 << 28  # bytes of a reply: more is no answer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class HttpResponder(requests_lib.Responder):
+class HttpResponder(telling.Telling):
   """`POST url/chat/completions`, or `url/completions` for plain text, as OpenAI, vLLM, SGLang and llama.cpp serve it.
 
   url: up to the version, such as http://localhost:8000/v1. model: as the endpoint calls it. key: sent as a bearer
@@ -76,19 +78,14 @@ class HttpResponder(requests_lib.Responder):
     check.require(self.failed in ("stop", "answer"), f"HttpResponder.failed = {self.failed!r}; it is stop or answer")
     check.require(self.at_a_time > 0 and self.tries > 0, "HttpResponder.at_a_time and HttpResponder.tries are >= 1")
 
-  def answer(
-    self, requests: Sequence[requests_lib.Request], progress: requests_lib.Progress = lambda n: None
-  ) -> list[requests_lib.Response]:
-    """The answers. Raises RunError naming the request when the endpoint did not give one after all tries."""
-    return self.answer_each(requests, lambda response: None, progress)
-
   def answer_each(
     self,
     requests: Sequence[requests_lib.Request],
     done: Callable[[requests_lib.Response], None],
     progress: requests_lib.Progress = lambda n: None,
   ) -> list[requests_lib.Response]:
-    """The same, telling each response as it comes. In a run of several processes one asks, and all get the answers."""
+    """The answers, each told as it comes. In a run of several processes one asks, and all get the answers. Raises
+    RunError naming the request when the endpoint did not give one after all tries."""
     requests_lib.unique(requests)
     if "jax" in sys.modules and shared.hosts.several():
       return shared.asked(lambda told: self._asked(requests, told, lambda n: None), requests, done, progress)
@@ -166,8 +163,9 @@ class HttpResponder(requests_lib.Responder):
     path = "completions" if isinstance(request.conversation, str) else "chat/completions"
     call = urllib.request.Request(f"{self.url.rstrip('/')}/{path}", body, headers)
     try:
+      ends = time.monotonic() + self.timeout_s
       with urllib.request.urlopen(call, timeout=self.timeout_s) as reply:
-        return json.loads(reply.read())
+        return json.loads(_whole(reply, ends))
     except urllib.error.HTTPError as e:
       with e:
         text = e.read(500).decode(errors="replace").strip()
@@ -217,6 +215,22 @@ class _Failed(Exception):
     self.error = error
 
 
+def _whole(reply: http.client.HTTPResponse, ends: float) -> bytes:
+  """The body of a reply. Raises TimeoutError where it is not whole at this time: the timeout of a socket is one between
+  two pieces, and an endpoint that drips would never meet it."""
+  pieces, size = [], 0
+  while piece := reply.read1(1 << 16):
+    pieces.append(piece)
+    size += len(piece)
+    if time.monotonic() > ends:
+      raise TimeoutError(f"the reply was not whole in time; {size} bytes of it came")
+    if size > _LARGEST:
+      raise ValueError(f"a reply of more than {_LARGEST >> 20} MiB")
+  if reply.length:
+    raise http.client.IncompleteRead(b"".join(pieces), reply.length)
+  return b"".join(pieces)
+
+
 def _object(value: Any) -> dict[str, Any]:
   return value if isinstance(value, dict) else {}
 
@@ -254,15 +268,19 @@ def _samples(reply: Any, request: requests_lib.Request) -> tuple[requests_lib.Sa
 def _sample(choice: Mapping[str, Any]) -> requests_lib.Sample:
   reason = choice["finish_reason"]
   message = {"content": choice["text"]} if "text" in choice else choice["message"]
-  calls = message.get("tool_calls") or ()
+  older = message.get("function_call")
+  calls = message.get("tool_calls") or ([{"type": "function", "function": older}] if isinstance(older, dict) else ())
   if not isinstance(calls, (list, tuple)) or not all(isinstance(call, dict) for call in calls):
     raise TypeError("tool_calls is no list of objects")
+  if not isinstance(reason, str) or reason not in _FINISH:
+    raise TypeError(f"finish_reason is {reason!r}")
   text = message.get("content")
-  text = "" if text is None and calls else text
+  if text is None:  # a filter took it, thinking left no room for it, or the answer is a call, or a refusal
+    refusal = message.get("refusal")
+    text = refusal if isinstance(refusal, str) else text
+    text = "" if text is None and (calls or _FINISH[reason] in ("length", "content_filter")) else text
   if not isinstance(text, str):
     raise TypeError(f"content is {type(text).__name__}")
-  if reason not in _FINISH:
-    raise TypeError(f"finish_reason is {reason!r}")
   known = (choice.get("logprobs") or {}).get("content")
   logprobs = tuple(_logprob(token["logprob"]) for token in known) if known else None
   return requests_lib.Sample(text, _FINISH[reason], None, logprobs, tuple(calls), _top(known))

@@ -5,7 +5,7 @@ Log-probabilities are rounded when they are kept, and scores are asked in parts 
 so what comes after a stop is, byte for byte, what would have come without.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import hashlib
 import itertools
@@ -18,26 +18,21 @@ from itune_jax.core import jsontext
 from itune_jax.core import log
 from itune_jax.parallel import hosts
 from itune_jax.sampling import requests as requests_lib
+from itune_jax.sampling.responders import telling
 
 PART = 512  # scores that are asked for together, and kept when all are there
 DIGITS = 6  # of log-probabilities of drawn tokens: what differs behind them hangs on a request's company
 
 
-class Journal(requests_lib.Responder):
+class Journal(telling.Wrapping):
   """Asks `inner` for what the file does not hold; the lead process writes it.
 
   Raises InputError for a file that holds something else. A last line that was cut off does not count.
   """
 
   def __init__(self, inner: requests_lib.Responder, path: str):
-    self._inner, self._path, self._known = inner, path, _read(path)
+    self.inner, self._path, self._known = inner, path, _read(path)
     self.reused = 0
-
-  def answer(
-    self, requests: Sequence[requests_lib.Request], progress: requests_lib.Progress = lambda n: None
-  ) -> list[requests_lib.Response]:
-    """The answers to all requests; those that are known are not asked for."""
-    return self.answer_each(requests, lambda response: None, progress)
 
   def answer_each(
     self,
@@ -45,7 +40,7 @@ class Journal(requests_lib.Responder):
     done: Callable[[requests_lib.Response], None],
     progress: requests_lib.Progress = lambda n: None,
   ) -> list[requests_lib.Response]:
-    """The same, telling each response as it is there."""
+    """The answers to all requests; those that are known are not asked for."""
     keys = {request.id: _key("answer", *_items(request)) for request in requests}
     found = {id: _response(id, self._known[key]) for id, key in keys.items() if key in self._known}
     self.reused += len(found)
@@ -62,27 +57,18 @@ class Journal(requests_lib.Responder):
     for response in found.values():
       done(response)
     if rest:
-      self._inner.answer_each(rest, keep, progress)
+      self.inner.answer_each(rest, keep, progress)
     return [found[request.id] for request in requests]
-
-  @property
-  def settings(self) -> Mapping[str, Any]:
-    """Those of the responder behind it."""
-    return self._inner.settings
-
-  def fits(self, asked: Any, new: int) -> bool:
-    """What the responder behind it says."""
-    return self._inner.fits(asked, new)
 
   def score(
     self, pairs: Sequence[requests_lib.Pair], progress: requests_lib.Progress = lambda n: None
   ) -> list[requests_lib.Score]:
     """Log-probabilities, part by part."""
-    return self._in_parts("score", pairs, lambda pair: pair.context, self._inner.score, progress)
+    return self._in_parts("score", pairs, lambda pair: pair.context, self.inner.score, progress)
 
   def rolling(self, texts: Sequence[str], progress: requests_lib.Progress = lambda n: None) -> list[requests_lib.Score]:
     """Log-probabilities of whole texts, part by part."""
-    return self._in_parts("rolling", texts, lambda text: text, self._inner.rolling, progress)
+    return self._in_parts("rolling", texts, lambda text: text, self.inner.rolling, progress)
 
   def _in_parts(self, kind: str, asked: Sequence[Any], of: Callable, ask: Callable, progress) -> list[Any]:
     found: list[requests_lib.Score] = []

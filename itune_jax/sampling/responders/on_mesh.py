@@ -13,12 +13,13 @@ from itune_jax.sampling.decode import call as call_lib
 from itune_jax.sampling.decode import controls
 from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.sampling.decode import watch
+from itune_jax.sampling.responders import telling
 from itune_jax.sampling.responders import thinking
 from itune_jax.sampling.score import rolling
 
 
 @dataclasses.dataclass(frozen=True)
-class MeshResponder(requests_lib.Responder):
+class MeshResponder(telling.Telling):
   """Compiled functions of live parameters, the renderer of their model, and how answers are decoded.
 
   engine: of the model. renderer: of its conversations. decode: how answers are drawn, where a request does not say.
@@ -32,19 +33,14 @@ class MeshResponder(requests_lib.Responder):
   labels: tuple[str, ...] = ()
   on_text: Callable[[watch.Piece], None] | None = None
 
-  def answer(
-    self, requests: Sequence[requests_lib.Request], progress: requests_lib.Progress = lambda n: None
-  ) -> list[requests_lib.Response]:
-    """The answers to all requests, decoded together. Raises InputError for a conversation that the template refuses."""
-    return self.answer_each(requests, lambda response: None, progress)
-
   def answer_each(
     self,
     requests: Sequence[requests_lib.Request],
     done: Callable[[requests_lib.Response], None],
     progress: requests_lib.Progress = lambda n: None,
   ) -> list[requests_lib.Response]:
-    """The same, telling each response when its last sample has ended."""
+    """The answers to all requests, decoded together, each told when its last sample has ended. Raises InputError for a
+    conversation that the template refuses."""
     requests_lib.unique(requests)
     ends, text = self.renderer.turn_end.ids, self.renderer.decode
     engine = dataclasses.replace(self.engine, progress=progress, stop_ids=ends, text=text)

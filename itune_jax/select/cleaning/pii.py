@@ -110,7 +110,7 @@ class Pii(select_protocol.RowStep):
     kinds: dict[str, None] = {}
     masked = row_texts.mapped(row, lambda text: self._masked(text, kinds), self.fields)
     if not kinds:
-      return select_protocol.Outcome(row)
+      return select_protocol.Outcome(row, marks=row_texts.lacks(row, self.fields))
     if self.action == "drop":
       return select_protocol.dropped(f"personal data: {', '.join(kinds)}")
     return select_protocol.Outcome(masked, marks=tuple(f"masked {kind}" for kind in kinds))

@@ -38,7 +38,8 @@ class TextStep(select_protocol.RowStep):
       return new
 
     found = row_texts.mapped(row, change, self.fields)
-    return select_protocol.Outcome(found if touched["texts"] else row, marks=(self.mark,) if touched["texts"] else ())
+    marks = (self.mark,) if touched["texts"] else row_texts.lacks(row, self.fields)
+    return select_protocol.Outcome(found if touched["texts"] else row, marks=marks)
 
 
 def outside_code(text: str, change) -> str:

@@ -41,7 +41,7 @@ class WordList(select_protocol.RowStep):
     pattern = _pattern(self.path, self.tier)
     count = sum(len(pattern.findall(text)) for text in row_texts.each(row, self.fields))
     if count < self.least:
-      return select_protocol.Outcome(row)
+      return select_protocol.Outcome(row, marks=row_texts.lacks(row, self.fields))
     said = f"words of {os.path.basename(self.path)}"
     return select_protocol.Outcome(row, marks=(said,)) if self.action == "mark" else select_protocol.dropped(said)
 
@@ -51,7 +51,7 @@ def _pattern(path: str, tier: int) -> re.Pattern[str]:
   """Raises InputError with the line of what is no word, and for a list without words of the tier."""
   words = []
   try:
-    with open(path, encoding="utf-8") as f:
+    with open(path, encoding="utf-8-sig") as f:
       for number, line in enumerate(f, 1):
         word, tab, given = line.rstrip("\n").partition("\t")
         if not word.strip() or word.startswith("#"):

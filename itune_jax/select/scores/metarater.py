@@ -61,6 +61,8 @@ class MetaRater(select_protocol.Score):
     model = asked_lib.of(ask)
     wanted = asked_lib.targets(model, self.name)
     signed = [one.score(rows, ask) * (1 if one.best == "high" else -1) for one in self.scores]
+    none = [one.name for one, values in zip(self.scores, signed, strict=True) if not np.isfinite(values).any()]
+    check.require(not none, f"score {self.name}: no row has a number of {', '.join(none)}, which it weighs")
     table = scaled(np.stack(signed, axis=1))
     found = nats_lib.fitting(model, rows)
     drawn = dirichlet(self.proxies, table.shape[1], self.seed)
@@ -75,7 +77,9 @@ class MetaRater(select_protocol.Score):
       raise errors.InputError(f"score {self.name}: proxy {k} has no row to train on; raise MetaRater.share")
     tuned = model.tuned(f"{self.name}.{k}", items, self.proxy).model
     said = nats_lib.given(tuned, wanted, f"{self.name}: proxy {k}")
-    return float(np.nansum(said.given) / np.nansum(said.tokens))
+    tokens = np.nansum(said.tokens)
+    check.require(tokens > 0, f"score {self.name}: no row of --targets renders to an answer that fits")
+    return float(np.nansum(said.given) / tokens)
 
 
 def scaled(values: np.ndarray) -> np.ndarray:

@@ -47,6 +47,7 @@ class Pvi(select_protocol.Score):
     """Bits [N]; NaN for a row without an answer that fits. Raises InputError when a fold is empty."""
     model = asked_lib.of(ask)
     found = nats_lib.fitting(model, rows)
+    check.require(any(found), f"score {self.name}: no row renders to an answer that fits")
     fold = np.array([fold_of(one, self.folds) for one in found])
     values = np.full(len(rows), np.nan)
     for k in range(self.folds):

@@ -103,7 +103,7 @@ class AskedImpute(asked_rows.AskedStep):
       found = formats.parse(row)
       return conversation_lib.Conversation(found.messages, found.tools, found.template_kwargs)
     given = {key: value for key, value in row.items() if key != self.key}
-    asked, _ = preferences.asked_beside(given)
+    asked, _ = preferences.asked_beside(given, formats.ASKS)
     return conversation_lib.Conversation(tuple(asked)) if asked else None
 
   def _value(self, text: str) -> str | None:

@@ -57,6 +57,8 @@ def test_report_figures(run_dir, capsys):
   assert line["gain"] == pytest.approx(7 / 12) and line["gain_ci_low"] > 0 and line["report"].endswith("report.html")
   page = (run_dir / "report.html").read_text()
   assert page.count('<label class="veil">') == 3, "prompt and both answers of the one item that may be harmful"
+  assert "parameters trained for 6 steps of" in page, "what it took, not what it was begun with"
+  assert "methods: <code>Full</code>" in page and "command: <code>itune train --gin_file=recipes/llama_tiny" in page
   assert "&lt;b&gt;" in page and "<script" not in page and "http" not in re.sub(r"data:[^\"]+", "", page)
 
 

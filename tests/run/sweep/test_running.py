@@ -215,3 +215,28 @@ def test_flags_are_checked_before_anything_runs(swept, flags, says):
   with pytest.raises(errors.InputError) as e:
     swept(FILE, *flags)
   assert says in str(e.value) and not Fake.calls
+
+
+def test_runs_without_a_number_are_named_and_make_no_point_better(swept, tmp_path, capsys, monkeypatch):
+  """A run that diverged, one that lacks a figure, and one that ended well and left nothing."""
+  said = Fake._said
+
+  def odd(self, argv):
+    found = said(self, argv)
+    folder, told = argv[-1].removeprefix("--run_dir="), " ".join(argv)
+    if argv[0] == "train" and "=dora" in told and "rate=0.003" in told:
+      path = pathlib.Path(folder, "train.json")
+      figures = json.loads(path.read_text())
+      path.unlink() if "SEED=0" in told else _write(folder, "train.json", figures | {"validation/loss": float("nan")})
+    return found
+
+  monkeypatch.setattr(Fake, "_said", odd)
+  with pytest.raises(errors.RunError, match="1 of 12 runs failed: peft=dora Schedule.rate=0.003 seed=0: .*no figures"):
+    swept()
+  text = (tmp_path / "out" / "sweep.json").read_text()
+  stored = json.loads(text, parse_constant=lambda one: pytest.fail(f"{one} is no JSON"))
+  assert len(stored["points"]) == 6 and stored["points"][-1]["figures"]["validation/loss"] is None
+  assert stored["points"][-1]["point"] == {"peft": "dora", "schedule.Schedule.rate": 3e-3}
+  assert not stored["points"][-1]["best"]
+  why = "1 of 11 runs, which have no part in its figures: peft=dora Schedule.rate=0.003 seed=1"
+  assert f"validation/loss is no number in {why}" in stored["notes"]

@@ -59,6 +59,7 @@ def test_halving_keeps_the_best_and_a_figure_that_is_no_number_is_the_worst(tmp_
     ("[grid]\nx = []", "grid.x is a list of values, not []"),
     ("[grid]\nx = 3", "grid.x is a list of values, not 3"),
     ("[grid]\nx = [1, 1]", "grid.x has a value twice"),
+    ("[grid]\nx = ['1e-3', 0.001]", "grid.x has a value twice"),
     ("[grid]\nx = [nan]", "values are text, numbers"),
     ("[grid]\nx = [{a = 1}]", "values are text, numbers"),
     ("[grid]\nx = [1]\n[[paired]]\nx = [1]", "x stands in two tables"),

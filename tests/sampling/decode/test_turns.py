@@ -23,13 +23,14 @@ def test_every_prompt_runs_once_a_shard_and_no_shard_has_more_than_a_turn(seed, 
   length_of = {w: int(rs.choice([rs.randint(1, 30), rs.randint(60, 101), rs.randint(101, 400)])) for w in what}
   lengths = [length_of[w] for w in what]
   equal = [[i for i in range(count) if what[i] == w] for w in sorted(set(what))]
-  planned = turns.plan(equal, lengths, [list(f) for f in free], CHUNK, cuts)
+  most = int(rs.randint(1, 5))
+  planned = turns.plan(equal, lengths, [list(f) for f in free], CHUNK, most, cuts)
   entered = collections.Counter()
   for turn in planned:
     assert [i for row in turn.held for i in row] == list(range(len(turn.firsts)))
     for shard, units in enumerate(turn.units):
       assert sum(lengths[u.members[0]] for u in units) <= CHUNK or len(units) == 1
-      assert not turn.is_long or len(units) <= 1
+      assert len(units) <= most and (not turn.is_long or len(units) <= 1)
       for unit in units:
         assert len(unit.members) == len(unit.rows) and set(unit.rows) <= set(free[shard])
         assert len({what[i] for i in unit.members}) == 1
@@ -44,5 +45,5 @@ def test_every_prompt_runs_once_a_shard_and_no_shard_has_more_than_a_turn(seed, 
 
 
 def test_equal_prompts_go_where_most_rows_are_free():
-  (turn,) = turns.plan([[0, 1, 2], [3]], [10, 10, 10, 20], [[0], [4, 5, 6]], CHUNK, True)
+  (turn,) = turns.plan([[0, 1, 2], [3]], [10, 10, 10, 20], [[0], [4, 5, 6]], CHUNK, 4, True)
   assert turn.firsts == [3, 0] and turn.units[1][0].rows == [4, 5, 6]

@@ -1,6 +1,8 @@
 """What an endpoint sends is answers, or a fault that may pass: whatever stands in the reply."""
 
 import email.utils
+import io
+from http import client
 import json
 import time
 
@@ -58,3 +60,48 @@ def test_tokens_below_nothing_pay_nothing_back():
   for tokens in (-5, True, 1.5, None):
     spent.book(tokens)
   assert spent.spent.tokens == 0 and json.dumps(spent.spent.tokens) == "0"
+
+
+@pytest.mark.parametrize(
+  ("finish", "message", "expected"),
+  [
+    ("content_filter", {"content": None}, ("", "content_filter")),
+    ("length", {"content": None, "reasoning_content": "so"}, ("", "length")),
+    ("stop", {"content": None, "refusal": "I will not"}, ("I will not", "stop")),
+    ("function_call", {"content": None, "function_call": CALL["function"]}, ("", "tool_calls")),
+    ("max_tokens", {"content": "cut"}, ("cut", "length")),
+    ("eos_token", {"content": ""}, ("", "stop")),
+    ("stop", {"content": None}, None),
+    (None, {"content": "x"}, None),
+    (["stop"], {"content": "x"}, None),
+  ],
+)
+def test_an_answer_without_text_is_one_where_the_endpoint_says_why(finish, message, expected):
+  """Asking again would cost as much, and say the same."""
+  reply = {"choices": [{"finish_reason": finish, "message": message}]}
+  if expected is None:
+    with pytest.raises(http._Passing):
+      http._samples(reply, ASKED)
+    return
+  (sample,) = http._samples(reply, ASKED)
+  assert (sample.text, sample.finish) == expected and bool(sample.tool_calls) == (expected[1] == "tool_calls")
+
+
+class Dripping(io.BytesIO):
+  """A reply that comes byte by byte."""
+
+  length = 0
+
+  def read1(self, size):
+    time.sleep(0.01)
+    return self.read(min(size, 1))
+
+
+def test_a_reply_that_drips_and_one_that_ends_too_early_are_faults():
+  with pytest.raises(TimeoutError, match="not whole in time"):
+    http._whole(Dripping(b"x" * 1000), time.monotonic() + 0.05)
+  assert http._whole(Dripping(b"xyz"), time.monotonic() + 5) == b"xyz"
+  cut = Dripping(b"x")
+  cut.length = 5
+  with pytest.raises(client.IncompleteRead):
+    http._whole(cut, time.monotonic() + 5)
