@@ -10,7 +10,6 @@ from itune_jax.core import jsontext
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
-from itune_jax.core import jsontext
 from itune_jax.core import log
 from itune_jax.run import command
 from itune_jax.run.publish import staging
