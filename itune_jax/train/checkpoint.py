@@ -296,7 +296,8 @@ def stored(folder: str, names: Sequence[str], like: Mapping[str, Any]) -> dict[s
 def _shapes(metadata: Any, names: Sequence[str]) -> list[Any]:
   """Shapes of the arrays of a checkpoint, in the order of their names. Raises InputError where there are others."""
   tree = None if metadata is None else metadata.tree
-  check.require(isinstance(tree, Mapping), "no arrays are there")
+  if not isinstance(tree, Mapping):
+    raise errors.InputError("no arrays are there")
   check.require(len(tree) == len(names), f"{len(names)} arrays are named, and {len(tree)} are there")
   return [tree[f"{i:05d}"] for i in range(len(names))]
 

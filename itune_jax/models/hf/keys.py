@@ -134,8 +134,9 @@ def _check_kinds_of_layers(config: Mapping[str, Any], read: frozenset[str], wher
     if kinds != ["full_attention" if (i + 1) % step == 0 else "sliding_attention" for i in range(len(kinds))]:
       raise errors.InputError(f"{where}: layer_types is not what {key} = {step} says: take one away")
   on, step = config.get("no_rope_layers"), config.get("no_rope_layer_interval")
-  both = "no_rope_layers" in read and isinstance(on, list) and step is not None
-  if both and on != [int((i + 1) % step != 0) for i in range(len(on))]:
+  if "no_rope_layers" not in read or not isinstance(on, list) or step is None:
+    return
+  if on != [int((i + 1) % step != 0) for i in range(len(on))]:
     raise errors.InputError(f"{where}: no_rope_layers is not what no_rope_layer_interval = {step} says: take one away")
 
 
