@@ -5,6 +5,7 @@ away. `check_types(self)` in `__post_init__` says it at once, in the user's word
 """
 
 import dataclasses
+import math
 import re
 import types
 import typing
@@ -21,6 +22,16 @@ def check_types(value: object) -> None:
       raise errors.InputError(
         f"{type(value).__name__}.{field.name} = {got!r} ({type(got).__name__}); it takes {say(hints[field.name])}"
       )
+
+
+def finite(value: object) -> None:
+  """Raises InputError for a field of a dataclass that is no finite number, or one of more than 31 bits: no size is."""
+  for field in dataclasses.fields(value):  # pyright: ignore[reportArgumentType]
+    got = getattr(value, field.name)
+    for one in got if isinstance(got, tuple) else (got,):
+      bad = not math.isfinite(one) if isinstance(one, float) else isinstance(one, int) and abs(one) >= 2**31
+      if bad:
+        raise errors.InputError(f"{type(value).__name__}.{field.name} = {one!r}, which no model has")
 
 
 def require(condition: object, message: str) -> None:

@@ -6,10 +6,12 @@ their marker, which is written last.
 
 import contextlib
 import hashlib
-import json
 import os
+import re
 import shutil
+import socket
 import tempfile
+import uuid
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -89,12 +91,9 @@ def whole_folder(folder: str, marker: str = "", goes_on: bool = False) -> Iterat
   read-only).
   """
   remote = is_remote(folder)
-  partial = tempfile.mkdtemp() if remote else folder.rstrip("/") + ".partial"
-  left = False
+  left, partial = False, tempfile.mkdtemp() if remote else _aside(folder, goes_on)
   try:
-    if not goes_on:
-      shutil.rmtree(partial, ignore_errors=True)
-    os.makedirs(partial, exist_ok=True)
+    os.makedirs(partial, exist_ok=remote or goes_on)
     yield partial
     if remote:
       _copy_up(partial, folder, marker)
@@ -109,6 +108,32 @@ def whole_folder(folder: str, marker: str = "", goes_on: bool = False) -> Iterat
   finally:
     if not left:
       shutil.rmtree(partial, ignore_errors=True)
+
+
+def _aside(folder: str, goes_on: bool) -> str:
+  """The folder aside: of one that goes on the name is known, of others it is nobody else's, so that no file of a user's
+  is ever taken for it. What killed processes of this machine left of theirs is removed."""
+  folder = folder.rstrip("/")
+  if goes_on:
+    return f"{folder}.partial"
+  above, name = os.path.split(os.path.abspath(folder))
+  mine = hashlib.sha256(f"{socket.gethostname()} {os.getuid()}".encode()).hexdigest()[:8]
+  kind = re.compile(rf"{re.escape(name)}\.{mine}-(\d+)-[0-9a-f]{{8}}\.partial")
+  for found in filter(None, map(kind.fullmatch, names(above))):
+    if not _lives(int(found[1])):
+      shutil.rmtree(os.path.join(above, found[0]), ignore_errors=True)
+  return f"{folder}.{mine}-{os.getpid()}-{uuid.uuid4().hex[:8]}.partial"
+
+
+def _lives(process: int) -> bool:
+  """Whether a process of this machine is there."""
+  try:
+    os.kill(process, 0)
+  except ProcessLookupError:
+    return False
+  except OSError:
+    return True
+  return True
 
 
 def _copy_up(aside: str, folder: str, marker: str) -> None:
@@ -147,7 +172,7 @@ def write_text(path: str, text: str) -> None:
     make_folder(os.path.dirname(path))
     epath.Path(path).write_text(text)
     return
-  partial = f"{path}.{os.getpid()}.partial"
+  partial = f"{path}.{os.getpid()}-{uuid.uuid4().hex[:8]}.partial"
   try:
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with open(partial, "w", encoding="utf-8") as f:
@@ -175,10 +200,10 @@ def is_pointer(path: str) -> bool:
 
 
 def read_json(path: str) -> Any:
-  """Reads JSON. Raises InputError when the file is missing or malformed."""
+  """Reads JSON. Raises InputError when the file is missing, malformed, or names a key of an object twice."""
   try:
     with opened(path) as f:
-      return json.load(f)
+      return jsontext.loads(f.read())
   except (OSError, ValueError, RecursionError) as e:
     pointer = exists(path) and not isinstance(e, OSError) and is_pointer(path)
     raise errors.InputError(f"{path}: {POINTER if pointer else f'not readable as JSON ({said(e)})'}") from None

@@ -12,17 +12,18 @@ from itune_jax.core import errors
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
+_DEEPEST = 4  # arrays within arrays; no key has more than two
 
 
 def read(path: str) -> dict[str, Any]:
   """The values by key: numbers, truth values, strings, and lists of them.
 
-  Raises InputError when the file is missing, is no GGUF file, or ends before its values do.
+  Raises InputError when the file is missing, is no GGUF file, names a key twice, or ends before its values do.
   """
   try:
     with open(path, "rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
       return _Reader(data).fields()
-  except (struct.error, IndexError, KeyError, UnicodeDecodeError, _NoGguf, ValueError) as e:
+  except (struct.error, IndexError, KeyError, _NoGguf, ValueError, OverflowError, MemoryError) as e:
     reason = str(e) if isinstance(e, _NoGguf) else "it is truncated or damaged"
     raise errors.InputError(f"{path}: cannot be read as GGUF: {reason}") from None
   except OSError as e:
@@ -48,7 +49,13 @@ class _Reader:
     if version not in (2, 3):
       raise _NoGguf(f"its version is {version}; 2 and 3 are known")
     self._number("Q")  # of tensors
-    return {self._text(): self._value(self._number("I")) for _ in range(self._number("Q"))}
+    found: dict[str, Any] = {}
+    for _ in range(self._number("Q")):
+      key = self._text()
+      if key in found:
+        raise _NoGguf(f"it names {key} twice")
+      found[key] = self._value(self._number("I"))
+    return found
 
   def _number(self, code: str) -> Any:
     (value,) = struct.unpack_from(f"<{code}", self._data, self._at)
@@ -70,7 +77,9 @@ class _Reader:
     self._at = at
     return found
 
-  def _value(self, kind: int) -> Any:
+  def _value(self, kind: int, depth: int = 0) -> Any:
+    if depth > _DEEPEST:
+      raise _NoGguf("its arrays are nested too deep")
     if kind == _STRING:
       return self._text()
     if kind != _ARRAY:
@@ -79,7 +88,7 @@ class _Reader:
     if kind == _STRING:
       return self._texts(count)
     if kind == _ARRAY:
-      return [self._value(_ARRAY) for _ in range(count)]
+      return [self._value(_ARRAY, depth + 1) for _ in range(count)]
     code = f"<{count}{_SCALARS[kind]}"
     values = struct.unpack_from(code, self._data, self._at)
     self._at += struct.calcsize(code)

@@ -88,6 +88,7 @@ class DecoderConfig:
 
   def __post_init__(self):
     check.check_types(self)
+    check.finite(self)
     for name in ("vocab", "width", "depth", "heads", "kv_heads", "head_dim", "mlp", "max_length"):
       check.require(getattr(self, name) > 0, f"DecoderConfig.{name} must be positive, not {getattr(self, name)}")
     check.require(
@@ -96,6 +97,8 @@ class DecoderConfig:
     check.require(self.scores >= 0, f"DecoderConfig.scores must be 0 or more, not {self.scores}")
     check.require(not (self.scores and self.tied), "DecoderConfig.scores: a head that scores is tied to no table")
     check.require(self.head_dim % 2 == 0, f"head_dim = {self.head_dim} must be even: rotary positions turn pairs")
+    check.require(self.norm_eps >= 0, f"DecoderConfig.norm_eps must be 0 or more, not {self.norm_eps}")
+    check.require(min(self.windows, default=0) >= 0, f"DecoderConfig.windows = {self.windows}: 0 or more, each")
     for name in ("windows", "no_rope"):
       found = len(getattr(self, name))
       check.require(found in (0, self.depth), f"DecoderConfig.{name} has {found} entries for {self.depth} layers")

@@ -47,8 +47,17 @@ class EncDecConfig:
 
   def __post_init__(self):
     check.check_types(self)
+    check.finite(self)
     for name in ("vocab", "width", "depth", "decoder_depth", "heads", "head_dim", "mlp", "max_length"):
       check.require(getattr(self, name) > 0, f"EncDecConfig.{name} must be positive, not {getattr(self, name)}")
+    check.require(self.norm_eps >= 0, f"EncDecConfig.norm_eps must be 0 or more, not {self.norm_eps}")
+    check.require(
+      self.buckets >= 4 and self.longest > self.buckets // 2,
+      f"EncDecConfig(buckets={self.buckets}, longest={self.longest}): 4 buckets at least, half of them below longest",
+    )
+    check.require(
+      0 <= self.start_token < self.vocab, f"EncDecConfig.start_token = {self.start_token} is outside the vocabulary"
+    )
 
   @property
   def stacks(self) -> dict[str, int]:

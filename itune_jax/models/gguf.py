@@ -5,6 +5,7 @@ here, once, so that nothing downstream knows where the weights came from.
 """
 
 import json
+import os
 from typing import Any
 
 import gguf
@@ -13,6 +14,8 @@ import numpy as np
 from itune_jax.core import digests
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import gguf_fields
+from itune_jax.core import jsontext
 from itune_jax.models import decoder
 from itune_jax.nn import rope as rope_lib
 
@@ -61,10 +64,17 @@ class GgufSource:
     if files.is_pointer(path):
       raise errors.InputError(f"{path}: {files.POINTER}")
     try:
-      self._reader = gguf.GGUFReader(path)
-      self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
+      # Our own reader first: in a list that is longer than the file the library would go on for ever.
+      self._fields = gguf_fields.read(path)
+      reader = gguf.GGUFReader(path)
+      self._tensors = {tensor.name: tensor for tensor in reader.tensors}
+      _check_tiles(reader, os.path.getsize(path))
     except Exception as e:  # whatever the library meets in bytes that are none of its format
-      raise errors.InputError(f"{path}: not a readable GGUF file: truncated or corrupt ({e})") from None
+      said = jsontext.said(e).removeprefix(f"{path}: ")
+      raise errors.InputError(f"{path}: not a readable GGUF file: truncated or corrupt ({said})") from None
+    self._ours = {_theirs(name): name for name in self._tensors}
+    if len(self._ours) < len(self._tensors):
+      raise errors.InputError(f"{path}: two of its tensors are one of the model's; load the HF folder")
     architecture = self.field("general.architecture")
     if architecture != "llama":
       raise errors.InputError(f"{path}: general.architecture is {architecture!r}; supported is 'llama'")
@@ -74,7 +84,7 @@ class GgufSource:
     """Rope scaling in GGUF files is refused: its parameters live in a tensor."""
     if "rope_freqs.weight" in self._tensors:
       raise errors.InputError(f"{self.path}: scaled rotary positions in GGUF are not supported; load the HF folder")
-    for name in self._reader.fields:
+    for name in self._fields:
       key = name.removeprefix("llama.")
       if key == name:
         continue
@@ -85,8 +95,7 @@ class GgufSource:
 
   def field(self, name: str, default: Any = None) -> Any:
     """A metadata value, or the default."""
-    found = self._reader.fields.get(name)
-    return default if found is None else found.contents()
+    return self._fields.get(name, default)
 
   def _number(self, name: str, default: float | None = None) -> Any:
     value = self.field(f"llama.{name}", default)
@@ -96,6 +105,14 @@ class GgufSource:
 
   def config(self) -> decoder.DecoderConfig:
     """The shape of the model."""
+    try:
+      return self._config()
+    except errors.InputError as e:
+      raise errors.InputError(str(e) if str(e).startswith(self.path) else f"{self.path}: {e}") from None
+    except (TypeError, ValueError, OverflowError, ZeroDivisionError) as e:
+      raise errors.InputError(f"{self.path}: its metadata are damaged ({jsontext.said(e)})") from None
+
+  def _config(self) -> decoder.DecoderConfig:
     if "token_embd.weight" not in self._tensors:
       raise errors.InputError(f"{self.path}: missing tensors: token_embd.weight")
     width, heads = self._number("embedding_length"), self._number("attention.head_count")
@@ -119,11 +136,11 @@ class GgufSource:
 
   def names(self) -> set[str]:
     """The HF names of all tensors in the file."""
-    return {self._theirs(name) for name in self._tensors}
+    return set(self._ours)
 
   def shape(self, name: str) -> tuple[int, ...]:
     """Shape of a tensor, as HF would store it."""
-    return self._shape(self._ours(name))
+    return self._shape(self._ours[name])
 
   def dtype(self, name: str) -> np.dtype:
     """The type that `read` gives."""
@@ -132,7 +149,7 @@ class GgufSource:
 
   def read(self, name: str) -> np.ndarray:
     """One tensor in float32 and in HF's layout. Raises InputError for a kind of packing that is not known."""
-    tensor = self._tensors[self._ours(name)]
+    tensor = self._tensors[self._ours[name]]
     try:
       flat = gguf.dequantize(tensor.data, tensor.tensor_type)
     except (NotImplementedError, ValueError, KeyError) as e:
@@ -148,7 +165,7 @@ class GgufSource:
 
   def digest(self) -> str:
     """SHA-256 over the bytes of the tensors and what the metadata say of their function."""
-    facts = {name: self.field(name) for name in self._reader.fields if name.startswith("llama.")}
+    facts = {name: self.field(name) for name in self._fields if name.startswith("llama.")}
     facts.pop("llama.context_length", None)
     found = [
       digests.Stored(name, t.tensor_type.name, self._shape(name), self.path, int(t.data_offset), int(t.n_bytes))
@@ -159,19 +176,30 @@ class GgufSource:
   def _shape(self, name) -> tuple[int, ...]:
     return tuple(int(n) for n in reversed(self._tensors[name].shape))
 
-  def _ours(self, name: str) -> str:
-    module, leaf = name.rsplit(".", 1)
-    if module.startswith("model.layers."):
-      _, _, layer, rest = module.split(".", 3)
-      return f"blk.{layer}.{_NAMES[rest]}.{leaf}"
-    return f"{_NAMES[module]}.{leaf}"
 
-  def _theirs(self, name: str) -> str:
-    back = {ours: theirs for theirs, ours in _NAMES.items()}
-    if "." not in name:
-      return name
-    module, leaf = name.rsplit(".", 1)
-    if module.count(".") > 1 and module.startswith("blk."):
-      _, layer, rest = module.split(".", 2)
-      return f"model.layers.{layer}.{back.get(rest, rest)}.{leaf}"
-    return f"{back.get(module, module)}.{leaf}"
+_BACK = {ours: theirs for theirs, ours in _NAMES.items()}
+
+
+def _theirs(name: str) -> str:
+  """The HF name of a tensor; that of one that is not known is its own."""
+  if "." not in name:
+    return name
+  module, leaf = name.rsplit(".", 1)
+  if module.count(".") > 1 and module.startswith("blk."):
+    _, layer, rest = module.split(".", 2)
+    return f"model.layers.{layer}.{_BACK.get(rest, rest)}.{leaf}"
+  return f"{_BACK.get(module, module)}.{leaf}"
+
+
+def _check_tiles(reader: gguf.GGUFReader, total: int) -> None:
+  """Raises InputError unless tensors lie one behind the other, each from a multiple of the alignment on, up to the end
+  of the file: what was shifted would be read as other numbers."""
+  align, at = int(reader.alignment), int(reader.data_offset)
+  up = lambda n: -(-n // align) * align
+  start = at
+  for tensor in sorted(reader.tensors, key=lambda one: int(one.data_offset)):
+    if int(tensor.data_offset) - start != up(at - start):
+      raise errors.InputError(f"{tensor.name} does not begin where the tensor before it ends")
+    at = int(tensor.data_offset) + int(tensor.n_bytes)
+  if not at <= total <= start + up(at - start):
+    raise errors.InputError(f"{total:,} bytes, where its tensors end at {at:,}")

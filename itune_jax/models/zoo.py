@@ -28,6 +28,8 @@ class Family:
   keys: our field to their key, on top of COMMON; None where the family has none. fixed: fields that all members share.
   windows: how config.json says which layers have one. demands: keys that must have one of these values, because
   others change the function in ways that are not built. renames: older tensor names, as (regex, replacement).
+  spellings: older keys, which its class in transformers takes and has no field for. turns_part: whether a part of each
+  head may turn.
   """
 
   architecture: str
@@ -46,6 +48,8 @@ class Family:
   untied_if_stored: bool = False
   copies: str = ""
   texts: tuple[str, ...] = ()
+  spellings: tuple[str, ...] = ("rope_theta", "partial_rotary_factor", "original_max_position_embeddings")
+  turns_part: bool = False
 
   @property
   def all_keys(self) -> dict[str, Key]:
@@ -102,6 +106,8 @@ _T5_KEYS: dict[str, str | Key | None] = {
   "start_token": "decoder_start_token_id",
 }
 
+# The last two follow from the first, unless the file says otherwise.
+_T5_DEMANDS = {"feed_forward_proj": ("gated-gelu",), "dense_act_fn": ("gelu_new",), "is_gated_act": (True,)}
 _BIASES = {"attention_bias": "attention_bias", "output_bias": "attention_bias"}
 _GEMMA_ACT = activation("hidden_activation")
 _QUERY_SCALE = Key("query_pre_attn_scalar", lambda v: float(v) ** -0.5, lambda v: round(v**-2))
@@ -183,6 +189,7 @@ FAMILIES: dict[str, Family] = {
     },
     fixed={"norm": "rms_offset", "placement": "sandwich", "qk_norm": "head"},
     windows="layer_types",
+    spellings=("rope_theta", "rope_local_base_freq", "original_max_position_embeddings", "sliding_window_pattern"),
     embeds_by_root_width=True,
     demands={"use_bidirectional_attention": (None, False)},
   ),
@@ -200,6 +207,7 @@ FAMILIES: dict[str, Family] = {
     keys={"head_dim": None},
     fixed={"qkv": "concat", "mlp_layout": "gated_fused"},
     windows="all",
+    turns_part=True,
   ),
   "granite": Family(
     architecture="GraniteForCausalLM",
@@ -258,6 +266,8 @@ FAMILIES: dict[str, Family] = {
       **_BIASES,
     },
     fixed={"norm": "layer", "qkv": "interleaved", "mlp_layout": "plain", "mlp_bias": True},
+    spellings=("rotary_pct", "rotary_emb_base", "original_max_position_embeddings"),
+    turns_part=True,
   ),
   "mixtral": Family(
     architecture="MixtralForCausalLM",
@@ -290,7 +300,7 @@ FAMILIES: dict[str, Family] = {
     special="T5 v1.1, FLAN-T5: relative bias, gated gelu, scores without a scale",
     kind="encdec",
     keys={**_T5_KEYS, "scale_head": "scale_decoder_outputs"},
-    demands={"feed_forward_proj": ("gated-gelu",)},
+    demands=_T5_DEMANDS,
     also={"feed_forward_proj": "gated-gelu", "is_encoder_decoder": True, "dropout_rate": 0.0},
     task_type="SEQ_2_SEQ_LM",
     untied_if_stored=True,
@@ -302,7 +312,7 @@ FAMILIES: dict[str, Family] = {
     special="as T5 v1.1, over 101 languages",
     kind="encdec",
     keys=_T5_KEYS,
-    demands={"feed_forward_proj": ("gated-gelu",)},
+    demands=_T5_DEMANDS,
     also={"feed_forward_proj": "gated-gelu", "is_encoder_decoder": True, "dropout_rate": 0.0},
     task_type="SEQ_2_SEQ_LM",
     untied_if_stored=True,
@@ -313,6 +323,7 @@ FAMILIES: dict[str, Family] = {
     rows=names.LLAVA,
     special="LLaVA-1.5: CLIP, read behind its last block but one; a projector of two layers; Llama",
     kind="vlm",
+    spellings=("image_token_index", "image_token_id"),
     keys={"projector_activation": activation("projector_hidden_act")},
     fixed={"projector": "mlp"},
     texts=("llama", "mistral", "qwen2"),
@@ -324,6 +335,7 @@ FAMILIES: dict[str, Family] = {
     rows=names.PALIGEMMA,
     special="SigLIP; a linear projector; Gemma, seeing image and prompt both ways",
     kind="vlm",
+    spellings=("image_token_index", "image_token_id"),
     fixed={"projector": "linear", "prefix_lm": True},
     texts=("gemma", "gemma2"),
     renames=(*names.VLM_RENAMES, (r"^lm_head\.", "language_model.lm_head.")),

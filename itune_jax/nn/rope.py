@@ -47,6 +47,9 @@ class Rope:
 
   def __post_init__(self):
     check.check_types(self)
+    check.finite(self)
+    for name in ("base", "factor", "original_length"):
+      check.require(getattr(self, name) > 0, f"Rope.{name} must be positive, not {getattr(self, name)}")
     check.require(0 < self.partial <= 1, f"Rope.partial must be a share in (0, 1], not {self.partial}")
     check.require(
       self.scaling != "longrope" or (self.short_factor and self.long_factor),

@@ -35,6 +35,10 @@ class VisionConfig:
 
   def __post_init__(self):
     check.check_types(self)
+    check.finite(self)
+    for name in ("size", "patch", "width", "depth", "heads", "mlp"):
+      check.require(getattr(self, name) > 0, f"VisionConfig.{name} must be positive, not {getattr(self, name)}")
+    check.require(self.norm_eps >= 0, f"VisionConfig.norm_eps must be 0 or more, not {self.norm_eps}")
     check.require(self.size % self.patch == 0, f"images of {self.size} pixels are not whole patches of {self.patch}")
     check.require(self.width % self.heads == 0, f"vision width {self.width} is not a multiple of {self.heads} heads")
     check.require(0 <= self.skip < self.depth, f"VisionConfig.skip = {self.skip}; there are {self.depth} blocks")

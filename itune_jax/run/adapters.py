@@ -1,6 +1,7 @@
 """Saved adapters: run directories, checkpoints and PEFT folders, found, checked against a base, and filled in."""
 
 from collections.abc import Mapping
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -15,6 +16,7 @@ from itune_jax.core import check
 from itune_jax.core import digests
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import jsontext
 from itune_jax.core import log
 from itune_jax.core import rng
 from itune_jax.data.render import chat
@@ -27,6 +29,7 @@ from itune_jax.peft.folders import exchange
 from itune_jax.run import specs
 from itune_jax.run import user_code
 from itune_jax.train import checkpoint
+from itune_jax.train import checkpoint_meta
 
 
 # What of a model, and of how conversations are rendered, an adapter must meet as in training.
@@ -70,9 +73,19 @@ def digest(path: str) -> str:
   if is_peft(path):
     names = sorted(name for name in files.names(path) if name.startswith("adapter_"))
     return hashlib.sha256("".join(files.sha256(os.path.join(path, name)) for name in names).encode()).hexdigest()
-  meta = _meta(checkpoint_of(path))
+  folder = checkpoint_of(path)
+  meta = _meta(folder)
+  if "sums" not in meta:  # an earlier version saved it
+    return hashlib.sha256(json.dumps([meta["methods"], _bytes_of(folder)], sort_keys=True).encode()).hexdigest()
   kept = {name: total for name, total in meta.get("sums", {}).items() if name.startswith((".trainable", ".constants"))}
   return hashlib.sha256(json.dumps([meta["methods"], kept], sort_keys=True).encode()).hexdigest()
+
+
+def _bytes_of(folder: str) -> dict[str, str]:
+  """SHA-256 of the files of a checkpoint's arrays."""
+  at = os.path.join(folder, "arrays")
+  found = [os.path.join(place, name) for place, _, names in os.walk(at) for name in names]
+  return {os.path.relpath(path, at): files.sha256(path) for path in sorted(found)}
 
 
 def methods_of(folder: str) -> tuple[Any, ...]:
@@ -80,12 +93,14 @@ def methods_of(folder: str) -> tuple[Any, ...]:
   meta.json cannot be read, or such a module is not there any more."""
   meta = _meta(folder)
   user_code.restore(meta.get("imports", ()))
-  return tuple(registry.from_json(m) for m in meta["methods"])
+  with _of_meta(folder):
+    return tuple(registry.from_json(m) for m in meta["methods"])
 
 
 def model_of(path: str) -> specs.Model:
   """The model that a checkpoint (or the newest of a run directory) was trained on. Raises InputError without one."""
-  return check.rebuild(specs.Model, _meta(checkpoint_of(path))["model"])
+  folder = checkpoint_of(path)
+  return _rebuilt(specs.Model, _meta(folder)["model"], folder)
 
 
 def model_behind(model: specs.Model, adapter: str, base: str = "") -> specs.Model:
@@ -142,7 +157,7 @@ def as_trained(
     return theirs, rendering
   folder = checkpoint_of(adapter)
   trained, known = model_of(adapter), _meta(folder).get("rendering")  # none in checkpoints of earlier versions
-  before = None if known is None else check.rebuild(chat.Rendering, known)
+  before = None if known is None else _rebuilt(chat.Rendering, known, folder)
   if before is not None and rendering == chat.Rendering():
     rendering = before
   pairs = {f"Model.{name}": (getattr(trained, name), getattr(theirs, name)) for name in _OF_MODEL}
@@ -180,7 +195,9 @@ def filled(attached: attach.Attached, saved: Saved, base: load_lib.Base) -> atta
   if saved.values is not None:
     check_manifest(saved.folder, base)
     return replaced(attached, _placed(attached, exchange.fill(attached, saved.values)))
-  return replaced(attached, _restored(attached, saved.folder, base))
+  arrays = _restored(attached, saved.folder, base)
+  checkpoint.require_whole(saved.folder, arrays)
+  return replaced(attached, arrays)
 
 
 def arrays_for(attached: attach.Attached, path: str, base: load_lib.Base) -> dict[str, Any]:
@@ -297,13 +314,24 @@ def side_by_side(
 
 def _meta(folder: str) -> dict[str, Any]:
   """What a checkpoint says of itself. Raises InputError when it says less than that."""
-  path = os.path.join(folder, "meta.json")
-  meta = files.read_object(path)
-  wanted = {"base": str, "base_digest": str, "model": dict, "methods": list}
-  for key, kind in wanted.items():
-    if not isinstance(meta.get(key), kind) or key == "methods" and not all(isinstance(m, dict) for m in meta[key]):
-      raise errors.InputError(f"{path}: {key} is missing, or no {kind.__name__}: the checkpoint is damaged, or no such")
-  return meta
+  return checkpoint_meta.read(folder, ("base", "base_digest", "model", "methods"))
+
+
+def _rebuilt(kind: type, fields: dict[str, Any], folder: str) -> Any:
+  """A value as a checkpoint has it. Raises InputError, naming its file, for what makes none."""
+  with _of_meta(folder):
+    return check.rebuild(kind, fields)
+
+
+@contextlib.contextmanager
+def _of_meta(folder: str):
+  path = os.path.join(folder, checkpoint_meta.FILE)
+  try:
+    yield
+  except errors.InputError as e:
+    raise errors.InputError(f"{path}: {e}") from None
+  except (TypeError, ValueError, LookupError, AttributeError) as e:
+    raise errors.InputError(f"{path}: is damaged ({jsontext.said(e)})") from None
 
 
 def _restored(attached: attach.Attached, folder: str, base: load_lib.Base) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Results on disk: evals/NAME/EVALUATOR.json and .jsonl in a run directory, and the summary of metrics.jsonl."""
 
 from collections.abc import Iterable, Mapping
-import json
+import math
 import os
 import re
+import typing
 from typing import Any
 
 try:
@@ -60,10 +61,17 @@ def check_label(run_dir: str, label: str, overwrite: bool) -> None:
 def read(run_dir: str, label: str, evaluator: str) -> contracts.EvalResult:
   """The figures of one evaluation, without its rows. Raises InputError when it was not run, or its file is damaged."""
   path = os.path.join(run_dir, "evals", label, f"{evaluator}.json")
+  hints = typing.get_type_hints(contracts.Result)
   try:
-    return contracts.EvalResult([contracts.Result(**one) for one in files.read_json(path)], [])
+    found = [contracts.Result(**one) for one in files.read_json(path)]
   except TypeError:
     raise errors.InputError(f"{path}: is no list of results; evaluate again") from None
+  for one in found:
+    for name, value in one._asdict().items():
+      check.require(
+        check.fits(value, hints[name]), f"{path}: {name} is {jsontext.shown(value)}, no such; evaluate again"
+      )
+  return contracts.EvalResult(found, [])
 
 
 def lines(rows: Iterable[Any]) -> str:
@@ -72,12 +80,32 @@ def lines(rows: Iterable[Any]) -> str:
 
 
 def read_rows(run_dir: str, label: str, evaluator: str) -> list[dict[str, Any]]:
-  """The rows of one evaluation. Raises InputError when it was not run."""
+  """The rows of one evaluation. Raises InputError when it was not run, and, with its line, for what is no row of one:
+  damaged JSON, a row without a name or with one that another has, a judgement that is no number."""
   path = os.path.join(run_dir, "evals", label, f"{evaluator}.jsonl")
   if not files.exists(path):
     raise errors.InputError(f"{path}: no such evaluation; run itune eval --run_dir={run_dir} --name={label}")
-  with files.opened(path) as f:
-    return [json.loads(line) for line in f]
+  found: dict[str, dict[str, Any]] = {}
+  with files.opened(path, "rb") as f:
+    for number, line in enumerate(f, 1):
+      row = _row(line, f"{path}:{number}")
+      check.require(row["id"] not in found, f"{path}:{number}: id {jsontext.shown(row['id'])} stands there twice")
+      found[row["id"]] = row
+  return list(found.values())
+
+
+def _row(line: bytes, where: str) -> dict[str, Any]:
+  try:
+    row = jsontext.loads(line.decode())
+  except ValueError as e:
+    raise errors.InputError(f"{where}: is no JSON ({jsontext.said(e)}); evaluate again") from None
+  check.require(isinstance(row, dict) and isinstance(row.get("id"), str), f"{where}: is no row with an id (text)")
+  correct = row.get("correct", 0)
+  number = isinstance(correct, (int, float)) and math.isfinite(correct)
+  check.require(number, f"{where}: correct is {jsontext.shown(correct)}, no number; evaluate again")
+  for name in ("cluster", "domain") if "correct" in row else ():
+    check.require(isinstance(row.get(name), str), f"{where}: is judged, and has no {name} (text); evaluate again")
+  return row
 
 
 def labels(run_dir: str) -> list[str]:

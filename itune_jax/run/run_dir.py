@@ -78,6 +78,12 @@ def check_same(run_dir: str, run: Any) -> dict[str, tuple[str, str]]:
     raise errors.InputError(
       f"{path}: says of no value what it was (an earlier version wrote it?); use another --run_dir"
     )
+  kinds = {"id": str, "changes": list, "facts": dict}
+  damaged = [key for key, kind in kinds.items() if not isinstance(recorded.get(key, kind()), kind)]
+  damaged += [f"values.{name}" for name, value in recorded["values"].items() if not isinstance(value, str)]
+  check.require(
+    not damaged, f"{path}: {(damaged or [''])[0]} is not what a run writes: it is damaged; use another --run_dir"
+  )
   changes = identity.changed(recorded["values"], run)
   identity.check(changes, run_dir)
   return changes

@@ -28,7 +28,8 @@ class Request:
   the responder's own. stop: strings that end an answer, and are no part of it. adapter: of those that ride on one base.
   temperature, top_p: how tokens are drawn, None for the responder's own. top: so many of the likeliest tokens are told
   at each place of an answer, where the responder knows them. thinking: tokens after which thinking is ended, and the
-  answer follows, whose limit counts behind it; 0 sets no such limit.
+  answer follows, whose limit counts behind it; 0 sets no such limit. where: what messages call it, such as the file and
+  line that it was read from; its id unless given.
   """
 
   conversation: conversation_lib.Conversation | str
@@ -41,6 +42,7 @@ class Request:
   top_p: float | None = None
   top: int = 0
   thinking: int = 0
+  where: str = dataclasses.field(default="", compare=False)
 
   def __post_init__(self):
     check.check_types(self)

@@ -24,8 +24,10 @@ import orbax.checkpoint as ocp
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import jsontext
 from itune_jax.core import log
 from itune_jax.parallel import hosts
+from itune_jax.train import checkpoint_meta
 from itune_jax.train import state as state_lib
 
 
@@ -138,7 +140,7 @@ class Checkpointer:
 
     Raises InputError naming what differs when it is of another model, other methods or another base.
     """
-    meta = files.read_json(os.path.join(folder, "meta.json"))
+    meta = checkpoint_meta.read(folder, ("base", "base_digest", "names"))
     if meta["base_digest"] != self._identity["base_digest"]:
       raise errors.InputError(
         f"{folder} was trained on another base model: {meta['base']} there, {self._identity['base']} here"
@@ -150,13 +152,13 @@ class Checkpointer:
 
   def source_state(self, folder: str) -> dict[str, Any]:
     """What the source of batches needs to go on from a checkpoint; nothing in those of earlier versions."""
-    return files.read_json(os.path.join(folder, "meta.json")).get("source", {})
+    return checkpoint_meta.read(folder).get("source", {})
 
   def _prune(self) -> None:
     found = committed(self.folder)
     stay = set(found[-self._keep.last :])
     if self._keep.metric:
-      score = {f: files.read_json(os.path.join(f, "meta.json"))["metrics"].get(self._keep.metric) for f in found}
+      score = {f: checkpoint_meta.read(f, ("metrics",))["metrics"].get(self._keep.metric) for f in found}
       ranked = sorted(
         (f for f in found if score[f] is not None), key=lambda f: score[f], reverse=self._keep.mode == "max"
       )
@@ -179,33 +181,51 @@ def _one_line(folder: str):
 
 def committed(folder: str) -> list[str]:
   """Committed checkpoints of a folder, oldest first."""
-  found = sorted((name for name in files.names(folder) if name.isdigit()), key=int)
+  found = sorted(filter(checkpoint_meta.is_step, files.names(folder)), key=int)
   return [os.path.join(folder, f) for f in found if files.exists(os.path.join(folder, f, "COMMITTED"))]
 
 
 def restore(folder: str, like: Any) -> Any:
   """Arrays of a checkpoint in the structure, dtypes and shardings of `like`. Raises InputError on a mismatch."""
-  meta = files.read_json(os.path.join(folder, "meta.json"))
+  meta = checkpoint_meta.read(folder, ("names",))
   names, leaves = _flatten(like)
   if names != meta["names"]:
     differ = sorted(set(names) ^ set(meta["names"]))
     raise errors.InputError(f"{folder} holds other parameters than this run: {', '.join(differ[:4])}")
   abstract = {k: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=v.sharding) for k, v in leaves.items()}
-  try:
+  with _readable(folder):
     found = ocp.StandardCheckpointer().restore(os.path.join(files.absolute(folder), "arrays"), abstract)
-  except (ValueError, OSError) as e:
-    raise errors.InputError(f"{folder}: cannot be restored ({str(e).splitlines()[0]})") from None
   for name, (key, leaf) in zip(names, leaves.items(), strict=True):
     if found[key].shape != leaf.shape:
       raise errors.InputError(f"{folder}: {name} has shape {found[key].shape} there and {leaf.shape} here")
-  saved = meta.get("sums", {})  # none in checkpoints of earlier versions
-  for name, total in zip(names, _sums(found).values(), strict=True):
-    if int(total) != saved.get(name, int(total)):
+  _check_sums(folder, meta, dict(zip(names, found.values(), strict=True)))
+  return _unflatten(like, found)
+
+
+@contextlib.contextmanager
+def _readable(folder: str):
+  """Turns whatever Orbax raises of files that are missing or damaged into one line."""
+  try:
+    yield
+  except errors.InputError as e:
+    raise errors.InputError(f"{folder}: {e}") from None
+  except Exception as e:  # errors of the system, of JSON, of the store, of its own
+    raise errors.InputError(
+      f"{folder}: its arrays cannot be read ({jsontext.said(e)}): files are damaged or not all there; copy it anew, or "
+      " remove this folder to go on from the checkpoint before"
+    ) from None
+
+
+def _check_sums(folder: str, meta: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
+  """Raises InputError for arrays, by name, that are not what was saved. Earlier versions saved no checksums."""
+  if "sums" not in meta or not arrays:
+    return
+  for name, total in _sums(dict(arrays)).items():
+    if int(total) != meta["sums"].get(name):
       raise errors.InputError(
         f"{folder}: {name} is not what was saved (its checksum differs): the files are damaged; remove this folder to "
         "resume from the checkpoint before"
       )
-  return _unflatten(like, found)
 
 
 def save_trainable(
@@ -213,51 +233,73 @@ def save_trainable(
 ) -> None:
   """A checkpoint of parameters alone, for models that were changed outside the loop."""
   names, leaves = _flatten({"trainable": dict(trainable), "constants": dict(constants)})
+  names = [re.sub(r"^\['(\w+)'\]", r".\1", name) for name in names]
+  sums = dict(zip(names, map(int, _sums(leaves).values()), strict=True)) if leaves else {}
   with files.whole_folder(folder, marker="COMMITTED") as partial:
     if leaves:
       saver = ocp.StandardCheckpointer()
       saver.save(os.path.join(files.absolute(partial), "arrays"), leaves)
       saver.wait_until_finished()
     files.write_json(
-      os.path.join(partial, "meta.json"),
-      {"step": 0, "names": [re.sub(r"^\['(\w+)'\]", r".\1", n) for n in names], "metrics": {}, **identity},
+      os.path.join(partial, "meta.json"), {"step": 0, "names": names, "sums": sums, "metrics": {}, **identity}
     )
     files.write_text(os.path.join(partial, "COMMITTED"), "")
 
 
+def require_whole(folder: str, like: Mapping[str, Any]) -> None:
+  """Raises InputError where a checkpoint has trained arrays that a model, by the names in `like`, has no place for."""
+  names = checkpoint_meta.read(folder, ("names",))["names"]
+  known = {f".trainable['{name}']" for name in like}
+  if left := sorted(name for name in names if name.startswith(".trainable[") and name not in known):
+    raise errors.InputError(
+      f"{folder}: {left[0]} was trained, and its methods have no place for it: {checkpoint_meta.FILE} is damaged, or "
+      "of another checkpoint"
+    )
+
+
 def restore_trainable(folder: str, like: Mapping[str, Any]) -> dict[str, Any]:
   """Parameters that train, and constants of adapters, by the names in `like`: for warm starts, evaluation, export."""
-  meta = files.read_json(os.path.join(folder, "meta.json"))
-  by_name = stored(folder, meta["names"], like) if meta["names"] else {}
-  found = {}
+  meta = checkpoint_meta.read(folder, ("names",))
+  by_name = stored(folder, meta["names"], like) if meta["names"] and like else {}
+  found, used = {}, {}
   for name, value in like.items():
     places = (f"{kind}['{name}']" for kind in (".used", ".trainable", ".constants"))
-    array = next((by_name[place] for place in places if place in by_name), None)
+    place = next((place for place in places if place in by_name), "")
+    array = by_name.get(place)
     if array is None or array.shape != value.shape:
       there = "is missing" if array is None else f"has shape {array.shape}"
       raise errors.InputError(
         f"{folder}: {name} {there}; this model expects {value.shape}. It is a checkpoint of another model or method"
       )
+    used[place] = array
     found[name] = jax.device_put(array.astype(value.dtype), value.sharding)
+  _check_sums(folder, meta, used)
   return found
 
 
 def stored(folder: str, names: Sequence[str], like: Mapping[str, Any]) -> dict[str, Any]:
   """All arrays of a checkpoint, wherever it was saved: parameters and their moments where `like` has them."""
   path, saver = os.path.join(files.absolute(folder), "arrays"), ocp.StandardCheckpointer()
-  metadata = saver.metadata(path).item_metadata
-  if metadata is None:
-    raise errors.InputError(f"{folder}: no arrays are there")
-  shapes = metadata.tree
+  with _readable(folder):
+    shapes = _shapes(saver.metadata(path).item_metadata, names)
   mesh = next(iter(like.values())).sharding.mesh
   target = {}
-  for i, name in enumerate(names):
-    array = shapes[f"{i:05d}"]
+  for i, (name, array) in enumerate(zip(names, shapes, strict=True)):
     own = (v.sharding for n, v in like.items() if f"['{n}']" in name and v.shape == tuple(array.shape))
     where = next(own, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
     target[f"{i:05d}"] = jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=where)
-  found = saver.restore(path, target)
+  with _readable(folder):
+    found = saver.restore(path, target)
   return {name: found[f"{i:05d}"] for i, name in enumerate(names)}
+
+
+def _shapes(metadata: Any, names: Sequence[str]) -> list[Any]:
+  """Shapes of the arrays of a checkpoint, in the order of their names. Raises InputError where there are others."""
+  tree = None if metadata is None else metadata.tree
+  if not isinstance(tree, Mapping):
+    raise errors.InputError("no arrays are there")
+  check.require(len(tree) == len(names), f"{len(names)} arrays are named, and {len(tree)} are there")
+  return [tree[f"{i:05d}"] for i in range(len(names))]
 
 
 def checksums(arrays: Any) -> dict[str, int]:

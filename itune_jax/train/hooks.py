@@ -10,7 +10,9 @@ import jax
 from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import jsontext
 from itune_jax.core import lazy
+from itune_jax.core import log
 from itune_jax.parallel.cost import chips
 
 # It imports torch where that is installed, which who only reads a run's files need not wait for.
@@ -26,28 +28,35 @@ class Jsonl(contracts.Hook):
 
   def __init__(self, path: str, step: int):
     self._path, self._written = path, time.monotonic()
-    self._lines = [json.dumps(line) + "\n" for line in self.read(path) if line["step"] <= step]
+    kept = [line for line in self.read(path) if line["step"] <= step]
+    reached = max((line["step"] for line in kept), default=0)
+    if reached < step:
+      log.info(f"{path}: ends at step {reached}, and the run goes on from {step}: the figures between are lost")
+    self._lines = [json.dumps(line) + "\n" for line in kept]
     files.write_text(path, "".join(self._lines))
     self._file = None if files.is_remote(path) else files.opened(path, "a")
 
   @staticmethod
   def read(path: str) -> list[dict[str, Any]]:
-    """The whole lines of a metrics file; a line cut off by a kill is left out.
+    """The whole lines of a metrics file; its last line may have been cut off by a kill, and is then left out.
 
-    Raises InputError, with its number, for a line that is no object with a step.
+    Raises InputError, with its number, for any other line that is no object with a step and figures, and for one whose
+    step lies before that of the line above it.
     """
     if not files.exists(path):
       return []
-    found = []
+    found: list[dict[str, Any]] = []
     with files.opened(path, "rb") as f:
-      for number, line in enumerate(f, 1):
-        try:
-          one = json.loads(line)
-        except (ValueError, RecursionError):  # also bytes that are no text
+      lines = f.read().splitlines()
+    for number, line in enumerate(lines, 1):
+      try:
+        one = jsontext.loads(line.decode())
+      except ValueError as e:  # also bytes that are no text
+        if number == len(lines):
           break
-        if not isinstance(one, dict) or type(one.get("step")) is not int:
-          raise errors.InputError(f"{path}:{number}: is no object with a step; remove the line")
-        found.append(one)
+        raise errors.InputError(f"{path}:{number}: is no JSON ({jsontext.said(e)}); remove the line") from None
+      _check_line(one, found[-1]["step"] if found else 0, f"{path}:{number}")
+      found.append(one)
     return found
 
   def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -71,6 +80,17 @@ class Jsonl(contracts.Hook):
     self.flush()
     if self._file is not None:
       self._file.close()
+
+
+def _check_line(one: Any, before: int, where: str) -> None:
+  if not isinstance(one, dict) or type(one.get("step")) is not int:
+    raise errors.InputError(f"{where}: is no object with a step; remove the line")
+  if one["step"] < before:
+    raise errors.InputError(f"{where}: step {one['step']} stands behind step {before}: are these lines of two runs?")
+  figures = one if "step_s" not in one else {"trained_tokens": None, **one}  # speed is their quotient
+  for key, value in figures.items():
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+      raise errors.InputError(f"{where}: {key} is {jsontext.shown(value)}, no figure; remove the line")
 
 
 class TensorBoard(contracts.Hook):

@@ -241,7 +241,7 @@ def test_what_was_cut_and_what_nothing_reads_is_said(tmp_path, smollm2_tokenizer
 )
 def test_prompts_are_rows(raw, texts, tmp_path, capsys):
   (tmp_path / "p.jsonl").write_text("\ufeff" + json.dumps({**raw, "temperatur": 1}) + "\n")
-  (found,) = readers.questions(str(tmp_path / "p.jsonl"))
+  (found,) = readers.questions(str(tmp_path / "p.jsonl")).values()
   assert content(found) == texts and "`temperatur` (1 rows)" in capsys.readouterr().err
 
 

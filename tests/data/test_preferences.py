@@ -72,6 +72,11 @@ PAIR = {"prompt": "q", "chosen": "a", "rejected": "b"}
 WRONG = {
   "equal": ({**PAIR, "rejected": "a"}, "`chosen` equals `rejected`"),
   "empty": ({**PAIR, "rejected": "  "}, "`rejected` is empty"),
+  "empty prompt": ({**PAIR, "prompt": " \n"}, "its prompt is empty"),
+  "nothing asked": (
+    {key: [{"role": "user", "content": ""}, {"role": "assistant", "content": key}] for key in ("chosen", "rejected")},
+    "its prompt is empty",
+  ),
   "missing": ({"prompt": "q", "chosen": "a"}, "it has no `rejected`"),
   "null": ({**PAIR, "chosen": None}, "it has no `chosen`"),
   "a number": ({**PAIR, "chosen": 3}, "`chosen` is a number"),

@@ -1,5 +1,10 @@
 """GGUF files that are not whole, or not what is read, are one line."""
 
+import pathlib
+import struct
+import tempfile
+
+from hypothesis import strategies as st
 import numpy as np
 import pytest
 
@@ -7,6 +12,7 @@ gguf = pytest.importorskip("gguf")
 
 from itune_jax.core import errors  # noqa: E402
 from itune_jax.models import load  # noqa: E402
+from tests import fuzz  # noqa: E402
 
 FIELDS = {
   "block_count": 1,
@@ -80,3 +86,52 @@ def test_truncated_at_any_byte(tmp_path):
   (tmp_path / "b.gguf").write_text("version https://git-lfs.github.com/spec/v1\n")
   with pytest.raises(errors.InputError, match="a Git LFS pointer"):
     load.open_source(str(tmp_path / "b.gguf"))
+
+
+def _whole() -> bytes:
+  with tempfile.TemporaryDirectory() as folder:
+    return pathlib.Path(write(pathlib.Path(folder) / "a.gguf")).read_bytes()
+
+
+WHOLE = _whole()
+BEGINS = len(WHOLE) - 10 * 32 * 4  # of the numbers
+LENGTHS = st.sampled_from([0, 1, 3, 2**31, 2**32 - 1, 2**40, 2**62, 2**63])
+
+
+@fuzz.given(
+  st.one_of(
+    fuzz.damaged(WHOLE),
+    st.tuples(st.integers(4, BEGINS - 9), LENGTHS).map(
+      lambda at: WHOLE[: at[0]] + struct.pack("<Q", at[1]) + WHOLE[at[0] + 8 :]
+    ),
+    st.integers(1, 64).map(lambda n: WHOLE + bytes(n)),
+  )
+)
+def test_bytes_that_are_changed_are_another_model_or_one_line(data):
+  """Wherever lengths, counts, kinds and offsets stand: never these numbers under another name, and no endless list."""
+  with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder) / "b.gguf"
+    path.write_bytes(data)
+
+    def read():
+      source = load.open_source(str(path))
+      tensors = {name: np.asarray(source.read(name)).tobytes() for name in source.names()}
+      return source.config(), source.digest(), tensors
+
+    found = fuzz.outcome(read)
+    if found is not None:
+      (table,) = (tensor for name, tensor in found[2].items() if "embed" in name)
+      assert table == data[-len(table) :], "its numbers stand at its end"
+
+
+def test_a_key_twice_and_lists_within_lists_are_no_file(tmp_path):
+  count = struct.pack("<Q", struct.unpack("<Q", WHOLE[16:24])[0] + 1)
+  text = lambda word: struct.pack("<Q", len(word)) + word
+  deep = struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 5000
+  for field, words in (
+    (text(b"llama.block_count") + struct.pack("<II", 4, 7), "names llama.block_count twice"),
+    (text(b"deep") + deep, "nested too deep"),
+  ):
+    (tmp_path / "b.gguf").write_bytes(WHOLE[:16] + count + field + WHOLE[24:])
+    with pytest.raises(errors.InputError, match=words):
+      load.open_source(str(tmp_path / "b.gguf"))

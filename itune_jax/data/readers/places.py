@@ -18,8 +18,10 @@ from typing import Any
 from itune_jax.core import jsontext
 from itune_jax.data import example as example_lib
 from itune_jax.data import fields
+from itune_jax.data import messages as messages_lib
 
 _MARKER = "<image>"
+_ADDRESS = re.compile(r"data:|[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 def with_images(example: example_lib.Example, raw: Mapping[str, Any], folder: str) -> example_lib.Example:
@@ -31,6 +33,9 @@ def with_images(example: example_lib.Example, raw: Mapping[str, Any], folder: st
     raise fields.BadRow("it has both columns `images` and `image`")
   column = columns[0] if columns else []
   waiting = list(column) if isinstance(column, list) else [column]
+  empty = any(raw.get(key) in ("", []) for key in example_lib.IMAGE_KEYS)
+  if empty and not waiting and any(_MARKER in messages_lib.text_of(m.get("content")) for m in example.messages):
+    raise fields.BadRow(f"its text writes {_MARKER}, and its column of images is empty")
   if not waiting and not any(isinstance(m.get("content"), list) for m in example.messages):
     return example
   messages = tuple(place(m, waiting, folder, bool(columns)) for m in example.messages)
@@ -80,7 +85,7 @@ def _image_part(part, waiting, folder):
   if not isinstance(source, str) or not source.strip():
     raise fields.BadRow(f"an image is a path or a data URL, not {jsontext.shown(source)}")
   fields.text(source, "the path of an image")
-  if not source.startswith(("data:", "http://", "https://")):
+  if not _ADDRESS.match(source):
     if not os.path.isabs(source) and os.path.normpath(source).startswith(".."):
       raise fields.BadRow(
         f"the image {jsontext.shown(source)} lies outside of the data file's folder: name it from the root"

@@ -42,6 +42,7 @@ def parse(raw: Mapping[str, Any]) -> example_lib.Example:
   asked, unread = asked_beside({key: value for key, value in raw.items() if key not in (*SIDES, *_SCORES, GOLD)})
   chosen, rejected = (side_of(raw[key], key) for key in SIDES)
   prompt = _prompt(asked, chosen, rejected)
+  require_asked(prompt)
   answers = [
     answers_of(side[len(prompt) if is_whole(side) else 0 :], key)
     for side, key in zip((chosen, rejected), SIDES, strict=True)
@@ -138,6 +139,14 @@ def _prompt(asked: Messages, chosen: Messages, rejected: Messages) -> Messages:
   if asked and not _holds(chosen[:same], asked):
     raise fields.BadRow("its prompt is not what `chosen` and `rejected` begin with: the prompts differ")
   return chosen[:same]
+
+
+def require_asked(prompt: Messages) -> None:
+  """Raises BadRow for a prompt in which nobody says anything: answers to nothing are no preference."""
+  if not any(
+    messages_lib.text_of(m["content"]).strip() or m.get("tool_calls") for m in prompt if m["role"] != "system"
+  ):
+    raise fields.BadRow("its prompt is empty: there is no question that one answer is better for")
 
 
 def _holds(begun: Messages, asked: Messages) -> bool:

@@ -295,11 +295,13 @@ def question(raw: Any, folder: str, begun: bool = False) -> conversation.Convers
   return _asked(raw, folder, begun)[0]
 
 
-def questions(path: str, begun: bool = False) -> list[conversation.Conversation]:
-  """What the rows of a file ask (see `question`), which is read as data files are; says once which keys nothing reads.
+def questions(path: str, begun: bool = False) -> dict[str, conversation.Conversation]:
+  """What the rows of a file ask (see `question`), which is read as data files are, by file and line; says once which
+  keys nothing reads.
 
   Raises InputError with file and line."""
-  found, unread = [], collections.Counter()
+  found: dict[str, conversation.Conversation] = {}
+  unread: collections.Counter[str] = collections.Counter()
   (file, *more) = files(path)
   if more:
     raise errors.InputError(f"{path}: it is {len(more) + 1} files; prompts are one")
@@ -308,7 +310,7 @@ def questions(path: str, begun: bool = False) -> list[conversation.Conversation]
       asked, keys = _asked(raw, os.path.dirname(path), begun)
     except fields.BadRow as e:
       raise errors.InputError(f"{path}:{line}: {e}") from None
-    found.append(asked)
+    found[f"{path}:{line}"] = asked
     unread.update(set(map(jsontext.line, keys)))
   if not found:
     raise errors.InputError(f"{path}: it has no rows; each is a prompt in one of the formats {formats.said()}")

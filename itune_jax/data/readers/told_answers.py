@@ -137,6 +137,7 @@ def _prompt(asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
   """The messages of a prompt, none of which trains. Raises BadRow where there is none."""
   if not any(m["role"] != "assistant" for m in asked) or asked[-1]["role"] == "assistant":
     raise fields.BadRow("it has no prompt in front of its answers")
+  preferences.require_asked(asked)
   return [preferences.untrained(message, i) for i, message in enumerate(asked)]
 
 

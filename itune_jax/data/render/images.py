@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
 import warnings
 from typing import Any
@@ -54,12 +55,14 @@ class Images:
     where = part.get("image")
     if not isinstance(where, str):
       raise example_lib.BadRow('an image part needs `image`: a path or a data URL ("data:image/png;base64,…")')
-    if where.startswith(("http://", "https://")):
-      raise example_lib.BadRow(f"{where}: images are not fetched; save it and give its path")
-    if not where.startswith("data:") and not os.path.isfile(where):
-      raise example_lib.BadRow(f"{where}: no such image file")
+    is_data = where[:5].lower() == "data:"
+    if "://" in where[:20] and not is_data:
+      raise example_lib.BadRow(f"{where[:200]}: images are not fetched; save it and give its path")
+    if not is_data and not os.path.isfile(where):
+      raise example_lib.BadRow(f"{where[:200]}: no such image file")
     try:
-      image = _opened(where)
+      image = _opened(where, is_data)
+      self._check_shape(where, image)
       pixels = self.processor([image], do_rescale=False, do_normalize=False, return_tensors="np")["pixel_values"][0]
     except example_lib.BadRow:
       raise
@@ -68,6 +71,13 @@ class Images:
     except Exception as e:  # decoders of damaged files raise what they like: SyntaxError, struct.error, zlib.error, …
       raise example_lib.BadRow(f"{where[:80]}: not readable as an image ({jsontext.said(e, 80)})") from None
     return np.ascontiguousarray(pixels.transpose(1, 2, 0)).astype(np.uint8)
+
+  def _check_shape(self, where: str, image: PIL.Image.Image) -> None:
+    """Raises BadRow for a strip: with its short side as long as the model's images it would fill memory."""
+    short, long = sorted(image.size)
+    most = PIL.Image.MAX_IMAGE_PIXELS or math.inf
+    if self.scale.size**2 * (long / short) > most:
+      raise example_lib.BadRow(f"{where[:80]}: it is {image.size[0]} x {image.size[1]} pixels, a strip: cut it")
 
   def count(self, ids: np.ndarray) -> int:
     """How many whole images stand in ids [n]."""
@@ -79,12 +89,12 @@ class Images:
     return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _opened(where: str) -> PIL.Image.Image:
-  """An image file or data URL as 8-bit RGB, upright. Raises BadRow for numbers whose range nobody knows, and whatever
-  the decoder raises for what is no image, or one that would take too much memory."""
-  if where.startswith("data:"):
+def _opened(where: str, is_data: bool) -> PIL.Image.Image:
+  """An image file or data URL as 8-bit RGB, upright. Raises BadRow for numbers whose range nobody knows and for several
+  pictures in one, and whatever the decoder raises for what is no image, or one that would take too much memory."""
+  if is_data:
     head, comma, body = where.partition(",")
-    if not comma or not head.endswith(";base64"):
+    if not comma or not head.lower().endswith(";base64"):
       raise example_lib.BadRow(f"{where[:40]}: a data URL of an image is data:image/png;base64,…")
     data = base64.b64decode("".join(body.split()), validate=True)
   else:
@@ -94,6 +104,11 @@ def _opened(where: str) -> PIL.Image.Image:
     warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
     warnings.filterwarnings("ignore", category=UserWarning)  # of palettes with transparency and of odd metadata
     image = PIL.Image.open(io.BytesIO(data))
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # a camera's, whose others are previews and depths of the first
+      raise example_lib.BadRow(
+        f"{where[:80]}: it holds {frames} pictures (an animation, pages): save the one that counts"
+      )
     image.load()
     image = PIL.ImageOps.exif_transpose(image)
   if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):  # Pillow itself would cut at 255
@@ -121,8 +136,15 @@ def load(folder: str, *, token: int, patches: int, size: int) -> Images | None:
     processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
   except Exception as e:  # of transformers, for any fault of the file
     raise errors.InputError(f"{folder}: its image processor cannot be built ({jsontext.said(e)})") from None
-  made = processor([np.zeros((size, size + 1, 3), np.uint8)], do_rescale=False, do_normalize=False, return_tensors="np")
-  found = made["pixel_values"].shape[1:]
+  try:
+    _check_settings(folder, processor)
+    probe = np.zeros((size, size + 1, 3), np.uint8)
+    made = processor([probe], do_rescale=False, do_normalize=False, return_tensors="np")
+    found = made["pixel_values"].shape[1:]
+  except errors.InputError:
+    raise
+  except Exception as e:  # of transformers, for settings that it looks at in use only
+    raise errors.InputError(f"{folder}: its image processor fails on an image ({jsontext.said(e)})") from None
   if found != (3, size, size):
     raise errors.InputError(f"{folder}: its image processor makes {found}, the model takes (3, {size}, {size})")
   on = lambda flag, value, off: value if getattr(processor, flag) else off
@@ -133,6 +155,29 @@ def load(folder: str, *, token: int, patches: int, size: int) -> Images | None:
     tuple(map(float, on("do_normalize", processor.image_std, (1.0,) * 3))),
   )
   return Images(processor, token, patches, scale)
+
+
+_LARGEST = 8192  # pixels of a side; no processor asks for more, and images of a million would fill memory
+
+
+def _check_settings(folder: str, processor: Any) -> None:
+  """Raises InputError for settings that would scale pixels to no numbers, which transformers takes as they come."""
+  said = lambda key: f"{folder}: {key} of its image processor is {jsontext.shown(getattr(processor, key, None))}"
+  number = lambda x: isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x)
+  for key in ("size", "crop_size"):
+    found = getattr(processor, key, None)
+    for value in dict(found).values() if found else ():
+      if value is not None and not (type(value) is int and 0 < value <= _LARGEST):
+        raise errors.InputError(f"{said(key)}; whole numbers from 1 to {_LARGEST:,} are expected")
+  for key in ("do_rescale", "do_normalize"):
+    if not isinstance(getattr(processor, key, None), bool):
+      raise errors.InputError(f"{said(key)}; true or false is expected")
+  if processor.do_rescale and not (number(processor.rescale_factor) and processor.rescale_factor > 0):
+    raise errors.InputError(f"{said('rescale_factor')}; a number above 0 is expected")
+  for key, least in (("image_mean", -math.inf), ("image_std", 0)) if processor.do_normalize else ():
+    found = getattr(processor, key, None)
+    if not isinstance(found, (list, tuple)) or len(found) != 3 or not all(number(x) and x > least for x in found):
+      raise errors.InputError(f"{said(key)}; three numbers{' above 0' if least == 0 else ''} are expected")
 
 
 def parts(messages: Any) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """config.json in both directions, by the keys of a family."""
 
 from collections.abc import Mapping
+import copy
 import dataclasses
 import math
 from typing import Any
@@ -8,14 +9,15 @@ from typing import Any
 import transformers
 
 from itune_jax.core import errors
+from itune_jax.core import jsontext
 from itune_jax.core import nearest
 from itune_jax.models import decoder
 from itune_jax.models import encdec
 from itune_jax.models import vlm
 from itune_jax.models import zoo
 from itune_jax.models.hf import keys
+from itune_jax.models.hf import rope_config
 from itune_jax.nn import moe
-from itune_jax.nn import rope as rope_lib
 from itune_jax.nn import vision
 
 
@@ -26,7 +28,10 @@ def config_from_hf(config: Mapping[str, Any], where: str) -> Any:
   except errors.InputError as e:
     raise errors.InputError(str(e) if str(e).startswith(where) else f"{where}: {e}") from None
   except (TypeError, ValueError, AttributeError, IndexError, KeyError, OverflowError, ZeroDivisionError) as e:
-    raise errors.InputError(f"{where}: a value that cannot be: {' '.join(str(e).split())}") from None
+    raise errors.InputError(f"{where}: a value that cannot be: {jsontext.said(e, _SAID)}") from None
+
+
+_SAID = 400  # characters of what transformers says
 
 
 def _from_hf(config: Mapping[str, Any], where: str) -> Any:
@@ -34,21 +39,27 @@ def _from_hf(config: Mapping[str, Any], where: str) -> Any:
   if not isinstance(family, str) or family not in zoo.FAMILIES:
     near = nearest.nearest(str(family)[:40], zoo.FAMILIES)
     hint = f"; the nearest supported is {near!r}" if near else ""
-    raise errors.InputError(f"{where}: model_type is {family!r}; supported are {', '.join(zoo.FAMILIES)}{hint}")
+    raise errors.InputError(
+      f"{where}: model_type is {jsontext.shown(family)}; supported are {', '.join(zoo.FAMILIES)}{hint}"
+    )
   row = zoo.FAMILIES[family]
   if config.get("quantization_config"):
     found = config["quantization_config"]
     kind = found.get("quant_method") if isinstance(found, Mapping) else found
-    raise errors.InputError(f"{where}: quantization_config ({kind!r}) is not supported; load the full weights")
-  _check_rope_types(config, where)
-  keys.check_counts(config, where)
+    raise errors.InputError(
+      f"{where}: quantization_config ({jsontext.shown(kind)}) is not supported; load the full weights"
+    )
+  kind = transformers.CONFIG_MAPPING[family]
+  defaults = kind().to_dict()
+  read = keys.read_of(family, defaults)
+  rope_config.check(config, read, row.turns_part, where)
+  keys.check_values(config, read, kind.attribute_map, where)
   full = with_defaults(config, where)
-  kind = type(full)
-  keys.check(config, kind().to_dict(), kind.attribute_map, where)
+  keys.check(config, defaults, kind.attribute_map, where)
   full = full.to_dict() | {older: getattr(full, older, None) for older in full.attribute_map}
   for key, accepted in row.demands.items():
     if full.get(key, accepted[0]) not in accepted:
-      raise errors.InputError(f"{where}: {key} is {full[key]!r}; supported is {accepted[0]!r}")
+      raise errors.InputError(f"{where}: {key} is {jsontext.shown(full[key])}; supported is {accepted[0]!r}")
   try:
     return _READERS[row.kind](row, family, full, where)
   except KeyError as e:
@@ -68,14 +79,25 @@ def _fields(row: zoo.Family, full, where, needed: tuple[str, ...]) -> dict[str, 
         raise errors.InputError(f"{where}: {key.theirs} is {full[key.theirs]!r}, which no model has")
   found = fields.get("activation", "silu")
   if found not in zoo.ACTIVATIONS.values():
-    raise errors.InputError(f"{where}: the activation is {found!r}; supported are {', '.join(zoo.ACTIVATIONS)}")
+    raise errors.InputError(
+      f"{where}: the activation is {jsontext.shown(found)}; supported are {', '.join(zoo.ACTIVATIONS)}"
+    )
   for name in needed:
     if name not in fields:
       raise KeyError(row.all_keys[name].theirs)
-  for name in ("norm_eps", "embed_scale", "residual_scale", "logit_scale", "attention_scale"):
+  for name in ("norm_eps", *_FACTORS):
     if name in fields:
       fields[name] = float(fields[name])
+    if name in fields and not (math.isfinite(fields[name]) and fields[name] > (-1 if name == "norm_eps" else 0)):
+      theirs = row.all_keys[name].theirs
+      raise errors.InputError(f"{where}: {theirs} is {full[theirs]!r}; a number above 0 is expected")
   return fields
+
+
+_FACTORS = (
+  *("embed_scale", "residual_scale", "logit_scale", "attention_scale"),
+  *("attention_softcap", "logit_softcap"),
+)
 
 
 def _read_decoder(row: zoo.Family, family: str, full, where) -> decoder.DecoderConfig:
@@ -181,7 +203,7 @@ _READERS = {"decoder": _read_decoder, "encdec": _read_encdec, "vlm": _read_vlm}
 def _read_layers(row, full, depth) -> dict[str, Any]:
   """Windows and rotary settings."""
   fields: dict[str, Any] = {}
-  window = full.get("sliding_window") or 0
+  window = full.get("sliding_window")
   if row.windows == "all" and window:
     fields["windows"] = (window,) * depth
   elif row.windows == "layer_types" and window:
@@ -189,100 +211,20 @@ def _read_layers(row, full, depth) -> dict[str, Any]:
     fields["windows"] = windows if any(windows) else ()
   rope = full.get("rope_parameters")
   if rope and "full_attention" in rope:
-    fields["rope"] = _rope_from_hf(rope["full_attention"], full)
-    fields["local_rope"] = _rope_from_hf(rope["sliding_attention"], full)
+    fields["rope"] = rope_config.from_hf(rope["full_attention"], full)
+    fields["local_rope"] = rope_config.from_hf(rope["sliding_attention"], full)
   elif rope:
-    fields["rope"] = _rope_from_hf(rope, full)
+    fields["rope"] = rope_config.from_hf(rope, full)
   return fields
-
-
-_ROPE_TYPES = {
-  "default": "none",
-  "linear": "linear",
-  "dynamic": "dynamic",
-  "yarn": "yarn",
-  "longrope": "longrope",
-  "su": "longrope",
-  "llama3": "llama3",
-}
-
-
-def _check_rope_types(config, where) -> None:
-  """Before transformers sees it: it only warns."""
-  for key in ("rope_parameters", "rope_scaling"):
-    found = config.get(key) or {}
-    if not isinstance(found, Mapping):
-      raise errors.InputError(f"{where}: {key} is {found!r}; an object is expected")
-    for part in (found, *(v for v in found.values() if isinstance(v, Mapping))):
-      kind = part.get("rope_type", part.get("type", "default"))
-      if kind not in _ROPE_TYPES:
-        raise errors.InputError(f"{where}: {key}.rope_type is {kind!r}; supported are {', '.join(_ROPE_TYPES)}")
 
 
 def with_defaults(config, where) -> transformers.PreTrainedConfig:
   """config.json with what its family leaves unsaid, in the spelling of today's transformers."""
   try:
-    rest = {k: v for k, v in config.items() if k != "model_type"}
+    rest = copy.deepcopy({k: v for k, v in config.items() if k != "model_type"})  # the library completes it in place
     return transformers.AutoConfig.for_model(config["model_type"], **rest)
   except Exception as e:  # the library raises many kinds, all about the file's content
-    reason = " ".join(str(e).split()) or type(e).__name__
-    raise errors.InputError(f"{where}: not a valid {config['model_type']} config ({reason})") from None
-
-
-def _rope_from_hf(found, full) -> rope_lib.Rope:
-  kind = _ROPE_TYPES[found.get("rope_type", "default")]
-  fields: dict[str, Any] = {
-    "base": float(found["rope_theta"]),
-    "partial": float(found.get("partial_rotary_factor") or 1),
-  }
-  if kind == "none":
-    return rope_lib.Rope(**fields)
-  longest = full["max_position_embeddings"]
-  original = found.get("original_max_position_embeddings") or full.get("original_max_position_embeddings")
-  fields |= {"original_length": int(longest if kind == "dynamic" else original or longest)}
-  fields |= {"factor": float(found.get("factor") or longest / fields["original_length"])}
-  for ours, theirs in _ROPE_KEYS.items():
-    if found.get(theirs) is not None:
-      fields[ours] = tuple(map(float, found[theirs])) if ours.startswith(("short", "long")) else found[theirs]
-  if kind == "yarn" and "attention_factor" not in fields and found.get("mscale") and found.get("mscale_all_dim"):
-    size = lambda m: 0.1 * m * math.log(fields["factor"]) + 1 if fields["factor"] > 1 else 1.0
-    fields["attention_factor"] = size(found["mscale"]) / size(found["mscale_all_dim"])
-  fields = {k: float(v) if isinstance(v, int) and k in _ROPE_FLOATS else v for k, v in fields.items()}
-  return rope_lib.Rope(scaling=kind, **fields)  # pyright: ignore[reportArgumentType]
-
-
-_ROPE_KEYS = {
-  "low_freq_factor": "low_freq_factor",
-  "high_freq_factor": "high_freq_factor",
-  "beta_fast": "beta_fast",
-  "beta_slow": "beta_slow",
-  "truncate": "truncate",
-  "attention_factor": "attention_factor",
-  "short_factor": "short_factor",
-  "long_factor": "long_factor",
-}
-_ROPE_FLOATS = ("low_freq_factor", "high_freq_factor", "beta_fast", "beta_slow", "attention_factor")
-_ROPE_OF = {
-  "none": (),
-  "linear": ("factor",),
-  "dynamic": ("factor",),
-  "yarn": ("factor", "beta_fast", "beta_slow", "truncate", "attention_factor", "original"),
-  "longrope": ("factor", "short_factor", "long_factor", "attention_factor", "original"),
-  "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original"),
-}
-
-
-def _rope_to_hf(rope: rope_lib.Rope) -> dict[str, Any]:
-  found: dict[str, Any] = {"rope_type": "default" if rope.scaling == "none" else rope.scaling, "rope_theta": rope.base}
-  for name in _ROPE_OF[rope.scaling]:
-    if name == "original":
-      found["original_max_position_embeddings"] = rope.original_length
-    elif name != "attention_factor" or rope.attention_factor:
-      value = getattr(rope, name)
-      found[name] = list(value) if isinstance(value, tuple) else value
-  if rope.partial != 1:
-    found["partial_rotary_factor"] = rope.partial
-  return found
+    raise errors.InputError(f"{where}: not a valid {config['model_type']} config ({jsontext.said(e, _SAID)})") from None
 
 
 def config_to_hf(cfg: Any, dtype: str, tokens: Mapping[str, Any]) -> dict[str, Any]:
@@ -370,24 +312,5 @@ def _decoder_to_hf(row, cfg) -> dict[str, Any]:
     found |= dict.fromkeys(row.also, False)
     found["layer_types"] = ["full_attention"] * cfg.depth
   if cfg.positions == "rope":
-    found |= _ropes_to_hf(cfg)
+    found |= rope_config.to_hf(cfg)
   return found
-
-
-def _ropes_to_hf(cfg) -> dict[str, Any]:
-  """Today's key, and beside it the ones that versions before 5 read."""
-  rope = _rope_to_hf(cfg.rope)
-  scaling = {k: v for k, v in rope.items() if k not in ("rope_theta", "partial_rotary_factor")}
-  older = {"rope_theta": cfg.rope.base, "rope_scaling": None if cfg.rope.scaling == "none" else scaling}
-  if cfg.local_rope is not None:
-    nested = {"full_attention": rope, "sliding_attention": _rope_to_hf(cfg.local_rope)}
-    return {"rope_parameters": nested, "rope_theta": cfg.rope.base, "rope_local_base_freq": cfg.local_rope.base}
-  if cfg.family == "gpt_neox":
-    return {"rope_parameters": rope, "rotary_pct": cfg.rope.partial, "rotary_emb_base": cfg.rope.base}
-  if cfg.rope.scaling == "longrope":
-    older["original_max_position_embeddings"] = cfg.rope.original_length
-  if cfg.rope.partial != 1:
-    older["partial_rotary_factor"] = cfg.rope.partial
-  if cfg.rope.scaling in ("longrope", "yarn"):  # the older key would shadow the newer one and lose what it lacks
-    older.pop("rope_scaling")
-  return {"rope_parameters": rope, **older}

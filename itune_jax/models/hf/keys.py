@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from itune_jax.core import errors
+from itune_jax.core import jsontext
 from itune_jax.core import log
 from itune_jax.models import zoo
 
@@ -18,17 +19,13 @@ def _words(text: str) -> frozenset[str]:
   return frozenset(text.split())
 
 
-# Read of any family; most are older spellings, which transformers turns into today's.
-ALWAYS = _words("""
-  model_type dtype torch_dtype tie_word_embeddings quantization_config rope_parameters rope_scaling rope_theta
-  rope_local_base_freq partial_rotary_factor rotary_pct rotary_emb_base original_max_position_embeddings
-  sliding_window_pattern image_token_index image_token_id
-""")
+# Read of any family, beside its older spellings (`Family.spellings`).
+ALWAYS = _words("model_type dtype torch_dtype tie_word_embeddings quantization_config")
 # Read where the family's class has them.
 READ = _words("""
-  sliding_window use_sliding_window max_window_layers layer_types _sliding_window_pattern no_rope_layer_interval
-  num_experts num_local_experts num_experts_per_tok text_config vision_config vision_feature_layer dense_act_fn
-  is_gated_act
+  rope_parameters sliding_window use_sliding_window max_window_layers layer_types _sliding_window_pattern
+  no_rope_layer_interval num_experts num_local_experts num_experts_per_tok text_config vision_config
+  vision_feature_layer dense_act_fn is_gated_act
 """)
 HARMLESS = _words("""
   _name_or_path architectures transformers_version auto_map torchscript use_cache return_dict return_dict_in_generate
@@ -55,8 +52,12 @@ VISION = _words("""
 def read_of(family: str, defaults: Mapping[str, Any]) -> frozenset[str]:
   """The keys that are read of a family, whose class has these."""
   row = zoo.FAMILIES[family]
-  moe = {value for value in (row.moe or {}).values() if isinstance(value, str)}
-  return ALWAYS | READ & set(defaults) | {key.theirs for key in row.all_keys.values()} | set(row.demands) | moe
+  own = {value for value in (row.moe or {}).values() if isinstance(value, str)} | set(row.demands)
+  if "rope_parameters" in defaults:
+    own |= {"rope_scaling", *row.spellings}
+  elif row.kind == "vlm":
+    own |= set(row.spellings)
+  return ALWAYS | READ & set(defaults) | {key.theirs for key in row.all_keys.values()} | own
 
 
 def check(config: Mapping[str, Any], defaults: Mapping[str, Any], aliases: Mapping[str, str], where: str) -> None:
@@ -75,7 +76,9 @@ def check(config: Mapping[str, Any], defaults: Mapping[str, Any], aliases: Mappi
     if name not in defaults:
       strange.append(key)
     elif value != defaults[name]:
-      raise errors.InputError(f"{where}: {key} is {value!r}, which is not built; supported is {defaults[name]!r}")
+      raise errors.InputError(
+        f"{where}: {key} is {jsontext.shown(value)}, which is not built; supported is {defaults[name]!r}"
+      )
   if strange:
     log.info(f"{where}: not read, as in transformers: {', '.join(sorted(strange))}")
 
@@ -91,12 +94,56 @@ def check_vision(config: Mapping[str, Any], where: str) -> None:
 
 _COUNTS = ("num_hidden_layers", "num_layers", "num_decoder_layers", "n_layer", "num_local_experts", "num_experts")
 _MOST = 100_000
+# Whole numbers that transformers takes as they come, and the least that each may be.
+_WHOLE = {"sliding_window": 1, "sliding_window_pattern": 1, "_sliding_window_pattern": 1, "no_rope_layer_interval": 1}
+_WHOLE |= {"max_window_layers": 0, "num_attention_heads": 1, "num_key_value_heads": 1, "image_token_index": 0}
+_WHOLE |= {"image_token_id": 0}
+# Truth values that transformers takes as they come.
+_TRUTHS = ("tie_word_embeddings", "scale_decoder_outputs", "is_gated_act")
 
 
-def check_counts(config: Mapping[str, Any], where: str) -> None:
+def check_values(config: Mapping[str, Any], read: frozenset[str], aliases: Mapping[str, str], where: str) -> None:
+  """Raises InputError for values of keys that are read which transformers would take for others, or take as they come.
+
+  Args:
+    read: the keys that are read of the family. aliases: other names of its keys.
+  """
+  _check_counts(config, where)
+  for key, least in _WHOLE.items():
+    value = config.get(key) if key in read else None
+    if value is not None and not (type(value) is int and least <= value < 2**31):
+      raise errors.InputError(f"{where}: {key} is {jsontext.shown(value)}; a whole number from {least} on is expected")
+  for key in _TRUTHS:
+    if key in read and not isinstance(config.get(key), (bool, type(None))):
+      raise errors.InputError(f"{where}: {key} is {jsontext.shown(config[key])}; true or false is expected")
+  pairs = {**aliases, **({"image_token_index": "image_token_id"} if "image_token_index" in read else {})}
+  for one, other in pairs.items():
+    if one in config and other in config and not jsontext.same(config[one], config[other]):
+      both = f"{one} is {jsontext.shown(config[one])}, and {other} is {jsontext.shown(config[other])}"
+      raise errors.InputError(f"{where}: {both}, which are one value: take one away")
+  _check_kinds_of_layers(config, read, where)
+
+
+def _check_kinds_of_layers(config: Mapping[str, Any], read: frozenset[str], where: str) -> None:
+  """Raises InputError for a list of kinds of layers that contradicts the step by which older files say the same."""
+  kinds = config.get("layer_types")
+  for key in ("sliding_window_pattern", "_sliding_window_pattern"):
+    step = config.get(key) if "sliding_window_pattern" in read else None
+    if step is None or not isinstance(kinds, list):
+      continue
+    if kinds != ["full_attention" if (i + 1) % step == 0 else "sliding_attention" for i in range(len(kinds))]:
+      raise errors.InputError(f"{where}: layer_types is not what {key} = {step} says: take one away")
+  on, step = config.get("no_rope_layers"), config.get("no_rope_layer_interval")
+  if "no_rope_layers" not in read or not isinstance(on, list) or step is None:
+    return
+  if on != [int((i + 1) % step != 0) for i in range(len(on))]:
+    raise errors.InputError(f"{where}: no_rope_layers is not what no_rope_layer_interval = {step} says: take one away")
+
+
+def _check_counts(config: Mapping[str, Any], where: str) -> None:
   """Raises InputError for a number of layers or experts that no model has: lists of that length would fill memory."""
   for part in (config, *(config.get(key) for key in ("text_config", "vision_config"))):
     found = part if isinstance(part, Mapping) else {}
     for key in _COUNTS:
-      if isinstance(found.get(key), (int, float)) and abs(found[key]) > _MOST:
+      if isinstance(found.get(key), (int, float)) and not abs(found[key]) <= _MOST:
         raise errors.InputError(f"{where}: {key} is {found[key]!r}, which no model has")

@@ -47,10 +47,15 @@ class Chat:
     decode: decode_lib.Decode,
     progress: Callable[[int], None] = lambda n: None,
     on_text: Callable[[watch.Piece], None] | None = None,
+    names: Sequence[str] = (),
   ) -> list[str]:
-    """`decode.n` texts per conversation. on_text: gets what is new of each as it comes. Raises InputError for a
-    conversation that does not render."""
-    asked = [requests_lib.Request(conversation=c, id=str(i), n=decode.n) for i, c in enumerate(conversations)]
+    """`decode.n` texts per conversation. on_text: gets what is new of each as it comes. names: what messages call each,
+    its number unless given. Raises InputError for a conversation that does not render, or is too long."""
+    named = names or [f"prompt {i + 1}" for i in range(len(conversations))]
+    asked = [
+      requests_lib.Request(conversation=c, id=str(i), n=decode.n, where=where)
+      for i, (c, where) in enumerate(zip(conversations, named, strict=True))
+    ]
     responder = dataclasses.replace(self._session.responder(self._renderer, decode), on_text=on_text)
     return [sample.text for response in responder.answer(asked, progress) for sample in response.samples]
 
@@ -66,12 +71,14 @@ def generate(
   conversations: Sequence[conversation.Conversation] | None = None,
   changes: Mapping[str, Any] | None = None,
   as_asked: bool = False,
+  names: Sequence[str] = (),
 ) -> list[str] | tuple[Chat, decode_lib.Decode]:
   """Answers, or without conversations the loaded model and its settings, for a dialogue. changes: of `decode`.
 
   model: the base; an adapter names its own. rendering: how conversations become tokens. decode: how tokens are drawn.
   mesh: how devices are laid out. precision: which dtype holds what. adapter: what is put on the base, "" for nothing.
   conversations: what is answered. as_asked: uses the rendering given, where the adapter was trained with another.
+  names: what messages call each conversation.
   """
   decode = dataclasses.replace(decode, **(changes or {}))
   talker = Chat(model, rendering, mesh, precision, adapter, as_asked)
@@ -79,7 +86,7 @@ def generate(
     return talker, decode
   with console.Bars("answers") as bars:
     count = len(conversations) * decode.n
-    return talker.answer(conversations, decode, bars.add("generate", total=count).advance)
+    return talker.answer(conversations, decode, bars.add("generate", total=count).advance, names=names)
 
 
 def from_flags(args: command.Args) -> None:
@@ -91,9 +98,10 @@ def from_flags(args: command.Args) -> None:
   if args.interactive:
     _dialogue(*gin_setup.call(generate, adapter=args.adapter, changes=changes, as_asked=args.as_asked))
     return
-  asked = [_asked(prompt, args.image) for prompt in args.prompt]
-  asked += readers.questions(args.prompts, args.continue_final_message) if args.prompts else []
-  given = dict(adapter=args.adapter, conversations=asked, changes=changes, as_asked=args.as_asked)
+  told = {f"--prompt {i}" if i > 1 else "--prompt": _asked(text, args.image) for i, text in enumerate(args.prompt, 1)}
+  told |= readers.questions(args.prompts, args.continue_final_message) if args.prompts else {}
+  asked, names = list(told.values()), tuple(told)
+  given = dict(adapter=args.adapter, conversations=asked, changes=changes, as_asked=args.as_asked, names=names)
   answers = gin_setup.call(generate, **given)
   each = len(answers) // len(asked)  # samples of one prompt stand together
   rows = [{"messages": list(asked[i // each].messages), "output": answer} for i, answer in enumerate(answers)]

@@ -63,9 +63,9 @@ def upload(api: huggingface_hub.HfApi, kind: str, folder: str, args: command.Arg
     cures = {401: "is the token right? (hf auth login, or HF_TOKEN)", 403: "may this token write there?"}
     cures[409] = "it is there already: give --overwrite for a new commit in it, or another --repo"
     raise errors.RunError(f"{args.repo}: the hub refused ({status}): {cures.get(status, jsontext.said(e))}") from None
-  except (OSError, huggingface_hub.errors.OfflineModeIsEnabled) as e:
+  except Exception as e:  # of whichever library carries it: no network, no such host, a token that is no text
     raise errors.RunError(
-      f"{args.repo}: the hub was not reached ({type(e).__name__}); {folder} holds all of it"
+      f"{args.repo}: the hub was not reached ({type(e).__name__}): {jsontext.said(e)}; {folder} holds all of it"
     ) from None
   return done.commit_url
 

@@ -6,7 +6,7 @@ from itune_jax.core import errors
 from itune_jax.run import command
 
 # A name as the hub takes it: letters, digits, dots, dashes, underscores.
-_REPO = re.compile(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?/[A-Za-z0-9](?:[\w.-]{0,94}[A-Za-z0-9_])?")
+_REPO = re.compile(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?/[A-Za-z0-9](?:[\w.-]{0,94}[A-Za-z0-9_])?", re.ASCII)
 
 
 def flags(parser: command.Parser) -> None:

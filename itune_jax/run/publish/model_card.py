@@ -1,6 +1,7 @@
 """The card of a model or an adapter: base, method, data, figures with intervals, licence, and the commands."""
 
 from collections.abc import Iterator, Mapping, Sequence
+import math
 import os
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import huggingface_hub
 from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import jsontext
 from itune_jax.run import results as results_lib
 from itune_jax.run.publish import outward
 from itune_jax.run.report import gains as gains_lib
@@ -38,6 +40,22 @@ class Origin(NamedTuple):
   figures: Sequence[Figures]
 
 
+_TEXTS = ("format", "dtype", "base", "base_digest", "read_again_by", "adapter")
+
+
+def _manifest(path: str) -> dict[str, Any]:
+  """What an export says of itself. Raises InputError for a value that a card would say wrongly."""
+  found = files.read_object(path)
+  parity = found.get("logit_parity")
+  number = isinstance(parity, (int, float)) and not isinstance(parity, bool) and math.isfinite(parity)
+  wrong = [key for key in _TEXTS if not isinstance(found.get(key, ""), (str, type(None)))]
+  wrong += [] if parity is None or number else ["logit_parity"]
+  wrong += [] if isinstance(found.get("quant"), (dict, type(None))) else ["quant"]
+  if wrong:
+    raise errors.InputError(f"{path}: {wrong[0]} is {jsontext.shown(found[wrong[0]])}: it is damaged; export again")
+  return found
+
+
 def origin(folder: str, run_dir: str, evaluations: Sequence[str]) -> Origin:
   """Reads what is known of an export.
 
@@ -48,7 +66,7 @@ def origin(folder: str, run_dir: str, evaluations: Sequence[str]) -> Origin:
   Raises:
     InputError when a folder is not what it is given as.
   """
-  manifest = files.read_object(os.path.join(folder, "export_manifest.json"))
+  manifest = _manifest(os.path.join(folder, "export_manifest.json"))
   run_dir = run_dir or _run_of(manifest.get("adapter") or "")
   if run_dir and not files.exists(os.path.join(run_dir, "run.json")):
     raise errors.InputError(f"--run_dir={run_dir} holds no run.json: name the folder that itune train wrote into")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import jsontext
 from itune_jax.run.publish import data_card
 from itune_jax.run.publish import model_card
 from itune_jax.run.publish import outward
@@ -41,6 +42,17 @@ class Asked(NamedTuple):
 
 def stage(path: str, asked: Asked, into: str) -> Staged:
   """Fills a new folder with what will be uploaded, README.md among it. Raises InputError for what cannot be."""
+  try:
+    return _stage(path, asked, into)
+  except (TypeError, ValueError, LookupError, AttributeError) as e:
+    if isinstance(e, errors.InputError):
+      raise
+    raise errors.InputError(
+      f"{path}: its manifest, or a file of its run, holds what no command writes ({jsontext.said(e)}): make it anew"
+    ) from None
+
+
+def _stage(path: str, asked: Asked, into: str) -> Staged:
   if files.exists(os.path.join(path, "export_manifest.json")):
     return _model(path, asked, into)
   for flag, given in (("base_name", asked.base), ("run_dir", asked.run_dir), ("evals", asked.evaluations)):

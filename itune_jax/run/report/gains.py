@@ -88,5 +88,5 @@ def _samples(before: Rows, after: Rows) -> list[dict[str, Any]]:
   return [
     {"prompt": row["prompt"], "answer": row["answer"], "before": outputs[row["id"]], "after": row}
     for row in after[::stride][:SAMPLES]
-    if "output" in row and row["id"] in outputs
+    if {"prompt", "answer", "output"} <= row.keys() and "output" in outputs.get(row["id"], ())
   ]

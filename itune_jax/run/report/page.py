@@ -10,6 +10,7 @@ import jinja2
 
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import jsontext
 from itune_jax.run import results
 from itune_jax.run.report import charts
 from itune_jax.run.report import evaluations
@@ -26,7 +27,7 @@ def write(run_dir: str) -> tuple[str, dict[str, float]]:
   if not metrics and not results.labels(run_dir):
     raise errors.InputError(f"{run_dir}: no metrics.jsonl and no evaluations: not a run directory")
   gains, info = gains_lib.gains(run_dir), _json(run_dir, "run.json")
-  page = _template().render(
+  told: dict[str, Any] = dict(
     run=os.path.basename(files.absolute(run_dir).rstrip("/")),
     facts=info.get("facts", {}),
     taken=max((line["step"] for line in metrics), default=0),
@@ -40,6 +41,12 @@ def write(run_dir: str) -> tuple[str, dict[str, float]]:
     gains=gains,
     samples=gains_lib.samples(run_dir, gains),
   )
+  try:
+    page = _template().render(told)
+  except (jinja2.UndefinedError, TypeError, ValueError, LookupError, AttributeError) as e:  # a figure that is none
+    raise errors.InputError(
+      f"{run_dir}: run.json, train.json, data.json or a row of evals/ holds what no run writes ({jsontext.said(e)})"
+    ) from None
   path = os.path.join(run_dir, "report.html")
   files.write_text(path, page)
   return path, {k: v for g in gains for k, v in g.items() if isinstance(v, float)}
@@ -65,12 +72,15 @@ def _template() -> jinja2.Template:
 
 def _json(run_dir: str, name: str) -> dict[str, Any]:
   path = os.path.join(run_dir, name)
-  return files.read_json(path) if files.exists(path) else {}
+  return files.read_object(path) if files.exists(path) else {}
 
 
 def _text(run_dir: str, name: str) -> str:
   path = os.path.join(run_dir, name)
   if not files.exists(path):
     return ""
-  with files.opened(path) as f:
-    return f.read()
+  try:
+    with files.opened(path) as f:
+      return f.read()
+  except UnicodeDecodeError:
+    raise errors.InputError(f"{path}: is no text in UTF-8 (damaged?)") from None

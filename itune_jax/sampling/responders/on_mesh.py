@@ -78,7 +78,10 @@ class MeshResponder(telling.Telling):
     return len(self._named("prompt", asked).ids) + new <= self.engine.max_length
 
   def _ask(self, request: requests_lib.Request) -> decode_lib.Ask:
-    prompt = self._named(request.id, request.conversation)
+    prompt = self._named(request.where or request.id, request.conversation)
+    if request.where and not 0 < len(prompt.ids) < self.engine.max_length:  # others are named by their place
+      most = self.engine.max_length - 1
+      raise errors.InputError(f"{request.where}: the prompt has {len(prompt.ids)} tokens; the model takes 1 to {most}")
     stops = (*decode_lib.stops_of(self.decode.stop), *request.stop, *self.renderer.turn_end.strings)
     is_number = request.id.isdecimal() and int(request.id) < 2**32  # keys of "7" are those of the number 7
     return decode_lib.Ask(

@@ -3,6 +3,7 @@
 import base64
 import json
 import pathlib
+import tempfile
 
 import numpy as np
 import PIL.Image
@@ -17,6 +18,7 @@ from itune_jax.data.readers import readers
 from itune_jax.data.render import chat
 from itune_jax.data.render import images as images_lib
 from itune_jax.data.render import tokenizer as tokenizer_lib
+from tests import fuzz
 from tests import tiny
 from tests.models import folders
 
@@ -209,3 +211,53 @@ def test_markers_in_parts_are_places_too(tmp_path):
   for row in ({**rows[0], "image": "1.png"}, {**what("no place"), "images": ["0.png"]}, {**rows[0], "images": [5]}):
     with pytest.raises(example_lib.BadRow):
       readers.parse(row, str(tmp_path))
+
+
+SETTINGS = [
+  {
+    "image_processor_type": "CLIPImageProcessor",
+    "size": {"shortest_edge": 16},
+    "crop_size": {"height": 16, "width": 16},
+    "image_mean": [0.5, 0.4, 0.4],
+    "image_std": [0.3, 0.3, 0.3],
+    "do_resize": True,
+    "do_center_crop": True,
+    "do_rescale": True,
+    "rescale_factor": 0.00392156862745098,
+    "do_normalize": True,
+    "do_convert_rgb": True,
+    "resample": 3,
+  }
+]
+
+
+@fuzz.given(fuzz.mutated(SETTINGS))
+def test_an_image_processor_scales_to_numbers_or_is_refused(case):
+  """One node of preprocessor_config.json is replaced or removed."""
+  with tempfile.TemporaryDirectory() as folder:
+    (pathlib.Path(folder) / "preprocessor_config.json").write_text(json.dumps(case[3]))
+    made = fuzz.outcome(lambda: images_lib.load(folder, token=90, patches=16, size=16))
+    if made is not None:
+      grey = made.scale(np.full((1, 2, 2, 3), 7, np.uint8))
+      assert np.isfinite(grey).all() and grey.shape == (1, 2, 2, 3)
+
+
+def test_pictures_of_which_one_would_be_picked_or_that_fill_memory(tmp_path):
+  """Frames, strips, and addresses in any spelling."""
+  folders.write_processor("llava", tmp_path)
+  takes = images_lib.load(str(tmp_path), token=90, patches=16, size=16)
+  noise = [PIL.Image.fromarray(np.full((4, 4, 3), k, np.uint8)) for k in (9, 200)]
+  for name in ("a.gif", "a.webp", "a.tiff", "a.png"):
+    noise[0].save(tmp_path / name, save_all=True, append_images=noise[1:])
+  PIL.Image.new("RGB", (600_000, 1)).save(tmp_path / "strip.png")
+  for where, words in (
+    *((str(tmp_path / name), "it holds 2 pictures") for name in ("a.gif", "a.webp", "a.tiff", "a.png")),
+    (str(tmp_path / "strip.png"), "it is 600000 x 1 pixels, a strip"),
+    ("HTTPS://x/y.png", "images are not fetched"),
+    ("ftp://x/y.png", "images are not fetched"),
+    ("DATA:image/png;base64,!" + "A" * 10_000, "not readable as an image"),
+    ("x" * 10_000, "no such image file"),
+  ):
+    with pytest.raises(example_lib.BadRow, match=words) as caught:
+      takes.read({"image": where})
+    assert len(str(caught.value)) < 400

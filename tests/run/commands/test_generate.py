@@ -23,6 +23,9 @@ def test_generate_answers_from_a_file(capsys, tmp_path):
   (tmp_path / "p.jsonl").write_text('{"prompt": "Hi"}\n{"question": 1}\n')
   assert cli.main(["generate", f"--prompts={tmp_path}/p.jsonl"]) == 2
   assert "p.jsonl:2: `question` is a number (1); it must be text" in capsys.readouterr().err
+  (tmp_path / "p.jsonl").write_text(json.dumps({"prompt": "Hi"}) + "\n" + json.dumps({"prompt": "word " * 9000}) + "\n")
+  assert cli.main(["generate", "--gin_file=models/llama_tiny.gin", f"--prompts={tmp_path}/p.jsonl"]) == 2
+  assert "p.jsonl:2: the prompt has " in capsys.readouterr().err
 
 
 def test_flags_say_how_and_a_dialogue_is_printed_as_it_comes(capsys, monkeypatch, tmp_path):

@@ -3,11 +3,14 @@ told in one line. The hub here is an object that takes the calls of HfApi by its
 
 import inspect
 import json
+import os
+import tempfile
 import types
 
 import huggingface_hub
 import huggingface_hub.errors
 from huggingface_hub.utils import _validators as validators
+from hypothesis import strategies as st
 import pytest
 
 from itune_jax.core import contracts
@@ -16,8 +19,10 @@ from itune_jax.run import cli
 from itune_jax.run import outside
 from itune_jax.run import results
 from itune_jax.run.publish import outward
+from itune_jax.run.publish import staging
 from itune_jax.select import select_protocol
 from itune_jax.select import selecting
+from tests import fuzz
 
 RUN = {
   "argv": ["train", "--gin_file=demo", "--data=/home/ann/secret place.jsonl", "--run_dir=/home/ann/runs/a"],
@@ -208,3 +213,44 @@ def test_paths_from_the_root_lose_their_folders():
     "b": ["--data=…/d.jsonl", "gs://bucket/x/y", "http://host:80/v1/chat"],
   }
   assert outward.public("starter:train and a/b/c, q/k") == "starter:train and a/b/c, q/k"
+
+
+@pytest.mark.parametrize("token", [None, "hf_x", "é"])
+def test_no_network_is_one_line(adapter, capsys, monkeypatch, token):
+  """The real HfApi, at a port that nobody listens on: what carries it raises errors of its own."""
+  monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+  real = huggingface_hub.HfApi
+  monkeypatch.setattr(huggingface_hub, "HfApi", lambda: real(endpoint="http://127.0.0.1:9", token=token))
+  assert push(adapter, "--repo=ann/x", "--base_name=org/small") == 1
+  said = capsys.readouterr().err.splitlines()[-1]
+  assert "ann/x: the hub was not reached (" in said and "peft_hub holds all of it" in said
+
+
+MANIFEST = {"format": "peft", "dtype": "float32", "logit_parity": 0.0, "base": "o/b", "base_digest": "2-d"}
+MANIFEST |= {"read_again_by": "us", "quant": {"kind": "nf4"}, "adapter": "runs/x"}
+MANIFESTS = {
+  "peft/export_manifest.json": MANIFEST,
+  "peft/adapter_config.json": {"r": 8, "base_model_name_or_path": "o/b", "task_type": "CAUSAL_LM"},
+  "run/run.json": RUN,
+  "run/data.json": DATA,
+}
+
+
+@fuzz.given(st.sampled_from(sorted(MANIFESTS)), st.data())
+def test_a_card_is_made_of_whole_manifests_or_not_at_all(name, draw):
+  """One node of a manifest is replaced or removed; nothing half-made is left."""
+  with tempfile.TemporaryDirectory() as top:
+    for file, value in MANIFESTS.items():
+      files.write_json(os.path.join(top, file), value)
+    folder, out = os.path.join(top, "peft"), os.path.join(top, "out")
+    files.write_json(os.path.join(top, name), draw.draw(fuzz.mutated([MANIFESTS[name]]))[3])
+    asked = staging.Asked("ann/x", "mit", run_dir=os.path.join(top, "run"))
+
+    def staged():
+      with files.whole_folder(out) as partial:
+        return staging.stage(folder, asked, partial)
+
+    found = fuzz.outcome(staged)
+    assert sorted(os.listdir(top)) == ["out"] * (found is not None) + ["peft", "run"]
+    if found is not None:
+      assert huggingface_hub.ModelCard.load(os.path.join(out, "README.md")).data.license == "mit"
