@@ -123,8 +123,16 @@ def test_memory_that_runs_out_is_said_by_its_name():
     run([], step_fn=one)
 
 
+@pytest.fixture
+def in_front():
+  """Ctrl-C as a shell leaves it to a job in the foreground; one in the background ignores it."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("presses,saves", [(1, [3]), (2, [])])
-def test_ctrl_c_saves_the_step_and_a_second_one_does_not_wait(presses, saves):
+def test_ctrl_c_saves_the_step_and_a_second_one_does_not_wait(presses, saves, in_front):
   """A newcomer's first way to stop a run must not cost what was trained since the last checkpoint."""
 
   def one(state, frozen, batch):

@@ -60,13 +60,17 @@ def _numbers(value: Any) -> bool:
 
 
 _SAID: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-  ("rope_theta rope_local_base_freq rotary_emb_base factor low_freq_factor high_freq_factor", _number, "a number > 0"),
-  ("beta_fast beta_slow attention_factor mscale mscale_all_dim", _number, "a number > 0"),
-  ("partial_rotary_factor rotary_pct", lambda value: _number(value) and value <= 1, "a share in (0, 1]"),
-  ("original_max_position_embeddings", _whole, "a whole number > 0"),
-  ("short_factor long_factor", _numbers, "a list of numbers > 0"),
-  ("truncate", lambda value: isinstance(value, bool), "true or false"),
-  ("type rope_type", lambda value: isinstance(value, str) and value in _TYPES, ", ".join(_TYPES)),
+  (
+    "rope_theta rope_local_base_freq rotary_emb_base factor low_freq_factor high_freq_factor",
+    _number,
+    "is a number > 0",
+  ),
+  ("beta_fast beta_slow attention_factor mscale mscale_all_dim", _number, "is a number > 0"),
+  ("partial_rotary_factor rotary_pct", lambda value: _number(value) and value <= 1, "is a share in (0, 1]"),
+  ("original_max_position_embeddings", _whole, "is a whole number > 0"),
+  ("short_factor long_factor", _numbers, "is a list of numbers > 0"),
+  ("truncate", lambda value: isinstance(value, bool), "is true or false"),
+  ("type rope_type", lambda value: isinstance(value, str) and value in _TYPES, f"are {', '.join(_TYPES)}"),
 )
 _KINDS = {key: (fits, say) for words, fits, say in _SAID for key in words.split()}
 # Where a value may stand outside of the object, and what is then said twice.
@@ -131,7 +135,7 @@ def _check_values(name: str, part: Mapping[str, Any], where: str) -> None:
       continue
     absent = value is None and (name or key in ("partial_rotary_factor", "original_max_position_embeddings"))
     if fits is not None and not absent and not fits(value):
-      raise errors.InputError(f"{where}: {name}{key} is {jsontext.shown(value)}; supported is {say}")
+      raise errors.InputError(f"{where}: {name}{key} is {jsontext.shown(value)}; supported {say}")
 
 
 def _check_part(name: str, part: Mapping[str, Any], where: str) -> None:
