@@ -35,6 +35,13 @@ def _is_source(value: Any) -> bool:
   return "grain" not in value or isinstance(value["grain"], Mapping)
 
 
+def _are_modules(value: Any) -> bool:
+  """What the user's own modules are remembered by."""
+  is_text = lambda one, key: isinstance(one.get(key), str)
+  whole = lambda one: isinstance(one, Mapping) and all(is_text(one, key) for key in ("module", "path", "role"))
+  return isinstance(value, list) and all(map(whole, value))
+
+
 _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
   "step": (lambda value: type(value) is int and value >= 0, "a number of steps"),
   "names": (_is_list(str), "a list of names"),
@@ -46,7 +53,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
   "model": (lambda value: isinstance(value, Mapping), "an object"),
   "rendering": (lambda value: isinstance(value, Mapping), "an object"),
   "methods": (_is_list(dict), "a list of methods"),
-  "imports": (_is_list(str), "a list of modules"),
+  "imports": (_are_modules, "a list of modules, each with name, file and role"),
 }
 
 
