@@ -32,7 +32,8 @@ itune report --run_dir="$out/run"
 
 stage 6 "deployment: a folder that others open, and answers of it"
 itune export --adapter="$out/run" --format=hf --out="$out/model"
-head -n "${ANSWERS:-200}" "$out/rows.jsonl" >"$out/prompts.jsonl"
+# The first short rows: the small form's model knows 511 characters.
+awk -v most="${ANSWERS:-200}" -v longest="${LONGEST:-450}" 'length($0) <= longest && n++ < most' "$out/rows.jsonl" >"$out/prompts.jsonl"
 itune generate --base="$out/model" --prompts="$out/prompts.jsonl" --max_new_tokens=24 --output="$out/answers.jsonl"
 
 stage 7 "monitoring: does what is asked and answered drift?"
