@@ -212,7 +212,7 @@ def _readable(folder: str):
   except Exception as e:  # errors of the system, of JSON, of the store, of its own
     raise errors.InputError(
       f"{folder}: its arrays cannot be read ({jsontext.said(e)}): files are damaged or not all there; copy it anew, or "
-      " remove this folder to go on from the checkpoint before"
+      "remove this folder to go on from the checkpoint before"
     ) from None
 
 
