@@ -25,11 +25,17 @@ import jax
 import numpy as np
 import transformers
 
+from itune_jax.core import conversation
 from itune_jax.core import pack
 from itune_jax.data import example as example_lib
+from itune_jax.data import mixture as mixture_lib
 from itune_jax.data.readers import readers
 from itune_jax.data.render import chat
 from itune_jax.data.render import pair_groups
+from itune_jax.evals import generation
+from itune_jax.evals import items as items_lib
+from itune_jax.grading import checkers
+from itune_jax.grading.statistics import metrics
 from itune_jax.objectives import sft
 from itune_jax.objectives.preference import dpo
 from itune_jax.models import decoder
@@ -40,6 +46,8 @@ from itune_jax.peft.methods import lora
 from itune_jax.run import session as session_lib
 from itune_jax.run import specs
 from itune_jax.run import views
+from itune_jax.sampling import requests as requests_lib
+from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.train import state as state_lib
 from itune_jax.train import step as step_lib
 
@@ -210,17 +218,23 @@ def demo(args: argparse.Namespace) -> dict[str, Any]:
   """From an adapter of `itune demo`: DPO on the starter set's pairs, held-out accuracy before and behind it with
   intervals, exact match beside it; and a reward model on the same pairs."""
   out, found = args.out or tempfile.mkdtemp(), {}
+  kept = lambda name: [f"--run_dir={out}/evals", f"--name={name}", "--overwrite"]
   pairs = ["--gin_file=recipes/preference.gin", f"--base={args.model}", "--data=starter:pairs"]
   evals = ["--gin_file=evals/preferred.gin", "--gin.EVAL_DATA='starter:heldout_pairs'"]
   likely = "--gin.preferred.Preferred.by='likelihood'"
   _itune("prepare", *pairs)
-  found["before"] = _itune("eval", *pairs, *evals, likely, f"--adapter={args.adapter}")
+  adapters = {"before": args.adapter, "behind": f"{out}/dpo"}
+  found["before"] = _itune("eval", *pairs, *evals, likely, f"--adapter={args.adapter}", *kept("before"))
+  began = time.perf_counter()
   start = f"--gin.WARM_START='{args.adapter}'"
-  _itune("train", *pairs, *evals, start, f"--steps={args.steps}", f"--run_dir={out}/dpo")
-  found["behind"] = _itune("eval", *pairs, *evals, likely, f"--adapter={out}/dpo")
-  starter = ["--gin_file=recipes/demo.gin"]
-  for name, adapter in (("match_before", args.adapter), ("match_behind", f"{out}/dpo")):
-    found[name] = _itune("eval", *starter, f"--adapter={adapter}")
+  _itune("train", *pairs, start, f"--steps={args.steps}", f"--run_dir={out}/dpo")
+  found["dpo_minutes"] = round((time.perf_counter() - began) / 60, 1)
+  found["behind"] = _itune("eval", *pairs, *evals, likely, f"--adapter={out}/dpo", *kept("behind"))
+  starter = ["--gin_file=recipes/demo.gin", f"--gin.EVAL_STRIDE={args.stride}"]
+  for name, adapter in adapters.items():
+    found[f"match_{name}"] = _itune("eval", *starter, f"--adapter={adapter}", *kept(f"match_{name}"))
+  for kind in ("", "match_"):
+    _itune("compare", *(f"{name}={out}/evals/evals/{kind}{name}" for name in adapters), f"--out={out}/{kind}dpo.html")
   reward = ["--gin_file=recipes/reward.gin", f"--base={args.model}", "--data=starter:pairs"]
   scored = [
     "--gin_file=evals/preferred.gin",
@@ -231,7 +245,43 @@ def demo(args: argparse.Namespace) -> dict[str, Any]:
   found["reward"] = _itune("train", *reward, *scored, f"--steps={args.steps}", f"--run_dir={out}/reward")
   if args.data:
     found["reward_on_data"] = _itune("reward", f"--adapter={out}/reward", f"--data={args.data}")
-  return {**found, "out": out}
+  return {**found, **_best_of(args, f"{out}/reward", f"{out}/lists.jsonl"), "out": out}
+
+
+def _best_of(args: argparse.Namespace, reward: str, lists: str, count: int = 8) -> dict[str, Any]:
+  """Exact match on held-out questions of the adapter's greedy answers, of those that it draws, and of the one of them
+  that the reward model scores highest."""
+  source = mixture_lib.Source(name="starter_heldout", path="starter:heldout", stride=args.stride)
+  items = list(generation.Generation(items=items_lib.Items(source=source)).benchmark.items())
+  session = session_lib.open_session(specs.Model(base=args.model), adapter=args.adapter)
+  decode = decode_lib.Decode(max_new_tokens=64, batch=32)
+  responder = session.responder(session.renderer(chat.Rendering()), decode)
+  how = lambda item, **more: requests_lib.Request(conversation=conversation.of(item.question), id=item.id, **more)
+  said = {n: responder.answer([how(item, n=n, temperature=float(n > 1)) for item in items]) for n in (1, count)}
+  right = lambda item, sample: float(checkers.judge(sample.text, item.shown["check"], ()))
+  worth = {
+    n: [[right(item, one) for one in answer.samples] for item, answer in zip(items, answers, strict=True)]
+    for n, answers in said.items()
+  }
+  del session, responder
+  with open(lists, "w", encoding="utf-8") as f:
+    for item, answer, scores in zip(items, said[count], worth[count], strict=True):
+      texts = [sample.text.strip() or "(nothing)" for sample in answer.samples]
+      asked = [dict(one) for one in conversation.of(item.question).messages]
+      f.write(json.dumps({"id": item.id, "prompt": asked, "responses": texts, "scores": scores}) + "\n")
+  _itune("reward", f"--adapter={reward}", f"--data={lists}", f"--out={lists}.scored", f"--best_of={count}")
+  with open(f"{lists}.scored", encoding="utf-8") as f:
+    rewards = {int(row["where"].rpartition(":")[2]): row["rewards"] for row in map(json.loads, f)}  # by line
+  chosen = [
+    scores[int(np.argmax(rewards[line]))] if line in rewards else float(np.mean(scores))  # all are worth the same
+    for line, scores in enumerate(worth[count], 1)
+  ]
+  clusters = [item.cluster or item.id for item in items]
+  paired = metrics.Mean().paired([one[0] for one in worth[1]], chosen, clusters)
+  figures = {"greedy": np.mean([one[0] for one in worth[1]]), "drawn": np.mean(worth[count]), "best": np.mean(chosen)}
+  figures |= {"oracle": np.mean([max(one) for one in worth[count]])}
+  told = {name: round(float(value), 4) for name, value in figures.items()}
+  return {f"best_of_{count}": {**told, "best_minus_greedy": paired.figure._asdict(), "p": paired.p, "of": len(items)}}
 
 
 def distill(args: argparse.Namespace) -> dict[str, Any]:
@@ -297,6 +347,7 @@ def main() -> None:
   parser.add_argument("--steps", type=int, default=6, help="that are timed, or trained")
   parser.add_argument("--turns", type=int, default=1, help="beside: how often both run")
   parser.add_argument("--max_length", type=int, default=512, help="tokens of an answer with its prompt")
+  parser.add_argument("--stride", type=int, default=1, help="demo: every so many of the held-out questions")
   parser.add_argument("--remat", default="none", help="what the backward pass finds saved")
   parser.add_argument("--out", default="", help="demo, distill: where runs go")
   args = parser.parse_args()

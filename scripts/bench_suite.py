@@ -16,54 +16,72 @@ import bench_lib
 import jax
 import numpy as np
 
+from itune_jax.core import rng
 from itune_jax.data.render import chat
 from itune_jax.evals import official
 from itune_jax.evals import suite as suite_lib
+from itune_jax.peft import attach
+from itune_jax.peft.combine import mixed
 from itune_jax.peft.methods import lora
 from itune_jax.run import session as session_lib
 from itune_jax.run import specs
 from itune_jax.sampling.decode import decode as decode_lib
+from itune_jax.sampling.responders import on_mesh
 from itune_jax.sampling.responders import telling
 
 
 def suite(args) -> dict[str, Any]:
-  """Seconds and tokens of each model, what they must cost, and their ratio."""
+  """Seconds and tokens of each model, what they must cost, and their ratio. Both are asked as `itune eval --with_base`
+  asks them: the adapter rides on the base. The rates are measured before and after: what else the machine does
+  changes."""
   compiling = Compiling()
   common = official.Settings(limit=args.limit, max_new_tokens=args.new)
   names = tuple(args.suite.split(","))
   asked = suite_lib.Suite(names=names, common=common, data=args.data or os.environ.get("ITUNE_DATA", ""))
-  found = {name: _of_model(args, asked, compiling, methods) for name, methods in MODELS.items()}
+  both = _both(args, asked)
+  engine = dataclasses.replace(both.engine, stop_ids=())
+  rates = [_rates(engine, args, warm=True)]
+  found = {}
+  for name, adapter in (("base", None), ("adapter", ADAPTER)):
+    found[name] = _of_model(asked, compiling, Counting(both.of(adapter)))
+    rates.append(_rates(engine, args))
+  mean = {name: round(float(np.mean([one[name] for one in rates])), 1) for name in rates[0]}
   total = lambda name: sum(one[name] for one in found.values())
-  over = round((total("seconds") - total("compile_s")) / total("must_s"), 3)
-  return {**found, "over_must": over, "programs": total("programs"), "peak_rss_gib": bench_lib.peak_rss_gib()}
+  must = total("prompt_positions") / mean["score_positions_per_s"] + total("new_tokens") / mean["new_tokens_per_s"]
+  over = round((total("seconds") - total("compile_s")) / must, 3)
+  told = {"must_s": round(must, 1), "over_must": over, "programs": total("programs")}
+  return {**found, **mean, **told, "peak_rss_gib": bench_lib.peak_rss_gib()}
 
 
-MODELS = {"base": (), "adapter": (lora.Lora(rank=16, alpha=32.0),)}
+ADAPTER = "adapter"
 
 
-def _of_model(args, asked: suite_lib.Suite, compiling: "Compiling", methods) -> dict[str, Any]:
-  """One model, which is let go afterwards. Its rates are measured before and after: what else the machine does
-  changes."""
-  precision = bench_lib.precision(args)
-  session = session_lib.open_session(specs.Model(base=args.model), methods, precision=precision)
-  counting = Counting(session.responder(session.renderer(chat.Rendering()), asked.decode))
-  engine = dataclasses.replace(counting.inner.engine, stop_ids=())
-  before = _rates(engine, args, warm=True)
+def _both(args, asked: suite_lib.Suite) -> on_mesh.MeshResponder:
+  """A base with an adapter that rides on it: a trained one, or one that says what the base says."""
+  model = specs.Model(base=args.model)
+  session = session_lib.open_session(model, (), precision=bench_lib.precision(args))
+  renderer = session.renderer(chat.Rendering())
+  if args.adapter:
+    return session.with_adapters({ADAPTER: args.adapter}).responder(renderer, asked.decode)
+  key, place = rng.root(0), {"mesh": session.mesh, "rules": session.rules}
+  attached = attach.attach(session.base.module, session.base.params, (lora.Lora(rank=16, alpha=32.0),), key, **place)
+  riding = mixed.combine(session.base.module, session.base.params, {ADAPTER: attached}, **place)
+  together = dataclasses.replace(session.with_attached(riding), labels=(ADAPTER,))
+  return together.responder(renderer, asked.decode)
+
+
+def _of_model(asked: suite_lib.Suite, compiling: "Compiling", counting: "Counting") -> dict[str, Any]:
+  """What one of the two took, and what it read and said."""
   started = time.perf_counter()
   results = suite_lib.run(asked.benchmarks(), counting)
   seconds, compile_s = time.perf_counter() - started, compiling.seconds(started)
   programs = compiling.programs(started)
-  rates = {name: round((before[name] + rate) / 2, 1) for name, rate in _rates(engine, args).items()}
-  must = counting.positions / rates["score_positions_per_s"] + counting.new / rates["new_tokens_per_s"]
   found = {
     "seconds": round(seconds, 1),
     "compile_s": round(compile_s, 1),
     "programs": programs.total(),
     "prompt_positions": counting.positions,
     "new_tokens": counting.new,
-    **rates,
-    "must_s": round(must, 1),
-    "over_must": round((seconds - compile_s) / must, 3),
     "in_calls_s": {kind: round(took, 1) for kind, took in counting.took.items()},
     "items": {name: len(result.rows) for name, result in results.items()},
   }
@@ -139,7 +157,8 @@ def _rates(engine, args, warm: bool = False) -> dict[str, float]:
   pairs = [(ids(600), ids(40)) for _ in range(12)]
   decode = decode_lib.Decode(max_new_tokens=args.new, batch=32)
   prompts = [ids(16) for _ in range(32)]
-  calls = (lambda: engine.score(pairs), lambda: engine.generate(prompts, decode))
+  on = {"adapters": [0] * len(pairs)}, {"adapters": [0] * len(prompts)}
+  calls = (lambda: engine.score(pairs, **on[0]), lambda: engine.generate(prompts, decode, **on[1]))
   score_s, decode_s = (_second(call, warm) for call in calls)
   return {"score_positions_per_s": 12 * 640 / score_s, "new_tokens_per_s": 32 * args.new / decode_s}
 
@@ -162,5 +181,6 @@ def add(jobs: Any) -> None:
   )
   one.add_argument("--suite", default="ifeval,gsm8k,mmlu,mbpp,super_ni", help="benchmarks, with commas")
   one.add_argument("--data", default="", metavar="DIR", help="the folder of their files (default: ITUNE_DATA)")
+  one.add_argument("--adapter", default="", metavar="PATH", help="a trained one (default: one as training begins)")
   one.add_argument("--limit", type=int, default=50, help="items of each (default: 50)")
   one.add_argument("--new", type=int, default=128, help="tokens of an answer at most (default: 128)")

@@ -3,6 +3,7 @@
 import ast
 import collections
 import pathlib
+import statistics
 
 import pytest
 
@@ -127,6 +128,22 @@ def test_no_cycles():
 
   for name in sorted(names):
     visit(name, [])
+
+
+def test_most_rooms_are_small():
+  """Half of all files and functions are far below what one may be; types say what a method is, and nobody probes."""
+  lines = [len(path.read_text().splitlines()) for path in FILES if path.name != "__init__.py"]
+  defs = (ast.FunctionDef, ast.AsyncFunctionDef)
+  functions = [n.end_lineno - n.lineno + 1 for tree in TREES.values() for n in ast.walk(tree) if isinstance(n, defs)]
+  probes = sum(
+    isinstance(node, ast.Name) and node.id in ("hasattr", "getattr")
+    for path, tree in TREES.items()
+    if room(path) == "peft"
+    for node in ast.walk(tree)
+  )
+  found = {"lines": statistics.median(lines), "of a function": statistics.median(functions), "probes in peft": probes}
+  print(found)
+  assert found["lines"] <= 110 and found["of a function"] <= 6 and probes <= 6
 
 
 def test_no_two_modules_of_one_name():

@@ -48,9 +48,7 @@ class Claims(protocol.Grade):
 
   def bound(self, responder: requests_lib.Responder) -> "Claims":
     """The same, judged by this responder where the judge has none of its own."""
-    if self.judge.responder is not None:
-      return self
-    return dataclasses.replace(self, judge=dataclasses.replace(self.judge, responder=responder))
+    return dataclasses.replace(self, judge=self.judge.bound(responder))
 
   def __call__(self, items: Sequence[protocol.Item], answers: Sequence[requests_lib.Response]) -> list[protocol.Graded]:
     """Values by `METRICS`; claims with their verdicts in the rows."""
@@ -91,12 +89,8 @@ class Claims(protocol.Grade):
       "unread": sum(value is None for value in best) / len(best) if best else None,
       "judge_refused": lost.get("refused", 0) / len(flat) if flat else None,
     }
-    told = {
-      "judge": key,
-      "judge_name": self.judge.name,
-      "by_claim": [list(one) for one in zip(found, best, strict=True)],
-    }
-    return protocol.Graded(values, told | ({"judge_faults": lost} if lost else {}))
+    told = {"by_claim": [list(one) for one in zip(found, best, strict=True)]}
+    return protocol.Graded(values, {**self.judge.shown(key, flat), **told})
 
 
 def claims(text: str) -> list[str]:

@@ -40,7 +40,9 @@ class Judge:
   name or file, "" for the benchmark's own. by: verdicts are read in its text, weighed by the log-probabilities that
   come with its first token (`tokens`), or by those of every answer that the rubric knows (`scores`: models on the
   mesh). top: so many tokens are weighed. temperature: of its answers. limit: their new tokens, 0 for the rubric's.
-  adapter: of those that ride on the responder's base.
+  adapter: of those that ride on the responder's base. repeats: how often it is asked each thing, drawn anew each time.
+  panel: further judges, who read the same rubric; a verdict is then the mean over all voices (Verga et al. 2024), and
+  how far they agree stands beside the figures.
   """
 
   responder: requests_lib.Responder | None = None
@@ -51,12 +53,38 @@ class Judge:
   temperature: float = 0.0
   limit: int = 0
   adapter: str | None = None
+  repeats: int = 1
+  panel: "tuple[Judge, ...]" = ()
 
   def __post_init__(self):
     check.check_types(self)
     check.require(self.top > 0 and self.limit >= 0, "Judge.top counts tokens from 1, Judge.limit from 0")
+    drawn = self.by == "text" and self.temperature > 0
+    check.require(
+      self.repeats == 1 or (self.repeats > 1 and drawn),
+      f"Judge.repeats = {self.repeats}, at temperature {self.temperature:g} by {self.by}: a judge says the same each "
+      "time unless its text is drawn (by = 'text', a temperature above 0)",
+    )
+    for one in self.panel:
+      check.require(not one.prompt and not one.panel, "a judge of a panel has no rubric and no panel of its own")
     if self.prompt:
       rubrics.named(self.prompt)
+
+  def bound(self, responder: requests_lib.Responder) -> "Judge":
+    """The same, where whoever has no responder of its own is this one."""
+    panel = tuple(one.bound(responder) for one in self.panel)
+    return dataclasses.replace(self, responder=self.responder or responder, panel=panel)
+
+  @property
+  def voices(self) -> list[str]:
+    """The name of each voice: of the judge and its panel, as often as each speaks."""
+    judges = (self, *self.panel)
+    named = [one.name or f"judge {k}" for k, one in enumerate(judges, 1)]
+    return [
+      name if one.repeats == 1 else f"{name}, {k}"
+      for name, one in zip(named, judges, strict=True)
+      for k in range(1, one.repeats + 1)
+    ]
 
   @property
   def identity(self) -> dict[str, Any]:
@@ -64,6 +92,8 @@ class Judge:
     names = ("name", "prompt", "by", "temperature", "limit", "adapter")
     settings = {} if self.responder is None else dict(self.responder.settings)
     own = {name: vars(self)[name] for name in names} | {"top": self.top if self.by == "tokens" else 0}
+    own |= {"repeats": self.repeats} if self.repeats > 1 else {}
+    own |= {"panel": [one.identity for one in self.panel]} if self.panel else {}
     return own | {"responder": settings}
 
   def rubric(self, own: prompt_lib.Prompt) -> prompt_lib.Prompt:
@@ -77,8 +107,22 @@ class Judge:
     return prompt_lib.digest([[prompt.digest for prompt in prompts], self.identity])
 
   def ask(self, games: Sequence[Game], key: str) -> list[reading_lib.Reading]:
-    """A verdict for each, all asked together. Raises InputError where the rubric has no answers of one token and is to
-    be weighed by them."""
+    """A verdict for each, all asked together; of several voices what they say together. Raises InputError where the
+    rubric has no answers of one token and is to be weighed by them."""
+    said = [one._once(games, f"{key}{_nth(k)}") for one in (self, *self.panel) for k in range(one.repeats)]
+    if len(said) == 1:
+      return said[0]
+    return [reading_lib.together(list(zip(self.voices, each, strict=True))) for each in zip(*said, strict=True)]
+
+  def shown(self, key: str, readings: Sequence[reading_lib.Reading]) -> dict[str, Any]:
+    """What a row shows of the judge: its key and name, how often it gave no verdict and why, and of several voices the
+    votes of each reading."""
+    lost, votes = reading_lib.count(readings), [list(one.votes) for one in readings if one.votes]
+    more = ({"judge_faults": lost} if lost else {}) | ({"votes": votes} if votes else {})
+    return {"judge": key, "judge_name": ", ".join(self.voices) if self.panel else self.name, **more}
+
+  def _once(self, games: Sequence[Game], key: str) -> list[reading_lib.Reading]:
+    """What one voice says."""
     if self.responder is None:
       raise ValueError("a judge without a responder of its own is bound to one before it is asked")
     for prompt in {game.prompt.name: game.prompt for game in games}.values() if self.by != "text" else ():
@@ -121,6 +165,11 @@ class Judge:
     return [reading_lib.of_tokens(game.prompt, tuple(logprobs.items()), "") for game, logprobs in weighed]
 
 
+def _nth(k: int) -> str:
+  """What ends the key of a voice that speaks again: requests of other ids are drawn anew."""
+  return f"/{k + 1}" if k else ""
+
+
 class Sides(NamedTuple):
   """What is compared: what both answers share (the question), and ours and theirs, a text for each turn."""
 
@@ -156,7 +205,7 @@ class Pairwise(protocol.Grade):
 
   def bound(self, responder: requests_lib.Responder) -> "Pairwise":
     """The same, judged by this responder where the judge has none of its own."""
-    return self if self.judge.responder else dataclasses.replace(self, judge=_with(self.judge, responder))
+    return dataclasses.replace(self, judge=self.judge.bound(responder))
 
   def __call__(self, items: Sequence[protocol.Item], answers: Sequence[Any]) -> list[protocol.Graded]:
     """Values by `PAIR_METRICS` and `more`; the judge's words and key in the rows."""
@@ -173,7 +222,8 @@ class Pairwise(protocol.Grade):
     for sides in pairs:
       played = [Played(next(readings), next(readings)) for _ in sides]
       values = {**_values(sides, played), **self.more(sides, played)}
-      found.append(protocol.Graded(values, {"judge": key, "judge_name": self.judge.name, **shown(played)}))
+      readings_ = [reading for one in played for reading in one]
+      found.append(protocol.Graded(values, {**self.judge.shown(key, readings_), **shown(played)}))
     return found
 
 
@@ -199,14 +249,9 @@ def placed(side: Sides, swapped: bool) -> dict[str, str]:
 
 
 def shown(played: Sequence[Played]) -> dict[str, Any]:
-  """What the rows show of a judge: its words in both orders, and why there is no verdict where there is none."""
+  """What the rows show of games: the judge's words in both orders, and what they make of the first answer."""
   said = [{"straight": one.straight.said, "swapped": one.swapped.said} for one in played]
-  kinds = reading_lib.count([reading for one in played for reading in one])
-  found: dict[str, Any] = {
-    "verdicts": said,
-    "worth_of_first": [[one.straight.value, one.swapped.value] for one in played],
-  }
-  return found | ({"judge_faults": kinds} if kinds else {})
+  return {"verdicts": said, "worth_of_first": [[one.straight.value, one.swapped.value] for one in played]}
 
 
 def _values(sides: Sequence[Sides], played: Sequence[Played]) -> dict[str, Any]:
@@ -234,10 +279,6 @@ def mean(values: Sequence[float | None]) -> float | None:
   """Of those that are known; None where none is."""
   known = [value for value in values if value is not None]
   return sum(known) / len(known) if known else None
-
-
-def _with(judge: Judge, responder: requests_lib.Responder) -> Judge:
-  return dataclasses.replace(judge, responder=responder)
 
 
 RATING_METRICS: Mapping[str, statistics.Metric] = {
@@ -269,7 +310,7 @@ class Ratings(protocol.Grade):
 
   def bound(self, responder: requests_lib.Responder) -> "Ratings":
     """The same, judged by this responder where the judge has none of its own."""
-    return self if self.judge.responder else dataclasses.replace(self, judge=_with(self.judge, responder))
+    return dataclasses.replace(self, judge=self.judge.bound(responder))
 
   @property
   def metrics(self) -> dict[str, statistics.Metric]:
@@ -300,9 +341,8 @@ class Ratings(protocol.Grade):
     }
     by_part = scores or [None] * len(self.names)
     values |= {f"score_{name}": score for name, score in zip(self.names, by_part, strict=True)} if self.names else {}
-    faults = reading_lib.count(readings)
-    told = {"judge": key, "judge_name": self.judge.name, "verdicts": [one.said for one in readings], "ratings": scores}
-    return protocol.Graded(values, told | ({"judge_faults": faults} if faults else {}))
+    told = {"verdicts": [one.said for one in readings], "ratings": scores}
+    return protocol.Graded(values, {**self.judge.shown(key, readings), **told})
 
 
 def key_of(result: contracts.EvalResult) -> str:
@@ -334,4 +374,5 @@ def recalled(identity: Mapping[str, Any]) -> Judge:
   names = {field.name for field in dataclasses.fields(Judge)} - {"responder"}
   own: dict[str, Any] = {name: value for name, value in identity.items() if name in names}
   own["top"] = own.get("top") or Judge.top
+  own["panel"] = tuple(map(recalled, own.get("panel", ())))
   return Judge(**own)

@@ -56,9 +56,9 @@ class Refusals(protocol.Grade):
 
   def bound(self, responder: requests_lib.Responder) -> "Refusals":
     """The same, judged by this responder where the judge has none of its own."""
-    if self.judging is None or self.judging.judge.responder is not None:
+    if self.judging is None:
       return self
-    judge = dataclasses.replace(self.judging.judge, responder=responder)
+    judge = self.judging.judge.bound(responder)
     return dataclasses.replace(self, judging=dataclasses.replace(self.judging, judge=judge))
 
   def __call__(self, items: Sequence[protocol.Item], answers: Sequence[requests_lib.Response]) -> list[protocol.Graded]:
@@ -101,6 +101,5 @@ class Refusals(protocol.Grade):
     }
     if reading is None:
       return protocol.Graded(values, {**graded.shown, "not_judged": "no rubric of the judge is for this item"})
-    told = {"judge": key, "judge_name": judging.judge.name, "verdicts": [of.said], "refused_judge": says}
-    lost = {} if known else {"judge_faults": {of.kind: 1}}
-    return protocol.Graded(values, {**graded.shown, **told, **lost})
+    told = {"verdicts": [of.said], "refused_judge": says}
+    return protocol.Graded(values, {**graded.shown, **judging.judge.shown(key, [of]), **told})

@@ -17,11 +17,13 @@ from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import protocol
 from itune_jax.evals import official
 from itune_jax.evals.benchmarks import registry
+from itune_jax.grading.judging import judged_metrics
 from itune_jax.grading.statistics import metrics as metrics_lib
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.sampling.responders import on_mesh
 
+JUDGES_AGREE = "judge_alpha"  # the figure of a benchmark that several voices judge
 BLOCK = 1024  # items that are asked together: enough to keep a mesh busy, few enough to hold
 
 Row = dict[str, Any]
@@ -149,7 +151,8 @@ def _say_idle_tags(benchmark: protocol.Benchmark, rows: Sequence[Row]) -> None:
 
 def figures(benchmark: protocol.Benchmark, rows: Sequence[Mapping[str, Any]]) -> list[contracts.Result]:
   """The figures of graded rows: of all of them, then by the values of each tag. Where answers are generated, the shares
-  of those that were cut off, that are empty, and whose thinking was ended at a budget stand beside them."""
+  of those that were cut off, that are empty, and whose thinking was ended at a budget stand beside them; where several
+  voices judged, how far they agree does too."""
   parts: list[tuple[str, Sequence[Mapping[str, Any]]]] = [("", rows)]
   for tag in benchmark.tags:
     by_value: dict[str, list[Mapping[str, Any]]] = {}
@@ -166,6 +169,9 @@ def figures(benchmark: protocol.Benchmark, rows: Sequence[Mapping[str, Any]]) ->
       found.append(contracts.Result(benchmark.name, name, value, tag, low, high, n, of))
     if benchmark.ask.generates and not tag:
       found += _verdicts(benchmark, chosen, clusters, of)
+    if not tag and any("votes" in row for row in rows):
+      value, low, high, n = judged_metrics.Alpha()([row.get("votes") for row in rows], clusters)
+      found.append(contracts.Result(benchmark.name, JUDGES_AGREE, value, "", low, high, n, of))
   return found
 
 

@@ -98,16 +98,17 @@ def rows(mesh: Mesh, rules: axes_lib.Rules, count: int, micro_batches: int = 1) 
 class Stop:
   """Whether somebody asked this run to stop, by SIGTERM or Ctrl-C; every process gets the same answer at the same step.
 
-  A second Ctrl-C does not wait for the step: it is a KeyboardInterrupt. Several processes are asked by SIGTERM alone.
+  A second Ctrl-C does not wait for the step: it is a KeyboardInterrupt. Of several processes any may be asked.
   """
 
   def __init__(self):
     self._asked, self._before = False, {}
 
   def __enter__(self) -> "Stop":
-    # Several processes agree through JAX's coordination service, which listens to the signal itself.
-    if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
-      self._before = {signal.SIGTERM: signal.signal(signal.SIGTERM, self._ask)}
+    if threading.current_thread() is threading.main_thread():
+      # Several processes agree through JAX's coordination service, which listens to SIGTERM itself.
+      if jax.process_count() == 1:
+        self._before = {signal.SIGTERM: signal.signal(signal.SIGTERM, self._ask)}
       if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background job ignores it
         self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._ask)
     return self
@@ -126,4 +127,6 @@ class Stop:
       # In a thread: a handler that prints may find the stream in use by what it has interrupted.
       text = "stopping: what is under way ends and the step is saved; Ctrl-C again stops at once, without saving"
       threading.Thread(target=log.info, args=(text,)).start()
+      if jax.process_count() > 1:
+        os.kill(os.getpid(), signal.SIGTERM)
     self._asked = True

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import hashlib
 import itertools
+import json
 import os
 from typing import Any
 
@@ -21,12 +23,13 @@ from itune_jax.evals.robust import prompt_formats
 from itune_jax.evals.robust import variation
 from itune_jax.evals.robust import thompson
 from itune_jax.evals.robust import variations
+from itune_jax.evals.robust import verbal
 from itune_jax.run import console
+from itune_jax.run import results as results_lib
 from itune_jax.run import suites
 from itune_jax.sampling import requests as requests_lib
+from itune_jax.sampling.responders import journal
 
-FOLDER = "robust"  # of the rows of variations, in --out
-FILE = "robust.json"
 BATCH = 20  # items of a format that are asked together in a search, as FormatSpread does
 
 
@@ -88,7 +91,7 @@ def run(
   benchmarks = suite.benchmarks()
   main = dict(zip((b.name for b in benchmarks), map(_metric, suite.names, benchmarks), strict=True))
   searched = robust.budget > 0 and "format" in robust.kinds
-  apart = {variations.QUANTISED, *(["format"] if searched else [])}
+  apart = {variations.QUANTISED, variations.CONFIDENCE, *(["format"] if searched else [])}
   kinds = [kind for kind in robust.kinds if kind not in apart]
   varied = {
     benchmark.name: _varied(benchmark, name, kinds, suite, robust)
@@ -100,7 +103,7 @@ def run(
     for base, given in varied.items()
     for variant in given
   ]
-  place = os.path.join(out, FOLDER) if out else ""
+  place = os.path.join(out, variation.FOLDER) if out else ""
   figures, found = suites.asked(suite, responder, who, out, progress, overwrite, after, more, place, mark, True)
   others = _quantised(suite, robust, quantised, who, place, progress, overwrite)
   lines: list[variation.Line] = []
@@ -114,6 +117,7 @@ def run(
     lines += variation.lines(benchmark, base, results)
     turned = variation.circular(base, results, main[benchmark.name])
     extra += [*([turned] if turned else []), *variation.calibrated(benchmark, base, main[benchmark.name])]
+  extra += _confident(benchmarks, found, main, robust, responder, who, place)
   searches = [
     one for b in benchmarks if searched and (one := _search(b, main[b.name], robust, responder, progress)) is not None
   ]
@@ -176,6 +180,48 @@ def _quantised(
   return found
 
 
+def _confident(
+  benchmarks: Sequence[protocol.Benchmark],
+  found: Mapping[str, contracts.EvalResult],
+  main: Mapping[str, str],
+  robust: Robust,
+  responder: requests_lib.Responder,
+  who: Mapping[str, Any],
+  place: str,
+) -> list[contracts.Result]:
+  """How well the model knows by its own words whether it is right; its words are kept in the folder of variations."""
+  if variations.CONFIDENCE not in robust.kinds:
+    return []
+  rows = {b.name: verbal.askable(found[b.name].rows, main[b.name]) for b in benchmarks}
+  for name in (name for name, own in rows.items() if not own):
+    log.info(f"{name}: confidence is not asked: no answer in text is right or wrong by {main[name]}")
+  # Answers of other weights are other requests, of which nothing that is kept is an answer.
+  key = hashlib.sha256(json.dumps(who, sort_keys=True, default=str).encode()).hexdigest()[:16]
+  asked = {
+    (name, row["id"]): verbal.request(row, f"{key}/{name}/{row['id']}") for name, own in rows.items() for row in own
+  }
+  try:
+    fit = {at: one for at, one in asked.items() if responder.fits(one.conversation, verbal.LIMIT)}
+  except errors.InputError as e:
+    log.info(f"confidence is not asked: {e}")
+    return []
+  if not fit:
+    return []
+  kept = journal.Journal(responder, os.path.join(place, "confidence.answers.jsonl")) if place else responder
+  said = dict(zip(fit, (response.samples[0].text for response in kept.answer(list(fit.values()))), strict=True))
+  results: list[contracts.Result] = []
+  for benchmark in (one for one in benchmarks if rows[one.name]):
+    name, own = benchmark.name, rows[benchmark.name]
+    words = [said.get((name, row["id"]), "") for row in own]
+    sure = list(map(verbal.confidence, words))
+    results += verbal.figures(name, main[name], own, sure, len(found[name].rows))
+    if place and log.is_lead():
+      told = zip(own, words, sure, strict=True)
+      lines = [{"id": row["id"], "said": text, "confidence": one, "values": row["values"]} for row, text, one in told]
+      files.write_text(os.path.join(place, "confidence", f"{name}.jsonl"), results_lib.lines(lines))
+  return results
+
+
 def _metric(name: str, benchmark: protocol.Benchmark) -> str:
   """The figure that a benchmark is known by, or its first where it is asked in a way that has another."""
   known = registry.find(name).metric
@@ -221,7 +267,7 @@ def _write(out: str, robust: Robust, lines, extra, searches) -> None:
       "searches": searches,
       "grammar": {"separators": list(prompt_formats.SEPARATORS), "spaces": list(prompt_formats.SPACES)},
     }
-    files.write_json(os.path.join(out, FOLDER, FILE), told)
+    files.write_json(os.path.join(out, variation.FOLDER, variation.FILE), told)
 
 
 def _show(lines: Sequence[variation.Line], main: Mapping[str, str], extra, searches) -> None:

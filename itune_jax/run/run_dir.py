@@ -102,6 +102,8 @@ def claim(
 ) -> None:
   """Writes down what the run is (the lead does), or what is new of one that goes on from step `done` to `steps`.
 
+  A run whose checkpoints are gone, or that ended before its first one, begins again, and that is said.
+
   Raises InputError when the run is of other data, or has gone further than it now shall.
   """
   path = os.path.join(run_dir, "run.json")
@@ -110,6 +112,8 @@ def claim(
     return
   identity.check_data(files.read_json(os.path.join(run_dir, "data.json")), manifest, run_dir)
   check.require(steps >= done, f"the run has {steps} steps, but {run_dir} has taken {done} already")
+  if not done:
+    log.info(f"{run_dir}: the run that was begun there has no checkpoint: it begins again at step 0")
   if not changes:
     return
   for name, (before, now) in changes.items():
@@ -145,8 +149,10 @@ def _write_configuration(run_dir: str) -> None:
 
 
 def id_of(run_dir: str) -> str:
-  """The name that a run keeps for loggers, whatever its folder is called."""
-  return files.read_json(os.path.join(run_dir, "run.json")).get("id", "")
+  """The name that a run keeps for loggers and checkpoints, whatever its folder is called; "" where none was begun, as
+  processes that do not lead may see it."""
+  path = os.path.join(run_dir, "run.json")
+  return files.read_json(path).get("id", "") if files.exists(path) else ""
 
 
 def check_room(run_dir: str, state: state_lib.State, kept: int) -> None:

@@ -89,6 +89,10 @@ class Session:
     binder = view.Binder.of(attached.module, self.mesh, self.rules, self.binder.compute)
     return dataclasses.replace(self, attached=attached, binder=binder, labels=())
 
+  def without_methods(self) -> "Session":
+    """The base alone."""
+    return self.with_attached(attach.Attached(self.base.module, dict(self.base.params), frozenset(), ()))
+
   def with_adapters(self, adapters: Mapping[str, str]) -> "Session":
     """The same base with several saved adapters by name. Raises InputError as `adapters.side_by_side` does."""
     together = adapters_lib.side_by_side(self.model, self.base, adapters, self.mesh, self.rules)

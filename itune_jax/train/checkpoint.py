@@ -77,6 +77,10 @@ class Checkpointer:
     self._writing: threading.Thread | None = None
     self._failed: BaseException | None = None
 
+  def belong_to(self, run: str) -> None:
+    """Names the run: its checkpoints say so, and `restore` refuses those of another."""
+    self._identity["run"] = run
+
   def save(
     self,
     step: int,
@@ -144,6 +148,11 @@ class Checkpointer:
     if meta["base_digest"] != self._identity["base_digest"]:
       raise errors.InputError(
         f"{folder} was trained on another base model: {meta['base']} there, {self._identity['base']} here"
+      )
+    here = self._identity.get("run", "")
+    if here and meta.get("run", here) != here:  # those of earlier versions do not say
+      raise errors.InputError(
+        f"{folder} is a checkpoint of another run ({meta['run']} there, {here} here): move it out of the run directory"
       )
     used = like.trainable if any(name.startswith(".used[") for name in meta["names"]) else {}
     found = restore(folder, _Saved(like, self._constants, dict(used)))

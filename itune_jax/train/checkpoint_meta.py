@@ -48,6 +48,7 @@ _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
   "sums": (_is_table(lambda value: type(value) is int), "checksums by name"),
   "metrics": (_is_table(_is_number), "figures by name"),
   "source": (_is_source, "where its source of batches was"),
+  "run": (lambda value: isinstance(value, str), "text"),
   "base": (lambda value: isinstance(value, str), "text"),
   "base_digest": (lambda value: isinstance(value, str), "text"),
   "model": (lambda value: isinstance(value, Mapping), "an object"),

@@ -2,7 +2,6 @@
 
 import argparse
 import ast
-import itertools
 import json
 import os
 import re
@@ -18,6 +17,7 @@ from itune_jax.data.readers import readers
 from itune_jax.evals.benchmarks import registry
 from itune_jax.run import cli
 from itune_jax.run import gin_setup
+from itune_jax.run.commands import judging
 from itune_jax.run.commands import train
 from itune_jax.run.sweep import cells
 from itune_jax.run.sweep import space
@@ -159,17 +159,31 @@ def test_rows_of_the_documentation_are_read(block, tmp_path):
   assert all(json.loads(line) for line in block.text.splitlines())
 
 
-def _sweeps(block):
-  return block.page in ("docs/guides/sweep.md", "docs/guides/first_ablation.md")
+def _of_page(*pages):
+  return [block for block in blocks.in_language("toml") if block.page in [f"docs/guides/{page}.md" for page in pages]]
 
 
-@pytest.mark.parametrize("block", filter(_sweeps, blocks.in_language("toml")), ids=str)
+_SWEEPS, _PANELS = _of_page("sweep", "first_ablation"), _of_page("judges")
+
+
+@pytest.mark.parametrize("block", _SWEEPS, ids=str)
 def test_a_sweep_of_the_documentation_is_read(block, tmp_path):
   (tmp_path / "sweep.toml").write_text(block.text)
   assert len(cells.cells(space.read(str(tmp_path / "sweep.toml")))) in (8, 18, 64)
 
 
-@pytest.mark.parametrize("block", itertools.filterfalse(_sweeps, blocks.in_language("toml")), ids=str)
+@pytest.mark.parametrize("block", _PANELS, ids=str)
+def test_a_panel_of_the_documentation_is_read(block, tmp_path, monkeypatch):
+  (tmp_path / "panel.toml").write_text(block.text)
+  monkeypatch.setenv("BIG_KEY", "k")
+  asked = ["--suite=mt_bench", "--base=smollm2-135m-instruct", f"--judge={tmp_path}/panel.toml"]
+  judge = judging.judge(cli.find("eval").parse(asked))
+  assert judge is not None and len(judge.voices) == 4
+
+
+@pytest.mark.parametrize(
+  "block", [one for one in blocks.in_language("toml") if one not in (*_SWEEPS, *_PANELS)], ids=str
+)
 def test_a_benchmark_of_the_documentation_reads_its_table(block, tmp_path):
   """The table is the page's own; answers of the page are scored in tests/run/commands/test_own_benchmark.py."""
   (tmp_path / "benchmark.toml").write_text(block.text)

@@ -14,6 +14,7 @@ from itune_jax.evals import judged
 from itune_jax.evals import protocol
 from itune_jax.evals import suite
 from itune_jax.grading.judging import rubrics
+from itune_jax.grading.statistics import agreement
 from itune_jax.sampling import requests
 from itune_jax.sampling.responders import http
 from itune_jax.sampling.responders import journal
@@ -154,6 +155,8 @@ def test_the_key_is_of_all_that_makes_a_verdict():
   base = dict(responder=model, name="a")
   changes = [{}, {"name": "b"}, {"by": "tokens"}, {"temperature": 0.5}, {"limit": 5}, {"adapter": "x"}]
   keys = [judged.Judge(**base | change).key(prompts) for change in changes]
+  keys.append(judged.Judge(**base, panel=(judged.Judge(responder=model),)).key(prompts))
+  keys.append(judged.Judge(**base, temperature=0.5, repeats=2).key(prompts))
   keys.append(judged.Judge(**base).key((rubrics.named("pair-math-v1"),)))
   endpoint = lambda **more: http.HttpResponder(url="http://h/v1", model="m", **more)
   keys += [judged.Judge(responder=endpoint(**more)).key(prompts) for more in ({}, {"temperature": 0.2}, {"seed": 1})]
@@ -164,6 +167,41 @@ def test_the_key_is_of_all_that_makes_a_verdict():
     judged.Judge(prompt="pair-v9")
   with pytest.raises(errors.InputError, match="rate_5 is single; pair is asked for"):
     judged.Judge(prompt="rate_5").rubric(rubrics.ARENA)
+
+
+def test_a_panel_says_its_mean_and_how_far_it_agrees():
+  fair, liking = (Model(lambda ours: say("[[A]]" if ours else "[[B]]")), Model(lambda ours: say("[[A]]")))
+  drawn = iter(["[[A]]", "[[B]]", "no idea", "[[C]]"] * 9)
+  moody = Model(lambda ours: say(next(drawn)))
+  third = judged.Judge(responder=moody, name="moody", temperature=0.7, repeats=2)
+  judge = judged.Judge(responder=fair, panel=(judged.Judge(responder=liking, name="first"), third))
+  assert judge.voices == ["judge 1", "first", "moody, 1", "moody, 2"]
+  found = suite.measure(benchmark(judge), Model())
+  row, figures = found.rows[0], {result.metric: result.value for result in found.results}
+  assert row["votes"] == [[1, 1, 1, 1], [0, 1, 0, 0]] and row["worth_of_first"] == [[1, 0.25]]
+  assert row["judge_name"] == "judge 1, first, moody, 1, moody, 2" and "[first] [[A]]" in row["verdicts"][0]["swapped"]
+  assert found.rows[1]["votes"] == [[1, 1, None, None], [0, 1, 0.5, 0.5]]
+  ids = [[one.id for one in asked] for asked in moody.asked]
+  assert len(ids) == 2 and not set(ids[0]) & set(ids[1]), "what is drawn anew is another request"
+  votes = [votes for row in found.rows for votes in row["votes"]]
+  assert figures["judge_alpha"] == pytest.approx(agreement.krippendorff(list(zip(*votes, strict=True)), "interval"))
+  assert judged.recalled(judge.identity).panel[1].repeats == 2
+  alone = suite.measure(benchmark(judged.Judge(responder=fair)), Model())
+  assert "votes" not in alone.rows[0] and "judge_alpha" not in {result.metric for result in alone.results}
+
+
+@pytest.mark.parametrize(
+  ("given", "says"),
+  [
+    ({"repeats": 2}, "Judge.repeats = 2, at temperature 0 by text: a judge says the same each time"),
+    ({"repeats": 2, "temperature": 1.0, "by": "tokens"}, "at temperature 1 by tokens"),
+    ({"repeats": 0}, "Judge.repeats = 0"),
+    ({"panel": (judged.Judge(prompt="rate_5"),)}, "no rubric and no panel of its own"),
+  ],
+)
+def test_voices_that_could_not_differ_are_refused(given, says):
+  with pytest.raises(errors.InputError, match=says):
+    judged.Judge(**given)
 
 
 def test_figures_of_two_judges_are_none():

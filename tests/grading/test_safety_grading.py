@@ -219,6 +219,7 @@ def test_intervals_are_those_of_metrics():
   for metric, make in (
     (calibration.Ece(), pair),
     (calibration.Aurc(), pair),
+    (calibration.Selective(), pair),
     (bbq_bias.Bias(), lambda: [rng.randrange(2), 1, rng.randrange(2)]),
     (human_agreement.PartialSpearman(), lambda: [rng.random(), rng.random(), rng.choice("ab")]),
   ):

@@ -200,6 +200,18 @@ def test_a_logger_keeps_the_id_of_the_run_and_gets_its_values(tmp_path, monkeypa
   assert seen[0]["config"]["seed"] == "0" and seen[0]["project"] == "p"
 
 
+def test_a_run_whose_checkpoints_are_gone_says_that_it_begins_again(tmp_path, capsys):
+  folder = str(tmp_path / "run")
+  assert run_dir_lib.id_of(folder) == ""
+  begin(folder)
+  assert run_dir_lib.id_of(folder) and "begins again" not in capsys.readouterr().err
+  again = dict(argv=[], facts={}, manifest=manifest(), steps=10)
+  run_dir_lib.claim(folder, Run(), {}, **again, done=3)
+  assert "begins again" not in capsys.readouterr().err
+  run_dir_lib.claim(folder, Run(), {}, **again, done=0)
+  assert "no checkpoint: it begins again at step 0" in capsys.readouterr().err
+
+
 def test_warm_up_that_takes_the_whole_run_is_refused():
   with pytest.raises(errors.InputError, match="Schedule.warmup = 100 steps, but the run has 4"):
     schedule.Schedule(warmup=100).make(4)

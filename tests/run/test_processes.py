@@ -40,8 +40,14 @@ def start(run, processes, devices=4, flags=(), command="train"):
     cluster = [f"--cluster=127.0.0.1:{port},{processes},{i}"] if processes > 1 else []
     with open(f"{run}.{i}.err", "w", encoding="utf-8") as err:
       env = {**os.environ, "XLA_FLAGS": fake}
-      running.append(subprocess.Popen([*line, *cluster], env=env, stderr=err, stdout=subprocess.DEVNULL))
+      how = dict(env=env, stderr=err, stdout=subprocess.DEVNULL, preexec_fn=_in_the_foreground)
+      running.append(subprocess.Popen([*line, *cluster], **how))
   return running
+
+
+def _in_the_foreground():
+  """Where the tests run in the background of a shell, what they start would ignore Ctrl-C."""
+  signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def ended(running, seconds=240):
@@ -75,13 +81,14 @@ def alone(tmp_path_factory):
   return run
 
 
-@pytest.mark.parametrize("then", [1, pytest.param(4, marks=pytest.mark.full)])
+@pytest.mark.parametrize(("then", "by"), [(1, signal.SIGTERM), pytest.param(4, signal.SIGINT, marks=pytest.mark.full)])
 @pytest.mark.heavy
-def test_stopped_in_two_processes_and_resumed_in_another_number_equals_one(alone, tmp_path, then):
+def test_stopped_in_two_processes_and_resumed_in_another_number_equals_one(alone, tmp_path, then, by):
   run = tmp_path / "run"
   running = start(run, 2)
   wait_for_lines(run, 3, running)
-  running[1].send_signal(signal.SIGTERM)  # either of them may be told
+  for process in running if by == signal.SIGINT else running[1:]:  # a terminal tells all; either may be told
+    process.send_signal(by)
   assert ended(running) == [1, 1]
   (first,), (second,) = said(run, 0), said(run, 1)
   (folder,) = checkpoint.committed(str(run / "checkpoints"))

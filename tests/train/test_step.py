@@ -71,3 +71,20 @@ def test_last_and_best_checkpoints_stay_and_restore_is_exact(tmp_path):
   other = checkpoint.Checkpointer(str(tmp_path), keep, {"base": "x", "base_digest": "e", "methods": []})
   with pytest.raises(errors.InputError, match="another base model: b there, x here"):
     other.restore(folders[0], make())
+
+
+def test_a_checkpoint_of_another_run_is_refused_and_one_that_names_none_is_not(tmp_path):
+  make, step, frozen, batch = setup()
+  state, _ = step(make(), frozen, batch)
+  identity = {"base": "b", "base_digest": "d", "methods": []}
+  open_run = lambda: checkpoint.Checkpointer(str(tmp_path), checkpoint.Keep(last=3), identity)
+  earlier, first, second = open_run(), open_run(), open_run()
+  first.belong_to("first")
+  second.belong_to("second")
+  places = [earlier.save(1, state, {}), first.save(2, state, {})]
+  earlier.finish()
+  first.finish()
+  for place in places:
+    assert int(first.restore(place, make())[0].step) == 1
+  with pytest.raises(errors.InputError, match="000002 is a checkpoint of another run .first there, second here."):
+    second.restore(places[1], make())

@@ -15,6 +15,8 @@ from itune_jax.evals.robust import variations
 from itune_jax.grading.statistics import calibration
 from itune_jax.grading.statistics import metrics as metrics_lib
 
+FOLDER, FILE = "robust", "robust.json"  # of rows and lines, in the folder of an evaluation
+
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -131,22 +133,12 @@ def circular(
 
 
 def calibrated(benchmark: protocol.Benchmark, result: contracts.EvalResult, name: str) -> list[contracts.Result]:
-  """ECE, Brier and AURC of a benchmark of choices, by the softmax of their log-probabilities and whether the metric
-  says that the likeliest is right; the Brier score is of that one event. Nothing of other benchmarks."""
+  """How well a benchmark of choices is calibrated (`calibration.METRICS`): the softmax of their log-probabilities
+  beside what the metric says of the likeliest. Nothing of other benchmarks."""
   rows = [row for row in result.rows if row["values"].get(name) is not None and "logprobs" in row]
   if not isinstance(benchmark.ask, ask_lib.Choose) or not rows:
     return []
   if not metrics_lib.shares([row["values"][name] for row in rows]):
     return []
   pairs = [(calibration.of_choices(row["logprobs"], [0]).confidence, float(row["values"][name])) for row in rows]
-  clusters = [row["cluster"] for row in rows]
-  values = {"ece": pairs, "aurc": pairs, "brier": [(c - right) ** 2 for c, right in pairs]}
-  found = []
-  for metric, given in values.items():
-    figure = calibration.METRICS[metric](given, clusters)
-    found.append(
-      contracts.Result(
-        benchmark.name, f"{metric}_{name}", figure.value, "", figure.low, figure.high, figure.n, len(result.rows)
-      )
-    )
-  return found
+  return calibration.figures(benchmark.name, name, pairs, [row["cluster"] for row in rows], len(result.rows))

@@ -12,6 +12,7 @@
 | `seed` | which answers are drawn, at the temperature 0.7 or the benchmark's own above 0 |
 | `jailbreaks` | templates around harmful requests |
 | `quantised` | the model itself: its frozen kernels in 8 and in 4 bits (made by who has the model, not here) |
+| `confidence` | nothing: each answer is put back to the model, which says how sure it is of it (`verbal`) |
 
 An item that a variation cannot change is asked as it is, and its row says `unchanged`; a benchmark of which no item
 can be changed is passed over, and the reason is told.
@@ -32,10 +33,11 @@ from itune_jax.evals.robust import prompt_formats
 from itune_jax.evals.robust import perturbations
 from itune_jax.grading.safety import jailbreaks
 
-QUANTISED = "quantised"
+QUANTISED, CONFIDENCE = "quantised", "confidence"
 KINDS = (
   *("format", "perturb", "options", "shots", "examples", "system", "temperature", "seed", "jailbreaks"),
   QUANTISED,
+  CONFIDENCE,
 )
 SYSTEMS = (
   "You are a helpful assistant.",

@@ -33,6 +33,35 @@ class Kappa(pair_metrics.Classes):
 
 
 @dataclasses.dataclass(frozen=True)
+class Alpha(metrics.Resampled):
+  """Krippendorff's α of several voices, at the level of intervals (Krippendorff 2011): 1 - observed over expected
+  squared differences. An item's value is a list of readings, each the list of the votes on it; None is a vote that is
+  missing, and a reading with fewer than two says nothing."""
+
+  def statistic(self, values: Sequence[metrics.Value], groups_N: np.ndarray) -> bootstrap.Statistic:
+    """Of the votes by cluster: their number, sum and squares, and the squared differences within a reading."""
+    table_NF = np.asarray([np.sum([_votes(votes) for votes in value], axis=0) for value in values], np.float64)
+
+    def function(sums_BF: np.ndarray) -> np.ndarray:
+      n, total, squares, within = sums_BF.T
+      expected = 2 * (n * squares - total**2) / np.maximum(n - 1, 1)  # n times the mean over pairs of all votes
+      # Of equal votes rounding alone is left of what is expected.
+      some = expected > 1e-12 * np.maximum(squares, 1)
+      return 1 - np.divide(within, expected, out=np.full(len(n), np.nan), where=some)
+
+    return bootstrap.Sums(bootstrap.summed(table_NF, groups_N), function)
+
+
+def _votes(votes: Sequence[float | None]) -> list[float]:
+  """Number, sum, squares, and squared differences of all ordered pairs over one less than the number."""
+  known = np.asarray([one for one in votes if one is not None], np.float64)
+  if len(known) < 2:
+    return [0.0, 0.0, 0.0, 0.0]
+  apart = np.square(np.subtract.outer(known, known)).sum() / (len(known) - 1)
+  return [len(known), known.sum(), np.square(known).sum(), apart]
+
+
+@dataclasses.dataclass(frozen=True)
 class LengthControlled(metrics.Metric):
   """The length-controlled win rate of pairs (worth, difference of lengths), by AlpacaEval's formula without
   difficulties; not a number where it cannot be fitted (few items, equal lengths, one side won all). The interval is the

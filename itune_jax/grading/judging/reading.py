@@ -21,12 +21,28 @@ _REFUSAL = re.compile(
 
 class Reading(NamedTuple):
   """value: a rating, or what the first answer of a pair is worth; None unless `kind` is "read". said: the judge's
-  words, or what became of its answer. mass: probability of all answers that the rubric knows, where it was weighed."""
+  words, or what became of its answer. mass: probability of all answers that the rubric knows, where it was weighed.
+  votes: what each of several voices said, None for one without a verdict; empty of one voice."""
 
   value: float | None
   kind: Kind
   said: str
   mass: float | None = None
+  votes: tuple[float | None, ...] = ()
+
+
+def together(voices: Sequence[tuple[str, Reading]]) -> Reading:
+  """What several voices say together: the mean of the verdicts that were read, as panels of judges pool them (Verga et
+  al. 2024). Of none it is what became of the first.
+
+  voices: who spoke, and what.
+  """
+  read = [one.value for _, one in voices if one.value is not None]
+  said = "\n\n".join(f"[{name}] {one.said}" for name, one in voices)
+  votes = tuple(one.value for _, one in voices)
+  if not read:
+    return Reading(None, voices[0][1].kind, said, votes=votes)
+  return Reading(math.fsum(read) / len(read), "read", said, votes=votes)
 
 
 def of_text(prompt: prompt_lib.Prompt, text: str, finish: str) -> Reading:

@@ -35,7 +35,9 @@ def of_orders(straight: float | None, swapped: float | None) -> Orders:
 
 
 def settled(straight: float | None, swapped: float | None) -> float | None:
-  """MT-bench's verdict of both orders: a win that both give, else a tie; None where a game is unread."""
+  """MT-bench's verdict of both orders: a win that both give, else a tie; None where a game is unread. A worth between is
+  a win of the side that it prefers."""
   if straight is None or swapped is None:
     return None
-  return straight if straight == 1 - swapped else 0.5
+  sides = {(worth > 0.5) - (worth < 0.5) for worth in (straight, 1 - swapped)}
+  return (sides.pop() + 1) / 2 if len(sides) == 1 else 0.5

@@ -90,6 +90,36 @@ class Aurc(metrics.Resampled):
     return bootstrap.Weighted(groups_N, function)
 
 
+@dataclasses.dataclass(frozen=True)
+class Selective(metrics.Resampled):
+  """Selective prediction of pairs (confidence, right): the share that is right among the most confident `coverage` of
+  all (El-Yaniv and Wiener 2010). Equal confidences come in at once, so it may be a few more.
+
+  coverage: the share that is answered, above 0.
+  """
+
+  coverage: float = 0.5
+
+  def __post_init__(self):
+    check.require(0 < self.coverage <= 1, f"Selective.coverage = {self.coverage}; it is a share above 0")
+
+  def statistic(self, values: Sequence[metrics.Value], groups_N: np.ndarray) -> bootstrap.Statistic:
+    """Weighted cumulative sums, by falling confidence."""
+    confidence, right = _pairs(values)
+    order = np.argsort(-confidence, kind="stable")
+    sorted_N, right_N = confidence[order], right[order]
+    ends = np.flatnonzero(np.append(sorted_N[1:] != sorted_N[:-1], True))
+
+    def function(weights_BN: np.ndarray) -> np.ndarray:
+      w = weights_BN[:, order]
+      answered, good = np.cumsum(w, 1)[:, ends], np.cumsum(w * right_N, 1)[:, ends]
+      enough = answered >= self.coverage * w.sum(1, keepdims=True) * (1 - 1e-12)
+      place = (np.arange(len(w)), enough.argmax(1))
+      return _over(good[place], answered[place])
+
+    return bootstrap.Weighted(groups_N, function)
+
+
 def _over(above: np.ndarray, below: np.ndarray) -> np.ndarray:
   return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
@@ -112,4 +142,22 @@ def risk_coverage(confidences: Sequence[float], right: Sequence[bool]) -> list[t
   return [(float(k / len(c)), float(risk)) for k, risk in zip(n[ends], risks[ends], strict=True)]
 
 
-METRICS: Mapping[str, metrics.Metric] = {"ece": Ece(), "brier": metrics.Mean("lower"), "aurc": Aurc()}
+METRICS: Mapping[str, metrics.Metric] = {
+  "ece": Ece(),
+  "brier": metrics.Mean("lower"),
+  "aurc": Aurc(),
+  "half": Selective(coverage=0.5),
+}
+
+
+def figures(
+  benchmark: str, metric: str, pairs: Sequence[tuple[float, float]], clusters: Sequence[str], of: int
+) -> list[contracts.Result]:
+  """`METRICS` of pairs (confidence, right), called as `ece_METRIC`; of how many items a benchmark has. The Brier score
+  is of that one event: (confidence - right)²."""
+  values = {**dict.fromkeys(METRICS, list(pairs)), "brier": [(c - right) ** 2 for c, right in pairs]}
+  found = {name: METRICS[name](given, clusters) for name, given in values.items()}
+  return [
+    contracts.Result(benchmark, f"{name}_{metric}", one.value, "", one.low, one.high, one.n, of)
+    for name, one in found.items()
+  ]

@@ -28,7 +28,6 @@ def from_flags(args: command.Args) -> dict[str, Any] | None:
 
   Raises InputError for runs that cannot be read, share no item, or hold nothing to compare.
   """
-  runs = runs_of(args.runs)
   published = [row for path in args.against for row in published_rows.read(path)]
   asked = outcomes.Asked(
     benchmarks=tuple(args.benchmark),
@@ -36,17 +35,27 @@ def from_flags(args: command.Args) -> dict[str, Any] | None:
     given=aggregates.parsed(args.aggregate),
     lower=tuple(args.lower),
   )
-  found = comparing.compare(runs, published, asked)
-  files.write_text(args.out, compare_page.page(found, args.items))
-  for note in found.notes:
-    log.info(f"note: {note}")
-  log.info(f"wrote {args.out}")
+  found = comparing.compare(runs_of(args.runs), published, asked)
+  write(found, args.out, args.items)
   if args.format:
     sys.stdout.write(layouts.FORMATS[args.format](found))
     return None
-  console.show(layouts.terminal(found), *_sentences(found.rows))
+  show(found)
   told = [row for row in found.rows if row.stars]
   return {"page": args.out, "comparisons": len(found.rows), "told_apart": len(told), "notes": len(found.notes)}
+
+
+def write(found: outcomes.Found, out: str, items: int) -> None:
+  """Writes the page of a comparison, with so many items of each benchmark."""
+  files.write_text(out, compare_page.page(found, items))
+  for note in found.notes:
+    log.info(f"note: {note}")
+  log.info(f"wrote {out}")
+
+
+def show(found: outcomes.Found) -> None:
+  """Prints its table."""
+  console.show(layouts.terminal(found), *_sentences(found.rows))
 
 
 def runs_of(given: Sequence[str]) -> list[evaluated.Run]:

@@ -3,6 +3,8 @@
 from itune_jax.core import errors
 from itune_jax.run import command
 
+ITEMS = 2000  # of a benchmark that a page holds
+
 _RUN = (
   "a run directory, a folder of evaluations, or lm-eval's samples (a folder or a samples_*.jsonl); the first is what "
   "the others are compared with. NAME=RUN names it; NAME=RUN,RUN is the mean of several seeds"
@@ -26,8 +28,8 @@ def flags(parser: command.Parser) -> None:
   parser.add_argument("--out", default="compare.html", metavar="FILE", help="the page to write (default: compare.html)")
   text = "print the table so on stdout, and nothing else there"
   parser.add_argument("--format", default="", choices=("markdown", "latex", "csv", "json"), help=text)
-  text = "items of a benchmark that the page holds, those that changed first (default: 2000)"
-  parser.add_argument("--items", type=int, default=2000, metavar="N", help=text)
+  text = f"items of a benchmark that the page holds, those that changed first (default: {ITEMS})"
+  parser.add_argument("--items", type=int, default=ITEMS, metavar="N", help=text)
 
 
 def check(args: command.Args) -> None:

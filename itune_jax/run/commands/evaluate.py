@@ -20,6 +20,7 @@ from itune_jax.grading.sandbox import sandbox
 from itune_jax.nn import quant as quant_lib
 from itune_jax.parallel import mesh as mesh_lib
 from itune_jax.run import adapters as adapters_lib
+from itune_jax.run import beside_base
 from itune_jax.run import command
 from itune_jax.run import console
 from itune_jax.run import contamination
@@ -32,11 +33,14 @@ from itune_jax.run import run_dir as run_dir_lib
 from itune_jax.run import session as session_lib
 from itune_jax.run import specs
 from itune_jax.run import suites
+from itune_jax.run.commands import compare
+from itune_jax.run.commands import compare_flags
 from itune_jax.run.commands import evaluate_flags
 from itune_jax.run.commands import judging
+from itune_jax.run.comparison import comparing
+from itune_jax.run.comparison import outcomes
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.responders import http
-from itune_jax.train import checkpoint
 
 
 def evaluate(
@@ -58,7 +62,8 @@ def evaluate(
   lm_eval_out: str = "",
   robust: robustness.Robust | None = None,
   held_against: contamination.Data | None = None,
-) -> dict[str, float]:
+  with_base: bool = False,
+) -> dict[str, Any]:
   """Runs every evaluator once; returns all figures, and writes them with their rows into the run directory.
 
   as_asked: uses model and rendering as given, where the adapter was trained with others.
@@ -71,7 +76,7 @@ def evaluate(
   directory. dry_run: builds everything and evaluates nothing. overwrite: replaces an earlier evaluation of this name.
   suite: published benchmarks, in place of `evals`. out: where their figures and rows are written, in place of run_dir.
   lm_eval_out: where they are written as lm-eval writes its own. robust: how they are varied, None for not at all.
-  held_against: training data that may hold their items.
+  held_against: training data that may hold their items. with_base: asks the base the same, and compares both.
   """
   if run_dir:
     run_dir_lib.check_place(run_dir)
@@ -81,17 +86,18 @@ def evaluate(
   if suite is not None:
     suite.benchmarks()  # says what is missing before a model is loaded
   model, rendering = adapters_lib.as_trained(model, rendering, adapter, as_asked)
-  session = session_lib.open_session(model, mesh=mesh, precision=precision, seed=seed, adapter=adapter)
-  renderer = session.renderer(rendering)
+  how: dict[str, Any] = dict(mesh=mesh, precision=precision, seed=seed)
   if suite is not None:
-    folder = out or (os.path.join(run_dir, "evals", name) if run_dir else "")
-    after = lm_eval_out_lib.after(lm_eval_out, adapter or model.base, session, renderer)
-    if dry_run:
-      return {}
-    other = functools.partial(_quantised, session, rendering, suite, mesh, precision, seed, adapter)
-    kernels = robustness.Quantised(_kernels(model), other, "its weights are random (Model.config)")
-    how = _How(robust, held_against, kernels)
-    return _suite(session, renderer, suite, folder, rendering, overwrite, after, how)
+    place = _Place(out or (os.path.join(run_dir, "evals", name) if run_dir else ""), lm_eval_out, overwrite, dry_run)
+    asked_how = _How(robust, held_against)
+    if with_base:
+      both = beside_base.both(model, rendering, suite.decode, adapter, **how)
+      return _beside(suite, both, place, asked_how, rendering, how, alone=bool(run_dir and not out))
+    session = session_lib.open_session(model, **how, adapter=adapter)
+    one = beside_base.one(session, rendering, suite.decode, adapter)
+    return _suite(suite, one, place, asked_how, rendering, how)
+  session = session_lib.open_session(model, **how, adapter=adapter)
+  renderer = session.renderer(rendering)
   bound = evaluators.bound(evals, renderer, seed)
   if dry_run:
     return {}
@@ -120,11 +126,10 @@ def _kernels(model: specs.Model) -> tuple[str, ...]:
   return () if model.config is not None else tuple(kind for kind in ("whole", "int8", "nf4") if kind != own)
 
 
-def _quantised(session, rendering, suite, mesh, precision, seed, adapter, kind) -> requests_lib.Responder:
+def _quantised(asked: beside_base.Asked, rendering, suite, how, kind) -> requests_lib.Responder:
   """The same model and adapter with other kernels."""
-  model = dataclasses.replace(session.model, quant=None if kind == "whole" else quant_lib.Quant(kind=kind))
-  how = dict(mesh=mesh, precision=precision, seed=seed, adapter=adapter, tokenizer=session.tokenizer)
-  other = session_lib.open_session(model, **how)
+  model = dataclasses.replace(asked.session.model, quant=None if kind == "whole" else quant_lib.Quant(kind=kind))
+  other = session_lib.open_session(model, **how, adapter=asked.adapter, tokenizer=asked.session.tokenizer)
   return other.responder(other.renderer(rendering), suite.decode)
 
 
@@ -137,16 +142,59 @@ class _How:
   quantised: robustness.Quantised | None = None
 
 
-def _suite(session, renderer, suite, folder, rendering, overwrite, after, how) -> dict[str, float]:
-  """The figures of published benchmarks, asked of a model on the mesh."""
-  who = {**session.identity(rendering), "arrays": checkpoint.checksums(session.trainable)}
-  started = time.perf_counter()
+@dataclasses.dataclass(frozen=True)
+class _Place:
+  """Where figures and rows are written, as ours and as lm-eval's, "" for nowhere; whether they replace what is there,
+  and whether nothing is to be asked at all."""
+
+  folder: str
+  lm_eval_out: str
+  overwrite: bool
+  dry_run: bool
+
+
+def _suite(suite, asked: beside_base.Asked, place: _Place, how: _How, rendering, opened) -> dict[str, Any]:
+  """The figures of published benchmarks, asked of a model on the mesh. opened: how its session was."""
+  model = asked.session.model
+  renderer = asked.session.renderer(rendering)
+  after = lm_eval_out_lib.after(place.lm_eval_out, asked.adapter or model.base, asked.session, renderer)
+  if place.dry_run:
+    return {}
+  other = functools.partial(_quantised, asked, rendering, suite, opened)
+  kernels = robustness.Quantised(_kernels(model), other, "its weights are random (Model.config)")
+  how, started = dataclasses.replace(how, quantised=kernels), time.perf_counter()
   with console.Bars("answers") as bars:
     bar = bars.add("eval " + ", ".join(suite.names))
-    responder = session.responder(renderer, suite.decode)
-    figures = _run(how, suite, responder, who, folder, bar.advance, overwrite, after)
+    figures = _run(how, suite, asked.responder, asked.who, place.folder, bar.advance, place.overwrite, after)
     bar.finish()
   return figures | {"eval_s": time.perf_counter() - started}
+
+
+def _beside(suite, both, place: _Place, how: _How, rendering, opened, alone: bool) -> dict[str, Any]:
+  """The figures of the base and of the adapter, each under its name, and the page that compares them.
+
+  alone: whether the adapter's stand in the folder itself and the base's beside it, as a run directory has evaluations.
+  """
+  figures: dict[str, Any] = {}
+  folders: dict[str, str] = {}
+  for asked in both:
+    log.info(f"--with_base: the {asked.name} is asked")
+    own = os.path.join(place.folder, asked.name)
+    if alone:
+      own = place.folder if asked.adapter else f"{place.folder}_{asked.name}"
+    samples = os.path.join(place.lm_eval_out, asked.name) if place.lm_eval_out else ""
+    there = dataclasses.replace(place, folder=own, lm_eval_out=samples)
+    found = _suite(suite, asked, there, how, rendering, opened)
+    figures |= {f"{asked.name}/{name}": value for name, value in found.items()}
+    folders[asked.name] = own
+  if place.dry_run or not log.is_lead():
+    return figures
+  page = os.path.join(place.folder, "compare.html")
+  runs = compare.runs_of([f"{name}={folder}" for name, folder in folders.items()])
+  compared = comparing.compare(runs, (), outcomes.Asked())
+  compare.write(compared, page, compare_flags.ITEMS)
+  compare.show(compared)
+  return figures | {"page": page}
 
 
 def stored(
@@ -198,7 +246,7 @@ def from_flags(args: command.Args) -> dict[str, Any] | None:
       how = _How(_robust(args), held_against)
       return _run(how, suite, asked, who, args.out, bar.advance, args.overwrite, after)
   if suite is not None:
-    names = ("adapter", "run_dir", "name", "dry_run", "as_asked", "overwrite", "out", "lm_eval_out")
+    names = ("adapter", "run_dir", "name", "dry_run", "as_asked", "overwrite", "out", "lm_eval_out", "with_base")
     more = {"robust": _robust(args), "held_against": held_against}
     given = {name: getattr(args, name) for name in names}
     return gin_setup.call(evaluate, suite=suite, evals=(), **more, **given)

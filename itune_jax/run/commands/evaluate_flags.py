@@ -20,7 +20,7 @@ SETTINGS = {
 _OF_MODEL = ("data_dir", "out", "lm_eval_out", "responses", "responder", "responder_model", "thinks", "sandbox")
 _HELD = ("contamination",)
 _ROBUST = ("robust", "robust_variants", "robust_budget")
-_OF_SUITE = (*_OF_MODEL, *_ROBUST, *_HELD, *SETTINGS, *judging_flags.NAMES)
+_OF_SUITE = (*_OF_MODEL, "with_base", *_ROBUST, *_HELD, *SETTINGS, *judging_flags.NAMES)
 
 
 def flags(parser: command.Parser) -> None:
@@ -38,6 +38,8 @@ def flags(parser: command.Parser) -> None:
   suite.add_argument(
     "--out", default="", metavar="DIR", help="write figures and rows here; what is there is gone on with"
   )
+  text = "ask the base the same in this run, and compare both: two evaluations and a page, in --out or --run_dir"
+  suite.add_argument("--with_base", action="store_true", help=text)
   suite.add_argument(
     "--lm_eval_out",
     default="",
@@ -54,7 +56,9 @@ def flags(parser: command.Parser) -> None:
   for name, (kind, metavar, text) in SETTINGS.items():
     suite.add_argument(f"--{name}", type=kind, metavar=metavar, help=text)
   add = parser.add_argument_group("how far figures hang on the way of asking").add_argument
-  kinds = "format, perturb, options, shots, examples, system, temperature, seed, jailbreaks, quantised, or all"
+  kinds = (
+    "format, perturb, options, shots, examples, system, temperature, seed, jailbreaks, quantised, confidence, or all"
+  )
   add("--robust", default="", metavar="A,B", help=f"asks each benchmark in other ways too: {kinds}")
   add("--robust_variants", type=int, metavar="K", help="ways of each kind at most (default: 4)")
   text = "searches 64 formats by Thompson sampling, N items in all (default: every item of K formats)"
@@ -79,6 +83,9 @@ def together(args: command.Args) -> None:
     alone = args.responses or args.responder or args.annotations
     model = args.adapter or args.gin_file or args.macro_BASE
     check.require(alone or model, "--suite needs a model: --base, --adapter or --gin_file; or --responses, --responder")
+    if args.with_base:
+      check.require(not alone and args.adapter, "--with_base compares an adapter with its base: give --adapter")
+      check.require(args.out or args.run_dir, "--with_base writes two evaluations and a page: give --out or --run_dir")
     if alone and not args.gin_file:
       args.gin = ""
     check.require(

@@ -9,6 +9,7 @@ from itune_jax.core import files
 from itune_jax.core import log
 from itune_jax.run import command
 from itune_jax.run import console
+from itune_jax.run import gin_setup
 from itune_jax.run.commands import train_flags
 from itune_jax.run.sweep import cells as cells_lib
 from itune_jax.run.sweep import estimates
@@ -28,8 +29,7 @@ def from_flags(args: command.Args) -> dict[str, Any]:
   cells_lib.require_macros(space, common)
   first = space.halving.steps[0] if space.halving else 0
   cells = cells_lib.cells(space, first)
-  for cell in cells:
-    train_flags.COMMAND.parse([*common, *cell.flags(), "--run_dir=x"])
+  _check(cells, common, deeply=not args.summary)
   asks = args.sub_meshes and not (args.dry_run or args.summary)
   groups = sub_meshes.groups(args.sub_meshes, sub_meshes.here()) if asks else ()
   runner = running.Runner(args.out, common, args.workers, groups)
@@ -49,6 +49,24 @@ def from_flags(args: command.Args) -> dict[str, Any]:
   if runner.failed:
     raise errors.RunError(_failures(runner.failed, len(cells), args.out))
   return {"page": os.path.join(args.out, "sweep.html"), "runs": len(done), "points": len(found.rows)}
+
+
+def _check(cells: list[cells_lib.Cell], common: list[str], deeply: bool) -> None:
+  """Raises InputError for what `itune train` would refuse of a cell, before any of them runs.
+
+  deeply: reads the recipe with each value of each factor once. That imports what the recipe names, and finds a class or
+  a field that is not there.
+  """
+  seen: set[tuple[str, str]] = set()
+  for cell in cells:
+    args = train_flags.COMMAND.parse([*common, *cell.flags(), "--run_dir=x"])
+    values = {(name, repr(value)) for name, value in cell.point.items()}
+    if deeply and not values <= seen:
+      seen |= values
+      try:
+        gin_setup.parse("train", args.gin_file, args.overrides, imports=args.imports, reads_data=False)
+      except errors.InputError as e:
+        raise errors.InputError(f"{cell.title}: {e}") from None
 
 
 def _all(space: space_lib.Space, runner: running.Runner, cells: list[cells_lib.Cell]) -> list[running.Done]:

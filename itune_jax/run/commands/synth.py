@@ -27,7 +27,6 @@ from itune_jax.sampling.decode import decode as decode_lib
 from itune_jax.sampling.responders import breaker
 from itune_jax.sampling.responders import budget
 from itune_jax.sampling.responders import http
-from itune_jax.sampling.responders import telling
 from itune_jax.synth import generator as generator_lib
 from itune_jax.synth import manifest as manifest_lib
 from itune_jax.synth import runner
@@ -127,36 +126,8 @@ class _Here:
     for role in roles:
       label = role if role in riding else teacher if teacher in riding else None
       told = {**asked.settings, **identity, "adapter": riding.get(label or "", alone)}
-      found[role] = (WithAdapter(asked, label) if riding else asked, told)
+      found[role] = (asked.of(label) if riding else asked, told)
     return found
-
-
-@dataclasses.dataclass(frozen=True)
-class WithAdapter(telling.Wrapping):
-  """Asks a model on which several adapters ride for one of them.
-
-  inner: the model as a responder. adapter: the name of the adapter, None for the base alone.
-  """
-
-  inner: requests_lib.Responder
-  adapter: str | None
-
-  def answer_each(self, requests, done, progress=lambda n: None):
-    """The answers of the adapter."""
-    return self.inner.answer_each([dataclasses.replace(r, adapter=self.adapter) for r in requests], done, progress)
-
-  def score(self, pairs, progress=lambda n: None):
-    """Log-probabilities under the adapter."""
-    return self.inner.score([pair._replace(adapter=self.adapter) for pair in pairs], progress)
-
-  def rolling(self, texts, progress=lambda n: None):
-    """Raises InputError: a whole text names no adapter, so it would be scored by the base alone."""
-    raise errors.InputError(f"adapter {self.adapter!r} rides with others: whole texts are scored by an adapter alone")
-
-  @property
-  def settings(self) -> Mapping[str, Any]:
-    """Those of the model, and which adapter is asked."""
-    return {**self.inner.settings, "adapter": self.adapter}
 
 
 def _named(teacher: manifest_lib.Teacher, who: Mapping[str, Any], model: specs.Model) -> manifest_lib.Teacher:

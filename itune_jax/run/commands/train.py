@@ -198,6 +198,7 @@ class Train:
     run_dir_lib.claim(
       run_dir, self, changes, argv=argv, facts=facts, manifest=data.manifest, steps=lasting.steps, done=done
     )
+    checkpointer.belong_to(run_dir_lib.id_of(run_dir))
     run_dir_lib.check_room(run_dir, state, self.keep.last + (self.keep.best if self.keep.metric else 0))
     if latest:
       state, constants = checkpointer.restore(latest, state)

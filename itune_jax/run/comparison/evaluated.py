@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 from itune_jax.core import contracts
+from itune_jax.evals.robust import variation
 from itune_jax.grading.statistics import metrics as metrics_lib
 from itune_jax.run import costs
 
@@ -47,8 +48,8 @@ class Evaluation:
   kept. figures: what the run recorded, by (metric, tag). of: how many items the benchmark has. settings: what must be
   equal for two figures to mean the same (version, judge, prompt settings). better: which way, where it is known. ways:
   the metrics themselves, of a benchmark that this project knows. repeats: the evaluations by single seeds, of which
-  this one is the mean; none for one run. cost: what its answers cost, None where that is not known. notes: what must be
-  known.
+  this one is the mean; none for one run. cost: what its answers cost, None where that is not known. varied: what other
+  ways of asking did to its figures. axis: of a published benchmark, "" of others. notes: what must be known.
   """
 
   benchmark: str
@@ -61,6 +62,8 @@ class Evaluation:
   ways: Mapping[str, metrics_lib.Metric] = dataclasses.field(default_factory=dict)
   repeats: tuple["Evaluation", ...] = ()
   cost: costs.Cost | None = None
+  varied: tuple[variation.Line, ...] = ()
+  axis: str = ""
   notes: tuple[str, ...] = ()
 
   @property

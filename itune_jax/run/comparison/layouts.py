@@ -33,6 +33,12 @@ def bounds(figure: metrics_lib.Figure, percent: bool, signed: bool = False) -> s
   return f"[{number(figure.low, percent, signed)}, {number(figure.high, percent, signed)}]"
 
 
+def sides(found: outcomes.Found) -> tuple[str, str]:
+  """How tables call the two figures of a comparison: by their runs, where there are two in all."""
+  first, *others = found.names
+  return (first, others[0]) if len(others) == 1 else ("compared with", "run")
+
+
 def items(row: outcomes.Comparison) -> str:
   """Over how many items the comparison is, of how many: "147 of 541"."""
   n = row.shared or min(row.one.n or row.two.n, row.two.n)
@@ -97,7 +103,7 @@ def correction(found: outcomes.Found) -> str:
 def terminal(found: outcomes.Found) -> rich.table.Table:
   """For a person at the terminal: narrow, with intervals below figures. What cannot be seen is said below the table."""
   table = rich.table.Table(title=", ".join(found.names), caption=caption(found))
-  for name in ("figure", "runs", "items", "compared with", "run", "difference", "p"):
+  for name in ("figure", "runs", "items", *sides(found), "difference", "p"):
     table.add_column(name, overflow="fold")
   for row in found.rows:
     benchmark, metric, *others, p, _ = cells(row)

@@ -1,7 +1,7 @@
 """Evaluations that this project wrote: folders of NAME.json (figures), NAME.jsonl (a row an item), and, of published
 benchmarks, NAME.key (what the figures hang on)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import json
 import math
@@ -19,6 +19,7 @@ from itune_jax.evals import judged
 from itune_jax.evals import official
 from itune_jax.evals import protocol
 from itune_jax.evals.benchmarks import registry
+from itune_jax.evals.robust import variation
 from itune_jax.grading.statistics import metrics as metrics_lib
 from itune_jax.run import costs
 from itune_jax.run.comparison import evaluated
@@ -57,7 +58,24 @@ def is_one(folder: str) -> bool:
 def read(folder: str) -> dict[str, evaluated.Evaluation]:
   """The evaluations of a folder by name. Raises InputError with file and line for what cannot be read."""
   names = [name.removesuffix(".json") for name in files.names(folder) if _is_figures(folder, name)]
-  return {name: _evaluation(folder, name) for name in names}
+  varied = _varied(folder)
+  return {name: _evaluation(folder, name, [one for one in varied if one.benchmark == name]) for name in names}
+
+
+def _varied(folder: str) -> list[variation.Line]:
+  """What `itune eval --robust` found of the benchmarks of a folder. Raises InputError for a file that is none of it."""
+  path = os.path.join(folder, variation.FOLDER, variation.FILE)
+  if not files.exists(path):
+    return []
+  hints, found = typing.get_type_hints(variation.Line), files.read_object(path).get("lines")
+  check.require(isinstance(found, list), f"{path}: lines is {jsontext.shown(found)}, no list; evaluate again")
+  for one in found:
+    whole = isinstance(one, dict) and one.keys() == hints.keys()
+    check.require(whole, f"{path}: a line is {jsontext.shown(one)}, which is none of --robust; evaluate again")
+    for name, value in one.items():
+      known = check.fits(value, hints[name])
+      check.require(known, f"{path}: {name} of a line is {jsontext.shown(value)}; evaluate again")
+  return [variation.Line(**one) for one in found]
 
 
 def labels(run_dir: str) -> list[str]:
@@ -77,7 +95,7 @@ def _is_figures(folder: str, name: str) -> bool:
   return isinstance(found, list) and bool(found) and all(isinstance(one, dict) and "benchmark" in one for one in found)
 
 
-def _evaluation(folder: str, name: str) -> evaluated.Evaluation:
+def _evaluation(folder: str, name: str, varied: Sequence[variation.Line]) -> evaluated.Evaluation:
   path = os.path.join(folder, f"{name}.json")
   stored = files.read_json(path)
   if not isinstance(stored, list):
@@ -101,6 +119,8 @@ def _evaluation(folder: str, name: str) -> evaluated.Evaluation:
     of=max([one.of for one in results if not one.tag], default=len(items)) or len(items),
     settings=dict(_flat({key: value for key, value in told.items() if key not in _MODEL})) | judges | held,
     cost=costs.read(folder).get(name),
+    varied=tuple(varied),
+    axis=registry.find(name).axis if name in registry.ROWS else "",
     better={**dict.fromkeys(evaluated.DERIVED, "lower"), **{metric: way.better for metric, way in ways.items()}},
     ways=ways,
   )

@@ -59,7 +59,8 @@ def _mean(name: str, parts: Sequence[evaluated.Evaluation]) -> evaluated.Evaluat
     else:
       notes.append(f"{metric} is no mean of numbers, and so has no mean over runs")
   items = {id: _item([part.items[id] for part in parts], means) for id in first.items}
-  return dataclasses.replace(first, items=items, figures={}, repeats=tuple(parts), notes=(*first.notes, *notes))
+  own: dict[str, Any] = dict(items=items, figures={}, varied=())  # what was found of one seed is none of the mean
+  return dataclasses.replace(first, **own, repeats=tuple(parts), notes=(*first.notes, *notes))
 
 
 def _item(items: Sequence[evaluated.Item], metrics: Sequence[str]) -> evaluated.Item:

@@ -31,6 +31,8 @@ def page(found: outcomes.Found, most: int) -> str:
     layouts=layouts,
     plots=[plot for plot in plots if plot],
     by_tag=_by_tag(found),
+    axes=run_tables.axes(found),
+    varied=run_tables.varied(found),
     contaminated=run_tables.contaminated(found),
     costs=run_tables.costs(found),
     pareto=[markupsafe.Markup(plot) for plot in pareto.plots(found)],  # they escape their names themselves

@@ -1,5 +1,5 @@
-"""Tables of a comparison's page about each run by itself: what its answers cost, and figures without contaminated
-items."""
+"""Tables of a comparison's page about each run by itself: what its answers cost, figures without contaminated items,
+and what other ways of asking do to figures."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -64,3 +64,27 @@ def costs(found: outcomes.Found) -> list[dict[str, str]]:
     for run, benchmark, one in evaluations(found)
     if one.cost is not None
   ]
+
+
+def varied(found: outcomes.Found) -> list[dict[str, str]]:
+  """A row for each metric of an evaluation and each kind of variation, where a variation changed the figure."""
+  rows = []
+  for run, benchmark, one in evaluations(found):
+    for line in one.varied:
+      if not line.spread:
+        continue
+      numbers = {name: f"{getattr(line, name):.4g}" for name in ("base", "mean", "worst", "best", "spread")}
+      p = "–" if line.p is None else layouts.p_value(line.p)
+      kind = f"{line.kind} ({line.variants})"
+      told = {"run": run, "benchmark": benchmark, "metric": line.metric, "kind": kind, "at_worst": line.at_worst}
+      rows.append({**told, **numbers, "p": p})
+  return rows
+
+
+def axes(found: outcomes.Found) -> list[tuple[str, list[outcomes.Comparison]]]:
+  """The comparisons by the axis of their benchmarks, in the order in which they come; one group where there is one."""
+  known = {benchmark: one.axis for _, benchmark, one in evaluations(found)}
+  groups: dict[str, list[outcomes.Comparison]] = {}
+  for row in found.rows:
+    groups.setdefault(known.get(row.benchmark) or "others", []).append(row)
+  return list(groups.items())

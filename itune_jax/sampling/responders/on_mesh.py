@@ -23,15 +23,22 @@ class MeshResponder(telling.Telling):
   """Compiled functions of live parameters, the renderer of their model, and how answers are decoded.
 
   engine: of the model. renderer: of its conversations. decode: how answers are drawn, where a request does not say.
-  labels: names of the adapters that ride on one base, in the order of their numbers (`peft.combine.mixed`). on_text:
-  gets what is new of each answer as it comes, by its request's id (a number written out is that number).
+  labels: names of the adapters that ride on one base, in the order of their numbers (`peft.combine.mixed`). own: which
+  of them answers what names none, None for the base alone. on_text: gets what is new of each answer as it comes, by its
+  request's id (a number written out is that number).
   """
 
   engine: engine_lib.Engine
   renderer: conversation_lib.Renderer
   decode: decode_lib.Decode = decode_lib.Decode()
   labels: tuple[str, ...] = ()
+  own: str | None = None
   on_text: Callable[[watch.Piece], None] | None = None
+
+  def of(self, adapter: str | None) -> "MeshResponder":
+    """The same model, which answers with this adapter where a request names none; None is the base alone. Of all that
+    are made so the compiled programs are the same."""
+    return dataclasses.replace(self, own=adapter)
 
   def answer_each(
     self,
@@ -71,7 +78,7 @@ class MeshResponder(telling.Telling):
   def settings(self) -> Mapping[str, Any]:
     """How answers are decoded; which weights say them is known to who loaded them."""
     told = {k: v for k, v in dataclasses.asdict(self.decode).items() if k not in ("batch", "n", "top_logprobs")}
-    return {"responder": type(self).__name__, **told}
+    return {"responder": type(self).__name__, **told, **({"adapter": self.own} if self.labels else {})}
 
   def fits(self, asked: conversation_lib.Conversation | str, new: int) -> bool:
     """Whether a prompt leaves room for so many new tokens in the positions that the model knows."""
@@ -113,8 +120,10 @@ class MeshResponder(telling.Telling):
       raise errors.InputError(f"{name}: {e}") from None
 
   def _number(self, adapter: str | None) -> int | None:
+    """The number of an adapter; without a name it is that of `own`, and -1 where rows of the base alone ride along."""
+    adapter = self.own if adapter is None else adapter
     if adapter is None:
-      return None
+      return -1 if self.labels else None
     known = ", ".join(self.labels) or "none"
     check.require(adapter in self.labels, f"no adapter is called {adapter!r}; adapters of this model: {known}")
     return self.labels.index(adapter)
@@ -139,9 +148,8 @@ class MeshResponder(telling.Telling):
       prompt = self._named(f"pair {number}", asked) if is_chat else None
       ids.append((prompt.ids, self.renderer.encode(pair.continuation)) if prompt else self._cut(pair))
       images.append(prompt.images if prompt else None)
-    number = lambda pair: -1 if pair.adapter is None else self._number(pair.adapter)  # -1: the base alone
-    numbers = list(map(number, pairs)) if self.labels else None
-    return self._scored(ids, progress, images, numbers)
+    numbers = [self._number(pair.adapter) for pair in pairs]
+    return self._scored(ids, progress, images, numbers if self.labels else None)
 
   def _cut(self, pair: requests_lib.Pair) -> tuple[list[int], list[int]]:
     return self.renderer.continued(pair.context, pair.continuation)
@@ -159,7 +167,8 @@ class MeshResponder(telling.Telling):
       parts = rolling.windows(ids, start, self.engine.max_length + 1)
       found += parts
       owners += [number] * len(parts)
-    scores = self._scored(found, progress)
+    numbers = [self._number(None)] * len(found) if self.labels else None
+    scores = self._scored(found, progress, numbers=numbers)
     totals = [requests_lib.Score(0.0, True, 0)] * len(texts)
     for number, one in zip(owners, scores, strict=True):
       before = totals[number]

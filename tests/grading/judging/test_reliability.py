@@ -12,6 +12,7 @@ from itune_jax.grading.judging import judged_metrics
 from itune_jax.grading.judging import reading
 from itune_jax.grading.judging import reliability
 from itune_jax.grading.judging import rubrics
+from itune_jax.grading.statistics import agreement
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -26,6 +27,27 @@ def test_kappa_is_scikit_learns(seed):
   figure = judged_metrics.Kappa()(values, list(map(str, range(half + 1))))
   assert figure.value == pytest.approx(sklearn_metrics.cohen_kappa_score(ours, gold)) and figure.n == half
   assert figure.low < figure.value < figure.high
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_alpha_of_readings_is_krippendorffs_over_all_of_them(seed):
+  rng = np.random.default_rng(seed)
+  truth = rng.random((12, 3)) * (1 + 9 * (seed % 2))
+  votes = truth[:, :, None] + rng.normal(0, 0.4, (12, 3, 4))
+  items = np.where(rng.random(votes.shape) < 0.3, np.nan, votes).tolist()
+  items = [[[None if math.isnan(one) else one for one in reading] for reading in item] for item in items]
+  by_voice = list(zip(*(reading for item in items for reading in item), strict=True))
+  figure = judged_metrics.Alpha()([*items, None], list(map(str, range(13))))
+  assert figure.value == pytest.approx(agreement.krippendorff(by_voice, "interval"), abs=1e-9) and figure.n == 12
+  assert figure.low < figure.value < figure.high
+
+
+def test_equal_votes_have_no_alpha_and_voices_say_their_mean():
+  assert math.isnan(judged_metrics.Alpha()([[[0.1, 0.1]], [[0.1, 0.1, None]]], ["a", "b"]).value)
+  said = reading.together([("a", reading.Reading(1.0, "read", "yes")), ("b", reading.Reading(None, "empty", ""))])
+  assert (said.value, said.votes, said.kind) == (1.0, (1.0, None), "read") and "[a] yes" in said.said
+  none = reading.together([("a", reading.Reading(None, "refused", "no")), ("b", reading.Reading(None, "empty", ""))])
+  assert (none.value, none.votes, none.kind) == (None, (None, None), "refused")
 
 
 def test_what_cannot_be_told_is_not_a_number():
@@ -51,7 +73,10 @@ def test_both_orders(straight, swapped):
   assert (other.consistent, other.tie, other.first) == (one.consistent, one.tie, one.first)
   assert other.win == pytest.approx(1 - one.win)
   settled = reliability.settled(straight, swapped)
-  assert settled == (straight if straight == 1 - swapped else 0.5)
+  if {straight, swapped} <= {0, 0.5, 1}:
+    assert settled == (straight if straight == 1 - swapped else 0.5), "as FastChat has it"
+  else:
+    assert settled == (float(straight > 0.5) if one.consistent and straight != 0.5 else 0.5)
 
 
 @pytest.mark.parametrize("seed", range(10))

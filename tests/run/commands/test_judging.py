@@ -74,9 +74,66 @@ def test_stored_answers_are_judged_at_an_endpoint(data, capsys):
   assert len(found["judge"]) == 16 and "judge_faults" not in found and found["n"] == COUNT
 
 
+PANEL = """
+[[judge]]
+url = "{url}"
+model = "one"
+
+[[judge]]
+url = "{url}"
+model = "two"
+temperature = 0.7
+repeats = 2
+"""
+
+
+def test_a_panel_from_a_file_judges_stored_answers(data, capsys):
+  say = lambda name, tries: {"content": "m" if name.index("mine!!") < name.index("base") else "M", "tokens": 7}
+  with server.serving(say) as there:
+    (data / "panel.toml").write_text(PANEL.format(url=there.url))
+    asked = ["eval", "--suite", "alpaca_eval", "--responses", str(data / "mine.json"), "--out", str(data / "out")]
+    asked += ["--judge", str(data / "panel.toml")]
+    assert cli.main(asked) == 0
+    found = last(capsys)
+    assert len(there.bodies) == 3 * 2 * COUNT and found["win_rate"] == 100
+    assert found["judge_alpha"] == pytest.approx(1.0 if "judge_alpha" in found else 0.0)
+    assert cli.main(asked) == 0 and len(there.bodies) == 3 * 2 * COUNT, "what was paid for is not asked again"
+  assert sorted(path.name for path in (data / "out").glob("judge*")) == ["judge-2.jsonl", "judge.jsonl"]
+  row = json.loads((data / "out/alpaca_eval.jsonl").read_text().splitlines()[0])
+  assert row["judge_name"] == "one, two, 1, two, 2" and row["votes"] == [[1, 1, 1], [0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+  ("text", "says"),
+  [
+    ('[[judge]]\nurl = "u"\nmodel = "m"\n', "a panel is two judges or more"),
+    ("judge = 3\n", "a panel is two judges or more"),
+    ('prompt = "x"\n' + PANEL, "prompt is no part of a panel"),
+    (PANEL + "temprature = 1.0\n", 'judge 2: no key is called "temprature"; did you mean temperature'),
+    (PANEL.replace("0.7", '"warm"'), 'judge 2: temperature is float, not "warm"'),
+    (PANEL.replace("0.7", "0.0"), "judge 2: Judge.repeats = 2, at temperature 0"),
+    (PANEL.replace('model = "one"', ""), "judge 1: an endpoint has a url and a model"),
+    (PANEL.replace('"two"', '"one"'), "two judges are called the same"),
+    (PANEL + "[[judge]]\n", "judge 3: it has no url, and stored answers have no model"),
+    (PANEL + 'by = "scores"\n', "judge 2: by = 'scores' is of the model on the mesh"),
+    (PANEL + 'by = "ear"\n', "judge 2: Judge.by"),
+  ],
+)
+def test_a_file_that_is_no_panel_is_refused(data, capsys, text, says):
+  (data / "panel.toml").write_text(text.format(url="http://h/v1"))
+  flags = ["--suite=alpaca_eval", f"--responses={data / 'mine.json'}", f"--judge={data / 'panel.toml'}"]
+  assert cli.main(["eval", *flags]) == 2
+  error = capsys.readouterr().err.strip()
+  assert "panel.toml" in error and says in error, error
+
+
 @pytest.mark.parametrize(
   ("flags", "says"),
   [
+    (
+      ["--suite=alpaca_eval", "--responses=x", "--judge=p.toml", "--judge_model=m"],
+      "whose file says what --judge_model",
+    ),
     (["--suite=mt_bench", "--annotations=x"], "--annotations are of one benchmark: --suite alpaca_eval"),
     (["--suite=alpaca_eval", "--responses=x", "--judge=self"], "stored answers .--responses. have no model"),
     (["--suite=alpaca_eval", "--responses=x", "--judge_model=m"], "no --judge, which --judge_model would be about"),

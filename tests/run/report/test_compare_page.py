@@ -1,15 +1,19 @@
 """The page of a comparison: what it holds, what it must not do, and how it works in a real browser."""
 
 import base64
+import dataclasses
 import hashlib
 import html
 import html.parser
 import json
+import re
 import subprocess
 
 import numpy as np
 import pytest
 
+from itune_jax.core import errors
+from itune_jax.evals.robust import variation
 from itune_jax.run.commands import compare as command
 from itune_jax.run.comparison import comparing
 from itune_jax.run.comparison import outcomes
@@ -73,6 +77,52 @@ def page(folder, most=2000):
   runs = command.runs_of([str(folder / "base"), str(folder / "tuned")])
   found = comparing.compare(runs, [], outcomes.Asked(metrics=("exact",)))
   return compare_page.page(found, most)
+
+
+LINE = variation.Line(
+  benchmark="gsm8k",
+  metric="exact",
+  kind="format",
+  base=0.5,
+  mean=0.4,
+  worst=0.21,
+  best=0.5,
+  spread=0.29,
+  at_worst="<i>loud</i>",
+  loss=0.29,
+  loss_low=0.1,
+  loss_high=0.4,
+  p=0.03,
+  n=40,
+  variants=4,
+  changed=1.0,
+  figures={"<i>loud</i>": 0.21},
+)
+
+
+def _robust(folder, **changed):
+  (folder / "robust").mkdir(exist_ok=True)
+  lines = [{**dataclasses.asdict(LINE), **changed}, {**dataclasses.asdict(LINE), "metric": "f1", "spread": 0.0}]
+  (folder / "robust" / "robust.json").write_text(json.dumps({"lines": lines}))
+
+
+def test_benchmarks_stand_by_axis_and_the_worst_ways_of_asking_are_shown(tmp_path):
+  for k, run in enumerate(("base", "tuned")):
+    for name in ("gsm8k", "xstest", "mine"):
+      made.folder(tmp_path / run, made.rows(k), name=name)
+  _robust(tmp_path / "tuned")
+  read = lambda: command.runs_of([str(tmp_path / "base"), str(tmp_path / "tuned")])
+  found = comparing.compare(read(), [], outcomes.Asked(metrics=("exact",)))
+  text = compare_page.page(found, 10)
+  heads = re.findall(r'scope="rowgroup">(\w+)<', text)
+  assert sorted(heads) == ["others", "safety", "utility"]
+  table = text.partition('id="varied"')[2].partition("</table>")[0]
+  cells = [html.unescape(one) for one in re.findall(r'data-head="[^"]+">([^<]*)<', table)]
+  assert cells == ["", "tuned", "exact", "format (4)", "0.5", "0.4", "0.21", "0.5", "0.29", "0.030", "<i>loud</i>"]
+  for changed, says in (({"worst": "bad"}, "worst of a line is"), ({"more": 1}, "which is none of --robust")):
+    _robust(tmp_path / "tuned", **changed)
+    with pytest.raises(errors.InputError, match=f"robust.json: .*{says}"):
+      read()
 
 
 @pytest.fixture(scope="module")

@@ -199,6 +199,20 @@ def test_halving_trains_the_best_on(swept):
 
 
 @pytest.mark.parametrize(
+  ("grid", "says"),
+  [
+    ('"lora.Lora.rnk" = [4, 8]', "Lora.rnk=4 seed=0: .*rnk"),
+    ('"lora.Lora.rank" = [4, "many"]', "Lora.rank=many seed=0: .*many"),
+    ('"schedule.Shedule.rate" = [1e-3]', "Shedule.rate=0.001 seed=0: .*Shedule"),
+  ],
+)
+def test_a_name_or_a_value_that_the_recipe_does_not_know_is_refused_before_anything_runs(swept, grid, says):
+  with pytest.raises(errors.InputError, match=says):
+    swept(f"seeds = [0]\n[grid]\n{grid}\n", "--peft=lora")
+  assert not Fake.calls
+
+
+@pytest.mark.parametrize(
   ("flags", "says"),
   [
     (["--workers=0"], "--workers=0"),

@@ -139,9 +139,7 @@ class Generated(protocol.Grade):
 
   def bound(self, responder: requests_lib.Responder) -> "Generated":
     """The same, judged by this responder where the judge has none of its own."""
-    if self.judge is None or self.judge.responder is not None:
-      return self
-    return Generated(dataclasses.replace(self.judge, responder=responder))
+    return self if self.judge is None else Generated(self.judge.bound(responder))
 
   @property
   def metrics(self) -> dict[str, statistics.Metric]:
@@ -167,8 +165,7 @@ class Generated(protocol.Grade):
     return [
       protocol.Graded(
         {**graded.values, "true_judge": one.value, "unread": float(one.value is None)},
-        {"judge": key, "judge_name": self.judge.name, "verdicts": [one.said]}
-        | ({} if one.value is not None else {"judge_faults": {one.kind: 1}}),
+        {**self.judge.shown(key, [one]), "verdicts": [one.said]},
       )
       for graded, one in zip(found, self.judge.ask(games, key), strict=True)
     ]

@@ -9,7 +9,6 @@ API; figures of another judge are not theirs.
 
 from collections.abc import Iterator, Sequence
 import dataclasses
-from typing import Any
 
 from itune_jax.core import check
 from itune_jax.core import errors
@@ -57,9 +56,7 @@ class Grade(protocol.Grade):
 
   def bound(self, responder: requests_lib.Responder) -> "Grade":
     """The same, judged by this responder where the judge has none of its own."""
-    if self.judge is None or self.judge.responder is not None:
-      return self
-    return dataclasses.replace(self, judge=dataclasses.replace(self.judge, responder=responder))
+    return self if self.judge is None else dataclasses.replace(self, judge=self.judge.bound(responder))
 
   def __call__(self, items: Sequence[protocol.Item], answers: Sequence[requests_lib.Response]) -> list[protocol.Graded]:
     """Values by `METRICS`; an item has none where no continuation was read."""
@@ -72,14 +69,13 @@ class Grade(protocol.Grade):
       for k, sample in enumerate(answer.samples)
     ]
     readings = iter(self.judge.ask(games, key))
-    return [self._graded([next(readings) for _ in answer.samples], key) for answer in answers]
+    return [self._graded(self.judge, [next(readings) for _ in answer.samples], key) for answer in answers]
 
-  def _graded(self, readings: list[reading_lib.Reading], key: str) -> protocol.Graded:
+  def _graded(self, judge: judged.Judge, readings: list[reading_lib.Reading], key: str) -> protocol.Graded:
     known = [one.value / self.rubric.scale[1] for one in readings if one.value is not None]
     lost = reading_lib.count(readings)
     shares = {"unread": 1 - len(known) / len(readings), "judge_refused": lost.get("refused", 0) / len(readings)}
-    told: dict[str, Any] = {"judge": key, "toxicity": known, **({"judge_faults": lost} if lost else {})}
-    return protocol.Graded({**_worst(known), **shares}, told)
+    return protocol.Graded({**_worst(known), **shares}, {**judge.shown(key, readings), "toxicity": known})
 
   def _by_words(self, answers: Sequence[requests_lib.Response]) -> list[protocol.Graded]:
     if not self.folder.holds(WORDS):
