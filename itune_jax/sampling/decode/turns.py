@@ -48,7 +48,9 @@ def plan(
   turns: list[Turn] = []
   load: list[int] = []
   is_long = lambda same: cuts and lengths[same[0]] > chunk
-  for same in sorted(equal, key=lambda same: (is_long(same), -lengths[same[0]])):
+  ordered = sorted(equal, key=lambda same: (is_long(same), -lengths[same[0]]))
+  whole = [same for same in ordered if not is_long(same)]
+  for same in [*_dealt(whole, most * len(free)), *ordered[len(whole) :]]:
     n, rest = lengths[same[0]], list(same)
     while rest:
       room = lambda s: len(turns[-1].units[s]) < most and (load[s] == 0 or load[s] + n <= chunk)
@@ -64,3 +66,13 @@ def plan(
       rest = rest[count:]
       del free[shard][:count]
   return turns
+
+
+def _dealt(units: list[Sequence[int]], size: int) -> list[Sequence[int]]:
+  """Units, longest first, in another order: of each `size` that follow one another the lengths add up to about as much.
+  They are dealt out there and back, so no turn has all the long ones, and is padded to twice the length of the next."""
+  groups: list[list[Sequence[int]]] = [[] for _ in range(-(-len(units) // size))]
+  for k, unit in enumerate(units):
+    round_, place = divmod(k, len(groups))
+    groups[place if round_ % 2 == 0 else len(groups) - 1 - place].append(unit)
+  return [unit for group in groups for unit in group]
