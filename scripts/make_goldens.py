@@ -1,6 +1,7 @@
 """Rewrites the committed goldens. Look at the diff before you commit it.
 
 make_goldens.py chat        rendered rows, from the code as it is
+make_goldens.py reading     what rows of every format are read as
 make_goldens.py families    logits of a tiny model of every family, from transformers (needs the parity environment)
 make_goldens.py models      docs/models.md, from the zoo and the figures that scripts/test.sh parity left behind
 """
@@ -18,6 +19,7 @@ sys.path.insert(0, ".")
 from itune_jax.data.render import chat  # noqa: E402
 from itune_jax.data.render import tokenizer  # noqa: E402
 from itune_jax.run import specs  # noqa: E402
+from tests.data import test_reading_version  # noqa: E402
 from tests.data.render import test_chat  # noqa: E402
 from tests.models import doc  # noqa: E402
 from tests.models import families as cases  # noqa: E402
@@ -36,6 +38,12 @@ def chat_rows() -> None:
   golden = {"version": chat.RENDER_VERSION, "sha256": hashlib.sha256(json.dumps(rows).encode()).hexdigest()}
   test_chat.GOLDEN.write_text(json.dumps(golden, indent=2) + "\n")
   print(f"wrote {test_chat.GOLDEN}")
+
+
+def reading() -> None:
+  """tests/golden/reading.json."""
+  test_reading_version.GOLDEN.write_text(json.dumps(test_reading_version.found(), indent=2) + "\n")
+  print(f"wrote {test_reading_version.GOLDEN}")
 
 
 def families() -> None:
@@ -78,4 +86,6 @@ def models() -> None:
 
 
 if __name__ == "__main__":
-  {"chat": chat_rows, "families": families, "models": models}[sys.argv[1] if len(sys.argv) > 1 else "chat"]()
+  {"chat": chat_rows, "reading": reading, "families": families, "models": models}[
+    sys.argv[1] if len(sys.argv) > 1 else "chat"
+  ]()

@@ -47,7 +47,7 @@ def source_key(source: mixture_lib.Source, renderer: chat.Renderer) -> str:
   own = source.digest(renderer.images is not None), renderer.tokenizer_digest, renderer.digest()
   beside_them = (f"groups {records.GROUPS_VERSION}",) if source.format in readers.COMPARED else ()
   beside_them += (f"beside {beside.VERSION}",) if source.is_taught else ()
-  parts = (*own, f"records {records.VERSION}", *beside_them)
+  parts = (*own, f"reading {readers.VERSION}", f"records {records.VERSION}", *beside_them)
   return hashlib.sha256("".join(parts).encode()).hexdigest()[:24]
 
 

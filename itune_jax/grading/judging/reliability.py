@@ -35,8 +35,8 @@ def of_orders(straight: float | None, swapped: float | None) -> Orders:
 
 
 def settled(straight: float | None, swapped: float | None) -> float | None:
-  """MT-bench's verdict of both orders: a win that both give, else a tie; None where a game is unread. A worth between is
-  a win of the side that it prefers."""
+  """MT-bench's verdict of both orders: a win that both give, else a tie; None where a game is unread. A worth between
+  the two is a win of the side that it prefers."""
   if straight is None or swapped is None:
     return None
   sides = {(worth > 0.5) - (worth < 0.5) for worth in (straight, 1 - swapped)}
