@@ -29,7 +29,7 @@ from tests.data import preparing_jobs
 # SHA-256 of what the code wrote that converted row by row.
 GOLDEN = {
   "lengths.npy": "38562056d15548ae8c22c44f8809974d7a4d402a55cf231b41c049336332d51a",
-  "manifest.json": "2dc09f93d0af0ca70cc0f8ef09b0a56ddc6edf05af54a522686ed6d3a6477ab6",
+  "manifest.json": "f1ec4f487b1fc36e233dd3fbedae3dbd03fd2e60dc24396b859766eb26ffd493",
   "rows.arrayrecord": "39c8e365ba6cf5799290e53593212ab9cfcdab7aae4fd9b618b0af7edceca956",
 }
 
@@ -87,6 +87,9 @@ def prepared(file, root, renderer, **how):
 
 def test_the_bytes_are_those_of_the_code_that_went_row_by_row(file, renderer):
   found = prepared(file, "c", renderer)
+  # The address alone hangs on versions that other goldens hold.
+  told = found["manifest.json"]
+  found["manifest.json"] = told.replace(json.loads(told)["key"].encode(), b"KEY")
   assert {name: hashlib.sha256(data).hexdigest() for name, data in found.items()} == GOLDEN
 
 

@@ -96,7 +96,7 @@ def test_a_panel_from_a_file_judges_stored_answers(data, capsys):
     assert cli.main(asked) == 0
     found = last(capsys)
     assert len(there.bodies) == 3 * 2 * COUNT and found["win_rate"] == 100
-    assert found["judge_alpha"] == pytest.approx(1.0 if "judge_alpha" in found else 0.0)
+    assert found["judge_alpha"] == pytest.approx(100.0)  # in percent, as all figures of one benchmark are
     assert cli.main(asked) == 0 and len(there.bodies) == 3 * 2 * COUNT, "what was paid for is not asked again"
   assert sorted(path.name for path in (data / "out").glob("judge*")) == ["judge-2.jsonl", "judge.jsonl"]
   row = json.loads((data / "out/alpaca_eval.jsonl").read_text().splitlines()[0])
@@ -109,8 +109,8 @@ def test_a_panel_from_a_file_judges_stored_answers(data, capsys):
     ('[[judge]]\nurl = "u"\nmodel = "m"\n', "a panel is two judges or more"),
     ("judge = 3\n", "a panel is two judges or more"),
     ('prompt = "x"\n' + PANEL, "prompt is no part of a panel"),
-    (PANEL + "temprature = 1.0\n", 'judge 2: no key is called "temprature"; did you mean temperature'),
-    (PANEL.replace("0.7", '"warm"'), 'judge 2: temperature is float, not "warm"'),
+    (PANEL + "temprature = 1.0\n", "judge 2: no key is called 'temprature'; did you mean temperature"),
+    (PANEL.replace("0.7", '"warm"'), "judge 2: temperature is float, not 'warm'"),
     (PANEL.replace("0.7", "0.0"), "judge 2: Judge.repeats = 2, at temperature 0"),
     (PANEL.replace('model = "one"', ""), "judge 1: an endpoint has a url and a model"),
     (PANEL.replace('"two"', '"one"'), "two judges are called the same"),

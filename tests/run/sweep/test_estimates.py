@@ -26,6 +26,7 @@ def planned(tmp_path, monkeypatch):
   def run(text=FILE, *flags):
     (tmp_path / "s.toml").write_text(text)
     given = [f"--sweep={tmp_path}/s.toml", f"--out={tmp_path}/out", "--gin_file=recipes/llama_tiny.gin", *flags]
+    given.append("--peft=lora")
     return sweep.from_flags(cli.find("sweep").parse([*given, "--dry_run", "--topology=v5e:4x4"])), calls
 
   return run
