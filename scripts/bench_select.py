@@ -6,6 +6,7 @@ No job needs JAX or a model. Real words are those of a file of rows (`--data`), 
 import argparse
 import collections
 from collections.abc import Iterator
+import importlib
 import json
 import resource
 import time
@@ -70,8 +71,8 @@ def novel(args: argparse.Namespace) -> dict[str, Any]:
 
 def _rouge_score(texts: list[str]) -> list[bool]:
   """As Alpaca's generate_instruction.py decides: `_score_lcs` of the new tokens and those of each one kept."""
-  from rouge_score import rouge_scorer, tokenize  # of the parity environment; the other jobs do without
-
+  # Of the parity environment; the other jobs do without.
+  rouge_scorer, tokenize = map(importlib.import_module, ("rouge_score.rouge_scorer", "rouge_score.tokenize"))
   found, pool = [], []
   for text in texts:
     tokens = tokenize.tokenize(text, None)
@@ -127,8 +128,7 @@ def hashed(args: argparse.Namespace) -> dict[str, Any]:
 
 def _datasketch(step: min_hash.MinHash, texts: list[str]) -> None:
   """The same shingles, its batches of updates, its index with as many permutations: candidates for each row."""
-  import datasketch  # of the parity environment; the other jobs do without
-
+  datasketch = importlib.import_module("datasketch")  # of the parity environment; the other jobs do without
   lsh = datasketch.MinHashLSH(params=(step.bands, step.band), num_perm=step.bands * step.band)
   for i, text in enumerate(texts):
     sketch = datasketch.MinHash(num_perm=step.bands * step.band)

@@ -40,14 +40,10 @@ def start(run, processes, devices=4, flags=(), command="train"):
     cluster = [f"--cluster=127.0.0.1:{port},{processes},{i}"] if processes > 1 else []
     with open(f"{run}.{i}.err", "w", encoding="utf-8") as err:
       env = {**os.environ, "XLA_FLAGS": fake}
-      how = dict(env=env, stderr=err, stdout=subprocess.DEVNULL, preexec_fn=_in_the_foreground)
-      running.append(subprocess.Popen([*line, *cluster], **how))
+      # Where the tests run in the background of a shell, what they start would ignore Ctrl-C.
+      heard = ["env", "--default-signal=INT", *line, *cluster]
+      running.append(subprocess.Popen(heard, env=env, stderr=err, stdout=subprocess.DEVNULL))
   return running
-
-
-def _in_the_foreground():
-  """Where the tests run in the background of a shell, what they start would ignore Ctrl-C."""
-  signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def ended(running, seconds=240):

@@ -40,8 +40,10 @@ def sides(found: outcomes.Found) -> tuple[str, str]:
 
 
 def items(row: outcomes.Comparison) -> str:
-  """Over how many items the comparison is, of how many: "147 of 541"."""
+  """Over how many items the comparison is, of how many: "147 of 541"; a dash where no items were kept."""
   n = row.shared or min(row.one.n or row.two.n, row.two.n)
+  if not n and not row.of:
+    return "–"
   return f"{n:,}" if n == row.of else f"{n:,} of {row.of:,}"
 
 
