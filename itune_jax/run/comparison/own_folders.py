@@ -68,7 +68,8 @@ def _varied(folder: str) -> list[variation.Line]:
   if not files.exists(path):
     return []
   hints, found = typing.get_type_hints(variation.Line), files.read_object(path).get("lines")
-  check.require(isinstance(found, list), f"{path}: lines is {jsontext.shown(found)}, no list; evaluate again")
+  if not isinstance(found, list):
+    raise errors.InputError(f"{path}: lines is {jsontext.shown(found)}, no list; evaluate again")
   for one in found:
     whole = isinstance(one, dict) and one.keys() == hints.keys()
     check.require(whole, f"{path}: a line is {jsontext.shown(one)}, which is none of --robust; evaluate again")
