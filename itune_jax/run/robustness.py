@@ -192,7 +192,8 @@ def _confident(
   """How well the model knows by its own words whether it is right; its words are kept in the folder of variations."""
   if variations.CONFIDENCE not in robust.kinds:
     return []
-  rows = {b.name: verbal.askable(found[b.name].rows, main[b.name]) for b in benchmarks}
+  is_right = lambda b: b.metrics[main[b.name]].better == "higher"  # a refusal is an outcome, and no right answer
+  rows = {b.name: verbal.askable(found[b.name].rows, main[b.name]) if is_right(b) else [] for b in benchmarks}
   for name in (name for name, own in rows.items() if not own):
     log.info(f"{name}: confidence is not asked: no answer in text is right or wrong by {main[name]}")
   # Answers of other weights are other requests, of which nothing that is kept is an answer.

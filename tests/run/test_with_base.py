@@ -100,6 +100,7 @@ def test_both_are_what_each_is_alone_and_one_that_rides_compiles_nothing_again(s
   answers = [pathlib.Path(tmp_path, "both", name, "said.jsonl").read_text() for name in alone]
   assert answers[0] != answers[1], "the adapter changes nothing: it proves nothing"
   base, adapter = compiled[-2:]
+  assert "jit(convert_element_type)" not in base, "arrays of the host are made on the host"
   assert len(base) > 10 and (peft != "lora" or not adapter), adapter
 
 

@@ -8,7 +8,6 @@ import itertools
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from itune_jax.sampling.decode import admission
@@ -66,7 +65,7 @@ class Call:
     self._text, self._on_text = text, on_text
     self.given, (self._bind, self._params) = given, one_token
     self._new, self._most = new, most
-    self._stops = jnp.asarray(sorted(set(stop_ids)) or [-1], jnp.int32)
+    self._stops = np.asarray(sorted(set(stop_ids)) or [-1], np.int32)  # on the device it would be one more program
     self._waiting = collections.deque(given.in_order())
     self._holders: list[int | None] = [None] * given.batch
     self._entries = entries_lib.Entries(given.shards, given.width) if given.width else None
@@ -210,12 +209,12 @@ class Call:
     rows = sorted(range(len(self._holders)), key=lambda row: self._holders[row] is None)[: len(self._holders) // 2]
     self._holders = [self._holders[row] for row in rows]
     self._watches = {k: self._watches[row] for k, row in enumerate(rows) if row in self._watches}
-    pick = functools.partial(row_state.pick_program(self._bind), self._state, jnp.asarray(rows))
+    pick = functools.partial(row_state.pick_program(self._bind), self._state, np.asarray(rows, np.int32))
     if self._entries is None:
       self._state = pick()
     else:
       kept = self._entries.picked(rows)
-      self._state = pick(jnp.asarray(kept), *self._entries.tables(len(rows)))
+      self._state = pick(np.asarray(kept, np.int32), *self._entries.tables(len(rows)))
 
   def _go_on(self, enough: int) -> None:
     """A round of tokens: until so many rows have ended, or texts are to be looked at."""
