@@ -59,6 +59,8 @@ class Judge:
   def __post_init__(self):
     check.check_types(self)
     check.require(self.top > 0 and self.limit >= 0, "Judge.top counts tokens from 1, Judge.limit from 0")
+    warm = 0 <= self.temperature < float("inf")
+    check.require(warm, f"Judge.temperature = {self.temperature:g}; it is a number, 0 or more")
     drawn = self.by == "text" and self.temperature > 0
     check.require(
       self.repeats == 1 or (self.repeats > 1 and drawn),

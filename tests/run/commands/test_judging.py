@@ -111,6 +111,8 @@ def test_a_panel_from_a_file_judges_stored_answers(data, capsys):
     ('prompt = "x"\n' + PANEL, "prompt is no part of a panel"),
     (PANEL + "temprature = 1.0\n", "judge 2: no key is called 'temprature'; did you mean temperature"),
     (PANEL.replace("0.7", '"warm"'), "judge 2: temperature is float, not 'warm'"),
+    (PANEL.replace("0.7", "nan"), "judge 2: Judge.temperature = nan"),
+    (PANEL.replace("0.7", "-1.0"), "judge 2: Judge.temperature = -1"),
     (PANEL.replace("0.7", "0.0"), "judge 2: Judge.repeats = 2, at temperature 0"),
     (PANEL.replace('model = "one"', ""), "judge 1: an endpoint has a url and a model"),
     (PANEL.replace('"two"', '"one"'), "two judges are called the same"),
