@@ -63,8 +63,10 @@ class Given:
     """All of a call, with what its prompts begin with run once."""
     cuts = all(s.images is None for s in samples) and bind(params).can_share
     every = {id(s.prompt): s.prompt for s in samples}  # samples of a request have one between them
-    front = _in_common(list(every.values()), len(samples)) if cuts and not mixed else 0
-    lead = _lead(bind, params, samples[0].prompt[:front]) if front else None
+    adapter = samples[0].adapter
+    alike = cuts and all(s.adapter == adapter for s in samples)  # another adapter makes other keys of the same text
+    front = _in_common(list(every.values()), len(samples)) if alike else 0
+    lead = _lead(bind, params, samples[0].prompt[:front], [adapter] if mixed else None) if front else None
     tails = {key: prompt[front:] for key, prompt in every.items()}
     same = {key: tuple(tail) for key, tail in tails.items()}
     numbers: dict[Any, int] = {}
@@ -225,12 +227,12 @@ def _in_common(prompts: Sequence[Sequence[int]], samples: int) -> int:
   return min(same, most) // SHARED * SHARED
 
 
-def _lead(bind: Any, params: Any, tokens: Sequence[int]) -> Any:
-  """Keys [L, K, H, P] and values [L, K, P, H] of what stands in front of all rows."""
+def _lead(bind: Any, params: Any, tokens: Sequence[int], own: Sequence[int] | None) -> Any:
+  """Keys [L, K, H, P] and values [L, K, P, H] of what stands in front of all rows. own: the number of their adapter."""
   P, n = len(tokens), prefill.shards(bind)
   held = [[0], *[[] for _ in range(n - 1)]]
   if P > prefill.CHUNK:
-    cache, _ = prefill.in_pieces(bind, params, [tokens], None, held, n, P)
+    cache, _ = prefill.in_pieces(bind, params, [tokens], own, held, n, P)
   else:
-    cache, _ = prefill.whole(bind, params, prefill.pack_prompts([tokens], [None], None, held, n, P), P)
+    cache, _ = prefill.whole(bind, params, prefill.pack_prompts([tokens], [None], own, held, n, P), P)
   return row_state.lead_program(bind)(cache)

@@ -125,10 +125,11 @@ def generate(
   most = max(s.limit for s in samples)
   new = min(decode.max_new_tokens, row_state.slots_for(most))  # what can be said, in few sizes
   one_token = one_token or one_token_lib.prepare(bind, params)
-  shares = not mixed and all(s.images is None for s in samples) and bind(params).can_share
+  shares = all(s.images is None for s in samples) and bind(params).can_share
   every = list(range(len(samples)))
   found: dict[int, call_lib.Generation] = {}
-  for members in fronts.apart([s.prompt for s in samples], decode.batch) if shares else [every]:
+  begin = [s.prompt for s in samples], [s.adapter for s in samples]
+  for members in fronts.apart(*begin, decode.batch) if shares else [every]:
     own = [samples[i] for i in members]
     given = admission.Given.of(bind, params, own, decode.batch, decode.seed, decode.top_logprobs, mixed)
     call = call_lib.Call(given, one_token, stop_ids, new, max_length, text, on_text)

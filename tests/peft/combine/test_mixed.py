@@ -1,6 +1,7 @@
 """Several adapters in one batch: every row is what it is with its adapter alone."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,9 @@ from itune_jax.peft.combine import mixed
 from itune_jax.peft.methods import prompt
 from itune_jax.peft.methods import road
 from itune_jax.peft.methods import vera
+from itune_jax.sampling.decode import admission
 from itune_jax.sampling.decode import decode as decode_lib
+from itune_jax.sampling.decode import fronts
 from itune_jax.sampling.score import score as score_lib
 from tests import tiny
 
@@ -94,6 +97,24 @@ def test_decoded_and_scored_rows_equal_each_alone(models, sizes):
     assert out.tokens == generate(own, [prompt_ids], batch=1)[0].tokens
     expected = score_lib.loglikelihood(tiny.binder(own.module), own.params, [pair], max_length=128)[0]
     np.testing.assert_allclose(given.logprob, expected.logprob, rtol=1e-5)
+
+
+@pytest.mark.heavy
+def test_what_prompts_begin_with_is_made_once_for_rows_of_one_adapter(models, monkeypatch):
+  base, alone, both = models
+  leads, lead = [], admission._lead
+  monkeypatch.setattr(admission, "_lead", lambda *given: leads.append((len(given[2]), given[3])) or lead(*given))
+  monkeypatch.setattr(fronts, "apart", functools.partial(fronts.apart, front=64))
+  front = [k % 50 + 1 for k in range(66)]
+  numbers = [0, mixed.NONE, 1] * 2
+  prompts = [[*front, 3 + k, 9] for k in range(len(numbers))]
+  found = generate(both, prompts, adapters=numbers, batch=2)
+  assert leads == [(64, [number]) for number in numbers[:3]]
+  for prompt_ids, number, out in zip(prompts, numbers, found, strict=True):
+    own = base if number == mixed.NONE else alone[list(ADAPTERS)[number]]
+    assert out.tokens == generate(own, [prompt_ids], batch=1)[0].tokens
+  generate(both, prompts, adapters=numbers, batch=4)
+  assert len(leads) == 3  # rows of several adapters have nothing in common
 
 
 def test_another_choice_of_adapters_compiles_nothing(models):

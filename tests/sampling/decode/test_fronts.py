@@ -16,11 +16,14 @@ def test_only_what_fills_a_run_is_taken_apart():
   long = [FRONT + [k] for k in range(4)]
   other = [FRONT[::-1] + [k] for k in range(3)]
   prompts = [*long[:2], [1, 2], *other, *long[2:], FRONT]
-  assert fronts.apart(prompts, 4, front=70) == [[2, 3, 4, 5, 8], [0, 1, 6, 7]]
-  assert fronts.apart(prompts, 3, front=70) == [[2, 8], [0, 1, 6, 7], [3, 4, 5]]
-  assert fronts.apart(prompts, 5, front=70) == [list(range(9))]
-  assert fronts.apart(long, 2, front=70) == [[0, 1, 2, 3]]
-  assert fronts.apart([long[0]] * 8 + [[1]], 2, front=70) == [list(range(9))]  # samples of one prompt share it anyway
+  apart = lambda prompts, batch, own=(): fronts.apart(prompts, own or [-1] * len(prompts), batch, front=70)
+  assert apart(prompts, 4) == [[2, 3, 4, 5, 8], [0, 1, 6, 7]]
+  assert apart(prompts, 3) == [[2, 8], [0, 1, 6, 7], [3, 4, 5]]
+  assert apart(prompts, 5) == [list(range(9))]
+  assert apart(long, 2) == [[0, 1, 2, 3]]
+  assert apart(long, 2, [0, 1, 0, 1]) == [[0, 2], [1, 3]]
+  assert apart(long, 2, [0, 1, 2, 3]) == [[0, 1, 2, 3]]
+  assert apart([long[0]] * 8 + [[1]], 2) == [list(range(9))]  # samples of one prompt share it anyway
 
 
 @pytest.mark.heavy
