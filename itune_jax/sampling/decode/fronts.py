@@ -10,9 +10,7 @@ from typing import Any
 FRONT = 256  # tokens; what is shorter is not worth a run of its own, whose last rows are fewer
 
 
-def apart(
-  prompts: Sequence[Sequence[int]], adapters: Sequence[int], batch: int, front: int = FRONT
-) -> list[list[int]]:
+def apart(prompts: Sequence[Sequence[int]], adapters: Sequence[int], batch: int, front: int = FRONT) -> list[list[int]]:
   """Numbers of samples by run, in order. prompts: of each sample, the same object for samples of one request. adapters:
   of each sample, since another one makes other keys of the same text. batch: rows that run together; fewer samples than
   that do not fill a run of their own."""
