@@ -260,6 +260,29 @@ def test_the_last_rows_move_together_into_fewer(model, monkeypatch):
     np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-5)
 
 
+@pytest.mark.heavy
+@pytest.mark.parametrize("short", [9, 0], ids=["after short ones", "from the start"])
+def test_rows_with_long_prompts_are_fewer(model, monkeypatch, short):
+  prompts = [[1 + (7 * i + k) % 60 for k in range(n)] for i, n in enumerate([*range(3, 3 + short), *range(70, 80)])]
+  limits, sizes, build = [3 + 5 * i % 17 for i in range(len(prompts))], [], row_state.loop_program
+  bind, decode = tiny.binder(model.module), decode_lib.Decode(batch=8, max_new_tokens=24)
+  go = lambda: decode_lib.generate(bind, model.params, prompts, decode, (), 128, limits=limits)
+  whole = go()
+  monkeypatch.setattr(row_state, "FEW", 2)
+  monkeypatch.setattr(row_state, "ROOM", 64)
+  counted = lambda bind: lambda params, state, *more: (
+    sizes.append((len(state.token_B), row_state.slots_of(state))),
+    build(bind)(params, state, *more),
+  )[1]
+  monkeypatch.setattr(row_state, "loop_program", counted)
+  found = go()
+  assert max(rows * slots for rows, slots in sizes) == 8 * 64 and (4, 128) in sizes, sizes
+  assert sizes[0] == ((8, 64) if short else (4, 128))
+  for one, other in zip(found, whole, strict=True):
+    assert one.tokens == other.tokens
+    np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-5)
+
+
 def test_equal_prompts_are_prefilled_once_and_sampled_apart(model, monkeypatch):
   order, seen, real = (2, 0, 2, 2, 1, 0), [], prefill.pack_prompts
   prompts = [PROMPTS[i] for i in order]

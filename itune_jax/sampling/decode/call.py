@@ -10,6 +10,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from itune_jax.core import host
 from itune_jax.sampling.decode import admission
 from itune_jax.sampling.decode import admit
 from itune_jax.sampling.decode import entries as entries_lib
@@ -80,22 +81,33 @@ class Call:
     found: dict[int, Generation] = {}
     while len(found) < len(self.given.samples):
       free = [row for row, holder in enumerate(self._holders) if holder is None]
-      if self._waiting and len(free) >= self._eighth:
+      if self._waiting and len(free) >= self._eighth and not self._are_too_many(len(free)):
         self._refill([self._waiting.popleft() for _ in free[: len(self._waiting)]], free)
-      half = None if self._waiting else row_state.enough_to_halve(self._bind, len(self._holders))
+      fewer = not self._waiting or self._are_too_many(self._holders.count(None))
+      half = row_state.enough_to_halve(self._bind, len(self._holders)) if fewer else None
       if half and self._holders.count(None) >= half:
         self._halve()
         continue
-      self._go_on(self._eighth if self._waiting else half or len(self._holders))
+      self._go_on(half or (self._eighth if self._waiting else len(self._holders)))
       for i, generation in self._look():
         found[i] = generation
         progress(1)
         on_end(i, generation)
+    freed, self._state = row_state.host_bytes(self._state), None
+    host.give_back(freed)
     return [found[i] for i in range(len(found))]
 
   @property
   def _eighth(self) -> int:
     return max(1, self.given.batch // admission.REFILL)
+
+  def _are_too_many(self, free: int) -> bool:
+    """Whether rows have to be fewer before those that wait can enter so many free ones: with the slots that these need
+    the cache would be larger than it may be."""
+    if self._entries is not None or not row_state.enough_to_halve(self._bind, len(self._holders)):
+      return False
+    slots = self._slots([i for i, _ in zip(self._waiting, range(max(free, 1)), strict=False)])
+    return slots * len(self._holders) > row_state.ROOM * self.given.batch
 
   def _refill(self, members: list[int], free: list[int]) -> None:
     """Samples into free rows."""
@@ -196,7 +208,7 @@ class Call:
       vocab = row_state.vocabulary(self._bind, self._params, run.last_BD)
       self.given.require_in(vocab)
     shape = row_state.Shape(
-      self.given.batch, slots, self._new, self.given.mixed, kind, vocab if kind.penalties else 0, kept, ends
+      len(self._holders), slots, self._new, self.given.mixed, kind, vocab if kind.penalties else 0, kept, ends
     )
     given = (self._state, shape, self.given.lead, self.given.shards)
     self._state = row_state.with_room(self._bind, self._params, *given)
@@ -209,6 +221,8 @@ class Call:
     rows = sorted(range(len(self._holders)), key=lambda row: self._holders[row] is None)[: len(self._holders) // 2]
     self._holders = [self._holders[row] for row in rows]
     self._watches = {k: self._watches[row] for k, row in enumerate(rows) if row in self._watches}
+    if self._state is None:  # the first to enter are too long for more
+      return
     pick = functools.partial(row_state.pick_program(self._bind), self._state, np.asarray(rows, np.int32))
     if self._entries is None:
       self._state = pick()

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from itune_jax.core import batch as batch_lib
+from itune_jax.core import host
 from itune_jax.parallel import shard
 from itune_jax.nn.attention import kv_cache
 from itune_jax.sampling.decode import choose
@@ -19,6 +20,7 @@ from itune_jax.sampling.decode import controls as controls_lib
 
 BUCKET = 64  # cache slots are a multiple of it, or of more
 FEW = 16  # rows; a token of fewer takes a CPU hardly less time
+ROOM = 768  # slots; of rows with more a CPU continues fewer at a time, so that a cache does not grow with its prompts
 
 
 class Shape(NamedTuple):
@@ -105,6 +107,12 @@ def roomy(length: int) -> int:
   return size * 3 // 4 if size * 3 // 4 >= length and size >= 4 * BUCKET else size
 
 
+def host_bytes(state: "Rows") -> int:
+  """What the cache takes of the host's memory: 0 on an accelerator."""
+  arrays = jax.tree.leaves(state.cache)
+  return sum(x.nbytes for x in arrays if next(iter(x.devices())).platform == "cpu")
+
+
 def slots_of(state: "Rows") -> int:
   """Slots of each row."""
   return min(c.slots for c in jax.tree.leaves(state.cache, is_leaf=is_cache) if is_cache(c))
@@ -134,7 +142,7 @@ def with_room(bind: Any, params: Any, state: Rows | None, shape: Shape, lead: An
   if state is None:
     return empty_program(bind)(params, shape, lead)
   if shape.prompts is None:
-    return state if slots_of(state) >= shape.slots else grow_program(bind)(state, shape.slots)
+    return state if slots_of(state) >= shape.slots else _with_slots(bind, state, shape.slots)
   many, there = state.cache.prompts.cache.positions_BS.shape
   size = max(many, shape.prompts[0]), _grown(there, shape.prompts[2])
   return state if size == (many, there) else grow_prompts_program(bind)(state, *size, shards)
@@ -200,6 +208,28 @@ def behind(cache: Any, lead: Any) -> Any:
 def lead_program(bind: Any) -> Callable:
   """`cache -> lead`: keys and values of its first row, for all rows of another, on every device."""
   return jax.jit(lambda cache: shard.everywhere((cache.k_LBKHS[:, 0], cache.v_LBKSH[:, 0]), bind.mesh))
+
+
+def _with_slots(bind: Any, state: Rows, slots: int) -> Rows:
+  """The same in more slots. Where layers have arrays of their own, each is copied by itself and then freed: a second
+  cache never stands beside the first."""
+  cache = state.cache
+  if not (is_cache(cache) and isinstance(cache.k_LBKHS, tuple)):
+    return grow_program(bind)(state, slots)
+  freed, stores = host_bytes(state), []
+  for k, v in zip(cache.k_LBKHS, cache.v_LBKSH, strict=True):
+    stores.append(_layer_with_slots(k, v, cache.positions_BS, slots))
+    k.delete(), v.delete()
+  bare = state._replace(cache=dataclasses.replace(cache, k_LBKHS=(), v_LBKSH=()))
+  state, (k, v) = grow_program(bind)(bare, slots), zip(*stores, strict=True)
+  host.give_back(freed)
+  return state._replace(cache=dataclasses.replace(state.cache, k_LBKHS=k, v_LBKSH=v))
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _layer_with_slots(k, v, positions_BS, slots):
+  wide = kv_cache.Cache((k,), (v,), positions_BS).widened(slots)
+  return wide.k_LBKHS[0], wide.v_LBKSH[0]
 
 
 @functools.lru_cache(maxsize=32)
