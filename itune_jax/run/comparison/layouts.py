@@ -59,7 +59,14 @@ def seen(row: outcomes.Comparison) -> str:
     return "it is not known which difference could be seen"
   smallest = number(row.detectable, row.percent)
   n = row.shared or row.two.n
+  if _is_beyond(row):
+    return f"with these {n:,} items no difference can be seen"
   return f"with these {n:,} items a difference below {smallest}{unit} cannot be seen"
+
+
+def _is_beyond(row: outcomes.Comparison) -> bool:
+  """Whether only a difference would be found that two shares cannot have: more than all of the items."""
+  return row.percent and row.detectable > 1
 
 
 def cells(row: outcomes.Comparison) -> tuple[str, ...]:
@@ -68,7 +75,7 @@ def cells(row: outcomes.Comparison) -> tuple[str, ...]:
   difference = (
     f"{number(row.difference.value, row.percent, True)}{row.stars} {bounds(row.difference, row.percent, True)}"
   )
-  smallest = number(row.detectable, row.percent) if row.detectable else "–"
+  smallest = "any" if _is_beyond(row) else number(row.detectable, row.percent) if row.detectable else "–"
   metric = f"{row.metric}{' (%)' if row.percent else ''}{' ↓' if row.better == 'lower' else ''}"
   runs = f"{row.second} − {row.first}"
   return (

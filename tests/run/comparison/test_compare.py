@@ -220,6 +220,16 @@ def test_seeds_of_one_run_are_averaged_and_widen_the_interval(capsys):
   assert "hold other items or settings" in refused(capsys, "s0", "new=s1,few")
 
 
+def test_so_few_items_that_no_difference_can_be_seen(capsys):
+  for k in (1, 2):
+    made.folder(f"few{k}", [row | {"cluster": row["id"]} for row in made.rows(k, n=3)])
+  found = comparing.compare(command.runs_of(["few1", "few2"]), [], outcomes.Asked(metrics=("exact",)))
+  (row,) = found.rows
+  assert row.test == "McNemar" and row.detectable > 1
+  assert layouts.seen(row) == "with these 3 items no difference can be seen"
+  assert layouts.cells(row)[-1] == "any"
+
+
 def test_the_table_in_every_form(capsys):
   made.folder("a_1", made.rows(1))
   made.folder("b&2", made.rows(2, share=0.9))
