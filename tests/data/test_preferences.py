@@ -72,7 +72,7 @@ PAIR = {"prompt": "q", "chosen": "a", "rejected": "b"}
 WRONG = {
   "equal": ({**PAIR, "rejected": "a"}, "`chosen` equals `rejected`"),
   "empty": ({**PAIR, "rejected": "  "}, "`rejected` is empty"),
-  "empty prompt": ({**PAIR, "prompt": " \n"}, "its prompt is empty"),
+  "empty prompt": ({**PAIR, "prompt": " \n"}, "`prompt` is empty"),
   "nothing asked": (
     {key: [{"role": "user", "content": ""}, {"role": "assistant", "content": key}] for key in ("chosen", "rejected")},
     "its prompt is empty",

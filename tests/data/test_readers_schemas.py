@@ -86,6 +86,8 @@ IS_NOT = {
   "judged by a number": ({"prompt": "q", "completion": "a", "label": 0}, "`label` judges the answer"),
   "judged by a tag": ({"instruction": "q", "output": "a", "kto_tag": 0}, "`label` judges the answer"),
   "no instances": ({"instruction": "q", "instances": []}, "`instances` is empty"),
+  "no prompt": ({"prompt": " ", "completion": "a"}, "`prompt` is empty: there is no question"),
+  "no question": ({"question": "", "answer": "a"}, "`question` is empty: there is no question"),
   "two inputs": ({"instruction": "q", "input": "a", "context": "b", "output": "c"}, "different inputs under"),
   "no calls": ({"query": "q", "answers": "[]", "tools": "[]"}, "holds no call"),
 }

@@ -42,7 +42,7 @@ def prompt_completion(raw: Raw) -> Example:
   known = ("prompt", *_COMPLETIONS, *building.SYSTEM, *building.REASONING)
   prompt = raw["prompt"]
   if not isinstance(prompt, list):
-    said = building.pair(fields.text(prompt, "`prompt`"), building.answer(raw, _COMPLETIONS))
+    said = building.pair(_asked(raw, "prompt"), building.answer(raw, _COMPLETIONS))
     return building.build(raw, building.reasoned(raw, [*building.system(raw), *said]), *known)
   answer = next((raw[key] for key in _COMPLETIONS if building.holds(raw, key)), None)
   turns = (
@@ -60,17 +60,14 @@ def question_answer(raw: Raw) -> Example:
   `response`."""
   asked = next(key for key in ("question", "problem", "query") if key in raw)
   keys = ("answer", "response", "solution") if asked != "problem" else ("solution",)
-  said = building.pair(fields.text(raw[asked], f"`{asked}`"), building.answer(raw, keys))
+  said = building.pair(_asked(raw, asked), building.answer(raw, keys))
   turns = building.reasoned(raw, [*building.system(raw), *said])
   return building.build(raw, turns, asked, *keys, *building.SYSTEM, *building.REASONING)
 
 
 def input_output(raw: Raw) -> Example:
   """`input` and `output` alone."""
-  given = fields.text(raw["input"], "`input`")
-  if not given.strip():
-    raise fields.BadRow("`input` is empty: there is no question")
-  said = building.pair(given, building.answer(raw, ("output",)))
+  said = building.pair(_asked(raw, "input"), building.answer(raw, ("output",)))
   turns = building.reasoned(raw, [*building.system(raw), *said])
   return building.build(raw, turns, "input", "output", *building.SYSTEM, *building.REASONING)
 
@@ -130,3 +127,11 @@ def calls(raw: Raw) -> Example:
   if not made["tool_calls"]:
     raise fields.BadRow("`answers` holds no call")
   return building.build(raw, [*building.system(raw), asked, made], "query", "answers", *building.SYSTEM)
+
+
+def _asked(raw: Raw, key: str) -> str:
+  """The text of this column, which asks for the answer. Raises BadRow where it says nothing."""
+  said = fields.text(raw[key], f"`{key}`")
+  if not said.strip():
+    raise fields.BadRow(f"`{key}` is empty: there is no question (a text without one is a row with `text` alone)")
+  return said
