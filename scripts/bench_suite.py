@@ -50,7 +50,7 @@ def suite(args) -> dict[str, Any]:
   must = total("prompt_positions") / mean["score_positions_per_s"] + total("new_tokens") / mean["new_tokens_per_s"]
   over = round((total("seconds") - total("compile_s")) / must, 3)
   told = {"must_s": round(must, 1), "over_must": over, "programs": total("programs")}
-  return {**found, **mean, **told, "peak_rss_gib": bench_lib.peak_rss_gib()}
+  return {**found, **mean, **told, "peak_rss_gib": bench_lib.peak_rss_gib(children=False)}
 
 
 ADAPTER = "adapter"

@@ -12,6 +12,7 @@ tags = ["continent"]
 import dataclasses
 import importlib.util
 import os
+import re
 import sys
 import types
 from typing import Any
@@ -67,6 +68,9 @@ def find(path: str) -> official.Published:
 def read(file: str) -> own_table.Spec:
   """What a `benchmark.toml` says. Raises InputError for what is no TOML, for unknown keys, and for wrong values."""
   given = tomltext.read(file)
+  for folder in (os.path.dirname(os.path.abspath(file)), os.getcwd()):  # where a checker of its own may lie
+    if folder not in sys.path:
+      sys.path.append(folder)
   keys = [field.name for field in dataclasses.fields(own_table.Spec)]
   for key in given:
     if key not in keys:
@@ -78,7 +82,14 @@ def read(file: str) -> own_table.Spec:
   try:
     return own_table.Spec(**values)
   except errors.InputError as e:
-    raise errors.InputError(f"{file}: {e}") from None
+    raise errors.InputError(f"{file}: {_in_toml(str(e))}") from None
+
+
+def _in_toml(said: str) -> str:
+  """A refusal of a value in words of TOML, which knows lists and texts."""
+  words = {"tuple[str, ...]": "a list of texts", "str": "a text", "int": "a whole number"}
+  found = re.fullmatch(r"Spec\.(\w+) = (.*) \(\w+\); it takes (.*)", said)
+  return f"{found[1]} = {found[2]}; it takes {words.get(found[3], found[3])}" if found else said
 
 
 def _of_table(folder: str, spec: own_table.Spec) -> Own:

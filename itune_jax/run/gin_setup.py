@@ -218,7 +218,16 @@ def _one_line(error: BaseException) -> str:
   text = str(error)
   message, *trail = re.split(r"\n\s+(?=In (?:file|bindings|call))", text)
   message = " ".join(re.sub(r"In call to configurable '\S+' \(.*?\)", "", message).split()) or type(error).__name__
-  message = re.sub(r"^No configurable matching '(.*)'\.$", r"nothing that the files import is called \1", message)
+  message = re.sub(
+    r"^'(\w+)' was not provided by an import statement\..*",
+    r"\1 is not imported in this file: add a line that imports it, like `from itune_jax.optim import schedule`",
+    message,
+  )
+  message = re.sub(
+    r"^No configurable matching (?:reference )?'@?(.*?)(?:\(\))?'\.$",
+    r"nothing that the files import is called \1",
+    message,
+  )
   return f"{message[:800]}{_place(trail[0]) if trail else ''}"
 
 

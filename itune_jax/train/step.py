@@ -90,12 +90,21 @@ def _loss_of(bind, objective, frozen, key, others, memory) -> Callable:
   memory = {name: jnp.asarray(memory.get(name, value), jnp.float32) for name, value in objective.remembers.items()}
 
   def loss(trainable, micro):
-    views = {"policy": bind({**trainable, **base}), **{name: other(frozen) for name, other in others.items()}}
+    views = _Views({"policy": bind({**trainable, **base}), **{name: other(frozen) for name, other in others.items()}})
     micro = dataclasses.replace(micro, memory=memory)
     found = objective(views, micro, key)  # what it draws belongs to rows, so every micro-batch has the same key
+    if not isinstance(found, contracts.Sums):
+      raise TypeError(f"{type(objective).__name__} returns {type(found).__name__}; an objective returns contracts.Sums")
     return found.loss, found
 
   return loss
+
+
+class _Views(dict[str, Any]):
+  """Views by name, of which one that is not there was not asked for."""
+
+  def __missing__(self, name: str) -> Any:
+    raise KeyError(f"an objective reads the view {name!r}; it has {', '.join(self)}. Name others in its `needs`")
 
 
 def _added(one: Callable, batch) -> Any:

@@ -144,6 +144,9 @@ def test_commands_in_the_text_have_the_flags_that_it_gives_them(page, monkeypatc
 @pytest.mark.parametrize("block", blocks.in_language("gin"), ids=str)
 def test_a_part_of_the_documentation_builds(block, tmp_path):
   (tmp_path / "part.gin").write_text(block.text)
+  if "import lora_fa" in block.text:  # the method of the same page, as a file beside the recipe
+    (code,) = (one.text for one in blocks.in_language("python") if "class LoraFa(" in one.text)
+    (tmp_path / "lora_fa.py").write_text(code)
   gin_setup.parse("train", ["recipes/smollm2_lora.gin", str(tmp_path / "part.gin")], ["DATA = 'x.jsonl'"])
   assert gin_setup.call(train.Train)
   gin.clear_config()

@@ -33,15 +33,30 @@ def block(document: str, section: str, level: str = "##") -> str:
   return re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
 
 
-def module(section, tmp_path, monkeypatch):
+def module(section, tmp_path, monkeypatch, level="##"):
   """The example of a section of docs/extend.md, as a module of a user's own."""
-  code = block("extend.md", section)
+  code = block("extend.md", section, level)
   assert len(code.splitlines()) <= 40, section
   found = types.ModuleType(section.replace(" ", "_"))
   monkeypatch.setitem(sys.modules, found.__name__, found)
   monkeypatch.chdir(tmp_path)
   exec(compile(code, section, "exec"), found.__dict__)
   return found
+
+
+@pytest.mark.heavy
+def test_the_loss_of_all_logits_keeps_the_contract(tmp_path, monkeypatch):
+  smooth = module("A loss of all logits", tmp_path, monkeypatch, level="###")
+  monkeypatch.setitem(table.ALL_ROWS, "smooth", table.Row(smooth.Smooth(chunk=16), table.texts))
+  row = table.ALL_ROWS["smooth"]
+  test_contract.same(test_contract.run(row, tiny.mesh(1), row.batch(), cuts=2), "smooth")
+  losses = {}
+  for epsilon in (0.0, 0.5, 1.0):
+    plain = table.Row(smooth.Smooth(epsilon=epsilon), table.texts)
+    losses[epsilon] = float(test_contract.run(plain, tiny.mesh(1), plain.batch())[0].loss)
+  np.testing.assert_allclose(losses[0.0], test_contract.expected("sft")[0].loss, rtol=1e-5)
+  np.testing.assert_allclose(losses[0.5], (losses[0.0] + losses[1.0]) / 2, rtol=1e-5)
+  assert losses[1.0] > losses[0.0]
 
 
 @pytest.mark.heavy

@@ -4,6 +4,7 @@ import csv
 import json
 import pathlib
 import re
+import sys
 
 import pytest
 
@@ -160,10 +161,10 @@ def test_one_python_file(tmp_path):
 WRONG = {
   "nam = 'x'": "benchmark.toml: unknown key 'nam'; did you mean name?",
   "zzz = 1": "unknown key 'zzz'; keys are name, file, question, ask",
-  "limit = '3'": "benchmark.toml: Spec.limit = '3' (str); it takes int",
+  "limit = '3'": "benchmark.toml: limit = '3'; it takes a whole number",
   "ask = 'chose'": "benchmark.toml: is no TOML",
   "metrics = ['f1']": "no metric is called 'f1'; they are accuracy",
-  "stop = 'x'": "Spec.stop = 'x' (str); it takes tuple[str, ...]",
+  "stop = 'x'": "benchmark.toml: stop = 'x'; it takes a list of texts",
   "id = 'capitol'": "questions.csv:2: has no column 'capitol'; it has country, capital",
   "cluster = 'x'": "questions.csv:2: has no column 'x'",
   "choices = ['yes', 'no']": "questions.csv:2: column 'capital' is 'Paris', answer_is = 'text'; it must be one of",
@@ -178,6 +179,15 @@ def test_what_a_description_must_not_say(tmp_path, line):
   with pytest.raises(errors.InputError, match=re.escape(WRONG[line])) as error:
     measured(folder(tmp_path, TOML + line + "\n"))
   assert "\n" not in str(error.value)
+
+
+def test_a_checker_lies_beside_its_description(tmp_path, monkeypatch):
+  monkeypatch.setattr(sys, "path", list(sys.path))
+  path = folder(tmp_path, TOML.replace('"contains"', '"beside_capitals:loosely"'))
+  said = "def loosely(output, check):\n  return check['answer'].lower() in output.lower()\n"
+  pathlib.Path(path, "beside_capitals.py").write_text(said)
+  figures, _, _ = measured(path)
+  assert figures["accuracy", ""].value == pytest.approx(2 / 3)
 
 
 CHANGED = {

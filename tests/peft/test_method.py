@@ -1,6 +1,9 @@
 """What the bases of methods ask for, and how a checkpoint names a method that is not in the table."""
 
 import dataclasses
+import importlib
+import inspect
+import pathlib
 
 import pytest
 
@@ -11,8 +14,11 @@ from itune_jax.peft import method as method_lib
 from itune_jax.peft import registry
 from itune_jax.peft.folders import codec
 from itune_jax.peft.methods import lora
+from itune_jax.peft.methods import regressor
+from itune_jax.peft.methods import tokens
 from itune_jax.peft.methods import vera
 from tests import tiny
+from tests.peft import table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,3 +138,32 @@ def test_a_gated_adapter_has_the_hooks_of_what_it_holds():
   assert isinstance(adapter, attach.Gated)
   assert adapter.hooks == adapter.inner.hooks == {"post"}
   assert not adapter.changes_bias(True)
+
+
+def test_each_method_of_the_package_stands_wherever_a_method_has_to():
+  """The five things of docs/methods.md: the class, its name, its row of the contract table, its part, its place on the
+  page."""
+  root = pathlib.Path(__file__).parents[2]
+  kinds = set()
+  for file in (root / "itune_jax/peft/methods").glob("[a-z]*.py"):
+    module = importlib.import_module(f"itune_jax.peft.methods.{file.stem}")
+    own = (kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == module.__name__)
+    kinds |= {kind for kind in own if issubclass(kind, method_lib.Method) and not inspect.isabstract(kind)}
+  kinds -= {regressor.Regressor}  # it stands beside the model and changes nothing of it: losses have it in their table
+  asked = {type(one) for name in table.TABLE for one in table.methods_of(name)}
+  parts = "".join(path.read_text() for path in (root / "gin_configs").rglob("*.gin"))
+  page = (root / "docs/methods.md").read_text()
+  lacks = {
+    kind.__name__: [
+      where
+      for where, has in {
+        "METHODS": kind in registry.METHODS.values(),
+        "tests/peft/table.py": kind in asked,
+        "gin_configs": f"{kind.__name__}(" in parts or kind is tokens.Tokens,  # it is set by SPECIAL_TOKENS
+        "docs/methods.md": f"`{kind.__name__}" in page,
+      }.items()
+      if not has
+    ]
+    for kind in kinds
+  }
+  assert len(kinds) >= 29 and not {name: where for name, where in lacks.items() if where}, lacks

@@ -6,6 +6,7 @@ A path in place of a name is a benchmark of the user's own (`evals/own.py`), `se
 
 import difflib
 import importlib
+import os
 
 from itune_jax.core import errors
 from itune_jax.evals import foreign_tasks
@@ -93,6 +94,7 @@ def find(name: str) -> official.Published:
   if name not in ROWS:
     near = difflib.get_close_matches(name, ROWS, 2)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(sorted(ROWS))}"
+    hint = f"a folder or file of one's own is named ./{name}" if os.path.exists(name) else hint
     raise errors.InputError(f"there is no benchmark {name!r}; {hint}")
   found = importlib.import_module(f"{_HERE}.{ROWS[name]}").BENCHMARK
   if found.name != name:

@@ -223,12 +223,16 @@ class Call:
     self._watches = {k: self._watches[row] for k, row in enumerate(rows) if row in self._watches}
     if self._state is None:  # the first to enter are too long for more
       return
+    freed = row_state.host_bytes(self._state)
     pick = functools.partial(row_state.pick_program(self._bind), self._state, np.asarray(rows, np.int32))
+    self._state = None  # `pick` holds the only one
     if self._entries is None:
       self._state = pick()
     else:
       kept = self._entries.picked(rows)
       self._state = pick(np.asarray(kept, np.int32), *self._entries.tables(len(rows)))
+    del pick
+    host.give_back(freed)
 
   def _go_on(self, enough: int) -> None:
     """A round of tokens: until so many rows have ended, or texts are to be looked at."""

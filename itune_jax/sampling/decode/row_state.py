@@ -140,7 +140,9 @@ def spread(cache, ctx):
 def with_room(bind: Any, params: Any, state: Rows | None, shape: Shape, lead: Any = None, shards: int = 1) -> Rows:
   """Rows whose cache has at least so many slots, and places for prompts: free ones, these, or these in a larger one."""
   if state is None:
-    return empty_program(bind)(params, shape, lead)
+    empty: Rows = empty_program(bind)(params, shape, lead)
+    host.give_back(host_bytes(empty))  # of whatever ran before
+    return empty
   if shape.prompts is None:
     return state if slots_of(state) >= shape.slots else _with_slots(bind, state, shape.slots)
   many, there = state.cache.prompts.cache.positions_BS.shape
@@ -219,7 +221,8 @@ def _with_slots(bind: Any, state: Rows, slots: int) -> Rows:
   freed, stores = host_bytes(state), []
   for k, v in zip(cache.k_LBKHS, cache.v_LBKSH, strict=True):
     stores.append(_layer_with_slots(k, v, cache.positions_BS, slots))
-    k.delete(), v.delete()
+    k.delete()
+    v.delete()
   bare = state._replace(cache=dataclasses.replace(cache, k_LBKHS=(), v_LBKSH=()))
   state, (k, v) = grow_program(bind)(bare, slots), zip(*stores, strict=True)
   host.give_back(freed)

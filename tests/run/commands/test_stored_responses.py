@@ -43,6 +43,19 @@ def test_ifeval_in_percent(ifeval, capsys, asked):
   assert "1 items have no response (1); 1 rows match no item" in said
 
 
+def test_what_has_no_response_did_not_end_in_any_way(ifeval, capsys, tmp_path):
+  out = tmp_path / "figures"
+  result(capsys, "--suite=ifeval", f"--responses={ifeval}", f"--out={out}")
+  rows = [row for path in out.rglob("*.json") for row in json.loads(path.read_text()) if isinstance(row, dict)]
+  counted = {row["metric"]: row["n"] for row in rows if row.get("metric") in ("cut_off", "empty")}
+  assert counted == {"cut_off": 2, "empty": 2}
+
+
+def test_modules_of_ones_own_are_imported_or_refused(ifeval, capsys):
+  assert cli.main(["eval", "--suite=ifeval", f"--responses={ifeval}", "--import=no_such_module"]) == 2
+  assert "import no_such_module: no such module" in capsys.readouterr().err
+
+
 def test_figures_as_lm_eval_writes_them_are_answers_again(ifeval, capsys, tmp_path):
   """What is written as lm-eval's samples is scored as stored answers are, with the same figures."""
   out = tmp_path / "lm_eval"
