@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 import inspect
 import os
 import re
+import sys
 import traceback
 from typing import Any
 
@@ -13,6 +14,7 @@ from gin import config_parser
 from gin import utils as gin_utils
 
 from itune_jax.core import errors
+from itune_jax.core import nearest
 from itune_jax.run import gin_effect
 from itune_jax.run import gin_files
 from itune_jax.run import gin_reach
@@ -228,7 +230,15 @@ def _one_line(error: BaseException) -> str:
     r"nothing that the files import is called \1",
     message,
   )
+  message = re.sub(r"^Couldn't resolve selector (\S+); <module '(.+?)'.*> has no attribute (\w+)\.$", _nearest, message)
   return f"{message[:800]}{_place(trail[0]) if trail else ''}"
+
+
+def _nearest(found: re.Match[str]) -> str:
+  """What a module does not have, and what it has that is called alike."""
+  selector, module, name = found.groups()
+  there = [one for one in vars(sys.modules.get(module, sys)) if not one.startswith("_")]
+  return f"{selector}: {module} has no {name}{nearest.meant(name, there)}"
 
 
 def _place(trail: str) -> str:

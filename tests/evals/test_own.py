@@ -10,6 +10,7 @@ import pytest
 
 from itune_jax.core import errors
 from itune_jax.evals import own
+from itune_jax.evals.benchmarks import registry
 from itune_jax.evals import official
 from itune_jax.evals import suite
 from itune_jax.evals import tables
@@ -225,6 +226,13 @@ def test_tables_that_are_none(tmp_path, name):
   (tmp_path / name).write_text(text)
   with pytest.raises(errors.InputError, match=re.escape(message)):
     list(tables.rows(str(tmp_path / name)))
+
+
+def test_a_folder_that_looks_like_a_name_is_named_as_one(tmp_path, monkeypatch):
+  (tmp_path / "fruit").mkdir()
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(errors.InputError, match="no benchmark 'fruit'; a folder or file of one's own is named ./fruit"):
+    registry.find("fruit")
 
 
 def test_what_is_no_benchmark(tmp_path):

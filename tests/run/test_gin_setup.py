@@ -106,3 +106,11 @@ def test_a_slip_of_the_caller_is_no_users(bound):
 
 def test_values_arrive(bound):
   assert bound("parts.work.part = @parts.Part()\nparts.Part.size = %SIZE\nSIZE = 3").size == 3
+
+
+def test_what_is_not_there_is_named_with_the_cure(bound):
+  with pytest.raises(errors.InputError, match="schedule is not imported in this file: add a line that imports it"):
+    bound("schedule.Schedule.rate = 1")
+  with pytest.raises(errors.InputError, match="parts.Prat: gin_error_parts has no Prat; did you mean Part") as error:
+    bound("parts.work.part = @parts.Prat()")
+  assert "\n" not in str(error.value) and "runs/work.gin, line" in str(error.value)

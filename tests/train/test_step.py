@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.objectives import sft
 from itune_jax.peft.methods import lora
@@ -44,6 +45,37 @@ def test_non_finite_or_empty_steps_change_nothing_but_the_count():
     assert all(np.isfinite(np.asarray(x)).all() for x in jax.tree.leaves(state.opt_state))
   state, metrics = step(make(), frozen, batch)
   assert float(metrics["finite"]) == 1 and any((np.asarray(state.trainable[n]) != v).any() for n, v in before.items())
+
+
+class _Number(contracts.Objective):
+  """A loss that is a number, as one writes it at first."""
+
+  def __call__(self, views, batch, key):
+    return jnp.mean(views["policy"].token_logprobs(batch, views["policy"].context(batch, key)))
+
+
+class _Unnamed(contracts.Objective):
+  """A loss that reads a view that it does not name."""
+
+  def __call__(self, views, batch, key):
+    return views["reference"]
+
+
+@pytest.mark.parametrize(
+  "objective,error,says",
+  [
+    (_Number(), TypeError, "_Number returns .*; an objective returns contracts.Sums"),
+    (_Unnamed(), KeyError, "the view 'reference'; it has policy. Name others in its `needs`"),
+  ],
+)
+def test_an_objective_that_is_none_is_told_so(objective, error, says):
+  make, _, frozen, batch = setup()
+  state = make()
+  where = {n: v.sharding for n, v in state.trainable.items()}
+  bind = tiny.binder(tiny.attach(tiny.base(), lora.Lora(rank=2, sites=r"blocks/\d+/attn/q")).module)
+  step = step_lib.make_step(bind, objective, optax.adam(0.1), lambda step: jnp.float32(0.1), where)
+  with pytest.raises(error, match=says):
+    step(state, frozen, batch)
 
 
 def test_last_and_best_checkpoints_stay_and_restore_is_exact(tmp_path):
