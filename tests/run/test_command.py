@@ -144,3 +144,20 @@ def test_other_libraries_say_nothing(tmp_path):
     ours = ("mixture ", "wrote ", "training ", "step 1: ", "train: ", "prepare ", "loaded ")
     assert done.returncode == 0, done.stderr
     assert all(line.startswith(ours) for line in done.stderr.splitlines() if line.strip()), done.stderr
+
+
+def test_values_of_a_module_of_ones_own_are_explained(tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, "path", list(sys.path))
+  text = [
+    "import dataclasses",
+    "@dataclasses.dataclass",
+    "class Smooth:",
+    '  """A loss.',
+    "",
+    "  epsilon: of the smoothing.",
+  ]
+  (tmp_path / "explained_loss.py").write_text("\n".join([*text, '  """', "  epsilon: float = 0.1", ""]))
+  assert cli.main(["config", "--import=explained_loss", "explained_loss.Smooth.epsilon"]) == 0
+  assert "explained_loss.Smooth.epsilon: float = 0.1\n  of the smoothing" in capsys.readouterr().out
+  assert cli.main(["config", "Smooth.epsilon"]) == 2

@@ -1,7 +1,7 @@
 """`itune config`: what a value of gin is, read from the code that takes it and the files that set it."""
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import dataclasses
 import importlib
 import importlib.util
@@ -9,6 +9,7 @@ import inspect
 import os
 import pkgutil
 import re
+import types
 from typing import Any
 
 import itune_jax
@@ -20,6 +21,7 @@ from itune_jax.run import gin_values
 from itune_jax.run import macros
 from itune_jax.run import meanings
 from itune_jax.run import recipes
+from itune_jax.run import user_code
 
 _NOTHING = inspect.Parameter.empty
 
@@ -30,11 +32,13 @@ def from_flags(args: command.Args) -> None:
     for name, macro in macros.MACROS.items():
       print(f"{name:14}  {macro.purpose}{f'  (--{macro.flag})' if macro.flag else ''}")
     return
-  print("\n".join(explained(args.name.removeprefix("--gin.").lstrip("%"))))
+  mine = [module for one in args.imports if (module := user_code.load(one, [os.getcwd()])) is not None]
+  print("\n".join(explained(args.name.removeprefix("--gin.").lstrip("%"), mine)))
 
 
-def explained(name: str) -> list[str]:
-  """The lines about a macro, a class, or a value of one. Raises InputError for a name that nothing has."""
+def explained(name: str, mine: Sequence[types.ModuleType] = ()) -> list[str]:
+  """The lines about a macro, a class, or a value of one, also of modules of the user's own. Raises InputError for a
+  name that nothing has."""
   if re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
     return _of_macro(name)
   short = [macro for macro, told in macros.MACROS.items() if name.replace("-", "_") in (told.flag, macro.lower())]
@@ -42,7 +46,7 @@ def explained(name: str) -> list[str]:
     return _of_macro(short[0])
   path = name.split("/")[-1].split(".")
   for length in (2, 3, 1):  # module.Class[.value], or a class by its bare name
-    found = _classes(path[:length]) if len(path) >= length else []
+    found = [*_classes(path[:length]), *_of_modules(mine, path[:length])] if len(path) >= length else []
     if found and len(path) - length <= 1:
       return [line for where, kind in found for line in _of_class(where, kind, path[length:])]
   raise errors.InputError(f"{name}: {_hint(name, path)}")
@@ -58,7 +62,8 @@ def _hint(name: str, path: list[str]) -> str:
     more = f" and {len(found) - 5} more" if len(found) > 5 else ""
     return f"several classes may have it: ask for {', '.join(found[:5])}{more}"
   close = nearest.meant(".".join(path[:2]), _all_classes())
-  return f"nothing is called so{close or '; write it as gin does, like STEPS or schedule.Schedule.rate'}"
+  how = "; write it as gin does, like STEPS or schedule.Schedule.rate; for a module of your own give --import too"
+  return f"nothing is called so{close or how}"
 
 
 def _of_macro(name: str) -> list[str]:
@@ -113,6 +118,18 @@ def _classes(path: list[str]) -> list[tuple[str, Any]]:
     kind = getattr(importlib.import_module(info.name), name, None)
     if (inspect.isclass(kind) or inspect.isfunction(kind)) and kind.__module__ == info.name:
       found.append((f"{info.name}.{name}", kind))
+  return found
+
+
+def _of_modules(modules: Sequence[types.ModuleType], path: list[str]) -> list[tuple[str, Any]]:
+  """The classes and functions of these modules that these last parts name."""
+  *module, name = path
+  found = []
+  for one in modules:
+    kind = vars(one).get(name)
+    is_named = not module or one.__name__.split(".")[-len(module) :] == module
+    if is_named and (inspect.isclass(kind) or inspect.isfunction(kind)) and kind.__module__ == one.__name__:
+      found.append((f"{one.__name__}.{name}", kind))
   return found
 
 
