@@ -232,7 +232,7 @@ def from_flags(args: command.Args) -> dict[str, Any] | None:
     return judging.annotations(args, args.responses, roots)
   if args.responses or args.responder:  # no adapter is read, and nothing of gin: modules are imported here
     for name in args.imports:
-      user_code.load(name, [os.getcwd()])
+      user_code.load(name, [os.getcwd()], reads_data=False)  # tasks of SeqIO run in a process of their own
   suite = _asked(args) if args.suite else None
   held_against = contamination.of(suite, args.contamination) if suite is not None and args.contamination else None
   if args.responses:
