@@ -75,7 +75,7 @@ def read(file: str) -> own_table.Spec:
   for key in given:
     if key not in keys:
       meant = nearest.meant(key, keys) or f"; keys are {', '.join(keys)}"
-      raise errors.InputError(f"{file}: unknown key {key!r}{meant}")
+      raise errors.InputError(f"{file}: unknown key {key[:80]!r}{meant}")
   for key in ("name", "file", "question"):
     check.require(key in given, f"{file}: `{key}` is missing")
   values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
