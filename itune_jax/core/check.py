@@ -11,6 +11,7 @@ import types
 import typing
 
 from itune_jax.core import errors
+from itune_jax.core import jsontext
 
 
 def check_types(value: object) -> None:
@@ -19,9 +20,8 @@ def check_types(value: object) -> None:
   for field in dataclasses.fields(value):  # pyright: ignore[reportArgumentType]
     got = getattr(value, field.name)
     if not fits(got, hints[field.name]):
-      raise errors.InputError(
-        f"{type(value).__name__}.{field.name} = {got!r} ({type(got).__name__}); it takes {say(hints[field.name])}"
-      )
+      name, is_ = f"{type(value).__name__}.{field.name}", f"{jsontext.shown(got, 200)} ({type(got).__name__})"
+      raise errors.InputError(f"{name} = {is_}; it takes {say(hints[field.name])}")
 
 
 def finite(value: object) -> None:

@@ -21,6 +21,7 @@ from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import jsontext
 from itune_jax.core import nearest
+from itune_jax.core import own_modules
 from itune_jax.core import tomltext
 from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import folders
@@ -68,16 +69,16 @@ def find(path: str) -> official.Published:
 def read(file: str) -> own_table.Spec:
   """What a `benchmark.toml` says. Raises InputError for what is no TOML, for unknown keys, and for wrong values."""
   given = tomltext.read(file)
-  for folder in (os.path.dirname(os.path.abspath(file)), os.getcwd()):  # where a checker of its own may lie
-    if folder not in sys.path:
-      sys.path.append(folder)
   keys = [field.name for field in dataclasses.fields(own_table.Spec)]
   for key in given:
     if key not in keys:
       meant = nearest.meant(key, keys) or f"; keys are {', '.join(keys)}"
-      raise errors.InputError(f"{file}: unknown key {key[:80]!r}{meant}")
+      raise errors.InputError(f"{file}: unknown key {jsontext.shown(key)}{meant}")
   for key in ("name", "file", "question"):
     check.require(key in given, f"{file}: `{key}` is missing")
+  module, colon, _ = str(given.get("check", "")).partition(":")
+  for folder in (os.path.dirname(file), os.getcwd()) if colon else ():
+    own_modules.look_in(folder, module.split(".")[0])
   values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
   try:
     return own_table.Spec(**values)

@@ -7,6 +7,7 @@ imported when it runs.
 import argparse
 import importlib
 import json
+import os
 import sys
 import traceback
 from typing import Any
@@ -140,6 +141,8 @@ def _drive(chosen: command.Command, args: command.Args) -> None:
     for file in idle if chosen.says_idle else ():
       text = f"--gin_file={file}: itune {chosen.name} reads nothing of it; {chosen.says_idle}"
       _function("itune_jax.core.log:info")(text)
+  for name in () if args.gin else args.imports:  # of SeqIO nothing is run here: its tasks have a process of their own
+    _function("itune_jax.run.user_code:load")(name, [os.getcwd()], reads_data=False)
   result = work(args)
   if result is not None and (not args.cluster or _function("itune_jax.core.log:is_lead")()):
     print(json.dumps(jsontext.finite(result)), flush=True)  # JSON knows no NaN: other programs read this line

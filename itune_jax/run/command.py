@@ -157,16 +157,15 @@ def gin_flags(parser: Parser, run: str, required: bool, own_base: bool = False, 
       metavar="METHOD",
       help="what trains: a part of gin_configs/peft (sets PEFT)" if "PEFT" in reads else argparse.SUPPRESS,
     )
-  parser.add_argument(
-    "--import",
-    dest="imports",
-    action="append",
-    default=[],
-    metavar="MODULE",
-    help="a module of your own, found in the current folder too; its classes are then @MODULE.Name; repeat for more",
-  )
+  import_flag(parser, "its classes are then @MODULE.Name")
   text = "override one value, e.g. --gin.STEPS=100; what is no gin is text where text is wanted (--gin.DATA=mine.jsonl)"
   parser.add_argument("--gin.NAME=VALUE", dest="_", action="store_true", help=text)
+
+
+def import_flag(parser: Parser, what: str) -> None:
+  """--import. what: what the module is then good for."""
+  text = f"a module of your own, found in the current folder too; {what}; repeat for more"
+  parser.add_argument("--import", dest="imports", action="append", default=[], metavar="MODULE", help=text)
 
 
 def cluster_flag(parser: Parser) -> None:

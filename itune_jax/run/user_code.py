@@ -13,6 +13,7 @@ from typing import Any
 
 from itune_jax.core import errors
 from itune_jax.core import log
+from itune_jax.core import own_modules
 
 # What was imported at a user's word: module name -> module. It holds for the process.
 _loaded: dict[str, types.ModuleType] = {}
@@ -45,12 +46,12 @@ def load(name: str, folders: Sequence[str] = (), reads_data: bool = True) -> typ
   if name.startswith(("itune_jax.", "itune_jax:")) or name == "itune_jax":
     return importlib.import_module(name)
   for folder in folders:
-    _add(folder, name.split(".")[0])
+    own_modules.look_in(folder, name.split(".")[0])
   try:
     with contextlib.nullcontext() if reads_data else _without_data_packages():
       module = importlib.import_module(name)
   except _DataPackage as e:
-    _left_out[name] = _origin(name)
+    _left_out[name] = own_modules.origin(name)
     log.info(f"import {name}: it imports {e}, so it registers data and is left out here; `itune prepare` reads data")
     return None
   except errors.InputError:
@@ -60,7 +61,7 @@ def load(name: str, folders: Sequence[str] = (), reads_data: bool = True) -> typ
       raise errors.InputError(
         f"import {name}: no such module in {', '.join(folders) or 'the path'}, nor installed"
       ) from None
-    raise errors.InputError(f"import {name}: {_origin(name)} needs {e.name}, which is not installed") from e
+    raise errors.InputError(f"import {name}: {own_modules.origin(name)} needs {e.name}, which is not installed") from e
   except Exception as e:  # whatever the user's module raises
     raise errors.InputError(f"import {name}: {type(e).__name__}: {e}") from e
   _loaded[name] = module
@@ -126,31 +127,3 @@ def _without_data_packages():
     yield
   finally:
     sys.meta_path.remove(finder)
-
-
-def _add(folder: str, top: str) -> None:
-  """Puts a folder behind the others, where modules are looked for, if it holds this one.
-
-  Raises InputError where another module of this name comes first: it would be imported in silence.
-  """
-  folder = os.path.abspath(folder)
-  here = [os.path.join(folder, top + ending) for ending in (".py", f"{os.sep}__init__.py")]
-  mine = next((path for path in here if os.path.isfile(path)), None)
-  if mine is None:
-    return
-  if folder not in map(os.path.abspath, sys.path):
-    sys.path.append(folder)
-    importlib.invalidate_caches()
-  origin = _origin(top)
-  if origin and not (os.path.exists(origin) and os.path.samefile(origin, mine)):
-    raise errors.InputError(f"import {top}: {mine} is hidden by {origin}: give it another name")
-
-
-def _origin(name: str) -> str:
-  if name in sys.modules:
-    return sys.modules[name].__dict__.get("__file__") or "a module that is part of Python"
-  try:
-    spec = importlib.util.find_spec(name)
-  except (ImportError, ValueError):
-    return ""
-  return (spec.origin or "") if spec else ""

@@ -191,6 +191,17 @@ def test_a_checker_lies_beside_its_description(tmp_path, monkeypatch):
   assert figures["accuracy", ""].value == pytest.approx(2 / 3)
 
 
+def test_a_checker_that_another_module_hides_is_refused(tmp_path, monkeypatch):
+  monkeypatch.setattr(sys, "path", list(sys.path))
+  for name in ("one", "two"):
+    (tmp_path / name).mkdir()
+    path = folder(tmp_path / name, TOML.replace('"contains"', '"hidden_checks:loosely"'))
+    pathlib.Path(path, "hidden_checks.py").write_text("def loosely(output, check):\n  return True\n")
+  own.find(str(tmp_path / "one" / "own"))
+  with pytest.raises(errors.InputError, match=r"two/own/hidden_checks.py is hidden by .*one/own/hidden_checks.py"):
+    own.find(str(tmp_path / "two" / "own"))
+
+
 CHANGED = {
   ("{country}", "{land}"): "questions.csv:2: has no column 'land'; it has country, capital",
   ("{country}", "{}"): "question = 'What is the capital of {}?': between braces stands the name of a column",

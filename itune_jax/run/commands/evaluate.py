@@ -33,7 +33,6 @@ from itune_jax.run import run_dir as run_dir_lib
 from itune_jax.run import session as session_lib
 from itune_jax.run import specs
 from itune_jax.run import suites
-from itune_jax.run import user_code
 from itune_jax.run.commands import compare
 from itune_jax.run.commands import compare_flags
 from itune_jax.run.commands import evaluate_flags
@@ -230,9 +229,6 @@ def from_flags(args: command.Args) -> dict[str, Any] | None:
   if args.annotations:
     roots = official.roots(args.data_dir, os.environ.get("ITUNE_DATA", ""))
     return judging.annotations(args, args.responses, roots)
-  if args.responses or args.responder:  # no adapter is read, and nothing of gin: modules are imported here
-    for name in args.imports:
-      user_code.load(name, [os.getcwd()], reads_data=False)  # tasks of SeqIO run in a process of their own
   suite = _asked(args) if args.suite else None
   held_against = contamination.of(suite, args.contamination) if suite is not None and args.contamination else None
   if args.responses:

@@ -9,6 +9,7 @@ import inspect
 import os
 import pkgutil
 import re
+import sys
 import types
 from typing import Any
 
@@ -21,7 +22,6 @@ from itune_jax.run import gin_values
 from itune_jax.run import macros
 from itune_jax.run import meanings
 from itune_jax.run import recipes
-from itune_jax.run import user_code
 
 _NOTHING = inspect.Parameter.empty
 
@@ -32,7 +32,7 @@ def from_flags(args: command.Args) -> None:
     for name, macro in macros.MACROS.items():
       print(f"{name:14}  {macro.purpose}{f'  (--{macro.flag})' if macro.flag else ''}")
     return
-  mine = [module for one in args.imports if (module := user_code.load(one, [os.getcwd()])) is not None]
+  mine = [sys.modules[one] for one in args.imports if one in sys.modules]
   print("\n".join(explained(args.name.removeprefix("--gin.").lstrip("%"), mine)))
 
 

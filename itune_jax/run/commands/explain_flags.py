@@ -8,14 +8,7 @@ def flags(parser: command.Parser) -> None:
   parser.add_argument(
     "name", nargs="?", default="", help="STEPS, schedule.Schedule.rate, lora.Lora; without: all macros"
   )
-  parser.add_argument(
-    "--import",
-    dest="imports",
-    action="append",
-    default=[],
-    metavar="MODULE",
-    help="a module of your own, found in the current folder too, whose classes may be named; repeat for more",
-  )
+  command.import_flag(parser, "its classes may be named")
 
 
 COMMAND = command.Command(
