@@ -18,6 +18,7 @@ from itune_jax.run import exits
 from itune_jax.run import results
 from itune_jax.run.commands import constraint_pairs
 from itune_jax.run.commands import convert_flags
+from itune_jax.run.comparison import own_folders
 from itune_jax.run.dashboard import scan
 from itune_jax.run.monitor import watching
 from itune_jax.run.sweep import cells
@@ -229,7 +230,8 @@ def test_a_log_without_answers_has_no_chart_of_their_words(tmp_path):
   entries, _ = watching.read(str(tmp_path / "x.jsonl"), "", "")
   charts, _, _ = watching.watch(entries, 2, 2, 1)
   (note,) = watching.uncharted(charts)
-  assert note.startswith("words of answers: the baseline has none") and charts[0].name == "words of prompts"
+  assert note.startswith("words of answers: fewer than two rows of the baseline have some")
+  assert charts[0].name == "words of prompts"
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, True, 1.0])
@@ -237,3 +239,27 @@ def test_seeds_are_of_32_bits(seed):
   """A generator would cut another one, so that two seeds would be one, or raise behind hours."""
   assert "from 0 to 4,294,967,295" in said(check.seed, seed)
   assert jsontext.finite({"a": [math.nan, 1.0]}) == {"a": [None, 1.0]}
+
+
+def test_one_row_of_words_has_no_chart_of_them(tmp_path):
+  rows = [{"prompt": "words" if k == 1 else [], "completion": "said"} for k in range(6)]
+  rows = [
+    row if row["prompt"] else {"messages": [{"role": "assistant", "content": f"said {k}"}]}
+    for k, row in enumerate(rows)
+  ]
+  (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+  entries, _ = watching.read(str(tmp_path / "x.jsonl"), "", "")
+  charts, _, _ = watching.watch(entries, 2, 1, 1)
+  assert "words of prompts: fewer than two rows" in " ".join(watching.uncharted(charts))
+
+
+def test_a_message_is_one_line_whatever_it_repeats():
+  assert str(errors.InputError("a\nb\ud83d\x1b")) == "a b\\ud83d\\x1b"
+
+
+def test_a_tag_that_is_none_is_named():
+  row = {"id": "a", "values": {"acc": 1.0}, "tags": {"kind": [[]]}}
+  assert "x:1: the tag 'kind' is [[]]; it must be a text" in said(own_folders._tags, row, "x:1")
+  assert own_folders._tags({"tags": {"a": "x", "b": ["y", "y"], "c": None, "d": 3}}, "") == {
+    "a": ("x",), "b": ("y",), "c": (), "d": ("3",)
+  }  # fmt: skip

@@ -60,15 +60,15 @@ def words(name: str, windows: Sequence[Sequence[Mapping[str, int]]], baseline: i
 
   A row is its words with how often they stand in it. The limit is the 99.7th percentile of windows of that many rows
   drawn from the baseline, each against the rest of it: a window that is held against what it is part of has none of the
-  new words that any window brings. For the same reason a window of the baseline is held against the others. Raises
-  ValueError where the baseline has no word.
+  new words that any window brings. For the same reason a window of the baseline is held against the others. A row
+  without a word tells nothing and is not drawn. Raises ValueError where fewer than two rows of the baseline have words.
   """
-  rows = [row for window in windows[:baseline] for row in window]
+  rows = [row for window in windows[:baseline] for row in window if row]
   known = {word: k for k, word in enumerate(sorted({word for window in windows for row in window for word in row}))}
   counts_NV = _table(rows, known)
   whole_V = _summed(counts_NV)
-  if not whole_V.sum():
-    raise ValueError("the baseline has no word")
+  if len(rows) < 2:
+    raise ValueError("fewer than two rows of the baseline have words")
   rng = np.random.default_rng(seed)
   limits: dict[int, tuple[float, float]] = {}
   points = []

@@ -207,7 +207,7 @@ def _item(row: Mapping[str, Any], where: str) -> evaluated.Item:
     id=row["id"],
     values=values,
     cluster=str(row.get("cluster") or row["id"]),
-    tags={name: tuple(map(str, protocol.tagged(value))) for name, value in (row.get("tags") or {}).items()},
+    tags=_tags(row, where),
     prompt=tuple(turns(row.get("messages") or row.get("prompt", ""))),
     answer=_answer(row),
     expected=_text(row["answer"]) if row.get("answer") is not None else "",
@@ -257,3 +257,14 @@ def _spoken(value: Any) -> str:
 
 def _text(value: Any) -> str:
   return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _tags(row: Mapping[str, Any], where: str) -> dict[str, tuple[str, ...]]:
+  """The tags of a row by name. Raises InputError for one that is neither a text or number nor a list of such."""
+  found = {}
+  for name, value in (row.get("tags") or {}).items():
+    each = value if isinstance(value, list) else [value]
+    plain = all(one is None or isinstance(one, (str, int, float)) for one in each)
+    check.require(plain, f"{where}: the tag {name!r} is {jsontext.shown(value)}; it must be a text, or a list of texts")
+    found[name] = tuple(map(str, protocol.tagged(value)))
+  return found

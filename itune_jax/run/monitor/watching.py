@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import datetime
+import itertools
 import math
 import re
 from typing import Any
@@ -93,7 +94,11 @@ def watch(entries: Sequence[Entry], window: int, baseline: int, label: int) -> l
 def uncharted(charts: Sequence[control_charts.Chart]) -> list[str]:
   """What a log has no chart of, since its baseline says nothing of it, and why."""
   there = {chart.name for chart in charts}
-  return [f"{name}: the baseline has none, so there is no chart of them" for name in _OF_WORDS if name not in there]
+  return [
+    f"{name}: fewer than two rows of the baseline have some, so there is no chart of them"
+    for name in _OF_WORDS
+    if name not in there
+  ]
 
 
 _OF_WORDS = ("words of prompts", "words of answers")
@@ -103,7 +108,7 @@ def _charts(parts: Sequence[Sequence[Entry]], baseline: int) -> tuple[control_ch
   of = lambda function: [[function(one) for one in part] for part in parts]
   size: Callable[[str], float] = lambda text: float(len(_WORD.findall(text)))
   said = dict(zip(_OF_WORDS, (of(lambda one: _words(one.prompt)), of(lambda one: _words(one.answer))), strict=True))
-  known = {name: words for name, words in said.items() if any(row for part in words[:baseline] for row in part)}
+  known = {name: words for name, words in said.items() if sum(map(bool, itertools.chain(*words[:baseline]))) > 1}
   made = [
     *(control_charts.words(name, words, baseline) for name, words in known.items()),
     control_charts.means("words in a prompt", of(lambda one: size(one.prompt)), baseline),
