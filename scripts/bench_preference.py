@@ -215,19 +215,22 @@ def _tiny() -> Any:
 
 
 def demo(args: argparse.Namespace) -> dict[str, Any]:
-  """From an adapter of `itune demo`: DPO on the starter set's pairs, held-out accuracy before and behind it with
-  intervals, exact match beside it; and a reward model on the same pairs."""
+  """From an adapter of `itune demo`: pairs of the starter set's right answers against what the adapter gets wrong; DPO
+  on them, held-out accuracy before and behind it with intervals, exact match beside it; and a reward model on the same
+  pairs. --data: pairs of which a reward model of their own learns four fifths, and is asked for the rest."""
   out, found = args.out or tempfile.mkdtemp(), {}
   kept = lambda name: [f"--run_dir={out}/evals", f"--name={name}", "--overwrite"]
-  pairs = ["--gin_file=recipes/preference.gin", f"--base={args.model}", "--data=starter:pairs"]
-  evals = ["--gin_file=evals/preferred.gin", "--gin.EVAL_DATA='starter:heldout_pairs'"]
+  made = {split: _wrong_answers(args, split, out) for split in ("train", "heldout")}
+  found["pairs"] = {split: sum(1 for _ in open(file, encoding="utf-8")) for split, file in made.items()}
+  pairs = ["--gin_file=recipes/preference.gin", f"--base={args.model}", f"--data={made['train']}"]
+  evals = ["--gin_file=evals/preferred.gin", f"--gin.EVAL_DATA='{made['heldout']}'"]
   likely = "--gin.preferred.Preferred.by='likelihood'"
   _itune("prepare", *pairs)
   adapters = {"before": args.adapter, "behind": f"{out}/dpo"}
   found["before"] = _itune("eval", *pairs, *evals, likely, f"--adapter={args.adapter}", *kept("before"))
   began = time.perf_counter()
-  start = f"--gin.WARM_START='{args.adapter}'"
-  _itune("train", *pairs, start, f"--steps={args.steps}", f"--run_dir={out}/dpo")
+  start = [f"--gin.WARM_START='{args.adapter}'", f"--gin.schedule.Schedule.rate={args.rate}"]
+  _itune("train", *pairs, *start, f"--steps={args.steps}", f"--run_dir={out}/dpo")
   found["dpo_minutes"] = round((time.perf_counter() - began) / 60, 1)
   found["behind"] = _itune("eval", *pairs, *evals, likely, f"--adapter={out}/dpo", *kept("behind"))
   starter = ["--gin_file=recipes/demo.gin", f"--gin.EVAL_STRIDE={args.stride}"]
@@ -235,17 +238,38 @@ def demo(args: argparse.Namespace) -> dict[str, Any]:
     found[f"match_{name}"] = _itune("eval", *starter, f"--adapter={adapter}", *kept(f"match_{name}"))
   for kind in ("", "match_"):
     _itune("compare", *(f"{name}={out}/evals/evals/{kind}{name}" for name in adapters), f"--out={out}/{kind}dpo.html")
-  reward = ["--gin_file=recipes/reward.gin", f"--base={args.model}", "--data=starter:pairs"]
-  scored = [
-    "--gin_file=evals/preferred.gin",
-    "--gin.EVAL_DATA='starter:heldout_pairs'",
-    "--gin.preferred.Preferred.by='reward'",
-  ]
-  _itune("prepare", *reward)
-  found["reward"] = _itune("train", *reward, *scored, f"--steps={args.steps}", f"--run_dir={out}/reward")
+  found["reward"] = _rewarded(args, made["train"], made["heldout"], f"{out}/reward")
   if args.data:
-    found["reward_on_data"] = _itune("reward", f"--adapter={out}/reward", f"--data={args.data}")
+    found["reward_on_data"] = _rewarded(args, *_fifths(args.data, out), f"{out}/reward_data")
   return {**found, **_best_of(args, f"{out}/reward", f"{out}/lists.jsonl"), "out": out}
+
+
+def _wrong_answers(args: argparse.Namespace, split: str, out: str) -> str:
+  """A file of pairs: right answers of a split of the starter set against the wrong ones that the adapter says
+  greedily."""
+  flags = [f"--base={args.model}", f"--adapter={args.adapter}", f"--data=starter:{split}", f"--out={out}/{split}"]
+  greedy = [f"--gin.verified_pairs.VerifiedPairs.{name}" for name in ("samples=1", "temperature=0.0", "limit=64")]
+  _itune("synth", "--gin_file=synth/verified_pairs.gin", *flags, *greedy)
+  return f"{out}/{split}/rows.jsonl"
+
+
+def _fifths(data: str, out: str) -> tuple[str, str]:
+  """The rows of a file in two: every fifth is kept back."""
+  with open(data, encoding="utf-8") as f:
+    rows = [line for line in f if line.strip()]
+  files = os.path.join(out, "data_train.jsonl"), os.path.join(out, "data_heldout.jsonl")
+  for file, kept in zip(files, ([i for i in range(len(rows)) if i % 5], range(0, len(rows), 5)), strict=True):
+    with open(file, "w", encoding="utf-8") as f:
+      f.writelines(rows[i] for i in kept)
+  return files
+
+
+def _rewarded(args: argparse.Namespace, train: str, heldout: str, run_dir: str) -> dict[str, Any]:
+  """What a reward model that learned one file says of another."""
+  how = ["--gin_file=recipes/reward.gin", f"--base={args.model}", f"--data={train}"]
+  _itune("prepare", *how)
+  _itune("train", *how, f"--steps={args.reward_steps}", f"--run_dir={run_dir}")
+  return _itune("reward", f"--adapter={run_dir}", f"--data={heldout}")
 
 
 def _best_of(args: argparse.Namespace, reward: str, lists: str, count: int = 8) -> dict[str, Any]:
@@ -348,6 +372,8 @@ def main() -> None:
   parser.add_argument("--turns", type=int, default=1, help="beside: how often both run")
   parser.add_argument("--max_length", type=int, default=512, help="tokens of an answer with its prompt")
   parser.add_argument("--stride", type=int, default=1, help="demo: every so many of the held-out questions")
+  parser.add_argument("--rate", type=float, default=2e-5, help="demo: of DPO's steps")
+  parser.add_argument("--reward_steps", type=int, default=100, help="demo: of a reward model")
   parser.add_argument("--remat", default="none", help="what the backward pass finds saved")
   parser.add_argument("--out", default="", help="demo, distill: where runs go")
   args = parser.parse_args()

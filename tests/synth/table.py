@@ -30,6 +30,7 @@ from itune_jax.synth import self_rewarding
 from itune_jax.synth import spin
 from itune_jax.synth import star
 from itune_jax.synth import teacher_answers
+from itune_jax.synth import verified_pairs
 
 _WORDS = """amber basket copper dragon engine feather garden hammer island jacket kettle ladder marble needle orchard
 pepper quarry ribbon saddle timber umbrella velvet window yellow zipper bridge candle desert forest guitar harbor
@@ -258,6 +259,9 @@ GENERATORS: dict[str, Row] = {
   "star": Row(lambda d: star.Star(prompts_file=PROMPTS(d)), _solves),
   "self_rewarding": Row(lambda d: self_rewarding.SelfRewarding(seeds=SEEDS(d)), _answers, _SOME, is_pair=True),
   "spin": Row(lambda d: spin.Spin(prompts_file=PROMPTS(d)), _spin, is_pair=True),
+  "verified_pairs": Row(
+    lambda d: verified_pairs.VerifiedPairs(prompts_file=PROMPTS(d), chosen="own"), _spin, is_pair=True
+  ),
   "constraints": Row(
     lambda d: constraints.Constraints(prompts_file=PROMPTS(d), direction="forward"), _answers, weight="heavy"
   ),
