@@ -4,7 +4,9 @@ import argparse
 from collections.abc import Callable, Mapping
 import dataclasses
 import itertools
+import json
 import resource
+import subprocess
 import sys
 import time
 from typing import Any
@@ -153,3 +155,17 @@ def in_turn(
 def spread(values: list[float]) -> dict[str, float]:
   """Smallest, median, largest."""
   return {"min": round(min(values), 3), "median": round(float(np.median(values)), 3), "max": round(max(values), 3)}
+
+
+def itune(*argv: str, whole: bool = False) -> dict[str, Any]:
+  """A command in a process of its own: its last line of JSON, or all that it says."""
+  command = [sys.executable, "-m", "itune_jax.run.cli", *argv]
+  done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+  return json.loads(done.stdout if whole else done.stdout.strip().splitlines()[-1])
+
+
+def compared(runs: Mapping[str, str], page: str) -> dict[str, dict[str, Any]]:
+  """What `itune compare` says of the second of two evaluations beside the first, by metric."""
+  given = [f"{name}={folder}" for name, folder in runs.items()]
+  rows = itune("compare", *given, f"--out={page}", "--format=json", whole=True)["rows"]
+  return {row["metric"]: row for row in rows if not row.get("tag")}

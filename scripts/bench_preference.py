@@ -6,7 +6,6 @@ python scripts/bench_preference.py beside --data pairs.jsonl      # both in turn
 python scripts/bench_preference.py reference --data pairs.jsonl   # DPO by adapters off beside SFT on equal tokens
 python scripts/bench_preference.py trunk --data pairs.jsonl       # a prompt once beside a prompt repeated
 python scripts/bench_preference.py demo --adapter runs/demo       # DPO and a reward model on the starter set's pairs
-python scripts/bench_preference.py distill --adapter runs/demo    # half the layers, with and without a teacher
 """
 
 import argparse
@@ -23,7 +22,6 @@ from typing import Any
 import bench_lib
 import jax
 import numpy as np
-import transformers
 
 from itune_jax.core import conversation
 from itune_jax.core import pack
@@ -158,7 +156,7 @@ def trl(args: argparse.Namespace) -> dict[str, Any]:
   """The same of TRL's DPOTrainer with peft's LoRA; the base is exported for it first."""
   with tempfile.TemporaryDirectory() as folder:
     base = os.path.join(folder, "base")
-    _itune("export", f"--gin.specs.Model.base='{args.model}'", f"--out={base}")
+    bench_lib.itune("export", f"--gin.specs.Model.base='{args.model}'", f"--out={base}")
     numbers = [str(n) for n in (args.pairs, args.steps, args.max_length)]
     command = [sys.executable, "-c", _TRL, base, args.data, *numbers]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -221,23 +219,24 @@ def demo(args: argparse.Namespace) -> dict[str, Any]:
   out, found = args.out or tempfile.mkdtemp(), {}
   kept = lambda name: [f"--run_dir={out}/evals", f"--name={name}", "--overwrite"]
   made = {split: _wrong_answers(args, split, out) for split in ("train", "heldout")}
-  found["pairs"] = {split: sum(1 for _ in open(file, encoding="utf-8")) for split, file in made.items()}
+  found["pairs"] = {split: len(list(readers.read(file, "preference"))) for split, file in made.items()}
   pairs = ["--gin_file=recipes/preference.gin", f"--base={args.model}", f"--data={made['train']}"]
   evals = ["--gin_file=evals/preferred.gin", f"--gin.EVAL_DATA='{made['heldout']}'"]
   likely = "--gin.preferred.Preferred.by='likelihood'"
-  _itune("prepare", *pairs)
+  bench_lib.itune("prepare", *pairs)
   adapters = {"before": args.adapter, "behind": f"{out}/dpo"}
-  found["before"] = _itune("eval", *pairs, *evals, likely, f"--adapter={args.adapter}", *kept("before"))
+  found["before"] = bench_lib.itune("eval", *pairs, *evals, likely, f"--adapter={args.adapter}", *kept("before"))
   began = time.perf_counter()
   start = [f"--gin.WARM_START='{args.adapter}'", f"--gin.schedule.Schedule.rate={args.rate}"]
-  _itune("train", *pairs, *start, f"--steps={args.steps}", f"--run_dir={out}/dpo")
+  bench_lib.itune("train", *pairs, *start, f"--steps={args.steps}", f"--run_dir={out}/dpo")
   found["dpo_minutes"] = round((time.perf_counter() - began) / 60, 1)
-  found["behind"] = _itune("eval", *pairs, *evals, likely, f"--adapter={out}/dpo", *kept("behind"))
+  found["behind"] = bench_lib.itune("eval", *pairs, *evals, likely, f"--adapter={out}/dpo", *kept("behind"))
   starter = ["--gin_file=recipes/demo.gin", f"--gin.EVAL_STRIDE={args.stride}"]
   for name, adapter in adapters.items():
-    found[f"match_{name}"] = _itune("eval", *starter, f"--adapter={adapter}", *kept(f"match_{name}"))
+    found[f"match_{name}"] = bench_lib.itune("eval", *starter, f"--adapter={adapter}", *kept(f"match_{name}"))
   for kind in ("", "match_"):
-    _itune("compare", *(f"{name}={out}/evals/evals/{kind}{name}" for name in adapters), f"--out={out}/{kind}dpo.html")
+    evals = {name: f"{out}/evals/evals/{kind}{name}" for name in adapters}
+    found[f"{kind}paired"] = bench_lib.compared(evals, f"{out}/{kind}dpo.html")
   found["reward"] = _rewarded(args, made["train"], made["heldout"], f"{out}/reward")
   if args.data:
     found["reward_on_data"] = _rewarded(args, *_fifths(args.data, out), f"{out}/reward_data")
@@ -249,7 +248,7 @@ def _wrong_answers(args: argparse.Namespace, split: str, out: str) -> str:
   greedily."""
   flags = [f"--base={args.model}", f"--adapter={args.adapter}", f"--data=starter:{split}", f"--out={out}/{split}"]
   greedy = [f"--gin.verified_pairs.VerifiedPairs.{name}" for name in ("samples=1", "temperature=0.0", "limit=64")]
-  _itune("synth", "--gin_file=synth/verified_pairs.gin", *flags, *greedy)
+  bench_lib.itune("synth", "--gin_file=synth/verified_pairs.gin", *flags, *greedy)
   return f"{out}/{split}/rows.jsonl"
 
 
@@ -267,9 +266,9 @@ def _fifths(data: str, out: str) -> tuple[str, str]:
 def _rewarded(args: argparse.Namespace, train: str, heldout: str, run_dir: str) -> dict[str, Any]:
   """What a reward model that learned one file says of another."""
   how = ["--gin_file=recipes/reward.gin", f"--base={args.model}", f"--data={train}"]
-  _itune("prepare", *how)
-  _itune("train", *how, f"--steps={args.reward_steps}", f"--run_dir={run_dir}")
-  return _itune("reward", f"--adapter={run_dir}", f"--data={heldout}")
+  bench_lib.itune("prepare", *how)
+  bench_lib.itune("train", *how, f"--steps={args.reward_steps}", f"--run_dir={run_dir}")
+  return bench_lib.itune("reward", f"--adapter={run_dir}", f"--data={heldout}")
 
 
 def _best_of(args: argparse.Namespace, reward: str, lists: str, count: int = 8) -> dict[str, Any]:
@@ -293,7 +292,7 @@ def _best_of(args: argparse.Namespace, reward: str, lists: str, count: int = 8) 
       texts = [sample.text.strip() or "(nothing)" for sample in answer.samples]
       asked = [dict(one) for one in conversation.of(item.question).messages]
       f.write(json.dumps({"id": item.id, "prompt": asked, "responses": texts, "scores": scores}) + "\n")
-  _itune("reward", f"--adapter={reward}", f"--data={lists}", f"--out={lists}.scored", f"--best_of={count}")
+  bench_lib.itune("reward", f"--adapter={reward}", f"--data={lists}", f"--out={lists}.scored", f"--best_of={count}")
   with open(f"{lists}.scored", encoding="utf-8") as f:
     rewards = {int(row["where"].rpartition(":")[2]): row["rewards"] for row in map(json.loads, f)}  # by line
   chosen = [
@@ -308,53 +307,7 @@ def _best_of(args: argparse.Namespace, reward: str, lists: str, count: int = 8) 
   return {f"best_of_{count}": {**told, "best_minus_greedy": paired.figure._asdict(), "p": paired.p, "of": len(items)}}
 
 
-def distill(args: argparse.Namespace) -> dict[str, Any]:
-  """Two students of half the teacher's layers on the same rows: the data's tokens, and the teacher's distribution. The
-  held-out loss of both, by source."""
-  out, found = args.out or tempfile.mkdtemp(), {}
-  half = os.path.join(out, "half")
-  _itune("export", f"--gin.specs.Model.base='{args.model}'", f"--out={out}/base")
-  _halved(os.path.join(out, "base"), half)
-  common = ["--gin_file=recipes/any_lora.gin", f"--base={half}", "--data=starter:train", "--val_fraction=0.1"]
-  lines = [
-    "from __gin__ import dynamic_registration",
-    "from itune_jax.objectives.distill import logits",
-    "from itune_jax.run import specs",
-    "from itune_jax.run import views",
-    "OBJECTIVE = @logits.Distill()",
-    "VIEWS = {'teacher': @views.Model()}",
-    "views.Model.model = @teacher/specs.Model()",
-    f"teacher/specs.Model.base = '{args.model}'",
-    f"views.Model.adapter = '{args.adapter}'",
-  ]
-  part = os.path.join(out, "teacher.gin")
-  with open(part, "w", encoding="utf-8") as f:
-    f.write("\n".join(lines) + "\n")
-  _itune("prepare", *common)
-  for name, more in (("sft", []), ("distill", [f"--gin_file={part}"])):
-    found[name] = _itune("train", *common, *more, f"--steps={args.steps}", f"--run_dir={out}/{name}")
-  return {**found, "out": out}
-
-
-def _halved(folder: str, out: str) -> None:
-  """Every other layer of a model folder, as a folder."""
-  model = transformers.AutoModelForCausalLM.from_pretrained(folder)
-  model.model.layers = model.model.layers[::2]
-  model.config.num_hidden_layers = len(model.model.layers)
-  for i, layer in enumerate(model.model.layers):
-    layer.self_attn.layer_idx = i
-  model.save_pretrained(out)
-  transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(out)
-
-
-def _itune(*argv: str) -> dict[str, Any]:
-  """A command in a process of its own; its last line."""
-  call = "import sys; from itune_jax.run import cli; sys.exit(cli.main(sys.argv[1:]))"
-  done = subprocess.run([sys.executable, "-c", call, *argv], stdout=subprocess.PIPE, text=True, check=True)
-  return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-JOBS = {one.__name__: one for one in (ours, trl, beside, reference, trunk, demo, distill)}
+JOBS = {one.__name__: one for one in (ours, trl, beside, reference, trunk, demo)}
 
 
 def main() -> None:
@@ -363,7 +316,7 @@ def main() -> None:
   parser.add_argument("job", choices=JOBS)
   parser.add_argument("--data", default="", metavar="FILE", help="pairs (prompt, chosen, rejected), or rows")
   parser.add_argument("--model", default="smollm2-135m-instruct", help="the base")
-  parser.add_argument("--adapter", default="", help="demo, distill: a tuned adapter to begin with")
+  parser.add_argument("--adapter", default="", help="demo: a tuned adapter to begin with")
   parser.add_argument(
     "--pairs", type=int, default=2, help="of a step of TRL; ours packs as many pairs as that are into rows"
   )
@@ -375,7 +328,7 @@ def main() -> None:
   parser.add_argument("--rate", type=float, default=2e-5, help="demo: of DPO's steps")
   parser.add_argument("--reward_steps", type=int, default=100, help="demo: of a reward model")
   parser.add_argument("--remat", default="none", help="what the backward pass finds saved")
-  parser.add_argument("--out", default="", help="demo, distill: where runs go")
+  parser.add_argument("--out", default="", help="demo: where runs go")
   args = parser.parse_args()
   print(json.dumps(JOBS[args.job](args)), flush=True)
 

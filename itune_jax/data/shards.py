@@ -252,5 +252,5 @@ def _same(source: str, target: str) -> None:
 class Cut:
   """How rows are cut into work: raw rows of a block, and of a shard."""
 
-  block: int = 256
+  block: int = 1024
   shard: int = 1 << 16

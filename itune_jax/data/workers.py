@@ -19,7 +19,7 @@ from itune_jax.data.tally import Done
 
 Block = list[Any]
 _AHEAD = 2  # blocks that a worker holds: one in work, one waiting
-_ALONE = 4  # blocks that are converted here before workers are started: of few rows all are
+_ALONE = 1  # blocks that are converted here before workers are started: of few rows all are
 
 
 def cores() -> int:

@@ -1,8 +1,11 @@
 """Held-out loss and token accuracy, per source, on packed rows."""
 
-from collections.abc import Mapping
+import collections
+from collections.abc import Mapping, Sequence
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from itune_jax.core import check
 from itune_jax.core import contracts
@@ -11,6 +14,8 @@ from itune_jax.core import pack
 from itune_jax.data.render import chat
 from itune_jax.data import example as example_lib
 from itune_jax.data import mixture
+from itune_jax.evals import items as items_lib
+from itune_jax.grading.statistics import metrics as metrics_lib
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,13 +48,24 @@ class HeldOut:
     return Bound(self.name, self.every, rendered, dropped, self.row_length, self.rows)
 
 
+class Row(NamedTuple):
+  """A rendered row: its id, what it is drawn together with, and what is scored."""
+
+  id: str
+  cluster: str
+  item: pack.Item
+
+
+_METRICS = {"loss": metrics_lib.MicroMean("lower"), "accuracy": metrics_lib.MicroMean()}
+
+
 @dataclasses.dataclass(frozen=True)
 class Bound(contracts.Evaluator):
-  """The evaluator with its rows."""
+  """The evaluator with its rows, by source."""
 
   name: str
   every: int
-  rendered: dict[str, list[pack.Item]]
+  rendered: dict[str, list[Row]]
   dropped: dict[str, int]
   row_length: int
   rows: int
@@ -63,40 +79,54 @@ class Bound(contracts.Evaluator):
     return found
 
   def run(self, view: Any) -> contracts.EvalResult:
-    """loss: nats a trained token; accuracy: share of trained tokens that are the argmax. Rows are the sources."""
+    """loss: nats a trained token; accuracy: share of trained tokens that are the argmax. Intervals are over rows. A
+    row's values are (Σ weight · nats, Σ weight) and (right, trained) tokens."""
     results, rows = [], []
-    for source, items in self.rendered.items():
-      packed = pack.best_fit_decreasing([len(item.ids) - 1 for item in items], self.row_length)
-      packed += [[]] * (-len(packed) % self.rows)
-      batches = (
-        pack.fill([[items[i] for i in row] for row in packed[at : at + self.rows]], self.row_length)
-        for at in range(0, len(packed), self.rows)
-      )
-      sums = view.totals(batches)
-      row = {
-        "id": source,
-        "cluster": source,
-        "loss": sums["nll"] / sums["weight"],
-        "accuracy": sums["correct"] / sums["tokens"],
-        "tokens": sums["tokens"],
-        "dropped": self.dropped[source],
-      }
-      rows.append(row)
-      results += [contracts.Result(self.name, m, float(row[m]), source) for m in ("loss", "accuracy", "dropped")]
-    total = sum(row["tokens"] for row in rows)
-    loss = sum(row["loss"] * row["tokens"] for row in rows) / total
-    return contracts.EvalResult([*results, contracts.Result(self.name, "loss", loss)], rows)
+    for source, given in self.rendered.items():
+      own = [self._row(source, row, found) for row, found in zip(given, self._sums(view, given), strict=True)]
+      results += [self._result(own, metric, source, self.dropped[source]) for metric in _METRICS]
+      results.append(contracts.Result(self.name, "dropped", float(self.dropped[source]), source))
+      rows += own
+    results.append(self._result(rows, "loss", "", sum(self.dropped.values())))
+    return contracts.EvalResult(results, rows)
+
+  def _sums(self, view: Any, given: Sequence[Row]) -> np.ndarray:
+    """Σ weight · nats, Σ weight, right and trained tokens [N, 4] of each row."""
+    items, sums_NF = [row.item for row in given], np.zeros((len(given), 4))
+    packed = pack.best_fit_decreasing([len(item.ids) - 1 for item in items], self.row_length)
+    packed += [[]] * (-len(packed) % self.rows)
+    for at in range(0, len(packed), self.rows):
+      members = packed[at : at + self.rows]
+      batch = pack.fill([[items[i] for i in row] for row in members], self.row_length)
+      nll_BT, hit_BT = view.token_losses(batch)
+      for b, row in enumerate(members):
+        for segment, i in enumerate(row, 1):
+          weights = np.where(batch.segments_BT[b] == segment, batch.weights_BT[b], 0).astype(np.float64)
+          trained = weights != 0
+          sums_NF[i] = (weights @ nll_BT[b], weights.sum(), hit_BT[b][trained].sum(), trained.sum())
+    return sums_NF
+
+  def _row(self, source: str, row: Row, sums_F: np.ndarray) -> dict[str, Any]:
+    nats, weight, right, trained = sums_F.tolist()
+    values = {"loss": [nats, weight], "accuracy": [right, trained]}
+    return {"id": row.id, "cluster": row.cluster, "tags": {"source": source}, "values": values}
+
+  def _result(self, rows: Sequence[dict[str, Any]], metric: str, tag: str, dropped: int) -> contracts.Result:
+    value, low, high, n = _METRICS[metric]([row["values"][metric] for row in rows], [row["cluster"] for row in rows])
+    return contracts.Result(self.name, metric, value, tag, low, high, n, n + dropped)
 
 
-def _render(source, renderer, row_length):
+def _render(source, renderer, row_length) -> tuple[list[Row], int]:
   """Rendered rows that fit, and how many rows of the source do not render or fit."""
-  found, dropped = [], 0
+  found, dropped, seen = [], 0, collections.Counter[str]()
   for row in source.rows():
     try:
       rendered = renderer.render(row.example) if row.example else []
     except example_lib.BadRow:
       rendered = []
     fitting = [renderer.item(r) for r in rendered if len(r.ids) - 1 <= row_length]
-    found += fitting
+    for item in fitting:  # of a row whose turns stand by themselves there are several
+      name = items_lib.distinct(f"{source.name}/{row.example.id}", seen)
+      found.append(Row(name, items_lib.cluster_of(row.example), item))
     dropped += not fitting
   return found, dropped

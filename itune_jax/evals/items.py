@@ -1,5 +1,6 @@
 """The items of a user's own files: conversations whose last answer is right, judged by the check on the row."""
 
+import collections
 from collections.abc import Iterator
 import dataclasses
 
@@ -68,14 +69,21 @@ class Items:
         question=one.question,
         answer=one.check.get("answer", one.answer) if choices else one.answer,
         choices=listed,
-        cluster=_cluster(one),
+        cluster=cluster_of(one),
         tags={"domain": one.domain} if one.domain else {},
         shown={"domain": one.domain, "check": dict(one.check)},
         where=where,
       )
 
 
-def _cluster(one: example_lib.Example) -> str:
+def distinct(name: str, seen: "collections.Counter[str]") -> str:
+  """A name that none of those seen has: behind a second of its kind stands its number."""
+  seen[name] += 1
+  return name if seen[name] == 1 else f"{name}#{seen[name]}"
+
+
+def cluster_of(one: example_lib.Example) -> str:
+  """What a row is drawn together with: its template, where its source names one, or itself."""
   template = one.source.get("template")
   return template if isinstance(template, str) and template else one.id
 

@@ -1,6 +1,7 @@
 """Held-out preferences: how often a model finds the preferred answer the better one, by likelihood or by reward."""
 
-from collections.abc import Mapping
+import collections
+from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any, Literal
 
@@ -13,7 +14,9 @@ from itune_jax.data import example as example_lib
 from itune_jax.data import mixture
 from itune_jax.data.render import chat
 from itune_jax.data.render import pair_groups
+from itune_jax.evals import items as items_lib
 from itune_jax.grading import reward_figures
+from itune_jax.grading.statistics import metrics as metrics_lib
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,7 @@ class Preferred:
   def bind(self, renderer: chat.Renderer, seed: int) -> "Bound":
     """The evaluator, with its pairs rendered. Raises InputError when none is left."""
     del seed
-    pairs, dropped = [], 0
+    pairs, dropped, seen = [], 0, collections.Counter[str]()
     for source in self.sources:
       for row in source.rows():
         try:
@@ -54,7 +57,8 @@ class Preferred:
         for item in group.items[:2]:
           first = int(np.flatnonzero(item.weights)[0])
           sides.append((item.ids[:first].tolist(), item.ids[first:].tolist()))
-        pairs.append(Pair(f"{source.name}:{row.line}", *sides))
+        name = items_lib.distinct(f"{source.name}/{row.example.id}", seen)
+        pairs.append(Pair(name, items_lib.cluster_of(row.example), *sides))
     if not pairs:
       raise errors.InputError(f"{self.name}: its sources leave no pair ({dropped} rows are none)")
     return Bound(self.name, self.every, self.by, tuple(pairs), dropped)
@@ -65,6 +69,7 @@ class Pair:
   """Two answers, each as (ids of its prompt, ids of the answer)."""
 
   id: str
+  cluster: str
   chosen: tuple[list[int], list[int]]
   rejected: tuple[list[int], list[int]]
 
@@ -101,15 +106,18 @@ class Bound(contracts.Evaluator):
       if view.reference is None:
         raise errors.InputError(f"{self.name}: by = 'implicit' compares with the reference of a run, and none is here")
       values["rewards"] = values["logp"] - np.array([score.logprob for score in view.reference.score(asked)])
-    results, rows = [], [{"id": pair.id, "cluster": pair.id} for pair in self.pairs]
+    results, rows = [], [{"id": pair.id, "cluster": pair.cluster, "values": {}} for pair in self.pairs]
     for kind, each in values.items():
       chosen, rejected = each[::2], each[1::2]
       right = reward_figures.right(chosen.tolist(), rejected.tolist())
-      share, margin = reward_figures.accuracy(right), float(np.mean(chosen - rejected))
-      how: dict[str, Any] = dict(n=len(right), of=len(right) + self.dropped)
-      found = contracts.Result(self.name, f"{kind}/accuracy", share.value, "", share.low, share.high, **how)
-      results += [found, contracts.Result(self.name, f"{kind}/margin", margin, **how)]
-      for row, one, gap in zip(rows, right, chosen - rejected, strict=True):
-        row |= {f"{kind}/right": float(one), f"{kind}/margin": float(gap)}
+      for metric, own in ((f"{kind}/accuracy", right), (f"{kind}/margin", chosen - rejected)):
+        for row, one in zip(rows, own, strict=True):
+          row["values"][metric] = float(one)
+        results.append(self._result(metric, rows))
     results.append(contracts.Result(self.name, "dropped", float(self.dropped)))
     return contracts.EvalResult(results, rows)
+
+  def _result(self, metric: str, rows: Sequence[dict[str, Any]]) -> contracts.Result:
+    numbers, clusters = [row["values"][metric] for row in rows], [row["cluster"] for row in rows]
+    value, low, high, n = metrics_lib.Mean()(numbers, clusters)
+    return contracts.Result(self.name, metric, value, "", low, high, n, n + self.dropped)

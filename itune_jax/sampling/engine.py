@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 from itune_jax.core import axes as axes_lib
+from itune_jax.core import batch as batch_lib
 from itune_jax.core import errors
 from itune_jax.core import pack
 from itune_jax.parallel import shard
@@ -108,10 +109,10 @@ class Engine:
     how: dict[str, Any] = dict(rows=self._rows(2), put=self._put, progress=self.progress)
     return rewards_lib.rewards(self.bind, self.params, texts, max_length=self.max_length, **how)
 
-  def totals(self, batches) -> dict[str, float]:
-    """Loss sums over batches."""
+  def token_losses(self, batch: batch_lib.Batch) -> tuple[Any, Any]:
+    """Nats and whether it is the likeliest token, [B, T], at every position of a batch that has a weight."""
     self._require_words()
-    return score.totals(self.bind, self.params, batches, self._put)
+    return score.losses(self.bind, self.params, self._put(batch))
 
   def _require_words(self) -> None:
     if self.scores:

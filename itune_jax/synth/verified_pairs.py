@@ -1,5 +1,5 @@
-"""Preference pairs by a check: what is right is chosen, what the model itself got wrong is rejected (Iterative RPO, Pang et
-al. 2024, where both are the model's own)."""
+"""Preference pairs by a check: what is right is chosen, what the model itself got wrong is rejected (Iterative RPO,
+Pang et al. 2024, where both are the model's own)."""
 
 import dataclasses
 from typing import Literal
@@ -35,7 +35,8 @@ class VerifiedPairs(generator.OverPrompts):
     """The pair of a row. A wrong answer that is cut off, or loops, is one here: it is what the model says."""
     example = self.rows_in.examples[n]
     test = rejection_sampling.test_of(example)
-    row = {"prompt": example.prompt, "source": {"parents": [example.id]}, "id": f"{self.name}/{n}"}
+    same = {key: example.source[key] for key in ("template",) if key in example.source}  # drawn together in figures
+    row = {"prompt": example.prompt, "source": {"parents": [example.id], **same}, "id": f"{self.name}/{n}"}
     reason = "" if test else "its row has no check"
     if test and self.chosen == "row":
       reason = self._unfit(example.answer, test)

@@ -24,6 +24,7 @@ from itune_jax.sampling.decode import row_state
 BUCKET = 64  # rows of continuations are a multiple of it
 STEP = 16  # and places behind one context, of this
 TOKENS, ROWS = 1024, 32  # of contexts that run together, on each data shard: at most so many
+ROOM = 4 * TOKENS  # slots of a cache there that is larger than its contexts need, so that others are like it
 
 
 class Group(NamedTuple):
@@ -54,7 +55,8 @@ def score(
     (cache, last_GD), rows = _contexts(bind, params, [g.context for g in members], own, size, shards)
     first, behind = _first(members, rows, size), _behind(members, rows, size, shards, own)
     batch, places_GT = behind or (None, None)
-    nll, hit = jax.device_get(program(bind)(params, cache, last_GD, first, batch, places_GT))
+    given = cache if behind else None  # what is not read would be a shape to compile for
+    nll, hit = jax.device_get(program(bind)(params, given, last_GD, first, batch, places_GT))
     for k, i in enumerate(at):
       found[i] = list(_read(groups[i], rows[k], first, behind, nll, hit))
     progress(sum(len(g.continuations) for g in members))
@@ -105,13 +107,37 @@ class Size(NamedTuple):
 
 
 def _sizes(batches: Sequence[Sequence[Group]], shards: int) -> list[Size]:
-  """Batches of as many rows, and of about as many positions (within a factor of two), get one size, the largest of
-  theirs: one prefill and one scorer are compiled for each."""
+  """What batches are padded to, in few sizes. One prefill is compiled for each number of rows and of positions (within
+  a factor of two), and one scorer for each cache that continuations stand behind: caches are alike where that is cheap.
+  """
   own = [_size(members, shards) for members in batches]
-  alike = lambda size: (size.rows, (size.tokens - 1).bit_length(), max(size.behind - 1, 0).bit_length())
-  of = lambda kind: Size(*map(max, zip(*(size for size in own if alike(size) == kind), strict=True)))
-  shared = {kind: of(kind) for kind in set(map(alike, own))}
-  return [shared[alike(size)] for size in own]
+  caches = _caches(own, shards)
+  alike = lambda size: (size.rows, (size.tokens - 1).bit_length())
+  behind = lambda size: (caches[size.rows, size.slots], max(size.behind - 1, 0).bit_length())
+  most = lambda key, size, name: max(getattr(one, name) for one in own if key(one) == key(size))
+  return [
+    Size(
+      *caches[size.rows, size.slots],
+      most(alike, size, "tokens"),
+      max(one.first for one in own),
+      most(behind, size, "behind"),
+      most(behind, size, "places"),
+    )
+    for size in own
+  ]
+
+
+def _caches(own: Sequence[Size], shards: int) -> dict[tuple[int, int], tuple[int, int]]:
+  """For each size of a cache (rows, slots) the one that it is part of: as large as the largest rows and slots of some,
+  while that has room. Contexts that run in pieces keep their rows, of which each costs as many positions."""
+  found: dict[tuple[int, int], tuple[int, int]] = {}
+  part: list[tuple[int, int]] = []
+  for rows, slots in sorted({(one.rows, one.slots) for one in own}, key=lambda size: (-size[0], size[1])):
+    together = max([rows, *(r for r, _ in part)]), max([slots, *(s for _, s in part)])
+    fits = together[0] * together[1] <= ROOM * shards and slots <= prefill.CHUNK
+    part = [*part, (rows, slots)] if fits else [(rows, slots)]
+    found |= dict.fromkeys(part, together if fits else (rows, slots))
+  return found
 
 
 def _size(members: Sequence[Group], shards: int) -> Size:
@@ -194,7 +220,7 @@ def _read(group: Group, row: int, first: First, behind, nll, hit):
 @functools.lru_cache(maxsize=32)
 def program(bind: Any) -> Callable:
   """`(params, cache, last_GD, first, batch, places_GT) -> (nll, is_argmax)`, each of first tokens [G, C] and of all
-  others [B, T]."""
+  others [B, T]; cache, batch and places are None where there are no others."""
 
   @jax.jit
   def run(params, cache, last_GD, first, batch, places_GT):

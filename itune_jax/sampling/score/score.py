@@ -1,6 +1,6 @@
 """Log-likelihoods and held-out losses on packed rows: the vocabulary is projected only where a score is asked."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 from typing import Any, NamedTuple
@@ -112,23 +112,6 @@ def _by_segment(adapters: Sequence[int], members, segments_BT):
 def losses(bind: Callable, params: Any, batch: batch_lib.Batch) -> tuple[np.ndarray, np.ndarray]:
   """(nll_BT in nats, is_argmax_BT) at the weighted positions of a batch, zero elsewhere."""
   return jax.device_get(program(bind)(params, batch))
-
-
-def totals(
-  bind: Callable, params: Any, batches: Iterable[batch_lib.Batch], put: Callable = lambda x: x
-) -> dict[str, float]:
-  """Σ w·nll, Σ w, Σ correct and trained tokens over batches."""
-  sums = np.zeros(4)
-  for batch in batches:
-    nll_BT, hit_BT = losses(bind, params, put(batch))
-    weights_BT = np.asarray(batch.weights_BT)
-    sums += [
-      (weights_BT * nll_BT).sum(dtype=np.float64),
-      weights_BT.sum(dtype=np.float64),
-      hit_BT.sum(),
-      (weights_BT != 0).sum(),
-    ]
-  return dict(zip(("nll", "weight", "correct", "tokens"), map(float, sums), strict=True))
 
 
 @functools.lru_cache(maxsize=32)

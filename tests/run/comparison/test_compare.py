@@ -317,7 +317,7 @@ def test_the_commands_of_the_guide_run(capsys):
 
 
 def test_figures_without_rows_are_compared_as_recorded(capsys):
-  """Those of a held-out loss, whose rows are of domains and not of items."""
+  """Those of a loss whose rows are of domains and not of items, as earlier versions wrote them."""
   for name, loss in (("a", 2.0), ("b", 1.5)):
     pathlib.Path(name).mkdir()
     figure = {"benchmark": "heldout", "metric": "loss", "value": loss, "n": 100, "of": 100}
