@@ -5,7 +5,8 @@ python scripts/bench_preference.py trl --data pairs.jsonl         # the same of 
 python scripts/bench_preference.py beside --data pairs.jsonl      # both in turn, and the ratios
 python scripts/bench_preference.py reference --data pairs.jsonl   # DPO by adapters off beside SFT on equal tokens
 python scripts/bench_preference.py trunk --data pairs.jsonl       # a prompt once beside a prompt repeated
-python scripts/bench_preference.py demo --adapter runs/demo       # DPO and a reward model on the starter set's pairs
+python scripts/bench_preference.py demo --adapter runs/demo       # DPO against what the adapter gets wrong
+python scripts/bench_preference.py reward --adapter runs/demo     # reward models, and the best of eight answers
 """
 
 import argparse
@@ -214,29 +215,35 @@ def _tiny() -> Any:
 
 def demo(args: argparse.Namespace) -> dict[str, Any]:
   """From an adapter of `itune demo`: pairs of the starter set's right answers against what the adapter gets wrong; DPO
-  on them, held-out accuracy before and behind it with intervals, exact match beside it; and a reward model on the same
-  pairs. --data: pairs of which a reward model of their own learns four fifths, and is asked for the rest."""
+  on them, held-out accuracy before and behind it, exact match beside it, and both differences with intervals."""
   out, found = args.out or tempfile.mkdtemp(), {}
+  began = time.perf_counter()
   kept = lambda name: [f"--run_dir={out}/evals", f"--name={name}", "--overwrite"]
   made = {split: _wrong_answers(args, split, out) for split in ("train", "heldout")}
   found["pairs"] = {split: len(list(readers.read(file, "preference"))) for split, file in made.items()}
   pairs = ["--gin_file=recipes/preference.gin", f"--base={args.model}", f"--data={made['train']}"]
   evals = ["--gin_file=evals/preferred.gin", f"--gin.EVAL_DATA='{made['heldout']}'"]
-  likely = "--gin.preferred.Preferred.by='likelihood'"
+  evals += ["--gin.preferred.Preferred.by='likelihood'"]
+  start = [f"--gin.WARM_START='{args.adapter}'", f"--gin.schedule.Schedule.rate={args.rate}"]
+  starter = ["--gin_file=recipes/demo.gin", f"--gin.EVAL_STRIDE={args.stride}"]
   bench_lib.itune("prepare", *pairs)
   adapters = {"before": args.adapter, "behind": f"{out}/dpo"}
-  found["before"] = bench_lib.itune("eval", *pairs, *evals, likely, f"--adapter={args.adapter}", *kept("before"))
-  began = time.perf_counter()
-  start = [f"--gin.WARM_START='{args.adapter}'", f"--gin.schedule.Schedule.rate={args.rate}"]
-  bench_lib.itune("train", *pairs, *start, f"--steps={args.steps}", f"--run_dir={out}/dpo")
-  found["dpo_minutes"] = round((time.perf_counter() - began) / 60, 1)
-  found["behind"] = bench_lib.itune("eval", *pairs, *evals, likely, f"--adapter={out}/dpo", *kept("behind"))
-  starter = ["--gin_file=recipes/demo.gin", f"--gin.EVAL_STRIDE={args.stride}"]
   for name, adapter in adapters.items():
-    found[f"match_{name}"] = bench_lib.itune("eval", *starter, f"--adapter={adapter}", *kept(f"match_{name}"))
+    if name == "behind":
+      bench_lib.itune("train", *pairs, *start, f"--steps={args.steps}", f"--run_dir={out}/dpo")
+    bench_lib.itune("eval", *pairs, *evals, f"--adapter={adapter}", *kept(name))
+    bench_lib.itune("eval", *starter, f"--adapter={adapter}", *kept(f"match_{name}"))
   for kind in ("", "match_"):
-    evals = {name: f"{out}/evals/evals/{kind}{name}" for name in adapters}
-    found[f"{kind}paired"] = bench_lib.compared(evals, f"{out}/{kind}dpo.html")
+    runs = {name: f"{out}/evals/evals/{kind}{name}" for name in adapters}
+    found[f"{kind}paired"] = bench_lib.compared(runs, f"{out}/{kind}dpo.html")
+  return {**found, "minutes": round((time.perf_counter() - began) / 60, 1), "out": out}
+
+
+def reward(args: argparse.Namespace) -> dict[str, Any]:
+  """Reward models: of the pairs of `demo`, asked for held-out ones and for the best of eight answers; and of the pairs
+  of --data, of which a fifth is held out."""
+  out, found = args.out or tempfile.mkdtemp(), {}
+  made = {split: _wrong_answers(args, split, out) for split in ("train", "heldout")}
   found["reward"] = _rewarded(args, made["train"], made["heldout"], f"{out}/reward")
   if args.data:
     found["reward_on_data"] = _rewarded(args, *_fifths(args.data, out), f"{out}/reward_data")
@@ -307,7 +314,7 @@ def _best_of(args: argparse.Namespace, reward: str, lists: str, count: int = 8) 
   return {f"best_of_{count}": {**told, "best_minus_greedy": paired.figure._asdict(), "p": paired.p, "of": len(items)}}
 
 
-JOBS = {one.__name__: one for one in (ours, trl, beside, reference, trunk, demo)}
+JOBS = {one.__name__: one for one in (ours, trl, beside, reference, trunk, demo, reward)}
 
 
 def main() -> None:
@@ -316,7 +323,7 @@ def main() -> None:
   parser.add_argument("job", choices=JOBS)
   parser.add_argument("--data", default="", metavar="FILE", help="pairs (prompt, chosen, rejected), or rows")
   parser.add_argument("--model", default="smollm2-135m-instruct", help="the base")
-  parser.add_argument("--adapter", default="", help="demo: a tuned adapter to begin with")
+  parser.add_argument("--adapter", default="", help="demo, reward: a tuned adapter")
   parser.add_argument(
     "--pairs", type=int, default=2, help="of a step of TRL; ours packs as many pairs as that are into rows"
   )
@@ -324,11 +331,11 @@ def main() -> None:
   parser.add_argument("--steps", type=int, default=6, help="that are timed, or trained")
   parser.add_argument("--turns", type=int, default=1, help="beside: how often both run")
   parser.add_argument("--max_length", type=int, default=512, help="tokens of an answer with its prompt")
-  parser.add_argument("--stride", type=int, default=1, help="demo: every so many of the held-out questions")
-  parser.add_argument("--rate", type=float, default=2e-5, help="demo: of DPO's steps")
-  parser.add_argument("--reward_steps", type=int, default=100, help="demo: of a reward model")
+  parser.add_argument("--stride", type=int, default=1, help="demo, reward: every so many of the held-out questions")
+  parser.add_argument("--rate", type=float, default=1e-4, help="demo: of DPO's steps (default: 1e-4)")
+  parser.add_argument("--reward_steps", type=int, default=100, help="reward: of each model (default: 100)")
   parser.add_argument("--remat", default="none", help="what the backward pass finds saved")
-  parser.add_argument("--out", default="", help="demo: where runs go")
+  parser.add_argument("--out", default="", help="demo, reward: where runs go")
   args = parser.parse_args()
   print(json.dumps(JOBS[args.job](args)), flush=True)
 

@@ -102,7 +102,7 @@ def test_a_context_runs_once(monkeypatch):
 
 @pytest.mark.parametrize("shards", [1, 4])
 def test_a_thousand_contexts_need_few_sizes(shards):
-  """A size is a prefill and a scorer to compile; no batch is padded to twice its own."""
+  """Prefills and scorers to compile are few; no batch computes twice its own positions, nor has a much larger cache."""
   rs = np.random.RandomState(1)
   of = lambda n: [0] * int(n)
   group = lambda: branches.Group(of(rs.gamma(3, 60) + 5), [of(rs.randint(1, 20)) for _ in range(4)])
@@ -113,12 +113,16 @@ def test_a_thousand_contexts_need_few_sizes(shards):
   batches = list(branches._batches(groups, shards))
   assert sorted(i for members in batches for i in members) == list(range(1101))
   sizes = branches._sizes([[groups[i] for i in members] for members in batches], shards)
-  print(len(set(sizes)), "sizes")
-  assert len(set(sizes)) <= 20
+  prefills = {(size.rows, size.slots, size.tokens) for size in sizes}
+  scorers = {(size.rows, size.slots, size.behind, size.places) for size in sizes}
+  print(len(prefills), "prefills,", len(scorers), "scorers")
+  assert len(prefills) <= 20 and len(scorers) <= 14 and len({size.first for size in sizes}) == 1
   own = [branches._size([groups[i] for i in members], shards) for members in batches]
   for size, least in zip(sizes, own, strict=True):
-    assert size.rows == least.rows and least.tokens <= size.tokens < 2 * least.tokens
-    assert least.behind <= size.behind < 2 * max(least.behind, 1)
+    assert all(a >= b for a, b in zip(size, least, strict=True)) and size.tokens < 2 * least.tokens
+    assert size.behind < 2 * max(least.behind, 1) and size.rows % shards == 0
+    assert size.rows * size.slots <= max(least.rows * least.slots, branches.ROOM * shards)
+    assert least.slots <= prefill.CHUNK or size.rows == least.rows
   # Where one runs in pieces all beside it do, a row each: as many as there are shards.
   long = [[len(groups[i].context) > prefill.CHUNK for i in members] for members in batches]
   assert all(all(of) and len(of) <= shards for of in long if any(of)) and sum(map(sum, long)) > 20
