@@ -24,6 +24,7 @@ from itune_jax.run import adapters as adapters_lib
 from itune_jax.run import command
 from itune_jax.run import console
 from itune_jax.run import gin_setup
+from itune_jax.run import rendering as rendering_lib
 from itune_jax.run import session as session_lib
 from itune_jax.run import specs
 from itune_jax.sampling import requests as requests_lib
@@ -47,9 +48,13 @@ class Row:
     return bool(self.example.rejected)
 
 
-def read(path: str) -> tuple[list[Row], dict[str, int]]:
-  """The rows of a file of pairs or of lists, and those that are none by reason. Raises InputError without any."""
-  found, dropped = [], {}
+Dropped = dict[str, list[str]]  # where rows stand that are none, by reason
+
+
+def read(path: str) -> tuple[list[Row], Dropped]:
+  """The rows of a file of pairs or of lists, and those that are none. Raises InputError without any."""
+  found: list[Row] = []
+  dropped: Dropped = {}
   raws = ((file, *row) for file in containers.files(path) for row in containers.rows(file))
   for file, line, raw in raws:
     where = f"{file}:{line}"
@@ -58,7 +63,7 @@ def read(path: str) -> tuple[list[Row], dict[str, int]]:
       kind = "preference" if "chosen" in raw else "ranked"
       example = readers.parse({key: value for key, value in raw.items() if key != "subset"}, "", kind)
     except example_lib.BadRow as e:
-      dropped[str(e)] = dropped.get(str(e), 0) + 1
+      dropped.setdefault(str(e), []).append(where)
       continue
     subset = str(raw.get("subset") or "")
     if kind == "preference":
@@ -66,10 +71,14 @@ def read(path: str) -> tuple[list[Row], dict[str, int]]:
     else:
       quality = tuple(value["score"] for value in example.values)
       found.append(Row(where, example, (example.messages, *example.others), quality, subset))
-  if not found:
-    why = "; ".join(f"{n} × {reason}" for reason, n in dropped.items()) or "it has no rows"
-    raise errors.InputError(f"{path} leaves no row to score: {why}")
+  _require(found, path, dropped)
   return found, dropped
+
+
+def _require(rows: Sequence[Row], path: str, dropped: Dropped) -> None:
+  if not rows:
+    why = "; ".join(f"{len(places)} × {reason}" for reason, places in dropped.items()) or "it has no rows"
+    raise errors.InputError(f"{path} leaves no row to score: {why}")
 
 
 def reward(
@@ -95,17 +104,24 @@ def reward(
   and scores.
   """
   rows, dropped = read(data)
-  for reason, count in dropped.items():
-    log.info(f"  dropped {count} rows: {reason}")
+  found = [adapters_lib.as_trained(model, rendering, one) if one else (model, rendering) for one in adapters or ("",)]
+  if not verdict:
+    rows = _that_render(rows, [rendering_lib.open_renderer(*one) for one in found], dropped)
+    _require(rows, data, dropped)
+  for reason, places in dropped.items():
+    log.info(f"  dropped {len(places)} rows: {reason} ({places[0]}{', …' if len(places) > 1 else ''})")
   columns, cut = [], 0
-  for adapter in adapters or ("",):
-    behind, how = adapters_lib.as_trained(model, rendering, adapter) if adapter else (model, rendering)
+  for adapter, (behind, how) in zip(adapters or ("",), found, strict=True):
     session = session_lib.open_session(behind, mesh=mesh, precision=precision, adapter=adapter)
     scores, cut = _verdicts(session, how, rows) if verdict else _scores(session, how, rows)
     columns.append(scores)
   each = np.stack(columns, axis=1)
   combined, spread = reward_figures.together(each, combine, caution)
-  figures = _figures(rows, combined, best_of) | {"rows": len(rows), "dropped": sum(dropped.values()), "cut": cut}
+  figures = _figures(rows, combined, best_of) | {
+    "rows": len(rows),
+    "dropped": sum(map(len, dropped.values())),
+    "cut": cut,
+  }
   if len(columns) > 1:
     figures["disagreement"] = float(spread.mean())
   if out:
@@ -125,22 +141,35 @@ def _line(row: Row, rewards: Sequence[float], each: Sequence[Sequence[float]]) -
   return json.dumps(facts) + "\n"
 
 
+def _that_render(rows: Sequence[Row], renderers: Sequence[chat.Renderer], dropped: Dropped) -> list[Row]:
+  """The rows of which all reward models can read all answers; the others are dropped."""
+  found = []
+  for row in rows:
+    try:
+      for renderer in renderers:
+        _rendered(renderer, row)
+    except example_lib.BadRow as e:
+      dropped.setdefault(str(e), []).append(row.where)
+    else:
+      found.append(row)
+  return found
+
+
+def _rendered(renderer: chat.Renderer, row: Row) -> list[chat.Rendered]:
+  """All answers of a row. Raises BadRow."""
+  plain = lambda messages: dataclasses.replace(row.example, messages=tuple(messages), rejected=(), others=(), values=())
+  return [pair_groups.side(renderer, plain(one), f"answer {i}") for i, one in enumerate(row.answers)]
+
+
 def _scores(session: session_lib.Session, rendering: chat.Rendering, rows: Sequence[Row]) -> tuple[np.ndarray, int]:
   """The score of every answer, and how many were cut at the rendering's length."""
-  renderer, texts, cut = session.renderer(rendering), [], 0
-  for row in rows:
-    for i, messages in enumerate(row.answers):
-      plain = dataclasses.replace(row.example, messages=tuple(messages), rejected=(), others=(), values=())
-      try:
-        rendered = pair_groups.side(renderer, plain, f"answer {i}")
-      except example_lib.BadRow as e:
-        raise errors.InputError(f"{row.where}: {e}") from None
-      texts.append(pair_groups.trimmed(rendered)[0].tolist())
-      cut += rendered.truncated
+  renderer = session.renderer(rendering)
+  rendered = [one for row in rows for one in _rendered(renderer, row)]
+  texts = [pair_groups.trimmed(one)[0].tolist() for one in rendered]
   with console.Bars("answers") as bars:
     bar = bars.add("score", total=len(texts))
     found = session.engine(bar.advance).rewards(texts)
-  return found.mean(axis=1), cut
+  return found.mean(axis=1), sum(one.truncated for one in rendered)
 
 
 def _verdicts(session: session_lib.Session, rendering: chat.Rendering, rows: Sequence[Row]) -> tuple[np.ndarray, int]:

@@ -166,7 +166,8 @@ def _result(one: Any, path: str) -> contracts.Result:
 
 
 def _items(path: str) -> dict[str, evaluated.Item]:
-  """The items of a file of rows; none of rows that say nothing of items one by one (earlier versions wrote those of a held-out loss so)."""
+  """The items of a file of rows; none of rows that say nothing of items one by one, as earlier
+  versions wrote those of a held-out loss."""
   rows = list(folders.objects(path, halves=True))
   without = [where for where, row in rows if "values" not in row]
   if len(without) == len(rows):

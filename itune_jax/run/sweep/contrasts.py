@@ -20,6 +20,7 @@ from itune_jax.grading.statistics import variance
 from itune_jax.run.sweep import space as space_lib
 
 Setting = tuple[tuple[str, space_lib.Value], ...]  # a point, sorted by name
+RunKey = tuple[Setting, int]  # and the seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,13 +28,15 @@ class Measure:
   """One figure of all runs.
 
   name: as tables call it. better: which way it counts, "" where nobody knows. values: by (setting, seed) the value of
-  each item, or of the run alone under the one item "". clusters: of the items.
+  each item, or of the run alone under the one item "". clusters: of the items. weights: of the items in the mean, such
+  as the tokens of a loss, the same in all runs; 1 where none is said.
   """
 
   name: str
   better: str
-  values: Mapping[tuple[Setting, int], Mapping[str, float]]
+  values: Mapping[RunKey, Mapping[str, float]]
   clusters: Mapping[str, str]
+  weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
   @property
   def by_item(self) -> bool:
@@ -42,7 +45,12 @@ class Measure:
 
   def mean(self, setting: Setting, seed: int) -> float:
     """The figure of a run."""
-    return float(np.mean(list(self.values[setting, seed].values())))
+    values = self.values[setting, seed]
+    return float(np.average(list(values.values()), weights=self.weights_of(values)))
+
+  def weights_of(self, items: Iterable[str]) -> np.ndarray:
+    """The weights of these items."""
+    return np.array([self.weights.get(item, 1.0) for item in items])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +151,8 @@ def _contrast(measure, what, factors, levels, first, weights: Mapping[Setting, f
   if not items:
     return
   table_SN = np.array([[sum(weight * values[item] for weight, values in runs) for item in items] for runs in by_seed])
-  value, error, degrees = _estimate(table_SN, [measure.clusters[item] for item in items], measure.by_item)
+  clusters = [measure.clusters[item] for item in items]
+  value, error, degrees = _estimate(table_SN, measure.weights_of(items), clusters, measure.by_item)
   counts = (len(whole), len(seeds), len(items) if measure.by_item else 0, len(others) - len(whole))
   yield Effect(measure.name, what, tuple(factors), tuple(levels), tuple(first), value, error, degrees, *counts)
 
@@ -153,22 +162,25 @@ def _setting(rest: Iterable[tuple[str, space_lib.Value]], own: Iterable[tuple[st
   return tuple(sorted([*rest, *own]))
 
 
-def _estimate(table_SN: np.ndarray, clusters: Sequence[str], by_item: bool) -> tuple[float, float, float]:
+def _estimate(
+  table_SN: np.ndarray, weights_N: np.ndarray, clusters: Sequence[str], by_item: bool
+) -> tuple[float, float, float]:
   """(mean, standard error, degrees of freedom) of differences by seed and item; nan where nothing tells the error."""
-  seeds, value = len(table_SN), float(table_SN.mean())
+  means_S = np.average(table_SN, axis=1, weights=weights_N)
+  seeds, value = len(means_S), float(means_S.mean())
   parts = []
   if by_item and len(set(clusters)) > 1:
-    parts.append(_of_items(table_SN.mean(0), clusters))
+    parts.append(_of_items(table_SN.mean(0), weights_N, clusters))
   if seeds > 1:
-    parts.append((float(np.var(table_SN.mean(1), ddof=1)) / seeds, seeds - 1))
+    parts.append((float(np.var(means_S, ddof=1)) / seeds, seeds - 1))
   if not any(part > 0 for part, _ in parts):
     return value, math.nan, math.nan
   return value, *variance.combined(parts)
 
 
-def _of_items(values_N: np.ndarray, clusters: Sequence[str]) -> tuple[float, int]:
-  """(variance of a mean over clusters of items with G / (G - 1), degrees of freedom) (Liang & Zeger 1986)."""
+def _of_items(values_N: np.ndarray, weights_N: np.ndarray, clusters: Sequence[str]) -> tuple[float, int]:
+  """(variance of a weighted mean over clusters of items with G / (G - 1), degrees of freedom) (Liang & Zeger 1986)."""
   groups_N = bootstrap.groups(clusters)
-  sums_G = np.bincount(groups_N, values_N - values_N.mean())
+  sums_G = np.bincount(groups_N, weights_N * (values_N - np.average(values_N, weights=weights_N)))
   count = len(sums_G)
-  return count / (count - 1) * float((sums_G**2).sum()) / len(values_N) ** 2, count - 1
+  return count / (count - 1) * float((sums_G**2).sum()) / weights_N.sum() ** 2, count - 1

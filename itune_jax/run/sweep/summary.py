@@ -91,34 +91,68 @@ def of(space: space_lib.Space, done: Sequence[running.Done], failed: Mapping[str
 
 def _measures(done: Sequence[running.Done]) -> dict[str, contrasts.Measure]:
   """Figures of items where runs were evaluated item by item and the figure is their mean; else those of runs."""
-  found: dict[str, dict[str, Any]] = {}
+  found: dict[str, dict[contrasts.RunKey, _OfRun]] = {}
   for one in done:
-    key = _key(one)
-    for name, better, values, clusters in _of_run(one):
-      entry = found.setdefault(name, {"better": better, "values": {}, "clusters": {}})
-      entry["values"][key] = values
-      entry["clusters"] |= clusters
-  return {name: contrasts.Measure(name, **entry) for name, entry in found.items()}
+    for name, own in _of_run(one).items():
+      found.setdefault(name, {})[_key(one)] = own
+  return {name: _measure(name, runs) for name, runs in found.items()}
 
 
-def _of_run(done: running.Done) -> Iterator[tuple[str, str, dict[str, float], dict[str, str]]]:
-  told = set()
+class _OfRun(NamedTuple):
+  """A figure of a run: its value, which way it is better, and value, weight and cluster of each item if it has any."""
+
+  value: float
+  better: str
+  items: Mapping[str, tuple[float, float, str]]
+
+
+def _measure(name: str, runs: Mapping[contrasts.RunKey, _OfRun]) -> contrasts.Measure:
+  """The figure of all runs: item by item where all have items that weigh the same in each."""
+  better = next((one.better for one in runs.values() if one.better), "")
+  items: dict[str, tuple[float, str]] = {}
+  alike = True
+  for one in runs.values():
+    alike = alike and bool(one.items)
+    for id, (_, weight, cluster) in one.items.items():
+      alike = alike and items.setdefault(id, (weight, cluster))[0] == weight
+  if not alike:
+    return contrasts.Measure(name, better, {key: {"": one.value} for key, one in runs.items()}, {"": ""})
+  values = {key: {id: value for id, (value, _, _) in one.items.items()} for key, one in runs.items()}
+  clusters, weights = ({id: own[k] for id, own in items.items()} for k in (1, 0))
+  return contrasts.Measure(name, better, values, clusters, weights)
+
+
+def _of_run(done: running.Done) -> dict[str, _OfRun]:
+  found: dict[str, _OfRun] = {}
   for label in results.labels(done.folder)[-1:]:
     for evaluation in own_folders.read(os.path.join(done.folder, "evals", label)).values():
       for metric in evaluation.metrics:
-        if not isinstance(aggregates.find(evaluation, metric, {}), metrics_lib.Mean):
-          continue
-        values = {id: item.values.get(metric) for id, item in evaluation.items.items()}
-        known = {id: float(value) for id, value in values.items() if value is not None}
-        if known:
-          name = f"{evaluation.benchmark}/{metric}"
-          told.add(name)
-          clusters = {id: evaluation.items[id].cluster or id for id in known}
-          yield name, evaluation.better.get(metric, ""), known, clusters
+        way, name = aggregates.find(evaluation, metric, {}), f"{evaluation.benchmark}/{metric}"
+        items = _items(evaluation, metric, way)
+        if items:
+          value = float(np.average([one[0] for one in items.values()], weights=[one[1] for one in items.values()]))
+          found[name] = _OfRun(value, evaluation.better.get(metric) or _better(name), items)
   for name, value in done.figures.items():
-    if name not in told and math.isfinite(value) and (name in COSTS or "/" in name or name == "loss"):
-      better = COSTS.get(name, "lower" if name.endswith("loss") else "")
-      yield name, better, {"": value}, {"": ""}
+    if name not in found and math.isfinite(value) and (name in COSTS or "/" in name or name == "loss"):
+      found[name] = _OfRun(value, _better(name), {})
+  return found
+
+
+def _better(name: str) -> str:
+  return COSTS.get(name, "lower" if name.endswith("loss") else "")
+
+
+def _items(evaluation, metric: str, way: metrics_lib.Resampled | None) -> dict[str, tuple[float, float, str]]:
+  """Value, weight and cluster of the items of a figure that is a mean of theirs; none of any other figure."""
+  values = {id: item.values.get(metric) for id, item in evaluation.items.items()}
+  if isinstance(way, metrics_lib.Mean):
+    pairs = {id: (float(value), 1.0) for id, value in values.items() if value is not None}
+  elif isinstance(way, metrics_lib.MicroMean):
+    known = {id: value for id, value in values.items() if value is not None and value[1] > 0}
+    pairs = {id: (total / weight, float(weight)) for id, (total, weight) in known.items()}
+  else:
+    pairs = {}
+  return {id: (*pair, evaluation.items[id].cluster or id) for id, pair in pairs.items()}
 
 
 def _chosen(space: space_lib.Space, measures: Mapping[str, contrasts.Measure]) -> str:

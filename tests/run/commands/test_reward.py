@@ -22,13 +22,16 @@ def test_a_reward_model_is_trained_asked_and_exported(tmp_path, capsys):
   lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
   assert abs(lines[0]["loss"] - math.log(2)) <= 1e-6 and lines[2]["rewards/size"] > 0
   pairs = [{"prompt": f"q{i}", "chosen": "yes", "rejected": "no", "subset": f"s{i % 2}"} for i in range(4)]
+  pairs.insert(2, {"prompt": "word " * 9000, "chosen": "yes", "rejected": "no", "subset": "s0"})  # nothing of it is left
   lists = [{"prompt": "q", "responses": ["a", "b", "c"], "scores": [1, 0, 2]}, {"prompt": "q", "responses": ["a"]}]
   for name, rows in (("pairs", pairs), ("lists", lists)):
     (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
   capsys.readouterr()
   run = f"--adapter={tmp_path}/run"
   assert cli.main(["reward", run, run, f"--data={tmp_path}/pairs.jsonl", f"--out={tmp_path}/out.jsonl"]) == 0
-  found = last(capsys)
+  out, err = capsys.readouterr()
+  found = jsontext.loads(out.strip().splitlines()[-1])
+  assert found["dropped"] == 1 and "truncation leaves no trained token" in err and "pairs.jsonl:3" in err
   assert found["disagreement"] == 0 and set(found["subsets"]) == {"s0", "s1"} and found["pairs"] == 4
   assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 4
   assert cli.main(["reward", run, f"--data={tmp_path}/lists.jsonl", "--best_of=1,3"]) == 0
