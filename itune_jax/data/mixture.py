@@ -108,6 +108,11 @@ class Source:
       not (self.is_taught and self.format in readers.JUDGED),
       f"Source {self.name}: teacher and context are for conversations, not for the format {self.format!r}",
     )
+    check.require(
+      self.take != "all" or not (self.held_out or self.held_out_where),
+      f"Source {self.name}: held_out says which rows are kept apart, and take = 'all' takes them too: set take = "
+      "'rest' to train on the others, or 'held_out' to measure on them",
+    )
     check.require(self.rate > 0, f"Source {self.name}: rate = {self.rate}; it must be positive")
     check.require(
       self.stride > 0 and self.skip >= 0 and self.limit >= 0, f"Source {self.name}: stride >= 1, skip and limit >= 0"
@@ -261,7 +266,7 @@ class Mixture:
         len(self.sources) == 1, f"Mixture {self.name}: write rates as Source.rate where there are several sources"
       )
       object.__setattr__(self, "rates", "given")
-    if any(len(found) > 1 or any(one.kind != "path" for one in found) for _, found in read):
+    if any(not _is_path(found) for _, found in read):
       parts = tuple(part for source, found in read for part in _apart(source, found))
       object.__setattr__(self, "sources", parts)
 
@@ -285,9 +290,14 @@ _OWN = ("starter:", pins.SCHEME)
 _FIELDS = {"path": "path", "seqio": "task", "tfds": "tfds", "grain": "grain"}
 
 
+def _is_path(found: list[mixing_text.One]) -> bool:
+  """Whether a text is one path, and says nothing else."""
+  return len(found) < 2 and all(one.kind == "path" and one.share is None for one in found)
+
+
 def _apart(source: Source, found: list[mixing_text.One]) -> list[Source]:
   """The sources that one stands for; names that would be the same are numbered."""
-  if len(found) < 2 and all(one.kind == "path" for one in found):
+  if _is_path(found):
     return [source]
   names, made = [mixing_text.name(one) for one in found], []
   for i, one in enumerate(found):

@@ -10,6 +10,9 @@ import numpy as np
 
 from itune_jax.core import errors
 from itune_jax.core import lazy
+from itune_jax.data import fields
+from itune_jax.data.readers import building
+from itune_jax.data.readers import containers
 from itune_jax.data.readers import formats
 from itune_jax.data.readers import readers
 from itune_jax.select import row_texts
@@ -30,7 +33,7 @@ class Outside(select_protocol.Outside):
 
   def items(self, name: str) -> Iterator[select_protocol.Held]:
     """Of a file of rows, each row; of a benchmark, each item, without examples and the text in front of all of them."""
-    if os.path.exists(name) and not os.path.isdir(name):
+    if os.path.exists(name):
       yield from _rows(name)
       return
     yield from map(held, self._items(name))
@@ -83,12 +86,48 @@ def held(item: Any) -> select_protocol.Held:
 
 
 def _rows(path: str) -> Iterator[select_protocol.Held]:
-  """The rows of a file in any format of instruction data. Raises InputError with the line of a bad one."""
-  for row in readers.read(path):
-    if row.example is None:
-      raise errors.InputError(f"{row.file}:{row.line}: {row.problem}; formats are {formats.said()}")
-    prompt = "\n".join(row_texts.plain(message) for message in row.example.prompt)
-    yield select_protocol.Held(str(row.line), prompt, row.example.answer)
+  """The rows of files: of any format of instruction data, prompts alone, preferences; of a row that is none of these
+  all its texts. Raises InputError with the line of one that is no row, or holds no text."""
+  found = readers.files(path)
+  for file in found:
+    for line, raw in containers.rows(file):
+      number = str(line) if len(found) == 1 else f"{os.path.basename(file)}:{line}"
+      try:
+        yield select_protocol.Held(number, *_of_row(readers.object_of(raw)))
+      except fields.BadRow as e:
+        raise errors.InputError(f"{file}:{line}: {e}; formats are {formats.said()}") from None
+
+
+def _of_row(raw: dict[str, Any]) -> tuple[str, str]:
+  """What a row asks, and what is right. Raises BadRow where it holds no text."""
+  for read in (readers.parse, _preferred):
+    try:
+      example = read(raw, "")
+      return "\n".join(row_texts.plain(message) for message in example.prompt), example.answer
+    except fields.BadRow:
+      continue
+  try:
+    unanswered = {key: value for key, value in raw.items() if key not in building.ANSWERS}
+    return _said(readers.question(unanswered, "").messages), "\n".join(_texts([raw.get(k) for k in building.ANSWERS]))
+  except fields.BadRow:
+    texts = list(_texts(raw))
+  if not texts:
+    raise fields.BadRow("it holds no text")
+  return "\n".join(texts), ""
+
+
+def _preferred(raw: dict[str, Any], folder: str) -> Any:
+  """A row that names the better of two answers."""
+  return readers.parse(raw, folder, readers.PREFERENCE)
+
+
+def _texts(value: Any) -> Iterator[str]:
+  """All texts in a value of JSON."""
+  if isinstance(value, str) and value.strip():
+    yield value
+  elif isinstance(value, (list, dict)):
+    for one in value.values() if isinstance(value, dict) else value:
+      yield from _texts(one)
 
 
 def _said(messages: Sequence[Any]) -> str:

@@ -149,6 +149,8 @@ def test_a_text_that_says_nothing_is_refused(text):
 
 
 def test_the_text_becomes_sources_that_keep_what_else_was_said(tmp_path):
+  alone = mixture_lib.Mixture(name="m", sources=(mixture_lib.Source(name="train", path="x/a.jsonl@0.3"),))
+  assert [(s.name, s.path, s.rate) for s in alone.sources] == [("train", "x/a.jsonl", 0.3)] and alone.rates == "given"
   one = mixture_lib.Source(name="train", path="x/a.parquet,y/a.jsonl@0.3,seqio:t@0.2", licence="MIT", limit=5)
   found = mixture_lib.Mixture(name="m", sources=(one,))
   assert [(s.name, s.path, s.task, s.licence, s.limit) for s in found.sources] == [

@@ -9,6 +9,8 @@ from itune_jax.core import pack
 from itune_jax.data import feed as feed_lib
 from itune_jax.data import mixture
 from itune_jax.data import tokenised
+from itune_jax.data.readers import building
+from itune_jax.data.readers import formats
 from itune_jax.data.readers import preferences
 from itune_jax.data.readers import readers
 from itune_jax.data.render import chat
@@ -54,6 +56,12 @@ SAME = {
     "chosen": {"from": "gpt", "value": "yes"},
     "rejected": {"from": "gpt", "value": "no"},
   },
+  "turns in the text of the prompt": {
+    "prompt": "\n\nHuman: q1\n\nAssistant: a1\n\nHuman: q2\n\nAssistant:",
+    "chosen": "yes",
+    "rejected": "no",
+  },
+  "an answer beside both": {"prompt": ASKED, "completion": "other", "chosen": "yes", "rejected": "no"},
   "alpaca": {"instruction": "q2", "history": [["q1", "a1"]], "chosen": "yes", "rejected": "no"},
 }
 
@@ -65,7 +73,14 @@ def test_every_way_to_write_a_pair_is_one(name):
   prompt = [("user", "q1", None), ("assistant", "a1", 0), ("user", "q2", None)]
   assert text(pair.messages) == [*prompt, ("assistant", "yes", None)], name
   assert text(pair.rejected) == [*prompt, ("assistant", "no", None)]
-  assert pair.margin is None and not set(pair.unread) - {"messages"}
+  assert pair.margin is None and not set(pair.unread) - {"messages", "completion"}
+
+
+@pytest.mark.parametrize("asks", formats.ASKS)
+@pytest.mark.parametrize("answers", building.ANSWERS)
+def test_an_answer_beside_both_sides_is_named_and_not_read(asks, answers):
+  pair = readers.parse({asks: "q", answers: "other", "chosen": "yes", "rejected": "no"}, "", "preference")
+  assert [m["content"] for m in pair.messages] == ["q", "yes"] and pair.unread == (answers,)
 
 
 PAIR = {"prompt": "q", "chosen": "a", "rejected": "b"}

@@ -248,6 +248,9 @@ def test_folders_of_datasets(tmp_path):
   hub.mkdir(parents=True)
   (hub / "train-00000-of-00001.parquet").write_bytes(made.written(".parquet"))
   assert said(tmp_path / "hub") == WHOLE
+  (tmp_path / "hub" / "dataset_infos.json").write_text('{"default": {}}')  # older scripts of the hub wrote it
+  (hub / "._train-00000-of-00001.parquet").write_bytes(b"x")  # what some systems put beside each file
+  assert said(tmp_path / "hub") == WHOLE
   (hub / "test-00000-of-00001.parquet").write_bytes(made.written(".parquet"))
   with pytest.raises(errors.InputError, match="holds shards of test, train: name one of them"):
     said(tmp_path / "hub")

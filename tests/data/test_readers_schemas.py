@@ -49,6 +49,10 @@ IS = {
   "messages of from and value": ({"messages": turns(("human", "q"), ("gpt", "a"))}, QA),
   "messages beside a system prompt": ({"messages": QA, "system": "s"}, [SYSTEM, *QA]),
   "Dolly's context": ({"instruction": "q", "context": "c", "response": "a"}, [{**QA[0], "content": "q\n\nc"}, QA[1]]),
+  "a question about a text": (
+    {"question": "q", "context": "c", "answer": "a"},
+    [{**QA[0], "content": "q\n\nc"}, QA[1]],
+  ),
   "OpenOrca": ({"system_prompt": "s", "question": "q", "response": "a"}, [SYSTEM, *QA]),
   "a problem": ({"problem": "q", "solution": "a"}, QA),
   "FLAN": ({"inputs": "q", "targets": "a", "task_name": "t"}, QA),
@@ -267,6 +271,8 @@ def test_the_manifest_says_what_each_source_was_read_as(tmp_path):
     ({"held_out_where": "split="}, "write it as 'NAME=value'"),
     ({"held_out_where": "split=a,,b"}, "write it as 'NAME=value'"),
     ({"held_out_where": "split=x", "held_out": 0.1}, "set one of them"),
+    ({"held_out": 0.1}, "take = 'all' takes them too: set take = 'rest'"),
+    ({"held_out_where": "split=x"}, "take = 'all' takes them too: set take = 'rest'"),
     ({"columns": {"x": "y"}}, "no field of a schema"),
   ],
 )

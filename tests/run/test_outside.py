@@ -54,6 +54,27 @@ def test_items_are_those_whose_files_are_there(data):
     list(there.items("legalbench"))
 
 
+ROWS = [
+  ({"prompt": "p"}, "p", ""),
+  ({"instruction": "p", "output": "a"}, "p", "a"),
+  ({"prompt": "p", "chosen": "a", "rejected": "b"}, "p", "a"),
+  ({"question": "p", "choices": ["x", "y"], "answer": 1}, "p", ""),
+  ({"question_id": 3, "category": "c", "turns": ["p", "again"]}, "c\np\nagain", ""),
+]
+
+
+def test_any_file_is_rows_that_are_kept_out(tmp_path):
+  (tmp_path / "some").mkdir()
+  (tmp_path / "some" / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row, _, _ in ROWS))
+  there = outside.Outside()
+  for path in ("some/a.jsonl", "some"):
+    assert [one[1:] for one in there.items(str(tmp_path / path))] == [(prompt, gold) for _, prompt, gold in ROWS]
+  for bad in ("{}", "{", '{"n": 1}'):
+    (tmp_path / "b.jsonl").write_text(f'{{"prompt": "p"}}\n{bad}\n')
+    with pytest.raises(errors.InputError, match="b.jsonl:2: "):
+      list(there.items(str(tmp_path / "b.jsonl")))
+
+
 @pytest.mark.full
 def test_every_benchmark_that_is_here_can_be_read(itune_data, capsys):
   there = outside.Outside(data=itune_data)

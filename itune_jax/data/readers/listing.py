@@ -13,6 +13,8 @@ from itune_jax.core import files as files_lib
 from itune_jax.data.readers import streams
 
 _SHARD = re.compile(r"^(.+?)-\d{5}-of-\d{5}(?=[.-]|$)")  # the hub puts a digest behind
+# What `datasets` and the hub write beside rows: JSON files that hold none.
+_ABOUT = frozenset(["dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "croissant.json"])
 _SPLIT = re.compile(r"^(train|training|test|testing|valid|validation|val|dev|eval)(?=\.)", re.IGNORECASE)
 
 
@@ -65,9 +67,10 @@ def _of_folder(folder: str, names: Collection[str], is_data, says: str) -> list[
     return _one_split(folder, sorted(_splits(folder)), is_data, says)
   if "state.json" in names and "dataset_info.json" in names:
     return _saved(folder)
-  found = sorted(name for name in names if is_data(name))
+  holds_rows = lambda name: is_data(name) and not name.startswith(".") and name not in _ABOUT
+  found = sorted(filter(holds_rows, names))
   if not found and "data" in names and _isdir(folder, "data"):  # as the hub has it
-    inner = sorted(name for name in _names(folder, "data") if is_data(name))
+    inner = sorted(filter(holds_rows, _names(folder, "data")))
     _require_one_split(f"{folder.rstrip('/')}/data", inner)
     found = [posixpath.join("data", name) for name in inner]
   _require_one_split(folder, found)

@@ -16,6 +16,7 @@ from itune_jax.core import jsontext
 from itune_jax.data import example as example_lib
 from itune_jax.data import fields
 from itune_jax.data import messages as messages_lib
+from itune_jax.data.readers import building
 from itune_jax.data.readers import formats
 
 SIDES = ("chosen", "rejected")
@@ -26,6 +27,7 @@ _ASKS = {**formats.ASKS, "input": "output"}
 _WHOLE = ("messages", "conversations", "conversation")
 _TURN = re.compile(r"(?:\r?\n){2}(Human|Assistant):")
 _STRIPPED = re.compile(r"\s*Human:(?=.*\n\r?\nAssistant:)", re.DOTALL)  # a transcript without the lines in front
+_SPOKEN = re.compile(r"\s*Human:.*\n\r?\nAssistant:\s*\Z", re.DOTALL)  # a transcript that an answer goes on from
 _ROLES = {"Human": "user", "Assistant": "assistant"}
 
 Messages = list[dict[str, Any]]
@@ -39,7 +41,10 @@ def parse(raw: Mapping[str, Any]) -> example_lib.Example:
   for key in example_lib.IMAGE_KEYS:
     if raw.get(key):
       raise fields.BadRow("a pair with images is not read yet")
-  asked, unread = asked_beside({key: value for key, value in raw.items() if key not in (*SIDES, *_SCORES, GOLD)})
+  beside = {key: value for key, value in raw.items() if key not in (*SIDES, *_SCORES, GOLD)}
+  answers = [key for key in building.ANSWERS if building.holds(beside, key)]  # the sides are what answers the prompt
+  asked, unread = asked_beside({key: value for key, value in beside.items() if key not in answers})
+  asked, unread = _apart(asked), (*unread, *answers)
   chosen, rejected = (side_of(raw[key], key) for key in SIDES)
   prompt = _prompt(asked, chosen, rejected)
   require_asked(prompt)
@@ -60,6 +65,15 @@ def parse(raw: Mapping[str, Any]) -> example_lib.Example:
       raise fields.BadRow("a pair with images is not read yet")
   example = example_lib.with_rejected(example, (*prompt, *answers[1]), _margin(raw), unread)
   return example_lib.with_others(example, ((*prompt, *gold),), ()) if gold else example
+
+
+def _apart(asked: Messages) -> Messages:
+  """A prompt that is one text of turns (hh-rlhf) as these turns; any other as it is."""
+  text = asked[0]["content"] if len(asked) == 1 and asked[0]["role"] == "user" else ""
+  if not isinstance(text, str) or not _SPOKEN.match(text):
+    return asked
+  turns = _turns("\n\n" + text.lstrip(), "prompt")
+  return turns[:-1] if turns[-1] == {"role": "assistant", "content": ""} else turns
 
 
 def _gold(raw: Mapping[str, Any], prompt: Messages) -> Messages:

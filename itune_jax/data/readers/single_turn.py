@@ -56,13 +56,15 @@ def prompt_completion(raw: Raw) -> Example:
 
 
 def question_answer(raw: Raw) -> Example:
-  """`question` and `answer` (or `response`, as OpenOrca has it); also `problem` and `solution`, `query` and
-  `response`."""
+  """`question` and `answer` (or `response`, as OpenOrca has it), with the text `context` behind the question where
+  there is one; also `problem` and `solution`, `query` and `response`."""
   asked = next(key for key in ("question", "problem", "query") if key in raw)
   keys = ("answer", "response", "solution") if asked != "problem" else ("solution",)
-  said = building.pair(_asked(raw, asked), building.answer(raw, keys))
-  turns = building.reasoned(raw, [*building.system(raw), *said])
-  return building.build(raw, turns, asked, *keys, *building.SYSTEM, *building.REASONING)
+  context = raw["context"] if isinstance(raw.get("context"), str) else ""  # of another type it is named as not read
+  question = building.joined(_asked(raw, asked), fields.text(context, "`context`"))
+  turns = building.reasoned(raw, [*building.system(raw), *building.pair(question, building.answer(raw, keys))])
+  known = ("context",) if context else ()
+  return building.build(raw, turns, asked, *known, *keys, *building.SYSTEM, *building.REASONING)
 
 
 def input_output(raw: Raw) -> Example:

@@ -22,7 +22,7 @@ def test_a_reward_model_is_trained_asked_and_exported(tmp_path, capsys):
   lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
   assert abs(lines[0]["loss"] - math.log(2)) <= 1e-6 and lines[2]["rewards/size"] > 0
   pairs = [{"prompt": f"q{i}", "chosen": "yes", "rejected": "no", "subset": f"s{i % 2}"} for i in range(4)]
-  pairs.insert(2, {"prompt": "word " * 9000, "chosen": "yes", "rejected": "no", "subset": "s0"})  # nothing of it is left
+  pairs.insert(2, {"prompt": "word " * 9000, "chosen": "yes", "rejected": "no", "subset": "s0"})  # too long
   lists = [{"prompt": "q", "responses": ["a", "b", "c"], "scores": [1, 0, 2]}, {"prompt": "q", "responses": ["a"]}]
   for name, rows in (("pairs", pairs), ("lists", lists)):
     (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
