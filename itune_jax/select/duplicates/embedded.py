@@ -17,7 +17,8 @@ BLOCK = 1024  # rows of the matrix of similarities at once
 class Embedded(clusters.Duplicates):
   """Rows whose vectors have a cosine of `threshold` or more are one cluster (single linkage), compared all with all.
 
-  encoder: a folder or known name of an encoder. threshold: the cosine from which on two rows mean the same.
+  encoder: a folder or known name of an encoder, or of any model as for --base, whose final hidden states are averaged;
+  cosines of such a model lie higher. threshold: the cosine from which on two rows mean the same.
   """
 
   encoder: str
