@@ -2,7 +2,10 @@
 
 import json
 import random
+import re
 
+import hypothesis
+from hypothesis import strategies as st
 import numpy as np
 import pytest
 
@@ -15,6 +18,7 @@ from itune_jax.select.standard import joining
 from itune_jax.select.standard import json_repairs
 from itune_jax.select.standard import label_errors
 from itune_jax.select.standard import latex_delimiters
+from itune_jax.select.standard import table_cells
 from itune_jax.select.standard import tagging
 from itune_jax.select.standard import tool_schemas
 from itune_jax.select.standard import whitespace
@@ -39,6 +43,16 @@ def test_rows_of_all_formats_become_messages():
   ("step", "text", "wanted"),
   [
     (whitespace.Whitespace(), " a\u00a0b  \n\n\n\nc\n```\nx  \n\n\n\ny\n```", "a b\n\nc\n```\nx  \n\n\n\ny\n```"),
+    (
+      table_cells.TableCells(),
+      "| when | much | why |\n|---|:-:|---|\n| Mar 9th 2024 | 5kgs | a |\n| 3 Apr 2023 | 1,000 grams | 5kg |\n|  | 2 g |",
+      "| when | much | why |\n|---|:-:|---|\n| 2024-03-09 | 5 kg | a |\n| 2023-04-03 | 1,000 g | 5kg |\n|  | 2 g |",
+    ),
+    (
+      table_cells.TableCells(),
+      "day | other\n--- | ---\n25/12/2023 | 03/04/2024\n1/2/2024 | 05/06/2024\n\n25/12/2023 | 5kg",
+      "day | other\n--- | ---\n2023-12-25 | 03/04/2024\n2024-02-01 | 05/06/2024\n\n25/12/2023 | 5kg",
+    ),
     (code_fences.CodeFences(), "~~~ Python3\n```\nx\n~~~\nb", "```python\n```\nx\n```\nb"),
     (code_fences.CodeFences(close=True), "```JS\nx", "```javascript\nx\n```"),
     (latex_delimiters.LatexDelimiters(), r"\(x^2\) and \[y\] but `\(z\)`", r"$x^2$ and $$y$$ but `\(z\)`"),
@@ -52,6 +66,27 @@ def test_rows_of_all_formats_become_messages():
 def test_texts_in_one_form(step, text, wanted):
   found = step.row({"text": text}).row["text"]
   assert found == wanted and step.row({"text": wanted}).row["text"] == wanted
+
+
+CELLS = st.one_of(
+  st.sampled_from(["March 9, 2024", "9.3.2024", "13/02/2024", "02/13/2024", "2024/3/9", "31/2/2024", "", "n/a", "5M"]),
+  st.sampled_from(["5kg", "5 Kilos", "-3 degC", "10 %", "7 sec.", "12 percent", "1 L", "`5kg`", r"a\|b", "3.5"]),
+)
+
+
+@hypothesis.given(st.lists(st.lists(CELLS, min_size=1, max_size=3), min_size=1, max_size=4), st.booleans())
+def test_tables_keep_their_shape_and_their_numbers(rows, fenced):
+  text = "\n".join(["a | b", "--- | ---", *("| " + " | ".join(row) + " |" for row in rows), "", "March 9, 2024 | 5kg"])
+  text = f"```\n{text}\n```" if fenced else text
+  step = table_cells.TableCells()
+  found = step.changed(text)
+  assert step.changed(found) == found and (found == text or not fenced)
+  assert [line.count("|") for line in found.split("\n")] == [line.count("|") for line in text.split("\n")]
+  assert found.endswith("March 9, 2024 | 5kg" + ("\n```" if fenced else ""))
+  for old, new in zip(text.split("\n"), found.split("\n"), strict=True):
+    for a, b in zip(old.split("|"), new.split("|"), strict=True):
+      if a.strip() != b.strip() and not re.fullmatch(r"\d{4}-\d\d-\d\d", b.strip()):
+        assert re.findall(r"[-\d.,]+\d|\d", a) == re.findall(r"[-\d.,]+\d|\d", b), (a, b)
 
 
 def test_tools_become_json_schema():
