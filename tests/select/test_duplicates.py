@@ -1,10 +1,12 @@
 """What is a duplicate, against counting by hand: longest common subsequences, sets of shingles, and planted copies."""
 
+import json
 import random
 
 import pytest
 
 from itune_jax.core import errors
+from itune_jax.data import mixture
 from itune_jax.select.duplicates import containment
 from itune_jax.select.duplicates import exact_copies
 from itune_jax.select.duplicates import min_hash
@@ -130,3 +132,30 @@ def test_a_row_that_another_one_contains(tmp_path):
   rows = [{"text": f"before it {ROW} and behind it"}, {"text": ROW}, {"text": "too short"}, {"text": ROW[::-1]}]
   found, manifest = made.run(tmp_path, rows, containment.Contained(field="text", keep="longest"))
   assert found == [rows[0], rows[2], rows[3]] and manifest["passes"][1]["too_short"] == 1
+
+
+def test_clusters_in_a_column_keep_near_duplicates_on_one_side_of_a_split(tmp_path):
+  rng, vocabulary = random.Random(1), [f"w{i}" for i in range(500)]
+  rows: list[dict] = []
+  for i in range(60):
+    words = [rng.choice(vocabulary) for _ in range(60)]
+    rows += [
+      {"instruction": " ".join([*words, *["more"] * k]), "output": "a", "n": i} for k in range(rng.randint(1, 3))
+    ]
+  rng.shuffle(rows)
+  found, manifest = made.run(tmp_path, rows, min_hash.MinHash(column="cluster"))
+  assert [{k: v for k, v in row.items() if k != "cluster"} for row in found] == rows and not made.dropped(manifest)
+  names = {n: {row["cluster"] for row in found if row["n"] == n} for n in range(60)}
+  assert all(len(one) == 1 for one in names.values()) and len(set.union(*names.values())) == 60
+  assert sum(1 + len(one["alike"]) for one in manifest["passes"][1]["clusters"]) > 60
+  (tmp_path / "clustered.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+  how = {"held_out": 0.4, "held_out_by": "column:cluster"}
+  side = lambda take: {
+    row.example.prompt[0]["content"]
+    for row in mixture.Source(name="s", path=str(tmp_path / "clustered.jsonl"), take=take, **how).rows()
+  }
+  rest, held = side("rest"), side("held_out")
+  sides = [{row["instruction"] in held for row in rows if row["n"] == n} for n in range(60)]
+  assert len(rest) + len(held) == len(rows) and all(len(one) == 1 for one in sides) and {True} in sides
+  with pytest.raises(errors.InputError, match="has this key already"):
+    made.run(tmp_path, found, min_hash.MinHash(column="cluster"), overwrite=True)

@@ -45,8 +45,8 @@ def test_rows_of_all_formats_become_messages():
     (whitespace.Whitespace(), " a\u00a0b  \n\n\n\nc\n```\nx  \n\n\n\ny\n```", "a b\n\nc\n```\nx  \n\n\n\ny\n```"),
     (
       table_cells.TableCells(),
-      "| when | much | why |\n|---|:-:|---|\n| Mar 9th 2024 | 5kgs | a |\n| 3 Apr 2023 | 1,000 grams | 5kg |\n|  | 2 g |",
-      "| when | much | why |\n|---|:-:|---|\n| 2024-03-09 | 5 kg | a |\n| 2023-04-03 | 1,000 g | 5kg |\n|  | 2 g |",
+      "| when | much | why |\n|---|:-:|---|\n| Mar 9th 2024 | 5kgs | a |\n| 3 Apr 2023 | 9 grams | 5kg |\n|  | 2 g |",
+      "| when | much | why |\n|---|:-:|---|\n| 2024-03-09 | 5 kg | a |\n| 2023-04-03 | 9 g | 5kg |\n|  | 2 g |",
     ),
     (
       table_cells.TableCells(),

@@ -3,6 +3,7 @@
 import abc
 from collections.abc import Iterable, Iterator, Sequence
 import dataclasses
+import hashlib
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -47,22 +48,28 @@ class Roots:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Duplicates(select_protocol.Step):
-  """Keeps one row of each cluster; the clusters are in the manifest. Subclasses say what a cluster is.
+  """Keeps one row of each cluster, or names the cluster of each; they are in the manifest. Subclasses say what a
+  cluster is.
 
   field: the text that is compared: a key, or "@prompt", "@answer", "@all". keep: which row stays: the first, the one
   whose text is longest, the one whose `scores` have the highest number, or the one of the first source; the first among
   equals. score: its name, for "score". sources: names of data sets in the order in which they are preferred, for
-  "source"; others come behind them.
+  "source"; others come behind them. column: a new key, under which each row gets a name of its cluster and stays: by it
+  a split (Source.held_out_by = "column:…") has no near-duplicates on both sides.
   """
 
   field: str = row_texts.ALL
   keep: Rule = "first"
   score: str = ""
   sources: tuple[str, ...] = ()
+  column: str = ""
 
   def __post_init__(self):
     check.check_types(self)
     name = type(self).__name__
+    check.require(
+      not self.column or self.keep == "first", f"{name}: with a column all rows stay, and keep = {self.keep!r} chooses"
+    )
     check.require(
       bool(self.score) == (self.keep == "score"), f"{name}: keep = 'score' and the name of a score go together"
     )
@@ -112,9 +119,22 @@ class Duplicates(select_protocol.Step):
   ) -> Iterator[select_protocol.Outcome]:
     """One row of each cluster goes on. roots, worths: of each row [N]."""
     kept = _kept(roots, worths)
-    notes["clusters"] = _clusters(roots, kept)
+    notes["clusters"] = _clusters(roots, kept, "alike" if self.column else "dropped")
+    if self.column:
+      yield from self._named(rows, roots)
+      return
     for i, row in enumerate(rows):
       yield select_protocol.Outcome(row) if kept[roots[i]] == i else select_protocol.dropped(self.reason())
+
+  def _named(self, rows: Iterable[select_protocol.Row], roots: np.ndarray) -> Iterator[select_protocol.Outcome]:
+    """All rows, each with the name of its cluster: a hash of the text of its first row."""
+    names: dict[int, str] = {}
+    for root, row in zip(roots.tolist(), rows, strict=True):
+      if self.column in row:
+        raise errors.InputError(f"{type(self).__name__}.column = {self.column!r}: a row has this key already")
+      text = row_texts.get(row, self.field) if root not in names else ""
+      name = names.setdefault(root, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16])
+      yield select_protocol.Outcome({**row, self.column: name})
 
   def worth(self, row: select_protocol.Row, text: str) -> float:
     """How much a row is wanted in its cluster."""
@@ -180,8 +200,8 @@ def _kept(roots: np.ndarray, best: np.ndarray) -> np.ndarray:
   return found
 
 
-def _clusters(roots: np.ndarray, kept: np.ndarray) -> list[dict[str, object]]:
-  """Clusters of more than one row: who stays, and who was left out."""
+def _clusters(roots: np.ndarray, kept: np.ndarray, others: str) -> list[dict[str, object]]:
+  """Clusters of more than one row: who stays, and the others under this name."""
   order = np.argsort(roots, kind="stable")
   starts = np.flatnonzero(np.diff(roots[order], prepend=-1))
   found = []
@@ -189,5 +209,5 @@ def _clusters(roots: np.ndarray, kept: np.ndarray) -> list[dict[str, object]]:
     if b - a > 1:
       members = order[a:b].tolist()
       stays = int(kept[roots[members[0]]])
-      found.append({"kept": stages.At(stays), "dropped": [stages.At(i) for i in members if i != stays]})
+      found.append({"kept": stages.At(stays), others: [stages.At(i) for i in members if i != stays]})
   return found
