@@ -137,7 +137,7 @@ class MeshAsked(asked_lib.Asked):
 def targets_of(file: str) -> list[select_protocol.Row]:
   """The rows of a task. Raises InputError for a file that cannot be read."""
   found = []
-  for path, line, row, problem, _ in input_rows.rows(file):
+  for path, line, row, problem, *_ in input_rows.rows(file):
     if row is None:
       raise errors.InputError(f"{path}:{line}: {problem}")
     check.require(answers.example(row) is not None, f"{path}:{line}: a row of --targets is no example")

@@ -1,11 +1,14 @@
 """The rows of files as they stand there, in whatever container, each an object of JSON or the reason why it is none."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+import datetime
+import decimal
 from typing import Any, NamedTuple
 
 from itune_jax.core import check
 from itune_jax.core import files as files_lib
 from itune_jax.core import jsontext
+from itune_jax.data import example as example_lib
 from itune_jax.data import fields
 from itune_jax.data.readers import containers
 from itune_jax.data.readers import lines
@@ -14,13 +17,15 @@ from itune_jax.data.readers import streams
 
 
 class Given(NamedTuple):
-  """A row: its file and place, and the object; or None and the problem, whose `kind` has no particulars."""
+  """A row: its file and place, and the object; or None and the problem, whose `kind` has no particulars. marks: what of
+  it no JSON can hold, and stands there otherwise."""
 
   file: str
   place: int | str
   row: dict[str, Any] | None
   problem: str = ""
   kind: str = ""
+  marks: tuple[str, ...] = ()
 
 
 def files(path: str) -> list[str]:
@@ -48,7 +53,7 @@ def rows(path: str) -> Iterator[Given]:
 def _given(file: str, place: int | str, raw: Any) -> Given:
   if isinstance(raw, str):
     try:
-      raw = jsontext.loads(raw, finite=True)
+      raw = jsontext.loads(raw)
     except ValueError as e:
       return Given(file, place, None, f"not JSON ({e})", "not JSON")
   if isinstance(raw, lines.Bad):
@@ -57,7 +62,37 @@ def _given(file: str, place: int | str, raw: Any) -> Given:
     row = readers.object_of(raw)
   except fields.BadRow as e:
     return Given(file, place, None, str(e), str(e))
+  marks: dict[str, None] = {}
   try:
-    return Given(file, place, fields.value_of(row, "the row"))
+    row = {key: found for key, value in row.items() if (found := _plain(value, key, marks)) is not _LEFT_OUT}
+    return Given(file, place, fields.value_of(row, "the row"), marks=tuple(marks))
   except fields.BadRow as e:
     return Given(file, place, None, str(e), "no JSON")
+
+
+_LEFT_OUT = object()
+
+
+def _plain(value: Any, key: str, marks: dict[str, None]) -> Any:
+  """A value as JSON has it: a time as ISO 8601 writes it, an exact number as text, null for the NaN of an empty cell;
+  bytes are left out, but for an image's, without which a row means something else."""
+  if value is None or isinstance(value, (str, bool, int)):
+    return value
+  if isinstance(value, Mapping):
+    parts = {name: _plain(one, key, marks) for name, one in value.items()}
+    return {name: one for name, one in parts.items() if one is not _LEFT_OUT}
+  if isinstance(value, (list, tuple)):
+    return [one for one in (_plain(part, key, marks) for part in value) if one is not _LEFT_OUT]
+  if fields.is_null(value):
+    marks[f"no number in {jsontext.shown(key)}: null"] = None
+    return None
+  if isinstance(value, (datetime.date, datetime.time)):
+    marks[f"a time in {jsontext.shown(key)}: text"] = None
+    return value.isoformat()
+  if isinstance(value, decimal.Decimal):
+    marks[f"an exact number in {jsontext.shown(key)}: text"] = None
+    return str(value)
+  if isinstance(value, bytes) and key not in example_lib.IMAGE_KEYS:
+    marks[f"bytes in {jsontext.shown(key)}: left out"] = None
+    return _LEFT_OUT
+  return value

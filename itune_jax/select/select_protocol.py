@@ -13,6 +13,7 @@ import numpy as np
 
 from itune_jax.core import check
 from itune_jax.core import errors
+from itune_jax.data import fields
 from itune_jax.sampling import requests as requests_lib
 
 Row = dict[str, Any]
@@ -22,17 +23,19 @@ Notes = dict[str, Any]
 class Outcome(NamedTuple):
   """What becomes of a row: the row as it goes on, or None and the reason; marks name what was changed or found in it.
 
-  Every reason and every mark is counted in the manifest. They are of few kinds: no text of the row is in them.
+  Every reason and every mark is counted in the manifest. They are of few kinds: no text of the row is in them. told:
+  what else is to be known of a row that is dropped, such as its file and place; of the first ones the manifest has it.
   """
 
   row: Row | None
   reason: str = ""
   marks: tuple[str, ...] = ()
+  told: str = ""
 
 
-def dropped(reason: str) -> Outcome:
+def dropped(reason: str, told: str = "") -> Outcome:
   """A row that goes no further."""
-  return Outcome(None, reason)
+  return Outcome(None, reason, told=told)
 
 
 class Held(NamedTuple):
@@ -120,8 +123,14 @@ class RowStep(Step):
   def apply(self, rows: Iterable[Row], notes: Notes) -> Iterator[Outcome]:
     """One outcome for each row."""
     del notes
-    for row in rows:
-      yield self.row(row)
+    yield from map(self.outcome, rows)
+
+  def outcome(self, row: Row) -> Outcome:
+    """What becomes of a row; one that cannot bear what the step writes goes no further."""
+    try:
+      return self.row(row)
+    except fields.BadRow as e:
+      return dropped(str(e))
 
 
 class Ask(abc.ABC):
@@ -163,6 +172,12 @@ class Score(abc.ABC):
 
     ask: a model where `needs` says so, else None.
     """
+
+  def with_seed(self, seed: int) -> "Score":
+    """The same score with another seed of its draws; itself where nothing is drawn."""
+    values: Any = self
+    draws = any(field.name == "seed" for field in dataclasses.fields(values))
+    return dataclasses.replace(values, seed=seed) if draws else self
 
 
 class Diversity(abc.ABC):

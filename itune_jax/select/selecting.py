@@ -16,6 +16,7 @@ from itune_jax.core import lazy
 from itune_jax.select import baselines as baselines_lib
 from itune_jax.select import input_rows
 from itune_jax.select import scored
+from itune_jax.select import row_fields
 from itune_jax.select import select_protocol
 from itune_jax.select import stages
 
@@ -196,8 +197,9 @@ def _write(output: str, passed: stages.Passed, kept: np.ndarray, found: Mapping[
     with open(partial, "w", encoding="utf-8") as f:
       for i, row in enumerate(passed.rows):
         if wanted[i]:
-          own = {"scores": {**(row.get("scores") or {}), **{name: float(one[i]) for name, one in found.items()}}}
-          f.write(json.dumps({**row, **own} if found else row, ensure_ascii=False) + "\n")
+          f.write(
+            json.dumps(_scored(row, {name: float(one[i]) for name, one in found.items()}), ensure_ascii=False) + "\n"
+          )
     os.replace(partial, output)
   except OSError as e:
     raise errors.RunError(f"{output}: could not be written ({e.strerror or e})") from None
@@ -206,15 +208,20 @@ def _write(output: str, passed: stages.Passed, kept: np.ndarray, found: Mapping[
       os.remove(partial)
 
 
+def _scored(row: select_protocol.Row, found: Mapping[str, float]) -> select_protocol.Row:
+  return {**row, "scores": {**row_fields.object_in(row, "scores"), **found}} if found else row
+
+
 def _rows(selection: select_protocol.Selection, source: str) -> Iterator[select_protocol.Outcome]:
   """The rows of the input; one that is no object of JSON, or cannot bear scores, is bad."""
   for given in input_rows.rows(source):
     problem, kind = given.problem, given.kind
     if given.row is not None and selection.scores and not isinstance(given.row.get("scores") or {}, dict):
       problem = kind = "its `scores` is no object"
+    where = f"{given.file}:{given.place}: {problem}"
     if problem and selection.bad_rows == "refuse":
-      raise errors.InputError(f"{given.file}:{given.place}: {problem}; mend it, or set Selection.bad_rows = 'drop'")
-    yield select_protocol.dropped(kind) if problem else select_protocol.Outcome(given.row)
+      raise errors.InputError(f"{where}; mend it, or set Selection.bad_rows = 'drop'")
+    yield select_protocol.dropped(kind, where) if problem else select_protocol.Outcome(given.row, marks=given.marks)
 
 
 def _identity(selection: select_protocol.Selection, source: str, ask: select_protocol.Ask | None) -> dict[str, Any]:

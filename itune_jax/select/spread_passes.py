@@ -124,14 +124,14 @@ def _apart(
   said: list[list[select_protocol.Notes]] = []
   given = iter(rows)
   for range_ in job.ranges:
-    found, own = _got(_piece(job, range_))
-    said.append(own)
+    found, told = _got(_piece(job, range_))
+    said.append(told)
     for last, outcomes in found:
       row = next(given)
       row = row if last is True else last
-      *before, (reason, marks) = outcomes
+      *before, own = outcomes
       # Rows between two steps are looked at by nobody any more.
-      yield [*(select_protocol.Outcome({}, *one) for one in before), select_protocol.Outcome(row, reason, marks)]
+      yield [*(select_protocol.Outcome({}, *one) for one in before), select_protocol.Outcome(row, *own)]
   for n, (step, note) in enumerate(zip(steps, notes, strict=True)):
     note |= step.noted([own[n] for own in said])
   shutil.rmtree(job.folder)

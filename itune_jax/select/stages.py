@@ -47,7 +47,7 @@ class Counts:
   kept: int = 0
   dropped: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
   marked: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-  shown: list[tuple[int, str]] = dataclasses.field(default_factory=list)
+  shown: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
   def took(self, number: int, outcome: select_protocol.Outcome) -> None:
     """Books a row by its number in the input."""
@@ -58,13 +58,13 @@ class Counts:
       return
     self.dropped[outcome.reason] += 1
     if len(self.shown) < SHOWN:
-      self.shown.append((number, outcome.reason))
+      self.shown.append({"row": number, "reason": outcome.reason} | ({"told": outcome.told} if outcome.told else {}))
 
   def to_json(self, notes: Mapping[str, Any]) -> dict[str, Any]:
     """As the manifest has it."""
     found = {"step": self.step, "given": self.given, "kept": self.kept, "dropped": dict(self.dropped.most_common())}
     found |= {"marked": dict(self.marked.most_common())} if self.marked else {}
-    found |= {"dropped_rows": [{"row": n, "reason": why} for n, why in self.shown]} if self.shown else {}
+    found |= {"dropped_rows": self.shown} if self.shown else {}
     return found | dict(notes)
 
 
@@ -154,7 +154,7 @@ def chained(
       if outcome.row is None:
         break
       assert isinstance(step, select_protocol.RowStep)
-      outcome = step.row(outcome.row)
+      outcome = step.outcome(outcome.row)
       found.append(outcome)
     yield found
 

@@ -69,7 +69,7 @@ def test_tags_are_covered_in_passes():
   rows = [{"tags": t} for t in (["a"], ["A ", "b"], ["c"], ["b", "c", "d"], [], ["a", "b"])] + [{}]
   order = strata.Tags().order(rows, np.zeros(7), 7, np.random.default_rng(0), None)
   assert order == [3, 1, 5, 2, 0], "most tags first; a pass takes what brings a new tag; without tags never"
-  with pytest.raises(errors.InputError, match="no row has a list of tags"):
+  with pytest.raises(errors.InputError, match="no row has tags"):
     strata.Tags(key="labels").order(rows, np.zeros(7), 7, np.random.default_rng(0), None)
 
 

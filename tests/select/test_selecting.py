@@ -2,15 +2,27 @@
 
 from collections.abc import Iterator
 import dataclasses
+import datetime
+import decimal
+import json
 import pathlib
 
+import hypothesis
+from hypothesis import strategies as st
 import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
 import pytest
 
 from itune_jax.core import errors
+from itune_jax.run import cli
 from itune_jax.select import scored
 from itune_jax.select import select_protocol
+from itune_jax.select import selecting
 from itune_jax.select.duplicates import exact_copies
+from itune_jax.select.standard import imputing
+from itune_jax.select.standard import ruled_tagging
+from itune_jax.select.standard import tagging
 from tests.select import made
 
 
@@ -41,8 +53,14 @@ class Killed(select_protocol.RowStep):
 def test_rows_that_are_none_are_counted_or_refused(tmp_path):
   rows = [{"n": 1}, "{broken", '["a"]', {"n": 2}, '{"n": NaN}']
   found, manifest = made.run(tmp_path, rows)
-  assert found == [{"n": 1}, {"n": 2}] and manifest["rows"] == 5
-  assert made.dropped(manifest) == {("read", "not JSON"): 2, ("read", "a row is an object, this one is a list"): 1}
+  assert found == [{"n": 1}, {"n": 2}, {"n": None}] and manifest["rows"] == 5
+  assert made.dropped(manifest) == {("read", "not JSON"): 1, ("read", "a row is an object, this one is a list"): 1}
+  read = manifest["passes"][0]
+  assert read["marked"] == {"no number in 'n': null": 1}
+  assert [one["told"].partition("in.jsonl:")[2] for one in read["dropped_rows"]] == [
+    "2: not JSON (Expecting property name enclosed in double quotes at character 1)",
+    "3: a row is an object, this one is a list",
+  ]
   with pytest.raises(errors.InputError, match=r"in\.jsonl:2: not JSON"):
     made.run(tmp_path, rows, bad_rows="refuse", overwrite=True)
 
@@ -110,3 +128,73 @@ def test_what_is_there_is_not_made_again_and_not_overwritten(tmp_path):
     made.run(tmp_path, rows, seed=1)
   with pytest.raises(errors.RunError, match=r"no row is left \(1 × not JSON\)"):
     made.run(tmp_path, ["x"], overwrite=True)
+
+
+def test_values_that_json_cannot_hold_lose_no_row(tmp_path):
+  """Columns of tables that have nothing to do with the text: times are text, empty cells null, bytes left out."""
+  day = datetime.datetime(2024, 3, 9, 12)
+  columns = {"instruction": ["a", "b"], "output": ["c", "d"], "when": [day, None]}
+  columns |= {"price": [decimal.Decimal("1.50")] * 2}
+  columns |= {"raw": [b"\xff", None], "much": [float("nan"), 2.5], "inner": [{"at": day.date()}, None]}
+  parquet.write_table(pa.table(columns), tmp_path / "in.parquet")
+  selection, output = select_protocol.Selection(steps=(exact_copies.Exact(),)), tmp_path / "out.jsonl"
+  how = {"begin": made.no_progress, "outside": made.World(), "ask": None}
+  manifest = selecting.select(selection, str(tmp_path / "in.parquet"), str(output), **how)
+  found = [json.loads(line) for line in output.read_text().splitlines()]
+  assert found[0] == {
+    "instruction": "a",
+    "output": "c",
+    "when": "2024-03-09T12:00:00",
+    "price": "1.50",
+    "much": None,
+    "inner": {"at": "2024-03-09"},
+  }
+  assert found[1]["much"] == 2.5 and found[1]["raw"] is None and manifest["kept"] == 2
+  marks = manifest["passes"][0]["marked"]
+  assert marks["bytes in 'raw': left out"] == 1 and marks["a time in 'when': text"] == 1
+
+
+OWN = {"scores": {}, "tags": {}, "tagged_by": {}, "imputed": [], "imputed_by": {}}
+STEPS = (
+  exact_copies.Exact(field="instruction"),
+  ruled_tagging.RuleTags(),
+  tagging.Tags(),
+  imputing.Impute(key="domain", value="x"),
+)
+
+
+@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.given(
+  st.lists(
+    st.dictionaries(st.sampled_from(sorted(OWN)), st.sampled_from([None, "text", 3, [], ["a"], {}, {"a": 1}])),
+    min_size=1,
+    max_size=6,
+  )
+)
+def test_a_row_may_bring_anything_under_our_keys(tmp_path_factory, given):
+  """It is kept, with what was there, or dropped for a field that is named; null is as good as nothing."""
+  rows = [{"instruction": f"Write {i} words about the sea.", "output": "b", **one} for i, one in enumerate(given)]
+  last = {"instruction": "the last", "output": "b"}
+  found, manifest = made.run(tmp_path_factory.mktemp("rows"), [*rows, last], *STEPS)
+  kept = {row["instruction"]: row for row in found}
+  assert len(kept) + sum(made.dropped(manifest).values()) == len(rows) + 1
+  assert all("and must be a" in reason for _, reason in made.dropped(manifest))
+  for row in rows:
+    wrong = [k for k in ("tagged_by", "imputed") if row.get(k) is not None and type(row[k]) is not type(OWN[k])]
+    if row["instruction"] in kept:
+      new = kept[row["instruction"]]
+      assert new["imputed"] == [*(row.get("imputed") or []), "domain"]
+      assert all(new[k] == row[k] for k in ("scores", "imputed_by") if k in row)
+    else:
+      assert wrong
+
+
+def test_the_seed_of_the_command_is_that_of_every_draw(tmp_path):
+  rows = [{"instruction": f"q{i}", "output": "a"} for i in range(80)]
+  (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+  said = {}
+  for name, seed in (("a", 0), ("b", 1), ("again", 1)):
+    flags = [f"--input={tmp_path}/in.jsonl", f"--output={tmp_path}/{name}.jsonl", "--keep=20", f"--seed={seed}"]
+    assert cli.main(["select", *flags, "--by=random"]) == 0
+    said[name] = (tmp_path / f"{name}.jsonl").read_text()
+  assert said["a"] != said["b"] == said["again"]

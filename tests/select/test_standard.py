@@ -119,7 +119,7 @@ def test_tools_become_json_schema():
 def test_json_is_mended_or_the_row_is_dropped_and_schemas_name_the_rule(tmp_path):
   step = json_repairs.JsonRepairs(field="output")
   fine = '{"a":  1}'
-  assert step.row({"output": fine}) == ({"output": fine}, "", ())
+  assert step.row({"output": fine})[:3] == ({"output": fine}, "", ())
   for broken in ("{'a': 1,}", '```json\n{"a": 1}\n```', '{"a": 1'):
     assert json.loads(step.row({"output": broken}).row["output"]) == {"a": 1}
   assert step.row({"output": "no json here"}).reason and step.row({}).reason
@@ -165,7 +165,7 @@ def test_missing_fields_are_filled_by_rule():
     "system": "You help with medicine.",
     "imputed": ["system"],
   }
-  assert step.row({"domain": "law"}) == ({"domain": "law"}, "", ())
+  assert step.row({"domain": "law"})[:3] == ({"domain": "law"}, "", ())
   assert imputing.Impute(key="a", value="{b}", lacking="drop").row({}).reason
   assert imputing.Impute(key="a", value="{b}").row({}).marks == ("'a' still missing",)
 

@@ -55,6 +55,8 @@ def select(
   whose pipelines then do what they can; None for this process.
   """
   scores = (*selection.scores, *map(score_table.find, by))
+  if seed is not None:
+    scores = tuple(one.with_seed(seed) for one in scores)
   changed = dataclasses.replace(
     selection,
     scores=scores,
@@ -120,6 +122,8 @@ def from_flags(args: command.Args) -> dict[str, Any]:
   for n, one in enumerate(manifest["passes"]):
     for reason, count in list(one["dropped"].items())[:5]:
       log.info(f"  {one['step']}: dropped {count} rows: {reason}")
+    for row in [row for row in one.get("dropped_rows", ()) if "told" in row][:5]:
+      log.info(f"    {row['told']}")
     dropped[f"{n}.{one['step']}"] = one["given"] - one["kept"]
   return {"output": args.output, "rows": manifest["rows"], "kept": manifest["kept"], "dropped": dropped}
 

@@ -44,6 +44,7 @@ class Languages(select_protocol.Step):
     self, rows: Iterable[select_protocol.Row], notes: select_protocol.Notes
   ) -> Iterator[select_protocol.Outcome]:
     """Row by row, a block on all cores at once."""
+    _known(self.keep, "keep")
     detector, stream = _detector(self.among), iter(rows)
     counts: dict[str, int] = {}
     notes["languages"] = counts
@@ -68,12 +69,20 @@ class Languages(select_protocol.Step):
     return found
 
 
+def _known(codes: Sequence[str], what: str) -> dict[str, Any]:
+  """The languages of lingua by code. Raises InputError for codes that are none."""
+  known = {language.iso_code_639_1.name.lower(): language for language in lingua.Language.all()}
+  if unknown := [code for code in codes if code not in known]:
+    raise errors.InputError(
+      f"Languages.{what}: {unknown[0]!r} is none of lingua's codes of two small letters: {', '.join(sorted(known))}"
+    )
+  return known
+
+
 @functools.lru_cache(4)
 def _detector(among: tuple[str, ...]):
   builder = lingua.LanguageDetectorBuilder
   if not among:
     return builder.from_all_languages().build()
-  known = {language.iso_code_639_1.name.lower(): language for language in lingua.Language.all()}
-  if unknown := [code for code in among if code not in known]:
-    raise errors.InputError(f"Languages.among: {unknown[0]!r} is none of lingua's: {', '.join(sorted(known))}")
+  known = _known(among, "among")
   return builder.from_languages(*(known[code] for code in among)).build()

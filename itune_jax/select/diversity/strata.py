@@ -73,7 +73,7 @@ class Tags(select_protocol.Diversity):
     tags = [tags_of(row, self.key) for row in rows]
     there = [i for i, own in enumerate(tags) if own]
     if not there:
-      raise errors.InputError(f"Tags.key = {self.key!r}: no row has a list of tags there; write them first")
+      raise errors.InputError(f"Tags.key = {self.key!r}: no row has tags there, a list or an object; write them first")
     first = (lambda i: (-len(tags[i]), -worth[i], i)) if self.by == "count" else (lambda i: (-worth[i], i))
     return covering(tags, sorted(there, key=first), most)
 
@@ -81,6 +81,8 @@ class Tags(select_protocol.Diversity):
 def tags_of(row: Mapping[str, Any], key: str) -> frozenset[str]:
   """The tags of a row, whatever their case and outer space."""
   given = row.get(key)
+  if isinstance(given, dict):  # as steps that tag write them: by kind, one or several
+    given = [f"{kind}: {one}" for kind, own in given.items() for one in (own if isinstance(own, list) else [own])]
   found = given if isinstance(given, (list, tuple)) else []
   return frozenset(tag.strip().lower() for tag in found if isinstance(tag, str) and tag.strip())
 

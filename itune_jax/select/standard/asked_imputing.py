@@ -11,6 +11,7 @@ from itune_jax.data import example as example_lib
 from itune_jax.data.readers import building
 from itune_jax.data.readers import formats
 from itune_jax.data.readers import preferences
+from itune_jax.select import row_fields
 from itune_jax.select import row_texts
 from itune_jax.select import select_protocol
 from itune_jax.select.standard import asked_rows
@@ -56,6 +57,8 @@ class AskedImpute(asked_rows.AskedStep):
   def _is_answer(self) -> bool:
     return self.key == LAST or self.key in building.ANSWERS
 
+  writes = {"imputed": row_fields.list_in, "imputed_by": row_fields.object_in}
+
   def question(self, row: select_protocol.Row) -> conversation_lib.Conversation | select_protocol.Outcome:
     """What the row asks, or what the prompt makes of it."""
     try:
@@ -85,8 +88,8 @@ class AskedImpute(asked_rows.AskedStep):
       own = {"messages": [*row["messages"], {"role": "assistant", "content": value}]}
     if self._is_answer:
       own["source"] = {**_source(row), "kind": "distilled", "teacher": who}
-    own["imputed"] = [*row.get("imputed", ()), self.key]
-    own["imputed_by"] = {**row.get("imputed_by", {}), self.key: who}
+    own["imputed"] = [*row_fields.list_in(row, "imputed"), self.key]
+    own["imputed_by"] = {**row_fields.object_in(row, "imputed_by"), self.key: who}
     return select_protocol.Outcome({**row, **own}, marks=(f"{self.key!r} imputed",))
 
   def _has(self, row: select_protocol.Row) -> bool:

@@ -5,14 +5,15 @@ digest of its whole request. What comes out is a function of the answers alone.
 """
 
 import abc
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 import dataclasses
 import itertools
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from itune_jax.core import check
 from itune_jax.core import conversation as conversation_lib
 from itune_jax.core import errors
+from itune_jax.data import fields
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.select import select_protocol
 
@@ -35,6 +36,7 @@ class AskedStep(select_protocol.Step):
   """
 
   needs: ClassVar[Literal["nothing", "model"]] = "model"
+  writes: ClassVar[Mapping[str, Callable[[select_protocol.Row, str], Any]]] = {}  # keys that are added to, and how read
   limit: int = 512
   temperature: float = 0.0
   unread: Literal["keep", "drop"] = "drop"
@@ -84,7 +86,7 @@ class _Opened(select_protocol.Step):
     notes["answers"] = told
     numbered = enumerate(rows)
     while block := list(itertools.islice(numbered, BLOCK)):
-      questions = {number: self._step.question(row) for number, row in block}
+      questions = {number: self._question(row) for number, row in block}
       asked = [self._request(number, one) for number, one in questions.items() if not _is_outcome(one)]
       answers = {one.id: one for one in self._asking.responder.answer(asked)} if asked else {}
       for one in answers.values():
@@ -92,6 +94,16 @@ class _Opened(select_protocol.Step):
       for number, row in block:
         one = questions[number]
         yield one if isinstance(one, select_protocol.Outcome) else self._outcome(row, answers[self._id(number)])
+
+  def _question(self, row: select_protocol.Row) -> conversation_lib.Conversation | select_protocol.Outcome:
+    """What is asked; a row that cannot bear the answer is not asked about."""
+    found = self._step.question(row)
+    try:
+      for key, read in self._step.writes.items() if not _is_outcome(found) else ():
+        read(row, key)
+    except fields.BadRow as e:
+      return select_protocol.dropped(str(e))
+    return found
 
   def _outcome(self, row: select_protocol.Row, response: requests_lib.Response) -> select_protocol.Outcome:
     sample = response.samples[0]

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from itune_jax.core import check
 from itune_jax.core import conversation as conversation_lib
+from itune_jax.select import row_fields
 from itune_jax.select import row_texts
 from itune_jax.select import select_protocol
 from itune_jax.select.standard import asked_rows
@@ -48,10 +49,11 @@ class AskedTags(asked_rows.AskedStep):
     check.require(len(set(names)) == len(names), f"AskedTags.sets has a tag twice: {', '.join(names)}")
     check.require(self.letters > 0, f"AskedTags.letters = {self.letters}; it counts from 1")
 
+  writes = {"tagged_by": row_fields.object_in}
+
   def question(self, row: select_protocol.Row) -> conversation_lib.Conversation | select_protocol.Outcome:
     """The sets that the row lacks a tag of, and its text."""
-    tags = row.get("tags", {})
-    if not isinstance(tags, dict):
+    if not isinstance(row.get("tags") or {}, dict):
       return select_protocol.Outcome(row, marks=("`tags` is no object: left as it is",))
     wanted, text = self._wanted(row), row_texts.get(row, self.field)
     if not wanted:
@@ -78,8 +80,8 @@ class AskedTags(asked_rows.AskedStep):
     if not found:
       return select_protocol.Outcome(row, marks=missing)
     own = {
-      "tags": {**row.get("tags", {}), **found},
-      "tagged_by": {**row.get("tagged_by", {}), **dict.fromkeys(found, who)},
+      "tags": {**row_fields.object_in(row, "tags"), **found},
+      "tagged_by": {**row_fields.object_in(row, "tagged_by"), **dict.fromkeys(found, who)},
     }
     marks = [
       f"{name}: {one}" for name, value in found.items() for one in ([value] if isinstance(value, str) else value)
@@ -87,7 +89,8 @@ class AskedTags(asked_rows.AskedStep):
     return select_protocol.Outcome({**row, **own}, marks=(*marks, *missing))
 
   def _wanted(self, row: select_protocol.Row) -> dict[str, tuple[str, ...]]:
-    return {name: values for name, values in self.sets if name not in row.get("tags", {})}
+    known = row_fields.object_in(row, "tags")
+    return {name: values for name, values in self.sets if name not in known}
 
   def _value(self, name: str, values: tuple[str, ...], given: Any) -> Any:
     """The value of a tag as its set writes it, or a list of values; None for what is none."""

@@ -5,6 +5,7 @@ import re
 from typing import Literal
 
 from itune_jax.core import check
+from itune_jax.select import row_fields
 from itune_jax.select import select_protocol
 
 _SLOT = re.compile(r"\{(\w+)\}")
@@ -41,7 +42,7 @@ class Impute(select_protocol.RowStep):
       if self.lacking == "drop":
         return select_protocol.dropped(f"{self.key!r} is missing, and what it would be made of too")
       return select_protocol.Outcome(row, marks=(f"{self.key!r} still missing",))
-    done = {self.key: value, "imputed": [*row.get("imputed", ()), self.key]}
+    done = {self.key: value, "imputed": [*row_fields.list_in(row, "imputed"), self.key]}
     return select_protocol.Outcome({**row, **done}, marks=(f"{self.key!r} imputed",))
 
 

@@ -78,7 +78,7 @@ def _table(path: str, key: str, repeated: str) -> _Table:
   """Raises InputError for a row without the key, and for two of one key where those are refused."""
   found: dict[Any, dict[str, Any]] = {}
   several = set()
-  for _, line, row, problem, _ in input_rows.rows(path):
+  for _, line, row, problem, *_ in input_rows.rows(path):
     if row is None:
       raise errors.InputError(f"{path}:{line}: {problem}")
     value = _key(row.get(key))

@@ -10,6 +10,7 @@ import re
 from typing import Literal
 
 from itune_jax.core import check
+from itune_jax.select import row_fields
 from itune_jax.select import row_texts
 from itune_jax.select import select_protocol
 from itune_jax.select.standard import tagging
@@ -72,7 +73,7 @@ class RuleTags(select_protocol.RowStep):
 
   def row(self, row: select_protocol.Row) -> select_protocol.Outcome:
     """The row with its tags, each marked."""
-    known = row.get("tags", {})
+    known = {} if row.get("tags") is None else row["tags"]
     if not isinstance(known, dict):
       return select_protocol.Outcome(row, marks=("`tags` is no object: left as it is",))
     text = row_texts.get(row, self.field)
@@ -86,7 +87,7 @@ class RuleTags(select_protocol.RowStep):
     marks += [f"{kind}: no rule fits" for kind, value in found.items() if not value]
     if not given:
       return select_protocol.Outcome(row, marks=tuple(marks))
-    by = {**row.get("tagged_by", {}), **dict.fromkeys(given, "rules")}
+    by = {**row_fields.object_in(row, "tagged_by"), **dict.fromkeys(given, "rules")}
     return select_protocol.Outcome({**row, "tags": {**known, **given}, "tagged_by": by}, marks=tuple(marks))
 
   def _value(self, kind: Kind, row: select_protocol.Row, text: str) -> str | list[str]:
