@@ -2,6 +2,8 @@
 
 import random
 
+import hypothesis
+from hypothesis import strategies as st
 import pytest
 
 from itune_jax.core import errors
@@ -67,6 +69,42 @@ def test_html_goes_outside_of_code_and_of_rows_about_it():
   assert changed(step, "if a < b and c > d: x &y") == "if a < b and c > d: x &y"
   row = {"instruction": "Write an HTML list.", "output": "<ul><li>x</li></ul>"}
   assert step.row(row).row is row and step.row(row).marks == ("about html: left as it is",)
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    "u <b, c> v", "<a, b> inner product", "vector<i> and map<p>", "if (x <i && y> z)", "a<b> c", "<p> = 3 of it",
+    "Use `<b>x</b>` or\n```\n<i>y</i>\n```", "List<List<a>> b", "x <a b> c", "T<s> t", "<center>", "<bold>no</bold>",
+  ],
+)  # fmt: skip
+def test_what_only_looks_like_a_tag_stays(text):
+  assert changed(html_residue.HtmlResidue(), text) == text
+
+
+@pytest.mark.parametrize(
+  ("text", "wanted"),
+  [
+    ("H<sub>2</sub>O", "H2O"), ("<p>Use `<b>` now</p>", "\nUse `<b>` now\n"), ("<a href='x.y'>see", "see"),
+    ("<ul><li>One<li>Two</ul>", "\n\nOne\nTwo\n"), ("One</div>", "One\n"), ("<B>x</b>", "x"),
+    ("a<br>b<hr />c", "a\nb\nc"), ("<td nowrap>1</td>", "1"), ("vector<i> is <i>so</i>", "vector<i> is so"),
+    ("<script>x < 1</script>y", "y"), ('<span style="color: red">x</span>', "x"),
+  ],
+)  # fmt: skip
+def test_tags_go_by_their_elements(text, wanted):
+  assert changed(html_residue.HtmlResidue(), text) == wanted
+
+
+names = st.text("abipsu", min_size=1, max_size=2)
+
+
+@hypothesis.given(
+  pieces=st.lists(st.one_of(names, st.sampled_from(("<", ">", " ", ", ", " && ", " < ", "(", ")"))), max_size=16)
+)
+def test_inequalities_and_types_stay(pieces):
+  """Without an end of an element, an attribute or an element that has none, no text holds tags."""
+  text = "".join(pieces)
+  assert changed(html_residue.HtmlResidue(), text) == text
 
 
 @pytest.mark.parametrize(
