@@ -1,6 +1,9 @@
 """Each step of cleaning: what it mends or drops, and what looks like that and stays."""
 
+import ast
+import pathlib
 import random
+import re
 
 import hypothesis
 from hypothesis import strategies as st
@@ -114,6 +117,16 @@ def test_inequalities_and_types_stay(pieces):
     ("I’m sorry, but I can't help with that.", "boilerplate refusal"),
     ("I'm sorry to hear that you are ill.", ""),
     ("Models such as an artificial lake are built.", ""),
+    ("I am an AI researcher.", ""),
+    ("Google's policies say that ads are reviewed.", ""),
+    ("I'm sorry, but I can't make it tonight, said Bob.", ""),
+    ("She said: “I'm sorry, but I can't help with that.” He left.", ""),
+    ('"As an AI language model, I cannot feel," it wrote.', ""),
+    ("I cannot wait. As an AI engineer, I build things.", ""),
+    ("I am an AI.", "boilerplate refusal"),
+    ("Hello! I'm sorry, but I'm unable to assist with this.", "boilerplate refusal"),
+    ("I have to stop, since your request goes against OpenAI's content policy.", "boilerplate refusal"),
+    ("My knowledge cutoff is in 2021.", "boilerplate refusal"),
     (SENTENCE * 4 + "As an AI language model, I end.", ""),
   ],
 )
@@ -137,11 +150,52 @@ def test_boilerplate_refusals(answer, reason):
     (SENTENCE * 2 + "They said: “we are back.”", ""),
     (SENTENCE * 2 + "The answer is $x = 4$", ""),
     ("彼は昨日学校に行きました。" * 4, ""),
+    (SENTENCE * 2 + "Then they came back to (", "cut off: middle of a sentence"),
   ],
 )
 def test_answers_that_are_none_or_cut(answer, reason):
   row = {"instruction": "List three colours of the rainbow, please.", "output": answer}
   assert unfinished.Unfinished().row(row).reason == reason
+
+
+ENDS = (
+  *("#water #sustainability", "see https://example.org/a", "or example.org/a/b", "love to all 🎉", "x = a + b", "f(x)"),
+  *("a \\frac{1}{2} b", "\n    return the head of it", "\nB. Recap of what was said", "\nStep 10. Take the oath of it"),
+  *(
+    "\n2. the second of all of them",
+    "\n| a | b |",
+    "“so it was”",
+    "「はい」",
+    "a trip to Vermont",
+    "write me@b.org",
+    "**so**",
+  ),
+)
+
+
+@hypothesis.given(end=st.sampled_from(ENDS), times=st.integers(2, 4))
+def test_an_end_without_a_full_stop_is_no_cut(end, times):
+  """Tags, addresses, signs, formulas, code, elements of lists and what is in quotation marks."""
+  row = {"instruction": "Say.", "output": f"{SENTENCE * times}They were there {end}".replace("there \n", "there.\n")}
+  assert unfinished.Unfinished().row(row).reason == ""
+
+
+def test_the_recipe_for_cleaning_keeps_answers_that_speak_of_one_thing():
+  """Its limits, as the recipe has them: answers may list and repeat names, but not go on in a loop."""
+  recipe = (pathlib.Path(__file__).parents[2] / "gin_configs/data/select/clean.gin").read_text()
+  values = re.findall(r"^gopher\.GopherRepetition\.(\w+) = ([\d.]+)$", recipe, re.MULTILINE)
+  step = gopher.GopherRepetition(**{name: ast.literal_eval(value) for name, value in values})
+  bands = ("Led Zeppelin", "Jimi Hendrix", "Journey", "Rolling Stones", "Miley Cyrus", "Taylor Swift", "Aerosmith")
+  listed = "\n".join(f"{band} - Classic Rock" for band in bands)
+  named = (
+    'The phrase "life is like a box of chocolates" implies that life is unpredictable and that one never knows what '
+  )
+  named += "is next: with a box of chocolates one never knows what one will get."
+  for fine in (listed, named):
+    assert gopher.GopherRepetition().broken(fine) and not step.broken(fine)
+  words = SENTENCE.split()
+  for k in range(1, len(words)):
+    assert step.broken(" ".join([*words, *(words[-k:] * len(words))])), k
 
 
 def test_gopher_rules_each():
