@@ -4,6 +4,7 @@ import ast
 import pathlib
 import random
 import re
+import time
 
 import hypothesis
 from hypothesis import strategies as st
@@ -156,6 +157,14 @@ def test_boilerplate_refusals(answer, reason):
 def test_answers_that_are_none_or_cut(answer, reason):
   row = {"instruction": "List three colours of the rainbow, please.", "output": answer}
   assert unfinished.Unfinished().row(row).reason == reason
+
+
+@pytest.mark.parametrize("said", ["i'm sorry ", "as an ai ", "my i ", '"', "as ", "a"])
+def test_patterns_take_no_longer_on_what_goes_on_without_end(said):
+  row = {"instruction": "Say.", "output": said * 20_000}
+  start = time.process_time()
+  boilerplate.Refusals(within=0).row(row)
+  assert time.process_time() - start < 10
 
 
 ENDS = (

@@ -93,6 +93,7 @@ def test_mails_secrets_and_social_security():
     "Write to jane.doe+x@mail.co.uk.": "Write to <EMAIL>.",
     "key AKIAIOSFODNN7EXAMPLE, sk-abcdefghijklmnopqrstuvwx": "key <SECRET>, <SECRET>",
     "SSN 123-45-6789": "SSN <SSN>",
+    "(212)555-1234x5": "<PHONE>x5",
   }
   assert {text: masked(text) for text in masks} == masks
   assert pii.Pii(action="drop").row({"text": "a@b.org"}).reason == "personal data: email"

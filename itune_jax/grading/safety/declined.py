@@ -41,7 +41,7 @@ REFUSAL = (
   rf"{_NOT} (?:{_PLAIN}|{_REGRETTED})|{_NOT} (?:{_PLAIN})|\bi (?:must|have to|respectfully) (?:decline|refuse)\b)"
   rf"{_SPOKEN}"
 )
-AS_MACHINE = rf"\bas {_AI}{_NO_TRADE}(?=[^.!?\n]*\b(?:i|my|me)\b)"
+AS_MACHINE = rf"\bas {_AI}{_NO_TRADE}(?=[^.!?\n]{{0,200}}\b(?:i|my|me)\b)"
 IS_MACHINE = rf"\b(?:i'm|i am) (?:just |only |merely )?(?=an? ){_AI}{_NO_TRADE}"
 _BEGINS = re.compile(rf"[^\w\"“”'‘«]*(?:{REFUSAL}|{AS_MACHINE})", re.IGNORECASE)
 

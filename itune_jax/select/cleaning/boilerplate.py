@@ -14,7 +14,7 @@ PHRASES = (
   declined.AS_MACHINE,
   declined.IS_MACHINE,
   r"\bmy (?:training data|knowledge) (?:only goes|cut-?off|was last updated)",
-  r"\b(?:i|my|me|(?:your|this) (?:request|prompt))\b[^.!?\n]*\b(?:against|violat\w+|compl(?:y|ies|iance) with|under|"
+  r"\b(?:i|my|me|(?:your|this) (?:request|prompt))\b[^.!?\n]{0,99}\b(?:against|violat\w+|compl(?:y|ies|iance) with|"
   r"accordance with) (?:openai|anthropic|google)(?:'s?)? (?:content |usage |use case )?(?:polic|guideline)",
 )
 _QUOTED = re.compile(r"\"[^\"\n]*(?:\"|\Z)|“[^”\n]*(?:”|\Z)|„[^“”\n]*(?:[“”]|\Z)|«[^»\n]*(?:»|\Z)")

@@ -3,7 +3,7 @@
 import re
 
 # Numbers that are longer, decimals and words are no telephones; what stands around a number says so.
-_BEFORE, _AFTER = r"(?<![\w.+-])", r"(?!\w|\.\d|-\w)"
+_BEFORE, _AFTER = r"(?<![\w.+-])", r"(?!(?!x\d)\w|\.\d|-\w)"
 _AREA, _CODE = r"[2-9]\d\d", r"\d{3}"
 _INTERNATIONAL = r"(?:\+[2-9]\d{0,2}[ .-]?|00[2-9]\d{0,2}[ .-])(?:\(\d{1,4}\)[ .-]?)?\d(?:[ ./-]?\d){5,13}"
 _AMERICAN = (
