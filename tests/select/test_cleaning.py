@@ -1,7 +1,13 @@
 """Each step of cleaning: what it mends or drops, and what looks like that and stays."""
 
+import ast
+import pathlib
 import random
+import re
+import time
 
+import hypothesis
+from hypothesis import strategies as st
 import pytest
 
 from itune_jax.core import errors
@@ -9,7 +15,6 @@ from itune_jax.select import row_texts
 from itune_jax.select.cleaning import unseen
 from itune_jax.select.cleaning import gopher
 from itune_jax.select.cleaning import html_residue
-from itune_jax.select.cleaning import pii
 from itune_jax.select.cleaning import boilerplate
 from itune_jax.select.cleaning import unfinished
 from itune_jax.select.cleaning import unicode_repair
@@ -71,12 +76,58 @@ def test_html_goes_outside_of_code_and_of_rows_about_it():
 
 
 @pytest.mark.parametrize(
+  "text",
+  [
+    "u <b, c> v", "<a, b> inner product", "vector<i> and map<p>", "if (x <i && y> z)", "a<b> c", "<p> = 3 of it",
+    "Use `<b>x</b>` or\n```\n<i>y</i>\n```", "List<List<a>> b", "x <a b> c", "T<s> t", "<center>", "<bold>no</bold>",
+  ],
+)  # fmt: skip
+def test_what_only_looks_like_a_tag_stays(text):
+  assert changed(html_residue.HtmlResidue(), text) == text
+
+
+@pytest.mark.parametrize(
+  ("text", "wanted"),
+  [
+    ("H<sub>2</sub>O", "H2O"), ("<p>Use `<b>` now</p>", "\nUse `<b>` now\n"), ("<a href='x.y'>see", "see"),
+    ("<ul><li>One<li>Two</ul>", "\n\nOne\nTwo\n"), ("One</div>", "One\n"), ("<B>x</b>", "x"),
+    ("a<br>b<hr />c", "a\nb\nc"), ("<td nowrap>1</td>", "1"), ("vector<i> is <i>so</i>", "vector<i> is so"),
+    ("<script>x < 1</script>y", "y"), ('<span style="color: red">x</span>', "x"),
+  ],
+)  # fmt: skip
+def test_tags_go_by_their_elements(text, wanted):
+  assert changed(html_residue.HtmlResidue(), text) == wanted
+
+
+names = st.text("abipsu", min_size=1, max_size=2)
+
+
+@hypothesis.given(
+  pieces=st.lists(st.one_of(names, st.sampled_from(("<", ">", " ", ", ", " && ", " < ", "(", ")"))), max_size=16)
+)
+def test_inequalities_and_types_stay(pieces):
+  """Without an end of an element, an attribute or an element that has none, no text holds tags."""
+  text = "".join(pieces)
+  assert changed(html_residue.HtmlResidue(), text) == text
+
+
+@pytest.mark.parametrize(
   ("answer", "reason"),
   [
     ("As an AI language model, I cannot feel.", "boilerplate refusal"),
     ("I’m sorry, but I can't help with that.", "boilerplate refusal"),
     ("I'm sorry to hear that you are ill.", ""),
     ("Models such as an artificial lake are built.", ""),
+    ("I am an AI researcher.", ""),
+    ("Google's policies say that ads are reviewed.", ""),
+    ("I'm sorry, but I can't make it tonight, said Bob.", ""),
+    ("She said: “I'm sorry, but I can't help with that.” He left.", ""),
+    ('"As an AI language model, I cannot feel," it wrote.', ""),
+    ("I cannot wait. As an AI engineer, I build things.", ""),
+    ("I am an AI.", "boilerplate refusal"),
+    ("Hello! I'm sorry, but I'm unable to assist with this.", "boilerplate refusal"),
+    ("I have to stop, since your request goes against OpenAI's content policy.", "boilerplate refusal"),
+    ("My knowledge cutoff is in 2021.", "boilerplate refusal"),
     (SENTENCE * 4 + "As an AI language model, I end.", ""),
   ],
 )
@@ -100,11 +151,60 @@ def test_boilerplate_refusals(answer, reason):
     (SENTENCE * 2 + "They said: “we are back.”", ""),
     (SENTENCE * 2 + "The answer is $x = 4$", ""),
     ("彼は昨日学校に行きました。" * 4, ""),
+    (SENTENCE * 2 + "Then they came back to (", "cut off: middle of a sentence"),
   ],
 )
 def test_answers_that_are_none_or_cut(answer, reason):
   row = {"instruction": "List three colours of the rainbow, please.", "output": answer}
   assert unfinished.Unfinished().row(row).reason == reason
+
+
+@pytest.mark.parametrize("said", ["i'm sorry ", "as an ai ", "my i ", '"', "as ", "a"])
+def test_patterns_take_no_longer_on_what_goes_on_without_end(said):
+  row = {"instruction": "Say.", "output": said * 20_000}
+  start = time.process_time()
+  boilerplate.Refusals(within=0).row(row)
+  assert time.process_time() - start < 10
+
+
+ENDS = (
+  *("#water #sustainability", "see https://example.org/a", "or example.org/a/b", "love to all 🎉", "x = a + b", "f(x)"),
+  *("a \\frac{1}{2} b", "\n    return the head of it", "\nB. Recap of what was said", "\nStep 10. Take the oath of it"),
+  *(
+    "\n2. the second of all of them",
+    "\n| a | b |",
+    "“so it was”",
+    "「はい」",
+    "a trip to Vermont",
+    "write me@b.org",
+    "**so**",
+  ),
+)
+
+
+@hypothesis.given(end=st.sampled_from(ENDS), times=st.integers(2, 4))
+def test_an_end_without_a_full_stop_is_no_cut(end, times):
+  """Tags, addresses, signs, formulas, code, elements of lists and what is in quotation marks."""
+  row = {"instruction": "Say.", "output": f"{SENTENCE * times}They were there {end}".replace("there \n", "there.\n")}
+  assert unfinished.Unfinished().row(row).reason == ""
+
+
+def test_the_recipe_for_cleaning_keeps_answers_that_speak_of_one_thing():
+  """Its limits, as the recipe has them: answers may list and repeat names, but not go on in a loop."""
+  recipe = (pathlib.Path(__file__).parents[2] / "gin_configs/data/select/clean.gin").read_text()
+  values = re.findall(r"^gopher\.GopherRepetition\.(\w+) = ([\d.]+)$", recipe, re.MULTILINE)
+  step = gopher.GopherRepetition(**{name: ast.literal_eval(value) for name, value in values})
+  bands = ("Led Zeppelin", "Jimi Hendrix", "Journey", "Rolling Stones", "Miley Cyrus", "Taylor Swift", "Aerosmith")
+  listed = "\n".join(f"{band} - Classic Rock" for band in bands)
+  named = (
+    'The phrase "life is like a box of chocolates" implies that life is unpredictable and that one never knows what '
+  )
+  named += "is next: with a box of chocolates one never knows what one will get."
+  for fine in (listed, named):
+    assert gopher.GopherRepetition().broken(fine) and not step.broken(fine)
+  words = SENTENCE.split()
+  for k in range(1, len(words)):
+    assert step.broken(" ".join([*words, *(words[-k:] * len(words))])), k
 
 
 def test_gopher_rules_each():
@@ -127,47 +227,6 @@ def test_gopher_rules_each():
   assert repetition.broken(" ".join([*words(60), *["ab", "cd"] * 60])) == "commonest 2-gram"
   again = words(10)
   assert repetition.broken(" ".join([*words(50), *again, *words(50), *again])) == "repeated 5-grams"
-
-
-def numbers_with_check_digit(prefix, size, count):
-  rng = random.Random(1)
-  for _ in range(count):
-    body = prefix + "".join(rng.choice("0123456789") for _ in range(size - len(prefix) - 1))
-    yield next(body + str(last) for last in range(10) if pii.luhn(body + str(last)))
-
-
-def test_personal_data_is_masked_and_what_looks_like_it_stays():
-  step = pii.Pii()
-  masks = {
-    "Write to jane.doe+x@mail.co.uk.": "Write to <EMAIL>.",
-    "IBAN GB82 WEST 1234 5698 7654 32 and more": "IBAN <IBAN> and more",
-    "DE89370400440532013000": "<IBAN>",
-    "card 4111 1111 1111 1111!": "card <CARD>!",
-    "Call +49 (0)30 1234567 or (555) 123-4567.": "Call <PHONE> or <PHONE>.",
-    "key AKIAIOSFODNN7EXAMPLE, sk-abcdefghijklmnopqrstuvwx": "key <SECRET>, <SECRET>",
-  }
-  assert {text: changed(step, text) for text in masks} == masks
-  for fine in (
-    "GB82 WEST 1234 5698 7654 33",
-    "4111 1111 1111 1112",
-    "pi is 3.14159265358979",
-    "from 1999-2005 and 2024-01-15",
-    "user@localhost, @handle, me@example.com",
-    "version 10.15.7, 12 345 678 people",
-  ):
-    assert changed(step, fine) == fine
-  assert pii.Pii(action="drop").row({"text": "a@b.org"}).reason == "personal data: email"
-
-
-def test_check_digits_tell_every_wrong_digit():
-  """Luhn finds each single wrong digit; modulo 97 each one too (ISO 7064)."""
-  for number in numbers_with_check_digit("4", 16, 20):
-    for at in range(16):
-      wrong = number[:at] + str((int(number[at]) + 3) % 10) + number[at + 1 :]
-      assert not pii.luhn(wrong)
-  for at in range(4, 22):
-    good = "DE89370400440532013000"
-    assert pii.iban(good) == 22 and not pii.iban(good[:at] + str((int(good[at]) + 1) % 10) + good[at + 1 :])
 
 
 def test_words_of_a_list_by_tier(tmp_path):

@@ -58,7 +58,7 @@ def test_rows_that_are_none_are_counted_or_refused(tmp_path):
   read = manifest["passes"][0]
   assert read["marked"] == {"no number in 'n': null": 1}
   assert [one["told"].partition("in.jsonl:")[2] for one in read["dropped_rows"]] == [
-    "2: not JSON (Expecting property name enclosed in double quotes at character 1)",
+    "2: not JSON (Expecting property name enclosed in double quotes at column 2)",
     "3: a row is an object, this one is a list",
   ]
   with pytest.raises(errors.InputError, match=r"in\.jsonl:2: not JSON"):

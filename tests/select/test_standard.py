@@ -116,11 +116,71 @@ def test_tools_become_json_schema():
     assert tool_schemas.ToolSchemas().row({"tools": bad}).reason
 
 
+def _parameters(given):
+  outcome = tool_schemas.ToolSchemas().row({"tools": [{"name": "f", "parameters": given}]})
+  return outcome.row["tools"][0]["function"]["parameters"] if outcome.row else outcome.reason
+
+
+@hypothesis.given(
+  more=st.fixed_dictionaries(
+    {},
+    optional={
+      "additionalProperties": st.booleans(),
+      "required": st.just([]),
+      "description": st.just("of all"),
+      "title": st.just("T"),
+      "properties": st.just({"x": {"type": "string"}}),
+    },
+  ),
+  typed=st.booleans(),
+)
+def test_a_schema_is_told_by_its_keywords(more, typed):
+  given = {**({"type": "object"} if typed else {}), **more}
+  assert _parameters(given) == {"type": "object", "properties": {}, **given}
+
+
+@pytest.mark.parametrize("name", ["type", "description", "properties", "required", "title", "items"])
+def test_a_parameter_may_be_called_as_a_keyword_is(name):
+  found = _parameters({name: "str", "city": {"type": "int"}})
+  assert found["properties"] == {name: {"type": "string"}, "city": {"type": "integer"}}
+  assert found["required"] == [name, "city"]
+
+
+@pytest.mark.parametrize(
+  ("said", "schema", "needed"),
+  [
+    ("Union[int, str]", {"anyOf": [{"type": "integer"}, {"type": "string"}]}, True),
+    ("typing.Optional[List[str]]", {"type": "array", "items": {"type": "string"}}, False),
+    ("int | None", {"type": "integer"}, False),
+    ("Literal['a', 'none']", {"type": "string", "enum": ["a", "none"]}, True),
+    ("datetime.datetime", {"type": "string", "format": "date-time"}, True),
+    ("Dict[str, float]", {"type": "object", "additionalProperties": {"type": "number"}}, True),
+    ("Tuple[int, str]", {"type": "array"}, True),
+    ("string[]", {"type": "array", "items": {"type": "string"}}, True),
+    ("int, default 5", {"type": "integer"}, False),
+    ("Any", {}, True),
+  ],
+)
+def test_types_of_python(said, schema, needed):
+  assert _parameters({"x": said}) == {
+    "type": "object",
+    "properties": {"x": schema},
+    **({"required": ["x"]} if needed else {}),
+  }
+
+
+@pytest.mark.parametrize("said", ["Callable", "Callable[[int], int]", "thing", "List["])
+def test_a_type_without_a_name_is_said(said):
+  assert f"tool 'f': parameter 'x': the type {said!r}" in _parameters({"x": said})
+  nested = {"type": "object", "properties": {"x": {"type": "object", "properties": {"y": {"type": said}}}}}
+  assert f"parameter 'x': parameter 'y': the type {said!r}" in _parameters(nested)
+
+
 def test_json_is_mended_or_the_row_is_dropped_and_schemas_name_the_rule(tmp_path):
   step = json_repairs.JsonRepairs(field="output")
   fine = '{"a":  1}'
   assert step.row({"output": fine})[:3] == ({"output": fine}, "", ())
-  for broken in ("{'a': 1,}", '```json\n{"a": 1}\n```', '{"a": 1'):
+  for broken in ("{'a': 1,}", '```json\n{"a": 1}\n```', '{"a": 1', "~~~\n{a: 1.0,}", '\ufeff{"a": 1}'):
     assert json.loads(step.row({"output": broken}).row["output"]) == {"a": 1}
   assert step.row({"output": "no json here"}).reason and step.row({}).reason
   path = tmp_path / "schema.json"
@@ -130,6 +190,42 @@ def test_json_is_mended_or_the_row_is_dropped_and_schemas_name_the_rule(tmp_path
     check.row({"output": '{"a": [1]}'}).row
     and check.row({"output": '{"a": ["x"]}'}).reason == "schema: a/* breaks type"
   )
+
+
+@pytest.mark.parametrize(
+  ("text", "why"),
+  [
+    ("See [1] and [2].", ""), ("We met at {the park} yesterday", ""), ("{the park} is nice", ""), ("{} x", ""),
+    ("[1] and [2]", ": it is mended only with a loss"), ("[link](http://x.y)", ": it is mended only with a loss"),
+    ('{"a":1,"a":1,}', ": it is mended only with a loss"), ('{"a":1,"a":2}', ": an object names the key 'a' twice"),
+    ('{"x":NaN}', ": it holds a number that is not finite"), ("{'x':NaN}", ": it holds a number that is not finite"),
+    ('{"x": -Infinity, }', ": it holds a number that is not finite"), ("[" * 5000 + "1,", ""),
+  ],
+)  # fmt: skip
+def test_what_is_no_json_or_would_lose_something_is_refused_by_name(text, why):
+  assert json_repairs.JsonRepairs(field="output").row({"output": text}).reason == f"no JSON under 'output'{why}"
+
+
+plain = st.one_of(
+  st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text("aé1", min_size=1)
+)
+values = st.recursive(
+  plain,
+  lambda one: st.one_of(
+    st.lists(one, min_size=1, max_size=3), st.dictionaries(st.text("abc", min_size=1), one, min_size=1, max_size=3)
+  ),
+).filter(lambda value: isinstance(value, (dict, list)))
+
+
+@hypothesis.given(
+  value=values, escaped=st.booleans(), indent=st.sampled_from((None, 2)), fence=st.booleans(), comma=st.booleans()
+)
+@hypothesis.settings(deadline=None)
+def test_json_that_lacks_a_mark_is_mended_to_what_it_was(value, escaped, indent, fence, comma):
+  text = json.dumps(value, ensure_ascii=escaped, indent=indent)
+  text = f"{text[:-1]},{text[-1]}" if comma else text
+  text = f"```json\n{text}\n```" if fence else text
+  assert json.loads(json_repairs.JsonRepairs(field="x").row({"x": text}).row["x"]) == value
 
 
 def test_planted_label_errors_are_found(tmp_path):

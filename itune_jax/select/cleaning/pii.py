@@ -1,6 +1,6 @@
 """Data about persons, and secrets, by their patterns and check digits: masked, or the row is dropped."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import dataclasses
 import re
 from typing import Literal, NamedTuple
@@ -8,14 +8,8 @@ from typing import Literal, NamedTuple
 from itune_jax.core import check
 from itune_jax.select import row_texts
 from itune_jax.select import select_protocol
-
-
-def luhn(text: str) -> int:
-  """The length of a card's number whose check digit is right (ISO/IEC 7812-1, annex B), else 0."""
-  digits = [int(one) for one in text if one.isdigit()]
-  doubled = [sum(divmod(2 * one, 10)) for one in digits[-2::-2]]
-  fine = 13 <= len(digits) <= 19 and len(set(digits)) > 1 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
-  return len(text) if fine else 0
+from itune_jax.select.cleaning import card_numbers
+from itune_jax.select.cleaning import phone_numbers
 
 
 def iban(text: str) -> int:
@@ -33,18 +27,16 @@ def iban(text: str) -> int:
   return places[size - 1] + 1 if ends and number % 97 == 1 else 0
 
 
-def phone(text: str) -> int:
-  """Its length, if it has as many digits as a number of ITU E.164 and is no date or range of years, else 0."""
-  digits = re.sub(r"\D", "", text)
-  is_date = re.fullmatch(r"(?:19|20)\d\d[-./ ](?:19|20)?\d\d[-./ ]?\d*", text.strip())
-  return len(text) if 9 <= len(digits) <= 15 and not is_date else 0
+def _iban_end(found: re.Match[str]) -> int:
+  size = iban(found[0])
+  return found.start() + size if size else 0
 
 
 class Kind(NamedTuple):
-  """What is looked for, and how much of a find from its beginning is one; 0 if it is none."""
+  """What is looked for, and where in its text a find that is one ends; 0 if it is none."""
 
   pattern: re.Pattern[str]
-  size: Callable[[str], int] = len
+  end: Callable[[re.Match[str]], int] = re.Match.end
 
 
 _IBAN_LENGTHS = dict(
@@ -73,25 +65,21 @@ KINDS = {
   "email": Kind(
     re.compile(r"(?<![\w.+-])[A-Za-z0-9][\w.+%-]{0,63}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,24}\b")
   ),
-  "iban": Kind(re.compile(r"\b[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}"), iban),
-  "card": Kind(re.compile(r"(?<![\d.])(?:\d[ -]?){12,18}\d(?![\d.])"), luhn),
-  "phone": Kind(
-    re.compile(
-      r"(?<![\w.+-])(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?|\(\d{2,4}\) ?|0\d{1,4}[ ./-]|\d{3}[.-])"
-      r"\d(?:[ .-]?\d){5,12}(?![\w-])"
-    ),
-    phone,
-  ),
+  "iban": Kind(re.compile(r"\b[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}"), _iban_end),
+  "card": Kind(card_numbers.PATTERN, card_numbers.end),
+  "ssn": Kind(re.compile(r"(?<![\w.+-])(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-])")),
+  "phone": Kind(phone_numbers.PATTERN, phone_numbers.end),
 }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pii(select_protocol.RowStep):
-  """Masks addresses of e-mail, numbers of cards (with their check digit), of accounts (IBAN, modulo 97) and of
-  telephones, keys and tokens; or drops the row.
+  """Masks addresses of e-mail, numbers of cards (by issuer and check digit), of accounts (IBAN, modulo 97), of American
+  social security (by their form) and of telephones, keys and tokens; or drops the row.
 
-  kinds: which of them, of secret, email, iban, card, phone. action: "mask" writes the kind in angle brackets in their
-  place. fields: keys whose texts are looked at; every text without any. spare: a pattern of what is left as it is.
+  kinds: which of them, of secret, email, iban, card, ssn, phone. action: "mask" writes the kind in angle brackets in
+  their place. fields: keys whose texts are looked at; every text without any. spare: a pattern of what is left as it
+  is.
   """
 
   kinds: tuple[str, ...] = tuple(KINDS)
@@ -116,16 +104,24 @@ class Pii(select_protocol.RowStep):
     return select_protocol.Outcome(masked, marks=tuple(f"masked {kind}" for kind in kinds))
 
   def _masked(self, text: str, kinds: dict[str, None]) -> str:
-    for name, kind in KINDS.items():
-      if name not in self.kinds:
-        continue
-
-      def put(found: re.Match[str], name: str = name, kind: Kind = kind) -> str:
-        size = kind.size(found[0])
-        if not size or (self.spare and re.search(self.spare, found[0])):
-          return found[0]
-        kinds[name] = None
-        return f"<{name.upper()}>{found[0][size:]}"
-
-      text = kind.pattern.sub(put, text)
+    for name in KINDS:
+      if name in self.kinds:
+        parts, at = [], 0
+        for start, end in _spans(text, KINDS[name]):
+          if not self.spare or not re.search(self.spare, text[start:end]):
+            parts += [text[at:start], f"<{name.upper()}>"]
+            at = end
+            kinds[name] = None
+        text = "".join([*parts, text[at:]])
     return text
+
+
+def _spans(text: str, kind: Kind) -> Iterator[tuple[int, int]]:
+  """(start, end) of each one of a kind. What stands behind one is looked at again, since a pattern may have gone over
+  the next one, and what is none may have gone over one that is."""
+  at = 0
+  while found := kind.pattern.search(text, at):
+    end = kind.end(found)
+    if end:
+      yield found.start(), end
+    at = end or found.start() + 1

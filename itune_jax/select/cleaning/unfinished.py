@@ -8,8 +8,16 @@ from itune_jax.select import row_texts
 from itune_jax.select import select_protocol
 from itune_jax.select.cleaning import text_step
 
-_ENDS = re.compile(r"[.!?。！？…:;।؟](?:[\"'”’»)\]*_`]|\s)*$|[\"'”’»)\]}>|$*_`]\s*$")
 _STOPS = re.compile(r"[.!?。！？](?:\s|$)")
+# What a line that is no prose begins with: an element of a list or outline, a step, a row of a table, a degree.
+_LABEL = re.compile(
+  r"[-*+•‣●|#>]|(?:\d{1,3}|[a-z]|[ivxlc]{1,6})[.):]\s?|(?:\w+ )?\d+ ?[.):-]\s|(?:[a-z]\.){2,}", re.IGNORECASE
+)
+# Code, formulas, addresses and tags at an end: none of them has to end in a full stop.
+_NO_PROSE = re.compile(
+  r"[=<>{}\\^~|]|\w[_(\[]\w|\w\(\)|;\Z|(?:^|\s)(?:[#@]\S+|\S*(?:://|www\.|\w@\w)\S*|\S+\.\w+/\S*)\Z"
+)
+_OPENING = "([{“‘«„「『（【"
 _OPEN_WORDS = frozenset(
   (
     "a",
@@ -39,9 +47,10 @@ class Unfinished(select_protocol.RowStep):
   """Drops rows whose answer is empty, is a copy of what was asked, or is cut off.
 
   cut: whether answers are looked at for being cut: a fence of code that is not closed, or prose whose last line ends in
-  a comma, in a word such as "the", or without a mark of punctuation though sentences before it have one. prose: words
-  from which on an answer counts as that. copied: the share of the prompt's words that an answer must be to count as a
-  copy, if it stands there word by word.
+  a comma, in a word such as "the", or in a word or number without an end though sentences and lines before it have
+  one. Elements of lists, code, formulas, addresses and tags are no prose, and a name in capitals is more often an end
+  than a cut. prose: words from which on an answer counts as that. copied: the share of the prompt's words that an
+  answer must be to count as a copy, if it stands there word by word.
   """
 
   cut: bool = True
@@ -76,12 +85,19 @@ class Unfinished(select_protocol.RowStep):
       return "cut off: open code fence"
     if text_step.CODE.search(text[-400:]) and text.endswith("`"):
       return ""
-    last = text.splitlines()[-1].strip()
+    *before, last = text.splitlines()
     words = last.split()
-    if len(row_texts.words(text)) < self.prose or len(words) < 4 or re.match(r"([-*+•|#>]|\d+[.)])\s?", last):
+    if len(row_texts.words(text)) < self.prose or len(words) < 4 or not _is_prose(last):
       return ""  # a short answer, a heading, an element of a list: none of them has to end in a full stop
-    if last.endswith(",") or words[-1].lower() in _OPEN_WORDS:
+    if last.endswith((",", *_OPENING)) or words[-1].lower() in _OPEN_WORDS:
       return "cut off: middle of a sentence"
-    if not _ENDS.search(text) and len(_STOPS.findall(text)) >= 2:
+    lines = [line for line in before if line.strip()]
+    bare = sum(line.rstrip()[-1].isalnum() for line in lines)
+    if last[-1].isalnum() and not words[-1][0].isupper() and 2 * bare <= len(lines) and len(_STOPS.findall(text)) >= 2:
       return "cut off: no end of the sentence"
     return ""
+
+
+def _is_prose(line: str) -> bool:
+  """Whether a line is one that ends in a full stop; code is indented."""
+  return not (line.startswith(("  ", "\t")) or _LABEL.match(line) or _NO_PROSE.search(line))
