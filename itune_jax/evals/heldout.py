@@ -3,6 +3,7 @@
 import collections
 from collections.abc import Mapping, Sequence
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,11 +109,15 @@ class Bound(contracts.Evaluator):
 
   def _row(self, source: str, row: Row, sums_F: np.ndarray) -> dict[str, Any]:
     nats, weight, right, trained = sums_F.tolist()
-    values = {"loss": [nats, weight], "accuracy": [right, trained]}
+    # Of a model that diverged there is no loss to be compared row by row.
+    values = {"loss": [nats, weight] if math.isfinite(nats) else None, "accuracy": [right, trained]}
     return {"id": row.id, "cluster": row.cluster, "tags": {"source": source}, "values": values}
 
   def _result(self, rows: Sequence[dict[str, Any]], metric: str, tag: str, dropped: int) -> contracts.Result:
-    value, low, high, n = _METRICS[metric]([row["values"][metric] for row in rows], [row["cluster"] for row in rows])
+    values, clusters = [row["values"][metric] for row in rows], [row["cluster"] for row in rows]
+    if None in values:
+      return contracts.Result(self.name, metric, math.nan, tag, n=len(rows), of=len(rows) + dropped)
+    value, low, high, n = _METRICS[metric](values, clusters)
     return contracts.Result(self.name, metric, value, tag, low, high, n, n + dropped)
 
 

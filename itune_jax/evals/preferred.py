@@ -3,6 +3,7 @@
 import collections
 from collections.abc import Mapping, Sequence
 import dataclasses
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -112,12 +113,14 @@ class Bound(contracts.Evaluator):
       right = reward_figures.right(chosen.tolist(), rejected.tolist())
       for metric, own in ((f"{kind}/accuracy", right), (f"{kind}/margin", chosen - rejected)):
         for row, one in zip(rows, own, strict=True):
-          row["values"][metric] = float(one)
+          row["values"][metric] = float(one) if math.isfinite(one) else None  # of a model that diverged
         results.append(self._result(metric, rows))
     results.append(contracts.Result(self.name, "dropped", float(self.dropped)))
     return contracts.EvalResult(results, rows)
 
   def _result(self, metric: str, rows: Sequence[dict[str, Any]]) -> contracts.Result:
     numbers, clusters = [row["values"][metric] for row in rows], [row["cluster"] for row in rows]
+    if None in numbers:
+      return contracts.Result(self.name, metric, math.nan, n=len(rows), of=len(rows) + self.dropped)
     value, low, high, n = metrics_lib.Mean()(numbers, clusters)
     return contracts.Result(self.name, metric, value, "", low, high, n, n + self.dropped)

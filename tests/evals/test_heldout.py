@@ -67,6 +67,19 @@ def test_the_loss_is_nats_a_weight_over_rows_however_they_are_packed(bound):
   assert [r.value for r in again.results] == pytest.approx([r.value for r in found.results])
 
 
+def test_a_model_that_diverged_has_no_loss(bound, tmp_path, capsys):
+  """Its rows hold no value, and it is compared as it was recorded."""
+  view = View(0)
+  view.token_losses = lambda batch: (np.full(batch.weights_BT.shape, np.nan, np.float32), batch.weights_BT != 0)
+  found = bound.run(view)
+  assert all(np.isnan(r.value) and r.low is None for r in found.results if r.metric == "loss")
+  assert {row["values"]["loss"] for row in found.rows} == {None}
+  results.write_into(str(tmp_path / "a"), "heldout", bound.run(View(0)))
+  results.write_into(str(tmp_path / "b"), "heldout", found)
+  assert cli.main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) in (0, 2)
+  assert "Traceback" not in capsys.readouterr().err
+
+
 def test_two_runs_are_compared_row_by_row(bound, tmp_path, capsys):
   for seed in (0, 1):
     results.write_into(str(tmp_path / f"run{seed}"), "heldout", bound.run(View(seed)))

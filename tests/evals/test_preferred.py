@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
@@ -49,5 +50,7 @@ def test_accuracies_by_likelihood_reference_and_reward(tmp_path):
   for by in ("likelihood", "implicit", "reward"):
     given = bound(by)
     assert set(given.metrics) <= set(given.run(Engine(-1.0, Engine(-2.0))).figures)
+  diverged = bound("likelihood").run(Engine(float("nan")))
+  assert math.isnan(diverged.figures["preferred/logp/margin"]) and diverged.rows[0]["values"]["logp/margin"] is None
   with pytest.raises(ValueError, match="none is here"):
     bound("implicit").run(Engine(-1.0))

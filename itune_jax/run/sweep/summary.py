@@ -118,8 +118,8 @@ def _measure(name: str, runs: Mapping[contrasts.RunKey, _OfRun]) -> contrasts.Me
   if not alike:
     return contrasts.Measure(name, better, {key: {"": one.value} for key, one in runs.items()}, {"": ""})
   values = {key: {id: value for id, (value, _, _) in one.items.items()} for key, one in runs.items()}
-  clusters, weights = ({id: own[k] for id, own in items.items()} for k in (1, 0))
-  return contrasts.Measure(name, better, values, clusters, weights)
+  clusters = {id: cluster for id, (_, cluster) in items.items()}
+  return contrasts.Measure(name, better, values, clusters, {id: weight for id, (weight, _) in items.items()})
 
 
 def _of_run(done: running.Done) -> dict[str, _OfRun]:
@@ -144,15 +144,16 @@ def _better(name: str) -> str:
 
 def _items(evaluation, metric: str, way: metrics_lib.Resampled | None) -> dict[str, tuple[float, float, str]]:
   """Value, weight and cluster of the items of a figure that is a mean of theirs; none of any other figure."""
-  values = {id: item.values.get(metric) for id, item in evaluation.items.items()}
-  if isinstance(way, metrics_lib.Mean):
-    pairs = {id: (float(value), 1.0) for id, value in values.items() if value is not None}
-  elif isinstance(way, metrics_lib.MicroMean):
-    known = {id: value for id, value in values.items() if value is not None and value[1] > 0}
-    pairs = {id: (total / weight, float(weight)) for id, (total, weight) in known.items()}
-  else:
-    pairs = {}
-  return {id: (*pair, evaluation.items[id].cluster or id) for id, pair in pairs.items()}
+  found: dict[str, tuple[float, float, str]] = {}
+  for id, item in evaluation.items.items():
+    value = item.values.get(metric)
+    if value is None:
+      continue
+    if isinstance(way, metrics_lib.Mean):
+      found[id] = float(value), 1.0, item.cluster or id
+    elif isinstance(way, metrics_lib.MicroMean) and value[1] > 0:
+      found[id] = value[0] / value[1], float(value[1]), item.cluster or id
+  return found
 
 
 def _chosen(space: space_lib.Space, measures: Mapping[str, contrasts.Measure]) -> str:
