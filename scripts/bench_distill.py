@@ -15,8 +15,11 @@ from typing import Any
 
 import bench_lib
 import tokenizers
-import torch
 import transformers
+
+from itune_jax.core import lazy
+
+torch = lazy.module("torch")
 
 
 def distill(args: argparse.Namespace) -> dict[str, Any]:
