@@ -75,9 +75,9 @@ class Example:
 
   @property
   def prompt(self) -> list[dict[str, Any]]:
-    """The conversation up to the last assistant turn, which is the answer."""
-    last = max((i for i, m in enumerate(self.messages) if m["role"] == "assistant"), default=len(self.messages))
-    return [dict(m) for m in self.messages[:last]]
+    """The conversation up to its answer, which is its last message if that is the assistant's; else all of it."""
+    answered = bool(self.messages) and self.messages[-1]["role"] == "assistant"
+    return [dict(m) for m in (self.messages[:-1] if answered else self.messages)]
 
   @property
   def question(self) -> conversation.Conversation:
@@ -86,8 +86,9 @@ class Example:
 
   @property
   def answer(self) -> str:
-    """The text of the last assistant turn, or ""."""
-    return next((text(m["content"]) for m in reversed(self.messages) if m["role"] == "assistant"), "")
+    """The text of the last message if that is the assistant's, else ""."""
+    answered = bool(self.messages) and self.messages[-1]["role"] == "assistant"
+    return text(self.messages[-1]["content"]) if answered else ""
 
   def to_json(self) -> dict[str, Any]:
     """The row, without empty fields."""

@@ -41,8 +41,8 @@ def optional_text(row: Mapping[str, Any], key: str) -> str:
 def number(value: Any, where: str) -> float:
   """A finite number. Raises BadRow."""
   fits = isinstance(value, (int, float)) and not isinstance(value, bool)
-  if not fits or (isinstance(value, float) and not math.isfinite(value)) or abs(value) > 1e300:
-    raise BadRow(f"{where} is {jsontext.shown(value)}; it must be a finite number")
+  if not fits or (isinstance(value, float) and not math.isfinite(value)) or abs(value) > 3e38:
+    raise BadRow(f"{where} is {jsontext.shown(value)}; it must be a finite number, which float32 holds")
   return float(value)
 
 

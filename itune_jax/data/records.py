@@ -74,6 +74,11 @@ def require(columns: Sequence[columns_lib.Column], having: Schema, source: str, 
     if there.get(column.name) != column:
       known = f"it has {there[column.name]}" if column.name in there else f"its columns: {', '.join(there) or 'none'}"
       raise errors.InputError(f"{reader} reads the column {column}, which source {source} does not hold ({known})")
+  if having.grouped and having.columns and not columns:
+    raise errors.InputError(
+      f"source {source} holds several answers to a prompt, told apart by {', '.join(there)}, and {reader} reads none"
+      " of it: bad answers would be trained as good ones are; set an OBJECTIVE for them, or Source.format = 'chosen'"
+    )
 
 
 def _column(item: pack.Item, column: columns_lib.Column) -> np.ndarray:

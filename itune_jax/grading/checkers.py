@@ -117,7 +117,10 @@ def _instructions_problem(check: Check) -> str:
 
 
 def _text_answer(check: Check) -> str:
-  return "" if isinstance(check.get("answer"), str) else _lacks(check, "answer", "text")
+  answer = check.get("answer")
+  if isinstance(answer, str) and not answer.strip():
+    return "check.answer is empty: every output would pass, or none; say what is right"
+  return "" if isinstance(answer, str) else _lacks(check, "answer", "text")
 
 
 def _exact_answer(check: Check) -> str:
@@ -128,6 +131,8 @@ def _exact_answer(check: Check) -> str:
 def _text_answers(check: Check) -> str:
   answers = check.get("answers")
   fits = isinstance(answers, (list, tuple)) and answers and all(isinstance(one, str) for one in answers)
+  if fits and not all(one.strip() for one in answers):
+    return "check.answers has an empty one: an output that says nothing would pass; leave it out"
   return "" if fits else _lacks(check, "answers", "a list of texts")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Iterable, Mapping
 import dataclasses
+import math
 import re
 import types
 from typing import Any
@@ -37,7 +38,7 @@ class AdamW:
 
   schedule: the learning rate by step. b1, b2: decay rates of the two moments. eps: added to the square root of the
   second moment. weight_decay: decoupled, of matrices and tables; norms and biases have none. clip: the norm to which
-  a larger gradient is scaled down. groups: parameters with a rate or a decay of their own.
+  a larger gradient is scaled down, 0 for none. groups: parameters with a rate or a decay of their own.
   """
 
   schedule: schedule_lib.Schedule = schedule_lib.Schedule()
@@ -50,6 +51,11 @@ class AdamW:
 
   def __post_init__(self):
     check.check_types(self)
+    name = type(self).__name__
+    for key, value in (("b1", self.b1), ("b2", self.b2)):
+      check.require(0 <= value < 1, f"{name}.{key} = {value}; a decay rate is 0 or more, and below 1")
+    for key, value in (("eps", self.eps), ("weight_decay", self.weight_decay), ("clip", self.clip)):
+      check.require(0 <= value < math.inf, f"{name}.{key} = {value}; it is a finite number, 0 or more")
 
   def make(
     self, steps: int, names: Iterable[str], leaves: Mapping[str, contracts.Leaf] = types.MappingProxyType({})

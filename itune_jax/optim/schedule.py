@@ -23,6 +23,7 @@ class Schedule:
 
   def __post_init__(self):
     check.check_types(self)
+    check.require(0 <= self.final <= 1, f"Schedule.final = {self.final}; it is a share of the rate, from 0 to 1")
     check.require(
       self.rate > 0 and self.warmup >= 0, f"Schedule(rate={self.rate}, warmup={self.warmup}): rate > 0, warmup >= 0"
     )

@@ -17,6 +17,7 @@ from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import errors
+from itune_jax.core import jsontext
 from itune_jax.core import numerics
 from itune_jax.core import common_words
 from itune_jax.data import made
@@ -333,6 +334,9 @@ def make(
       raise errors.InputError(f"VIEWS: {type(objective).__name__} asks for no {name!r}; it asks for {known}")
   opened = bool(set(policy.base.params) & policy.trainable)
   given = {"reference": Start() if warm or opened else Base(), **given}
+  for name, one in given.items():
+    if not isinstance(one, View):
+      raise errors.InputError(f"VIEWS: {name!r} is {jsontext.shown(one)}, no view: write @views.Model() or another")
   missing = sorted(set(objective.needs) - set(given))
   if missing:
     raise errors.InputError(

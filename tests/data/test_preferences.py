@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from itune_jax.core import errors
 from itune_jax.core import pack
 from itune_jax.data import feed as feed_lib
 from itune_jax.data import mixture
@@ -192,6 +193,13 @@ def test_policies(tmp_path, renderer):
     prepared(tmp_path, [PAIR], end)
   with pytest.raises(ValueError, match="set Source.format = 'preference'"):
     mixture.Source(name="x", path="starter:pairs")
+
+
+def test_an_objective_that_reads_no_side_is_refused(tmp_path, renderer):
+  """It would learn both answers."""
+  cached = tokenised.CachedSource(tokenised.source_folder(str(tmp_path), prepared(tmp_path, [PAIR], renderer)["key"]))
+  with pytest.raises(errors.InputError, match="told apart by side, and the objective reads none of it"):
+    feed_lib.Feed({"pairs": cached}, {"pairs": 1.0}, feed_lib.Packing(row_length=128))
 
 
 def test_the_starter_set_has_pairs_that_differ():
