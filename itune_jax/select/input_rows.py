@@ -3,14 +3,18 @@
 from collections.abc import Iterator, Mapping
 import datetime
 import decimal
+import math
 from typing import Any, NamedTuple
+import uuid
 
 from itune_jax.core import check
 from itune_jax.core import files as files_lib
 from itune_jax.core import jsontext
 from itune_jax.data import example as example_lib
 from itune_jax.data import fields
+from itune_jax.data.readers import building
 from itune_jax.data.readers import containers
+from itune_jax.data.readers import formats
 from itune_jax.data.readers import lines
 from itune_jax.data.readers import readers
 from itune_jax.data.readers import streams
@@ -38,16 +42,33 @@ def files(path: str) -> list[str]:
 
 
 def rows(path: str) -> Iterator[Given]:
-  """Every row of the files; where a file cannot be read on, that is a row of its own."""
+  """Every row of the files, and of a task with several instances one for each; where a file cannot be read on, that is
+  a row of its own."""
   for file in files(path):
     place: int | str = 0
     try:
       for place, raw in containers.rows(file):
-        yield _given(file, place, raw)
+        yield from _instances(_given(file, place, raw))
     except streams.Broken as e:
       yield Given(
         file, f"behind {place}", None, f"the file {e.reason}: what follows is not read", "file cannot be read on"
       )
+
+
+def _instances(given: Given) -> Iterator[Given]:
+  """A task of Self-Instruct as one row for each of its instances, with the ids that `readers` give their examples: what
+  looks at rows looks at the first example of each, and would lose the others."""
+  row = given.row
+  if row is None or "instances" not in row or formats.known(row) != "seed_tasks":
+    yield given
+    return
+  found = row["instances"]
+  if not isinstance(found, list) or len(found) < 2:
+    yield given
+    return
+  for number, one in enumerate(found):
+    named = {"id": f"{row['id']}/{number}"} if number and building.holds(row, "id") else {}
+    yield given._replace(row={**row, "instances": [one], **named})
 
 
 def _given(file: str, place: int | str, raw: Any) -> Given:
@@ -83,12 +104,17 @@ def _plain(value: Any, key: str, marks: dict[str, None]) -> Any:
     return {name: one for name, one in parts.items() if one is not _LEFT_OUT}
   if isinstance(value, (list, tuple)):
     return [one for one in (_plain(part, key, marks) for part in value) if one is not _LEFT_OUT]
-  if fields.is_null(value):
+  if isinstance(value, float) and not math.isfinite(value):
     marks[f"no number in {jsontext.shown(key)}: null"] = None
     return None
   if isinstance(value, (datetime.date, datetime.time)):
     marks[f"a time in {jsontext.shown(key)}: text"] = None
     return value.isoformat()
+  if isinstance(value, (datetime.timedelta, uuid.UUID)):
+    marks[f"{'a duration' if isinstance(value, datetime.timedelta) else 'a UUID'} in {jsontext.shown(key)}: text"] = (
+      None
+    )
+    return str(value)
   if isinstance(value, decimal.Decimal):
     marks[f"an exact number in {jsontext.shown(key)}: text"] = None
     return str(value)

@@ -71,13 +71,19 @@ def chosen(
   worths: np.ndarray,
   ask: select_protocol.Ask | None,
 ) -> np.ndarray:
-  """The numbers of the rows that are kept, ascending. Raises InputError when diversity names one twice."""
+  """The numbers of the rows that are kept, ascending. Raises InputError when diversity names one twice, and
+  for a budget that holds no row."""
   fine = np.flatnonzero(~np.isnan(worths))
   budget = selection.budget
   if budget == select_protocol.Budget() and selection.diversity == select_protocol.Best():
     return fine
   some = rows if len(fine) == len(rows) else [rows[int(i)] for i in fine]
   most = budget.most(len(rows))
+  check.require(
+    most or not len(rows),
+    f"Budget.share = {budget.share:g} of {len(rows)} rows is less than half a row: keep a larger share, or a number of "
+    "rows (--keep=1)",
+  )
   random = np.random.Generator(np.random.PCG64([selection.seed, 0x5E1EC7]))
   order = np.asarray(selection.diversity.order(some, worths[fine], most, random, ask), np.int64)
   if len(np.unique(order)) != len(order):
@@ -87,4 +93,9 @@ def chosen(
       raise errors.InputError("a budget in tokens needs a model's tokenizer: give --base")
     lengths = np.cumsum(ask.tokens([some[int(i)] for i in order]))
     most = int(np.searchsorted(lengths, budget.tokens, side="right"))
+    check.require(
+      most or not len(order),
+      f"Budget.tokens = {budget.tokens}: the first row that would be kept has {int(lengths[0]) if len(order) else 0} "
+      "tokens; keep more of them",
+    )
   return np.sort(fine[order[:most]])

@@ -7,6 +7,7 @@ is steps, then scores, then a budget that is filled by a rule of diversity; all 
 import abc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 import dataclasses
+import operator
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -36,6 +37,19 @@ class Outcome(NamedTuple):
 def dropped(reason: str, told: str = "") -> Outcome:
   """A row that goes no further."""
   return Outcome(None, reason, told=told)
+
+
+def seeded(value: Any, seed: int) -> Any:
+  """A value of a recipe with another seed of all that it draws, also of the values within it."""
+  if isinstance(value, tuple):
+    found = tuple(seeded(one, seed) for one in value)
+    return value if all(map(operator.is_, found, value)) else found
+  if isinstance(value, type) or not dataclasses.is_dataclass(value):
+    return value
+  own = {one.name: vars(value)[one.name] for one in dataclasses.fields(value) if one.init and one.name in vars(value)}
+  new = {name: seed if name == "seed" else seeded(one, seed) for name, one in own.items()}
+  changed = {name: one for name, one in new.items() if one is not own[name]}
+  return dataclasses.replace(value, **changed) if changed else value
 
 
 class Held(NamedTuple):
@@ -172,12 +186,6 @@ class Score(abc.ABC):
 
     ask: a model where `needs` says so, else None.
     """
-
-  def with_seed(self, seed: int) -> "Score":
-    """The same score with another seed of its draws; itself where nothing is drawn."""
-    values: Any = self
-    draws = any(field.name == "seed" for field in dataclasses.fields(values))
-    return dataclasses.replace(values, seed=seed) if draws else self
 
 
 class Diversity(abc.ABC):

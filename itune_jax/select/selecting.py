@@ -13,6 +13,7 @@ import numpy as np
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import lazy
+from itune_jax.data import fields
 from itune_jax.select import baselines as baselines_lib
 from itune_jax.select import input_rows
 from itune_jax.select import scored
@@ -95,8 +96,8 @@ def manifest_of(output: str) -> str:
 def described(value: Any) -> Any:
   """A value of a recipe as JSON: dataclasses by their class and fields."""
   if dataclasses.is_dataclass(value):
-    fields = {field.name: described(vars(value)[field.name]) for field in dataclasses.fields(value)}
-    return {"class": type(value).__name__, **fields}
+    own = {field.name: described(vars(value)[field.name]) for field in dataclasses.fields(value)}
+    return {"class": type(value).__name__, **own}
   if isinstance(value, Mapping):
     return {str(key): described(one) for key, one in value.items()}
   if isinstance(value, (tuple, list)):
@@ -209,14 +210,27 @@ def _write(output: str, passed: stages.Passed, kept: np.ndarray, found: Mapping[
 
 
 def _scored(row: select_protocol.Row, found: Mapping[str, float]) -> select_protocol.Row:
-  return {**row, "scores": {**row_fields.object_in(row, "scores"), **found}} if found else row
+  if not found:
+    return row
+  try:
+    return {**row, "scores": {**row_fields.object_in(row, "scores"), **found}}
+  except fields.BadRow as e:  # rows of the input can bear scores, so a step wrote this
+    raise errors.InputError(f"a step wrote a row that cannot bear scores: {e}; give that key another name") from None
+
+
+def _bears_scores(row: select_protocol.Row) -> bool:
+  try:
+    row_fields.object_in(row, "scores")
+  except fields.BadRow:
+    return False
+  return True
 
 
 def _rows(selection: select_protocol.Selection, source: str) -> Iterator[select_protocol.Outcome]:
   """The rows of the input; one that is no object of JSON, or cannot bear scores, is bad."""
   for given in input_rows.rows(source):
     problem, kind = given.problem, given.kind
-    if given.row is not None and selection.scores and not isinstance(given.row.get("scores") or {}, dict):
+    if given.row is not None and selection.scores and not _bears_scores(given.row):
       problem = kind = "its `scores` is no object"
     where = f"{given.file}:{given.place}: {problem}"
     if problem and selection.bad_rows == "refuse":

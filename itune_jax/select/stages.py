@@ -24,6 +24,7 @@ from itune_jax.select import select_protocol
 Advance = Callable[[int], None]
 Begin = Callable[[str, int | None], Advance]  # what is done and of how many rows -> called with rows as they are done
 SHOWN = 100  # dropped rows that the manifest names, of each pass
+SHOWN_BAD = 1000  # and of those that could not be read, as the manifest of a preparation does
 EVERY = 1000  # rows between two words about progress
 
 
@@ -48,6 +49,7 @@ class Counts:
   dropped: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
   marked: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
   shown: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+  most: int = SHOWN
 
   def took(self, number: int, outcome: select_protocol.Outcome) -> None:
     """Books a row by its number in the input."""
@@ -57,7 +59,7 @@ class Counts:
       self.kept += 1
       return
     self.dropped[outcome.reason] += 1
-    if len(self.shown) < SHOWN:
+    if len(self.shown) < self.most:
       self.shown.append({"row": number, "reason": outcome.reason} | ({"told": outcome.told} if outcome.told else {}))
 
   def to_json(self, notes: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +114,7 @@ def run_pass(
 def read(folder: str, outcomes: Iterable[select_protocol.Outcome], begin: Begin) -> tuple[Passed, list[dict[str, Any]]]:
   """Pass 0: the rows of the input."""
   if not os.path.exists(_at(folder, 0, "json")):
-    counts, advance = Counts("read"), begin("read", None)
+    counts, advance = Counts("read", most=SHOWN_BAD), begin("read", None)
 
     def kept() -> Iterator[tuple[int, select_protocol.Row]]:
       for number, outcome in enumerate(outcomes):

@@ -1,5 +1,6 @@
 """Steps that ask a model: what is asked, what an answer makes of a row, who is named for it, and what a kill costs."""
 
+import argparse
 import json
 import re
 
@@ -9,7 +10,9 @@ import pytest
 from itune_jax.core import errors
 from itune_jax.data.readers import formats
 from itune_jax.run import cli
+from itune_jax.run.commands import select as command
 from itune_jax.sampling import requests as requests_lib
+from itune_jax.sampling.responders import http
 from itune_jax.select import select_protocol
 from itune_jax.select.standard import asked_imputing
 from itune_jax.select.standard import asked_rows
@@ -255,3 +258,37 @@ def test_columns_are_matched_by_names_and_values(tmp_path):
   twins = matching_columns.Columns({"a": ["x"], "b": ["x"]})
   found, unsure = matching_columns.matched(twins, matching_columns.Columns({"c": ["x"]}), (), 0.3, 0.05)
   assert not found and unsure == ["a"], "what has an equal rival is not guessed"
+
+
+def test_messages_that_are_json_text_stay_turns(tmp_path):
+  turns = [{"role": "user", "content": "q"}]
+  step = asked_imputing.AskedImpute(key="@answer")
+  rows, _ = made.run(tmp_path, [{"messages": json.dumps(turns)}], step, ask=Ask(str.upper))
+  assert rows[0]["messages"] == [*turns, {"role": "assistant", "content": "Q"}]
+
+
+def test_a_source_of_another_type_is_not_written_over(tmp_path):
+  step = asked_imputing.AskedImpute(key="output", prompt="Say {instruction}")
+  rows, manifest = made.run(
+    tmp_path, [{"instruction": "a", "source": [1]}, {"instruction": "b", "source": None}], step, ask=Ask(str.upper)
+  )
+  assert [row["instruction"] for row in rows] == ["b"]
+  assert made.dropped(manifest) == {("AskedImpute", "its `source` is a list, and must be an object"): 1}
+
+
+def test_an_endpoint_that_gives_no_answers_says_why_and_is_left_alone(tmp_path, capsys, monkeypatch):
+  (tmp_path / "in.jsonl").write_text('{"instruction": "a", "output": "b"}\n')
+  flags = ["select", f"--input={tmp_path}/in.jsonl", f"--output={tmp_path}/out.jsonl", "--responder_model=big"]
+  monkeypatch.setattr(http.time, "sleep", lambda s: None)
+  with endpoint.serving(lambda text, tries, count: endpoint.Does(html=True)) as at:
+    flags += [f"--responder={at.url}"]
+    assert cli.main([*flags, "--gin_file=data/select/model_tags.gin"]) == 0
+    assert "no answer to 1 requests; the first: http://" in capsys.readouterr().err
+    (told,) = [one for one in json.loads((tmp_path / "out.manifest.json").read_text())["passes"] if "answers" in one]
+    assert "JSONDecodeError" in told["no_answer"]
+    assert cli.main([*flags, "--gin_file=data/select/judge.gin", "--overwrite"]) == 2
+    assert "--gin.rated.Judged.by=text" in capsys.readouterr().err
+    text = ["--gin_file=data/select/judge.gin", "--gin.rated.Judged.by=text", "--overwrite", "--keep=1"]
+    assert cli.main([*flags, *text]) != 0 and "JSONDecodeError" in capsys.readouterr().err
+    asked = command._endpoint(argparse.Namespace(responder=at.url, responder_model="big", key_env=""))
+  assert asked.responder.inner.breaker.faults == 20

@@ -159,3 +159,14 @@ def test_clusters_in_a_column_keep_near_duplicates_on_one_side_of_a_split(tmp_pa
   assert len(rest) + len(held) == len(rows) and all(len(one) == 1 for one in sides) and {True} in sides
   with pytest.raises(errors.InputError, match="has this key already"):
     made.run(tmp_path, found, min_hash.MinHash(column="cluster"), overwrite=True)
+
+
+def test_rows_of_the_same_words_are_one_however_many_there_are(tmp_path):
+  """N-grams of more rows than `common` are not looked up, and what that leaves alone is counted."""
+  said = " ".join(f"w{i}" for i in range(30))
+  step = containment.Contained(field="text", common=3)
+  found, manifest = made.run(tmp_path, [{"text": said}] * 9, step)
+  assert len(found) == 1 and (manifest["passes"][1]["common_ngrams"], manifest["passes"][1]["only_common"]) == (0, 0)
+  found, manifest = made.run(tmp_path, [{"text": f"{said} {k}"} for k in range(9)], step, overwrite=True)
+  told = manifest["passes"][1]
+  assert (told["common_ngrams"], told["only_common"]) == (23, 0) and len(found) == 9

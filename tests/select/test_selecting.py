@@ -15,11 +15,14 @@ from pyarrow import parquet
 import pytest
 
 from itune_jax.core import errors
+from itune_jax.data.readers import readers
 from itune_jax.run import cli
 from itune_jax.select import scored
 from itune_jax.select import select_protocol
 from itune_jax.select import selecting
 from itune_jax.select.duplicates import exact_copies
+from itune_jax.select.duplicates import min_hash
+from itune_jax.select.scores import length
 from itune_jax.select.standard import imputing
 from itune_jax.select.standard import ruled_tagging
 from itune_jax.select.standard import tagging
@@ -198,3 +201,63 @@ def test_the_seed_of_the_command_is_that_of_every_draw(tmp_path):
     assert cli.main(["select", *flags, "--by=random"]) == 0
     said[name] = (tmp_path / f"{name}.jsonl").read_text()
   assert said["a"] != said["b"] == said["again"]
+
+
+@pytest.mark.parametrize("value", ["", "high", 0, 1.5, False, [], [1]])
+def test_scores_of_another_type_are_refused_however_empty(tmp_path, value):
+  found, manifest = made.run(tmp_path, [{"n": 1, "scores": value}, {"n": 2}], scores=(Number(),))
+  assert [row["n"] for row in found] == [2] and made.dropped(manifest) == {("read", "its `scores` is no object"): 1}
+
+
+@pytest.mark.parametrize(
+  ("budget", "cure"), [({"share": 0.01}, r"share = 0\.01 of 20 rows .*--keep=1"), ({"tokens": 2}, "has 7 tokens")]
+)
+def test_a_budget_that_holds_no_row_says_what_would(tmp_path, budget, cure):
+  class Sevens(select_protocol.Ask):
+    identity = {"name": "sevens"}
+
+    def tokens(self, rows):
+      return np.full(len(rows), 7)
+
+  with pytest.raises(errors.InputError, match=cure):
+    made.run(tmp_path, [{"n": n} for n in range(20)], budget=select_protocol.Budget(**budget), ask=Sevens())
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+  """Draws, and holds another one that does."""
+
+  seed: int = 0
+  within: tuple["Drawn", ...] = ()
+
+
+def test_a_seed_reaches_all_that_is_drawn():
+  selection = select_protocol.Selection(
+    steps=(min_hash.MinHash(), exact_copies.Exact()), scores=(length.Random(), length.Length())
+  )
+  found = select_protocol.seeded(selection, 7)
+  assert [found.seed, found.steps[0].seed, found.scores[0].seed] == [7, 7, 7]
+  assert found.steps[1] is selection.steps[1] and found.scores[1] is selection.scores[1]
+  assert select_protocol.seeded(Drawn(within=(Drawn(3),)), 7) == Drawn(7, (Drawn(7),))
+
+
+def test_a_task_of_several_instances_is_a_row_of_each_and_reads_as_before(tmp_path):
+  two = {"instruction": "i", "instances": [{"input": "", "output": "a"}, {"input": "x", "output": "b"}]}
+  rows = [{"id": "s", **two}, two, {"id": "t", **two, "instances": two["instances"][:1]}, {"n": 1}]
+  found, _ = made.run(tmp_path, rows)
+  read = lambda name: [
+    (row.example.messages, row.example.id) for row in readers.read(str(tmp_path / name), "auto") if row.example
+  ]
+  texts = lambda name: [one[0] for one in read(name)]
+  assert len(found) == 6 and texts("out.jsonl") == texts("in.jsonl")
+  assert [row["id"] for row in found if "id" in row] == ["s", "s/1", "t"]
+
+
+def test_what_cannot_be_read_is_listed_as_a_preparation_lists_it(tmp_path):
+  _, manifest = made.run(tmp_path, ["{"] * 1100 + [{"n": 1}])
+  assert len(manifest["passes"][0]["dropped_rows"]) == 1000 and made.dropped(manifest) == {("read", "not JSON"): 1100}
+
+
+def test_numbers_that_are_not_finite_lose_no_row(tmp_path):
+  rows = [f'{{"n": 1, "v": {value}}}' for value in ("NaN", "Infinity", "-Infinity", "1e999")]
+  assert made.run(tmp_path, rows)[0] == [{"n": 1, "v": None}] * 4

@@ -17,6 +17,7 @@ from itune_jax.run import console
 from itune_jax.run import gin_setup
 from itune_jax.run import outside as outside_lib
 from itune_jax.run import select_endpoint
+from itune_jax.sampling.responders import breaker
 from itune_jax.sampling.responders import http
 from itune_jax.select import beam_passes
 from itune_jax.select import score_table
@@ -49,20 +50,16 @@ def select(
 
   selection: steps, scores, budget and diversity. source: the rows, a file, folder or glob. output: the .jsonl file to
   write. by: names of scores that join those of the selection. keep: how much is kept, in place of the selection's
-  budget. seed: in place of the selection's. overwrite: takes the place of an output of other values. base, adapter: the
+  budget. seed: in place of the selection's and of all that its parts draw
+  by. overwrite: takes the place of an output of other values. base, adapter: the
   model that scores ask, "" for none. targets: a file of rows of the task that is selected for. baselines: writes the
   rows of each baseline too. endpoint: who is asked in place of a model here. beam: options of Apache Beam,
   whose pipelines then do what they can; None for this process.
   """
   scores = (*selection.scores, *map(score_table.find, by))
-  if seed is not None:
-    scores = tuple(one.with_seed(seed) for one in scores)
-  changed = dataclasses.replace(
-    selection,
-    scores=scores,
-    budget=selection.budget if keep == select_protocol.Budget() else keep,
-    seed=selection.seed if seed is None else seed,
-  )
+  budget_ = selection.budget if keep == select_protocol.Budget() else keep
+  changed = dataclasses.replace(selection, scores=scores, budget=budget_)
+  changed = changed if seed is None else select_protocol.seeded(changed, seed)
   with console.Bars("rows") as bars:
     begin = _begun(bars)
     rows = select_models.targets_of(targets) if targets else []
@@ -115,7 +112,12 @@ def from_flags(args: command.Args) -> dict[str, Any]:
   names = tuple(name.strip() for name in args.by.split(",")) if args.by else ()
   check.require(all(names), f"--by={args.by}: an empty name; write names with commas between them")
   given: dict[str, Any] = {"source": args.input, "output": args.output, "by": names, "keep": budget(args.keep)}
-  manifest = gin_setup.call(select, **given, seed=args.seed, endpoint=_endpoint(args), beam=args.beam, **_asked(args))
+  endpoint = _endpoint(args)
+  try:
+    manifest = gin_setup.call(select, **given, seed=args.seed, endpoint=endpoint, beam=args.beam, **_asked(args))
+  finally:  # also where no row is left, which is then why
+    if endpoint is not None and endpoint.told:
+      log.info(f"  {endpoint.told}")
   for name, own in manifest.get("beside", {}).items():
     log.info(f"  {name}: {_said(own)}")
   dropped = {}
@@ -133,13 +135,15 @@ def _asked(args: command.Args) -> dict[str, Any]:
   return {name: getattr(args, name) for name in names}
 
 
-def _endpoint(args: command.Args) -> select_protocol.Ask | None:
+def _endpoint(args: command.Args) -> select_endpoint.EndpointAsk | None:
   """The endpoint of the flags, None for none. Raises InputError for a key that is not set."""
   if not args.responder:
     return None
   key = os.environ.get(args.key_env, "") if args.key_env else ""
   check.require(not args.key_env or key, f"--key_env={args.key_env}: this variable of the environment is not set")
-  asked = http.HttpResponder(url=args.responder, model=args.responder_model, key=key, failed="answer")
+  asked = http.HttpResponder(
+    url=args.responder, model=args.responder_model, key=key, failed="answer", breaker=breaker.Breaker(faults=20)
+  )
   return select_endpoint.EndpointAsk(asked, args.responder_model)
 
 

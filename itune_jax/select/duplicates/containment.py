@@ -1,8 +1,9 @@
 """Rows that another row contains: almost all n-grams of the one stand in the other."""
 
 import collections
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 import dataclasses
+import hashlib
 
 import numpy as np
 
@@ -19,7 +20,7 @@ class Contained(clusters.Duplicates):
   where the one is much longer. Texts of fewer words are left alone and counted.
 
   share: from which on a text counts as contained. size: words of an n-gram. common: n-grams that stand in more rows
-  than this say nothing and are not looked up.
+  than this say nothing, are not looked up, and are counted; rows of the same n-grams are one row here.
   """
 
   share: float = 0.9
@@ -37,26 +38,35 @@ class Contained(clusters.Duplicates):
 
   def roots(self, texts: Iterable[str], notes: select_protocol.Notes) -> np.ndarray:
     """Through an index from n-grams to rows, as sorted arrays."""
-    grams, ends = [], [0]
-    for text in texts:
-      found = np.unique(ngrams.hashed(row_texts.words(text), self.size))
-      grams.append(found)
-      ends.append(ends[-1] + len(found))
     roots, short = clusters.Roots(), 0
-    flat = np.concatenate(grams) if grams else np.zeros(0, np.uint64)
-    owners = np.repeat(np.arange(len(grams)), np.diff(ends))
-    order = np.lexsort((owners, flat))
-    flat, owners = flat[order], owners[order]
-    for own in grams:
+    firsts: dict[bytes, int] = {}  # rows of the same n-grams are of one cluster however common these are
+    grams: dict[int, np.ndarray] = {}
+    for i, text in enumerate(texts):
       roots.add()
-      short += not len(own)
-    for i, own in enumerate(grams):
+      found = np.unique(ngrams.hashed(row_texts.words(text), self.size))
+      short += not len(found)
+      first = firsts.setdefault(hashlib.sha256(found.tobytes()).digest(), i) if len(found) else i
+      if first != i:
+        roots.join(first, i)
+      elif len(found):
+        grams[i] = found
+    notes |= {"too_short": short} | self._join(grams, roots)
+    return roots.all()
+
+  def _join(self, grams: Mapping[int, np.ndarray], roots: clusters.Roots) -> dict[str, int]:
+    """Joins rows of which one contains the other; what was not looked up for it, counted. grams: by row."""
+    flat = np.concatenate(list(grams.values())) if grams else np.zeros(0, np.uint64)
+    owners = np.repeat(np.asarray(list(grams), np.int64), [len(own) for own in grams.values()])
+    order = np.lexsort((owners, flat))
+    flat, owners, only_common = flat[order], owners[order], 0
+    for i, own in grams.items():
       low, high = np.searchsorted(flat, own, "left"), np.searchsorted(flat, own, "right")
       fine = (high - low > 1) & (high - low <= self.common)
       counts = collections.Counter(j for a, b in zip(low[fine], high[fine], strict=True) for j in owners[a:b].tolist())
       looked = len(own) - int((high - low > self.common).sum())
+      only_common += not looked
       for j, common in counts.items():
         if j != i and looked and common >= self.share * looked:
           roots.join(i, j)
-    notes |= {"too_short": short}
-    return roots.all()
+    times = np.unique(flat, return_counts=True)[1]
+    return {"common_ngrams": int((times > self.common).sum()), "only_common": only_common}

@@ -48,7 +48,10 @@ class Judged(select_protocol.Score):
     return values
 
   def _weighed(self, rubric: prompt_lib.Prompt, responder, asked) -> list[reading_lib.Reading]:
-    scores = iter(responder.score([requests_lib.Pair(one, token) for one in asked for token in rubric.tokens]))
+    try:
+      scores = iter(responder.score([requests_lib.Pair(one, token) for one in asked for token in rubric.tokens]))
+    except errors.InputError as e:
+      raise errors.InputError(f"{e}; or have the rating read from what it writes: --gin.rated.Judged.by=text") from None
     told = [{token: float(np.exp(next(scores).logprob)) for token in rubric.tokens} for _ in asked]
     return [reading_lib.expectation(rubric.tokens, one, "") for one in told]
 

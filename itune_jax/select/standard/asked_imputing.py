@@ -8,6 +8,7 @@ from typing import Any, Literal
 from itune_jax.core import check
 from itune_jax.core import conversation as conversation_lib
 from itune_jax.data import example as example_lib
+from itune_jax.data import fields
 from itune_jax.data.readers import building
 from itune_jax.data.readers import formats
 from itune_jax.data.readers import preferences
@@ -85,7 +86,8 @@ class AskedImpute(asked_rows.AskedStep):
       return self.unanswered(row, f"{self.key!r}: the answer is none of what was asked for")
     own: dict[str, Any] = {self.key: value}
     if self.key == LAST:
-      own = {"messages": [*row["messages"], {"role": "assistant", "content": value}]}
+      turns = fields.listed(row["messages"], "`messages`")  # which may stand there as JSON text
+      own = {"messages": [*turns, {"role": "assistant", "content": value}]}
     if self._is_answer:
       own["source"] = {**_source(row), "kind": "distilled", "teacher": who}
     own["imputed"] = [*row_fields.list_in(row, "imputed"), self.key]
@@ -121,8 +123,8 @@ class AskedImpute(asked_rows.AskedStep):
 
 
 def _source(row: select_protocol.Row) -> dict[str, Any]:
-  """Provenance as an object; a name alone is that of the data set."""
+  """Provenance as an object; a name alone is that of the data set. Raises BadRow for what is neither."""
   given = row.get("source")
   if isinstance(given, str):
     return {"dataset": given}
-  return dict(given) if isinstance(given, dict) else {}
+  return row_fields.object_in(row, "source")

@@ -80,7 +80,8 @@ class _Opened(select_protocol.Step):
   def apply(
     self, rows: Iterable[select_protocol.Row], notes: select_protocol.Notes
   ) -> Iterator[select_protocol.Outcome]:
-    """Block by block; the notes say who was asked, how often, and what the answers cost where that is known."""
+    """Block by block; the notes say who was asked, how often, and what the answers cost where that is known,
+    and why the first of those that are missing is."""
     told = {"asked": 0, "prompt_tokens": 0, "answer_tokens": 0, "tokens_unknown": 0}
     notes |= {"model": self._asking.who}
     notes["answers"] = told
@@ -91,6 +92,8 @@ class _Opened(select_protocol.Step):
       answers = {one.id: one for one in self._asking.responder.answer(asked)} if asked else {}
       for one in answers.values():
         _count(told, one)
+        if one.samples[0].problem:  # all that failed fail alike, mostly: one says why
+          notes.setdefault("no_answer", one.samples[0].problem)
       for number, row in block:
         one = questions[number]
         yield one if isinstance(one, select_protocol.Outcome) else self._outcome(row, answers[self._id(number)])
@@ -111,7 +114,10 @@ class _Opened(select_protocol.Step):
       return self._step.unanswered(row, _NO_ANSWER[sample.finish])
     if not sample.text.strip():
       return self._step.unanswered(row, "the answer is empty")
-    return self._step.answered(row, sample.text, self._asking.who)
+    try:
+      return self._step.answered(row, sample.text, self._asking.who)
+    except fields.BadRow as e:  # it cannot bear what the answer makes of it
+      return select_protocol.dropped(str(e))
 
   def _request(self, number: int, asked) -> requests_lib.Request:
     how = {"limit": self._step.limit, "temperature": self._step.temperature}
