@@ -50,15 +50,14 @@ def select(
 
   selection: steps, scores, budget and diversity. source: the rows, a file, folder or glob. output: the .jsonl file to
   write. by: names of scores that join those of the selection. keep: how much is kept, in place of the selection's
-  budget. seed: in place of the selection's and of all that its parts draw
-  by. overwrite: takes the place of an output of other values. base, adapter: the
-  model that scores ask, "" for none. targets: a file of rows of the task that is selected for. baselines: writes the
-  rows of each baseline too. endpoint: who is asked in place of a model here. beam: options of Apache Beam,
-  whose pipelines then do what they can; None for this process.
+  budget. seed: in place of the selection's, and of all that its parts draw by. overwrite: takes the place of an output
+  of other values. base, adapter: the model that scores ask, "" for none. targets: a file of rows of the task that is
+  selected for. baselines: writes the rows of each baseline too. endpoint: who is asked in place of a model here. beam:
+  options of Apache Beam, whose pipelines then do what they can; None for this process.
   """
   scores = (*selection.scores, *map(score_table.find, by))
-  budget_ = selection.budget if keep == select_protocol.Budget() else keep
-  changed = dataclasses.replace(selection, scores=scores, budget=budget_)
+  within = selection.budget if keep == select_protocol.Budget() else keep
+  changed = dataclasses.replace(selection, scores=scores, budget=within)
   changed = changed if seed is None else select_protocol.seeded(changed, seed)
   with console.Bars("rows") as bars:
     begin = _begun(bars)
