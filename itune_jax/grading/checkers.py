@@ -130,10 +130,10 @@ def _exact_answer(check: Check) -> str:
 
 def _text_answers(check: Check) -> str:
   answers = check.get("answers")
-  fits = isinstance(answers, (list, tuple)) and answers and all(isinstance(one, str) for one in answers)
-  if fits and not all(one.strip() for one in answers):
-    return "check.answers has an empty one: an output that says nothing would pass; leave it out"
-  return "" if fits else _lacks(check, "answers", "a list of texts")
+  if not (isinstance(answers, (list, tuple)) and answers and all(isinstance(one, str) for one in answers)):
+    return _lacks(check, "answers", "a list of texts")
+  is_whole = all(one.strip() for one in answers)
+  return "" if is_whole else "check.answers has an empty one: an output that says nothing would pass; leave it out"
 
 
 def _json_problem(check: Check) -> str:

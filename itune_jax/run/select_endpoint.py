@@ -45,12 +45,13 @@ class EndpointAsk(select_protocol.Ask):
   """
 
   def __init__(self, responder: requests_lib.Responder, model: str):
-    self.responder, self.model = _Counted(responder), model
+    self._counted = _Counted(responder)
+    self.responder, self.model = self._counted, model
 
   @property
   def told(self) -> str:
     """How many requests had no answer, and why the first had none; "" where all had one."""
-    return self.responder.said()
+    return self._counted.said()
 
   @property
   def identity(self) -> Mapping[str, Any]:  # pyright: ignore[reportIncompatibleVariableOverride]

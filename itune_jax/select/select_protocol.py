@@ -49,7 +49,8 @@ def seeded(value: Any, seed: int) -> Any:
   own = {one.name: vars(value)[one.name] for one in dataclasses.fields(value) if one.init and one.name in vars(value)}
   new = {name: seed if name == "seed" else seeded(one, seed) for name, one in own.items()}
   changed = {name: one for name, one in new.items() if one is not own[name]}
-  return dataclasses.replace(value, **changed) if changed else value
+  whole: Any = value
+  return dataclasses.replace(whole, **changed) if changed else value
 
 
 class Held(NamedTuple):
