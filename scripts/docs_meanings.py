@@ -9,6 +9,7 @@ import re
 import typing
 from typing import Any
 
+from itune_jax.core import check
 from itune_jax.core import conversation
 from itune_jax.peft import registry
 from itune_jax.run import meanings
@@ -139,5 +140,7 @@ def _written(value: Any) -> str:
 
 
 def _type(annotation: Any) -> str:
+  if not isinstance(annotation, str) and any(typing.get_origin(one) is typing.Annotated for one in _flat(annotation)):
+    return check.say(annotation)
   text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
   return re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", text)

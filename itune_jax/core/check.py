@@ -12,16 +12,25 @@ import typing
 
 from itune_jax.core import errors
 from itune_jax.core import jsontext
+from itune_jax.core import ranges
 
 
 def check_types(value: object) -> None:
-  """Raises InputError when a field of a dataclass holds a value of another type than declared."""
-  hints = typing.get_type_hints(type(value))
+  """Raises InputError when a field of a dataclass holds a value of another type than declared, a number outside of the
+  range that its type names (`ranges`), or one that is not finite: no setting is."""
+  hints = typing.get_type_hints(type(value), include_extras=True)
   for field in dataclasses.fields(value):  # pyright: ignore[reportArgumentType]
-    got = getattr(value, field.name)
-    if not fits(got, hints[field.name]):
+    got, hint = getattr(value, field.name), hints[field.name]
+    if not (fits(got, hint) and _is_finite(got)):
       name, is_ = f"{type(value).__name__}.{field.name}", f"{jsontext.shown(got, 200)} ({type(got).__name__})"
-      raise errors.InputError(f"{name} = {is_}; it takes {say(hints[field.name])}")
+      raise errors.InputError(f"{name} = {is_}; it takes {say(hint)}")
+
+
+def _is_finite(value: object) -> bool:
+  """Whether a number is finite, and all of a tuple are."""
+  if isinstance(value, (tuple, list)):
+    return all(map(_is_finite, value))
+  return not isinstance(value, float) or math.isfinite(value)
 
 
 def finite(value: object) -> None:
@@ -76,6 +85,9 @@ def fits(value: typing.Any, hint: typing.Any) -> bool:
   origin = typing.get_origin(hint)
   if hint is typing.Any:
     return True
+  if origin is typing.Annotated:
+    plain, *said = typing.get_args(hint)
+    return fits(value, plain) and all(value in one for one in said if isinstance(one, ranges.Range))
   if origin in (typing.Union, types.UnionType):
     return any(fits(value, option) for option in typing.get_args(hint))
   if origin is typing.Literal:
@@ -105,6 +117,13 @@ def fits(value: typing.Any, hint: typing.Any) -> bool:
 
 def say(hint: typing.Any) -> str:
   """A declared type in the user's words."""
+  if typing.get_origin(hint) is typing.Annotated:
+    plain, *said = typing.get_args(hint)
+    return ", ".join([say(plain), *(str(one) for one in said if isinstance(one, ranges.Range))])
+  if typing.get_origin(hint) in (typing.Union, types.UnionType):
+    return " or ".join(say(option) for option in typing.get_args(hint))
+  if hint is type(None):
+    return "None"
   if typing.get_origin(hint) is typing.Literal:
     return "one of " + ", ".join(map(repr, typing.get_args(hint)))
   return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")

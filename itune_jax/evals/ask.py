@@ -7,6 +7,7 @@ from typing import Any, Literal
 from itune_jax.core import check
 from itune_jax.core import conversation as conversation_lib
 from itune_jax.core import errors
+from itune_jax.core import ranges
 from itune_jax.evals import protocol
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.decode import watch
@@ -27,14 +28,14 @@ class Generate(protocol.Pooled):
   tokens after which its thinking is ended and the answer follows, whose limit counts behind it; 0 for none.
   """
 
-  n: int = 1
-  limit: int = 0
+  n: ranges.PositiveInt = 1
+  limit: ranges.NonNegativeInt = 0
   stop: tuple[str, ...] = ()
   form: protocol.Form = "chat"
   temperature: float | None = None
   top_p: float | None = None
   thinks: bool = False
-  budget: int = 0
+  budget: ranges.NonNegativeInt = 0
   kind = "answer"
   generates = True
 

@@ -22,6 +22,7 @@ import tqdm
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import log
+from itune_jax.core import ranges
 from itune_jax.evals import lm_eval_answers
 from itune_jax.evals import lm_eval_tokens
 from itune_jax.sampling import engine as engine_lib
@@ -52,7 +53,7 @@ class Settings:
   think_end_token: str | int | None = None
   enable_thinking: bool | None = None
   chat_template_args: dict[str, Any] = dataclasses.field(default_factory=dict)
-  seed: int = 0
+  seed: ranges.Seed = 0
 
   def __post_init__(self):
     check.check_types(self)

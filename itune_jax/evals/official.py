@@ -30,6 +30,7 @@ import numpy as np
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import jsontext
+from itune_jax.core import ranges
 from itune_jax.core import rng
 from itune_jax.evals import ask as ask_lib
 from itune_jax.evals import folders
@@ -64,8 +65,8 @@ class Settings:
   temperature: float | None = None
   thinks: bool = False
   thinking_budget: int = 0
-  seed: int = 0
-  version: int = 0
+  seed: ranges.Seed = 0
+  version: ranges.NonNegativeInt = 0
   sandbox: sandbox_lib.Sandbox = sandbox_lib.Sandbox()
   judge: judged.Judge | None = None
   baseline: str = ""

@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from itune_jax.core import check
 from itune_jax.core import conversation as conversation_lib
+from itune_jax.core import ranges
 from itune_jax.grading.statistics import metrics as metrics_lib
 from itune_jax.sampling import requests as requests_lib
 
@@ -225,10 +226,10 @@ class Benchmark:
   tags: tuple[str, ...] = ()
   source: str = ""
   licence: str = ""
-  total: int = 0
+  total: ranges.NonNegativeInt = 0
   percent: bool = True
   against: tuple[str, str] | None = None
-  version: int = 1
+  version: ranges.PositiveInt = 1
 
   def __post_init__(self):
     check.require(self.metrics, f"benchmark {self.name} has no metric")

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
+from itune_jax.core import ranges
 from itune_jax.core import tensors
 
 Params = dict[str, Any]
@@ -58,7 +59,7 @@ class BertConfig:
   mlp: int
   positions: int
   kinds: int = 2
-  norm_eps: float = 1e-12
+  norm_eps: ranges.PositiveFloat = 1e-12
 
   def __post_init__(self):
     check.check_types(self)

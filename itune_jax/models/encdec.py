@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 from itune_jax.core import rng
 from itune_jax.nn.attention import kv_cache
 from itune_jax.nn import mlp as mlp_lib
@@ -36,7 +37,7 @@ class EncDecConfig:
   head_dim: int
   mlp: int
   max_length: int = 2048
-  norm_eps: float = 1e-6
+  norm_eps: ranges.PositiveFloat = 1e-6
   buckets: int = 32
   longest: int = 128
   mlp_layout: mlp_lib.Layout = "gated"

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 
 Scaling = Literal["none", "linear", "dynamic", "yarn", "longrope", "llama3"]
 
@@ -34,14 +35,14 @@ class Rope:
   base: float = 10_000.0
   scaling: Scaling = "none"
   factor: float = 1.0
-  low_freq_factor: float = 1.0
-  high_freq_factor: float = 4.0
+  low_freq_factor: ranges.PositiveFloat = 1.0
+  high_freq_factor: ranges.PositiveFloat = 4.0
   original_length: int = 8192
   partial: float = 1.0
-  beta_fast: float = 32.0
-  beta_slow: float = 1.0
+  beta_fast: ranges.PositiveFloat = 32.0
+  beta_slow: ranges.PositiveFloat = 1.0
   truncate: bool = True
-  attention_factor: float = 0.0
+  attention_factor: ranges.NonNegativeFloat = 0.0
   short_factor: tuple[float, ...] = ()
   long_factor: tuple[float, ...] = ()
 

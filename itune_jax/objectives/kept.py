@@ -11,6 +11,7 @@ from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import numerics
+from itune_jax.core import ranges
 from itune_jax.objectives import wrapping
 
 
@@ -30,7 +31,7 @@ class Kept(wrapping.Wrapping):
 
   kl: float = 0.1
   towards: Literal["reference", "policy"] = "reference"
-  chunk: int = 0
+  chunk: ranges.NonNegativeInt = 0
 
   def __post_init__(self):
     check.check_types(self)

@@ -11,6 +11,7 @@ from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import examples
+from itune_jax.core import ranges
 from itune_jax.core import vocabulary
 from itune_jax.core import rng
 
@@ -31,10 +32,10 @@ class Sft(contracts.Objective):
   """
 
   normalise: Literal["token", "example"] = "token"
-  z_loss: float = 0.0
-  neftune_alpha: float = 0.0
+  z_loss: ranges.NonNegativeFloat = 0.0
+  neftune_alpha: ranges.NonNegativeFloat = 0.0
   chunk: int = 0
-  router_balance: float = 0.0
+  router_balance: ranges.NonNegativeFloat = 0.0
   router_balance_over: Literal["segment", "batch"] = "segment"
 
   def __post_init__(self):

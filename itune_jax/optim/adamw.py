@@ -12,6 +12,7 @@ import optax
 from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import errors
+from itune_jax.core import ranges
 from itune_jax.optim import schedule as schedule_lib
 
 
@@ -24,8 +25,8 @@ class Group:
   """
 
   pattern: str
-  rate_scale: float = 1.0
-  weight_decay: float = 0.0
+  rate_scale: ranges.NonNegativeFloat = 1.0
+  weight_decay: ranges.NonNegativeFloat = 0.0
 
   def __post_init__(self):
     check.check_types(self)

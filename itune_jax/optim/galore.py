@@ -12,6 +12,7 @@ import optax
 from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import linalg
+from itune_jax.core import ranges
 from itune_jax.optim import adamw
 
 
@@ -28,7 +29,7 @@ class GaLore(adamw.AdamW):
 
   rank: int = 128
   every: int = 200
-  scale: float = 0.25
+  scale: ranges.PositiveFloat = 0.25
   pattern: str = r".*/(attn|cross|mlp|experts?)/.*"
 
   def __post_init__(self):

@@ -11,6 +11,7 @@ import optax
 from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import errors
+from itune_jax.core import ranges
 from itune_jax.core import rng
 from itune_jax.optim import adamw
 
@@ -27,7 +28,7 @@ class Lisa(adamw.AdamW):
 
   layers: int = 2
   every: int = 20
-  seed: int = 0
+  seed: ranges.Seed = 0
 
   def __post_init__(self):
     super().__post_init__()

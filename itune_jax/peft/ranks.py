@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 from itune_jax.nn import site
 from itune_jax.peft import method as method_lib
 from itune_jax.peft.folders import codec
@@ -78,7 +79,7 @@ class Scaled(Ranks):
   match.
   """
 
-  alpha: float = 16.0
+  alpha: ranges.PositiveFloat = 16.0
   alpha_pattern: dict[str, float] = dataclasses.field(default_factory=dict)
   regexes: ClassVar[tuple[str, ...]] = ("sites", "rank_pattern", "alpha_pattern")
 

@@ -15,6 +15,7 @@ from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import log
+from itune_jax.core import ranges
 from itune_jax.evals import official
 from itune_jax.evals import protocol
 from itune_jax.evals import suite as suite_lib
@@ -46,7 +47,7 @@ class Robust:
   variants: int = 4
   budget: int = 0
   formats: int = 64
-  seed: int = 0
+  seed: ranges.Seed = 0
 
   def __post_init__(self):
     unknown = [kind for kind in self.kinds if kind not in variations.KINDS]

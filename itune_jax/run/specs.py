@@ -15,6 +15,7 @@ from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import lazy
 from itune_jax.core import log
+from itune_jax.core import ranges
 from itune_jax.models import bases
 
 # Types of Model's fields that are imported where a value of them is given: their modules need JAX, and who only
@@ -42,7 +43,7 @@ class Model:
   base: str = "smollm2-135m-instruct"
   config: Any = None
   chat_template: str = ""
-  seed: int = 0
+  seed: ranges.Seed = 0
   quant: Any = None
   special_tokens: tuple[str, ...] = ()
   scores: int = 0

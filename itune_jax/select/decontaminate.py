@@ -16,6 +16,7 @@ import numpy as np
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import jsontext
+from itune_jax.core import ranges
 from itune_jax.select import ngrams
 from itune_jax.select import row_texts
 from itune_jax.select import select_protocol
@@ -42,7 +43,7 @@ class Decontaminate(select_protocol.Step):
   size: int = 13
   gold_size: int = 8
   whole: int = 8
-  common: int = 10
+  common: ranges.PositiveInt = 10
   fields: tuple[str, ...] = ()
   action: Literal["drop", "mark", "refuse"] = "drop"
 

@@ -12,6 +12,7 @@ import math
 from typing import Literal
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 
 Rates = dict[str, float]
 
@@ -111,7 +112,7 @@ class ByLoss(Adaptive):
   """
 
   every: int = 100
-  step: float = 5.0
+  step: ranges.PositiveFloat = 5.0
   even: float = 0.1
   toward_high: bool = False
 
@@ -168,7 +169,7 @@ class ByAlignment(Adaptive):
   """
 
   every: int = 100
-  step: float = 1.0
+  step: ranges.PositiveFloat = 1.0
   even: float = 0.1
 
   def __post_init__(self):

@@ -14,6 +14,7 @@ import numpy as np
 
 from itune_jax.core import check
 from itune_jax.core import errors
+from itune_jax.core import ranges
 from itune_jax.data import fields
 from itune_jax.sampling import requests as requests_lib
 
@@ -263,7 +264,7 @@ class Selection:
   combine: Literal["ranks", "product", "sum"] = "ranks"
   budget: Budget = Budget()
   diversity: Diversity = Best()
-  seed: int = 0
+  seed: ranges.Seed = 0
   bad_rows: Literal["drop", "refuse"] = "drop"
 
   def __post_init__(self):

@@ -10,6 +10,7 @@ import numpy as np
 from itune_jax.core import check
 from itune_jax.core import conversation
 from itune_jax.core import jsontext
+from itune_jax.core import ranges
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.synth import generator
 from itune_jax.synth import simulated_tools
@@ -64,8 +65,8 @@ class Agents(generator.Generator):
   name: str = "agents"
   turns: int = 8
   goals: int = 2
-  temperature: float = 0.2
-  limit: int = 256
+  temperature: ranges.NonNegativeFloat = 0.2
+  limit: ranges.NonNegativeInt = 256
 
   def __post_init__(self):
     super().__post_init__()

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import re
 
+from itune_jax.core import ranges
 from itune_jax.synth import gates
 from itune_jax.synth import generator
 from itune_jax.synth import instructions
@@ -42,11 +43,11 @@ class Alpaca(generator.Generator):
 
   name: str = "alpaca"
   seeds: str
-  shown: int = 3
-  tasks: int = 20
-  similar: float = gates.LIMIT
-  temperature: float = 1.0
-  limit: int = 3072
+  shown: ranges.NonNegativeInt = 3
+  tasks: ranges.PositiveInt = 20
+  similar: ranges.Share = gates.LIMIT
+  temperature: ranges.NonNegativeFloat = 1.0
+  limit: ranges.NonNegativeInt = 3072
 
   @property
   def kind(self) -> str:

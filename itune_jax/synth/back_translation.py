@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 from itune_jax.data import example as example_lib
 from itune_jax.synth import gates
 from itune_jax.synth import generator
@@ -38,7 +39,7 @@ class BackTranslation(generator.OverPrompts):
   name: str = "back_translation"
   bare: bool = False
   rubric: str = "curation"
-  least: float = 5.0
+  least: ranges.NonNegativeFloat = 5.0
   votes: int = 1
 
   def __post_init__(self):

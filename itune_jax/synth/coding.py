@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 from itune_jax.grading import code
 from itune_jax.grading.sandbox import sandbox
 from itune_jax.synth import gates
@@ -52,8 +53,8 @@ class Coding(generator.Generator):
   topics: tuple[str, ...] = TOPICS
   tests: int = 3
   box: sandbox.Sandbox = sandbox.Sandbox()
-  temperature: float = 1.0
-  limit: int = 1024
+  temperature: ranges.NonNegativeFloat = 1.0
+  limit: ranges.NonNegativeInt = 1024
 
   def __post_init__(self):
     super().__post_init__()

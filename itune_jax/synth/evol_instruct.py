@@ -9,6 +9,7 @@ new, asked of the teacher; (2) the answer is an apology of under 80 words; (3) t
 import dataclasses
 import re
 
+from itune_jax.core import ranges
 from itune_jax.synth import gates
 from itune_jax.synth import generator
 from itune_jax.synth import samplers
@@ -62,12 +63,12 @@ class EvolInstruct(generator.OverPrompts):
   """
 
   name: str = "evol_instruct"
-  rounds: int = 4
+  rounds: ranges.PositiveInt = 4
   operators: tuple[str, ...] = tuple(OPERATORS)
   eliminate: bool = True
-  temperature: float = 1.0
-  top_p: float = 0.95
-  limit: int = 2048
+  temperature: ranges.NonNegativeFloat = 1.0
+  top_p: ranges.PositiveShare = 0.95
+  limit: ranges.NonNegativeInt = 2048
 
   @property
   def kind(self) -> str:

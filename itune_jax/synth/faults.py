@@ -8,6 +8,7 @@ from typing import Any
 
 from itune_jax.core import check
 from itune_jax.core import jsontext
+from itune_jax.core import ranges
 from itune_jax.grading.ifeval import texts
 from itune_jax.grading.safety import declined
 from itune_jax.sampling import requests as requests_lib
@@ -41,9 +42,9 @@ class Faults:
 
   refusals: bool = True
   repeated: float = 0.5
-  loop_words: int = 24
+  loop_words: ranges.PositiveInt = 24
   language: str = ""
-  language_words: int = 8
+  language_words: ranges.NonNegativeInt = 8
 
   def __post_init__(self):
     check.check_types(self)

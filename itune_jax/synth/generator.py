@@ -17,6 +17,7 @@ import numpy as np
 
 from itune_jax.core import check
 from itune_jax.core import conversation as conversation_lib
+from itune_jax.core import ranges
 from itune_jax.grading.sandbox import sandbox
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.synth import faults as faults_lib
@@ -72,10 +73,10 @@ class Generator(abc.ABC):
   """
 
   name: str
-  seed: int = 0
-  limit: int = 0
-  temperature: float = 0.7
-  top_p: float = 1.0
+  seed: ranges.Seed = 0
+  limit: ranges.NonNegativeInt = 0
+  temperature: ranges.NonNegativeFloat = 0.7
+  top_p: ranges.PositiveShare = 1.0
   system: str = ""
   faults: faults_lib.Faults = faults_lib.Faults()
   attributes: samplers.Attributes = samplers.Attributes()
@@ -170,7 +171,7 @@ class OverPrompts(Generator):
   """
 
   prompts_file: str
-  first: int = 0
+  first: ranges.NonNegativeInt = 0
 
   def __post_init__(self):
     super().__post_init__()

@@ -8,6 +8,7 @@ temperature 0; tags of difficulty, quality and category as JSON; kept: quality g
 import dataclasses
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 from itune_jax.synth import faults
 from itune_jax.synth import gates
 from itune_jax.synth import generator
@@ -46,8 +47,8 @@ class Magpie(generator.Generator):
   tagged: bool = True
   qualities: tuple[str, ...] = ("good", "excellent")
   least_reward: float = 0.0
-  question_tokens: int = 256
-  temperature: float = 1.0
+  question_tokens: ranges.PositiveInt = 256
+  temperature: ranges.NonNegativeFloat = 1.0
 
   def __post_init__(self):
     super().__post_init__()

@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 from itune_jax.grading.sandbox import sandbox
 from itune_jax.synth import gates
 from itune_jax.synth import generator
@@ -96,8 +97,8 @@ class Optimisation(generator.Generator):
   kinds: tuple[str, ...] = KINDS
   topics: tuple[str, ...] = TOPICS
   packages: tuple[str, ...] = ()
-  temperature: float = 0.8
-  limit: int = 2048
+  temperature: ranges.NonNegativeFloat = 0.8
+  limit: ranges.NonNegativeInt = 2048
 
   def __post_init__(self):
     super().__post_init__()

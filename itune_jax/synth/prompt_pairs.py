@@ -20,6 +20,7 @@ import zlib
 import numpy as np
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 from itune_jax.data import example as example_lib
 from itune_jax.grading.ifeval import instruction
 from itune_jax.grading.ifeval import kinds as kinds_lib
@@ -80,7 +81,7 @@ class Pairs:
 
   kinds: tuple[str, ...] = KINDS
   most: int = 4
-  seed: int = 0
+  seed: ranges.Seed = 0
 
   def __post_init__(self):
     check.check_types(self)

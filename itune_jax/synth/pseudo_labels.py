@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 from itune_jax.synth import generator
 from itune_jax.synth import sources
 
@@ -41,7 +42,7 @@ class PseudoLabels(generator.OverPrompts):
   rounds: int = 3
   proposals: int = 2
   shown: int = 4
-  temperature: float = 0.0
+  temperature: ranges.NonNegativeFloat = 0.0
 
   def __post_init__(self):
     super().__post_init__()

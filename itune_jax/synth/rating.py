@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from itune_jax.core import errors
 from itune_jax.core import nearest
+from itune_jax.core import ranges
 from itune_jax.grading.judging import judge_prompt
 from itune_jax.grading.judging import reading
 from itune_jax.grading.judging import rubrics
@@ -92,7 +93,7 @@ def rate(
   rubric: str,
   role: str = JUDGE,
   times: int = 1,
-  temperature: float = 0.0,
+  temperature: ranges.NonNegativeFloat = 0.0,
 ) -> Coroutine[Any, Any, dict[str, float | None]]:
   """For `yield from`: the mean rating of each pair over `times` answers of the judge, by its name within the item; None
   where no answer could be read."""

@@ -5,6 +5,7 @@ import dataclasses
 import re
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 from itune_jax.grading import checkers
 from itune_jax.synth import generator
 from itune_jax.synth import rejection_sampling
@@ -26,8 +27,8 @@ class Reasoning(generator.OverPrompts):
   name: str = "reasoning"
   samples: int = 4
   suffix: str = ASK
-  least_words: int = 5
-  limit_words: int = 0
+  least_words: ranges.NonNegativeInt = 5
+  limit_words: ranges.NonNegativeInt = 0
 
   def __post_init__(self):
     super().__post_init__()

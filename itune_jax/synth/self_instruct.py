@@ -11,6 +11,7 @@ import functools
 import re
 from typing import Any
 
+from itune_jax.core import ranges
 from itune_jax.synth import gates
 from itune_jax.synth import generator
 from itune_jax.synth import instructions
@@ -54,14 +55,14 @@ class SelfInstruct(generator.Generator):
 
   name: str = "self_instruct"
   seeds: str
-  human: int = 6
-  machine: int = 2
-  asked: int = 8
-  most: int = 5
-  round_items: int = 32
-  similar: float = gates.LIMIT
-  top_p: float = 0.5
-  limit: int = 1024
+  human: ranges.NonNegativeInt = 6
+  machine: ranges.NonNegativeInt = 2
+  asked: ranges.PositiveInt = 8
+  most: ranges.PositiveInt = 5
+  round_items: ranges.PositiveInt = 32
+  similar: ranges.Share = gates.LIMIT
+  top_p: ranges.PositiveShare = 0.5
+  limit: ranges.NonNegativeInt = 1024
 
   @property
   def takes_attributes(self) -> bool:

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 from itune_jax.synth import gates
 from itune_jax.synth import generator
 from itune_jax.synth import instructions
@@ -31,11 +32,11 @@ class SelfRewarding(generator.Generator):
 
   name: str = "self_rewarding"
   seeds: str
-  shown: int = 8
+  shown: ranges.NonNegativeInt = 8
   answers: int = 4
   votes: int = 3
   rubric: str = "additive"
-  top_p: float = 0.9
+  top_p: ranges.PositiveShare = 0.9
 
   def __post_init__(self):
     super().__post_init__()

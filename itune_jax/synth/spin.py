@@ -3,6 +3,7 @@ model that the round before trained."""
 
 import dataclasses
 
+from itune_jax.core import ranges
 from itune_jax.synth import generator
 
 
@@ -14,9 +15,9 @@ class Spin(generator.OverPrompts):
   """
 
   name: str = "spin"
-  iteration: int = 0
-  temperature: float = 1.0
-  limit: int = 256
+  iteration: ranges.NonNegativeInt = 0
+  temperature: ranges.NonNegativeFloat = 1.0
+  limit: ranges.NonNegativeInt = 256
 
   def make(self, n: int, pool: generator.Pool) -> generator.Steps:
     """The pair of a row. An answer that is cut off is one here: it is what the model says."""

@@ -3,6 +3,7 @@ kept without that hint (Zelikman et al. 2022). A round is one run; each round tr
 
 import dataclasses
 
+from itune_jax.core import ranges
 from itune_jax.grading import checkers
 from itune_jax.synth import generator
 from itune_jax.synth import rejection_sampling
@@ -21,7 +22,7 @@ class Star(generator.OverPrompts):
   name: str = "star"
   rationalise: bool = True
   suffix: str = ASK
-  temperature: float = 0.0
+  temperature: ranges.NonNegativeFloat = 0.0
 
   @property
   def prompts(self):

@@ -5,6 +5,7 @@ import dataclasses
 from typing import Literal
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 from itune_jax.grading import checkers
 from itune_jax.synth import generator
 from itune_jax.synth import rejection_sampling
@@ -21,8 +22,8 @@ class VerifiedPairs(generator.OverPrompts):
   name: str = "verified_pairs"
   samples: int = 4
   chosen: Literal["row", "own"] = "row"
-  temperature: float = 1.0
-  limit: int = 256
+  temperature: ranges.NonNegativeFloat = 1.0
+  limit: ranges.NonNegativeInt = 256
 
   def __post_init__(self):
     super().__post_init__()

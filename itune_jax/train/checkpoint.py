@@ -26,6 +26,7 @@ from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import jsontext
 from itune_jax.core import log
+from itune_jax.core import ranges
 from itune_jax.parallel import hosts
 from itune_jax.train import checkpoint_meta
 from itune_jax.train import state as state_lib
@@ -41,9 +42,9 @@ class Keep:
   of the best by `metric` stay beside them. metric: a figure of the evaluators, "" for none.
   """
 
-  every: int = 100
-  last: int = 2
-  best: int = 1
+  every: ranges.NonNegativeInt = 100
+  last: ranges.PositiveInt = 2
+  best: ranges.NonNegativeInt = 1
   metric: str = ""
   mode: Literal["", "min", "max"] = ""
 

@@ -13,6 +13,7 @@ from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import log
+from itune_jax.core import ranges
 from itune_jax.train import checkpoint
 from itune_jax.train import hooks as hooks_lib
 from itune_jax.train import state as state_lib
@@ -28,7 +29,7 @@ class EarlyStop:
   """
 
   metric: str = ""
-  patience: int = 3
+  patience: ranges.PositiveInt = 3
   mode: Literal["", "min", "max"] = ""
 
   def __post_init__(self):

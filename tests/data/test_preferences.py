@@ -8,6 +8,7 @@ import pytest
 from itune_jax.core import errors
 from itune_jax.core import pack
 from itune_jax.data import feed as feed_lib
+from itune_jax.data import fields
 from itune_jax.data import mixture
 from itune_jax.data import tokenised
 from itune_jax.data.readers import building
@@ -205,3 +206,23 @@ def test_an_objective_that_reads_no_side_is_refused(tmp_path, renderer):
 def test_the_starter_set_has_pairs_that_differ():
   rows = [preferences.parse(row) for row in build.pairs("heldout")]
   assert len(rows) > 200 and all(row.answer != row.rejected[-1]["content"] for row in rows)
+
+
+def test_a_system_text_beside_whole_conversations_is_their_system_turn():
+  said = lambda text: [{"role": "user", "content": "hi"}, {"role": "assistant", "content": text}]
+  row = {"system": "Be brief", "chosen": said("a"), "rejected": said("b")}
+  found = preferences.parse(row)
+  first = {"role": "system", "content": "Be brief"}
+  assert found.messages[0] == first and found.rejected[0] == first and not found.unread
+  assert [m["content"] for m in found.rejected] == ["Be brief", "hi", "b"]
+  whole = {**row, "chosen": [first, *row["chosen"]], "rejected": [first, *row["rejected"]]}
+  assert preferences.parse(whole).messages == found.messages
+  with pytest.raises(fields.BadRow, match="its `system` is not the system message"):
+    preferences.parse({**whole, "system": "Be long"})
+
+
+def test_differences_that_float32_does_not_hold_are_ties():
+  row = {"prompt": "q", "chosen": "a", "rejected": "b"}
+  with pytest.raises(fields.BadRow, match="a tie"):
+    preferences.parse({**row, "margin": 1e-50})
+  assert preferences.parse({**row, "margin": 0.1}).margin == pytest.approx(0.1)

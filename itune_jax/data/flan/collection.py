@@ -14,6 +14,7 @@ from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import log
+from itune_jax.core import ranges
 from itune_jax.data import fields
 from itune_jax.data.flan import prompts
 from itune_jax.data.flan import schemas
@@ -88,7 +89,7 @@ class Flan(origin.Origin):
   """
 
   folder: str
-  seed: int = 0
+  seed: ranges.Seed = 0
   longest: int = 7680
   templates: str = ""
 

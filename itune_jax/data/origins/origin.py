@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from itune_jax.core import errors
+from itune_jax.core import ranges
 from itune_jax.data import fields
 
 Row = dict[str, Any] | str  # a row in one of the formats (`readers.formats`), or why there is none
@@ -33,7 +34,7 @@ class Asked(NamedTuple):
   split: str
   folder: str
   chat: str
-  seed: int = 0
+  seed: ranges.Seed = 0
   lengths: Mapping[str, int] = types.MappingProxyType({})
 
 

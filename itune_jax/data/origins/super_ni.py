@@ -16,6 +16,7 @@ from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import jsontext
+from itune_jax.core import ranges
 from itune_jax.data import fields
 from itune_jax.data.origins import origin
 
@@ -66,7 +67,7 @@ class SuperNI(origin.Origin):
   mixed: bool = False
   per_task: int = 100
   shortened: int = 0
-  seed: int = 0
+  seed: ranges.Seed = 0
 
   def __post_init__(self):
     check.check_types(self)

@@ -11,6 +11,7 @@ from typing import Any
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import lazy
+from itune_jax.core import ranges
 from itune_jax.data.origins import origin
 
 grain = lazy.module("grain")
@@ -31,7 +32,7 @@ class Task(origin.Origin):
   split: str = "train"
   cache_dir: str = ""
   chat: str = "inputs_targets"
-  seed: int = 0
+  seed: ranges.Seed = 0
   lengths: dict[str, int] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):

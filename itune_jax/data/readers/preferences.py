@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from itune_jax.core import jsontext
 from itune_jax.data import example as example_lib
 from itune_jax.data import fields
@@ -56,8 +58,10 @@ def parse(raw: Mapping[str, Any]) -> example_lib.Example:
     raise fields.BadRow("`chosen` equals `rejected`: there is nothing to prefer")
   prompt = [untrained(message, i) for i, message in enumerate(prompt)]
   own = {key: raw[key] for key in example_lib.ROW_KEYS if key in raw and key != "messages"}
-  example = example_lib.from_json({**own, "messages": [*prompt, *answers[0]]})
   gold = _gold(raw, prompt)
+  if "system" in unread and is_whole(chosen):
+    prompt, unread = [*_system_of(raw, prompt), *prompt], tuple(key for key in unread if key != "system")
+  example = example_lib.from_json({**own, "messages": [*prompt, *answers[0]]})
   if gold == answers[1]:
     raise fields.BadRow(f"`{GOLD}`, which is the best answer, equals `rejected`")
   for message in (*example.messages, *answers[1], *gold):
@@ -65,6 +69,17 @@ def parse(raw: Mapping[str, Any]) -> example_lib.Example:
       raise fields.BadRow("a pair with images is not read yet")
   example = example_lib.with_rejected(example, (*prompt, *answers[1]), _margin(raw), unread)
   return example_lib.with_others(example, ((*prompt, *gold),), ()) if gold else example
+
+
+def _system_of(raw: Mapping[str, Any], prompt: Messages) -> Messages:
+  """The system turn that stands beside two whole conversations, [] where they begin with it. Raises BadRow where they
+  begin with another."""
+  text = fields.optional_text(raw, "system")
+  if prompt[0]["role"] != "system":
+    return [{"role": "system", "content": text}] if text else []
+  if text and messages_lib.text_of(prompt[0]["content"]) != text:
+    raise fields.BadRow("its `system` is not the system message that `chosen` and `rejected` begin with")
+  return []
 
 
 def _apart(asked: Messages) -> Messages:
@@ -208,6 +223,7 @@ def _margin(raw: Mapping[str, Any]) -> float | None:
     if margin is not None and abs(margin - by_score) > 1e-6 * max(abs(margin), 1):
       raise fields.BadRow("its `margin` is not the difference of its scores")
     margin = by_score
+  margin = None if margin is None else float(np.float32(margin))  # as it is stored
   if margin == 0:
     raise fields.BadRow("a tie: its margin is 0, so no side is preferred")
   if margin is not None and margin < 0:

@@ -31,7 +31,7 @@ from itune_jax.data.readers import streams
 from itune_jax.data.readers import trees
 
 # Bump when rows come to mean something else: caches of another version are not read. A golden test forces it.
-VERSION = 3  # 2 left out the `context` of a `question`; 1 trained on answers to an empty `prompt` or `question`
+VERSION = 4  # 3 left out the `system` beside pairs of whole conversations; 2 the `context` of a `question`
 PREFERENCE = "preference"  # pairs of answers: told by name alone, since their rows may be instruction data too
 JUDGED: dict[str, Callable[[Any], example_lib.Example]] = {
   PREFERENCE: scored_pairs.parse,

@@ -9,6 +9,8 @@ and `rejected` whose prompts differ, so that a prompt may be what is preferred (
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from itune_jax.core import jsontext
 from itune_jax.data import example as example_lib
 from itune_jax.data import fields
@@ -57,7 +59,8 @@ def ranked(raw: Raw) -> example_lib.Example:
     raise fields.BadRow(f"it has {len(given)} responses and {len(scores)} scores")
   if len(given) < 2:
     raise fields.BadRow("it has one response: there is nothing to rank")
-  numbers = [fields.number(one, f"`scores` {i}") for i, one in enumerate(scores)]
+  # As they are stored: two that differ by less than float32 tells apart are a tie.
+  numbers = [float(np.float32(fields.number(one, f"`scores` {i}"))) for i, one in enumerate(scores)]
   if len(set(numbers)) == 1:
     raise fields.BadRow("a tie: all responses have the same score")
   asked, unread = preferences.asked_beside({key: value for key, value in raw.items() if key not in used})

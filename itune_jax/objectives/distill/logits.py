@@ -11,6 +11,7 @@ from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import numerics
+from itune_jax.core import ranges
 from itune_jax.objectives.distill import divergences
 
 AHEAD = batch_lib.Column("ahead", "int32")  # how many places further the teacher predicts the same
@@ -35,7 +36,7 @@ class Distill(contracts.Objective):
   temperature: float = 1.0
   scale: float = 1.0
   sft: float = 0.0
-  chunk: int = 0
+  chunk: ranges.NonNegativeInt = 0
 
   def __post_init__(self):
     check.check_types(self)

@@ -14,6 +14,7 @@ from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import numerics
 from itune_jax.core import common_words
+from itune_jax.core import ranges
 from itune_jax.objectives.distill import divergences
 from itune_jax.objectives.distill import logits as distill
 
@@ -46,7 +47,7 @@ class Stretches(contracts.Objective):
   temperature: float = 1.0
   scale: float = 1.0
   sft: float = 0.0
-  chunk: int = 0
+  chunk: ranges.NonNegativeInt = 0
   hybrid: bool = False
   beta: float = 0.5
   matched: float | None = None

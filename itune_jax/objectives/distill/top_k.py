@@ -11,6 +11,7 @@ from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import numerics
+from itune_jax.core import ranges
 from itune_jax.objectives.distill import divergences
 
 _LEAST = 1e-9  # of the mass of a tail
@@ -36,7 +37,7 @@ class TopK(contracts.Objective):
   temperature: float = 1.0
   scale: float = 1.0
   live: bool = False
-  chunk: int = 0
+  chunk: ranges.NonNegativeInt = 0
 
   def __post_init__(self):
     check.check_types(self)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 from itune_jax.objectives.preference import pairs as pairs_lib
 
 
@@ -44,7 +45,7 @@ class Simpo(pairs_lib.PairObjective):
   """
 
   beta: float = 2.0
-  gamma: float = 1.0
+  gamma: ranges.NonNegativeFloat = 1.0
   alpha: float = 0.0
   label_smoothing: float = 0.0
 
@@ -74,7 +75,7 @@ class Slic(pairs_lib.PairObjective):
   """
 
   beta: float = 1.0
-  delta: float = 1.0
+  delta: ranges.NonNegativeFloat = 1.0
   by_token: bool = False
   sft: float = 0.1
 

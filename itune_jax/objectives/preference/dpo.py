@@ -12,6 +12,7 @@ from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import numerics
+from itune_jax.core import ranges
 from itune_jax.objectives import groups
 from itune_jax.objectives.preference import divergence as divergence_lib
 from itune_jax.objectives.preference import formulas
@@ -43,15 +44,15 @@ class Dpo(contracts.Objective):
   beta: float = 0.1
   label_smoothing: float = 0.0
   divergence: divergence_lib.Divergence = "reverse_kl"
-  divergence_alpha: float = 0.5
+  divergence_alpha: ranges.PositiveFloat = 0.5
   discopop_tau: float = 0.05
-  tail: float = 1.0
+  tail: ranges.Share = 1.0
   weighted: bool = False
-  beta_gain: float = 0.0
+  beta_gain: ranges.NonNegativeFloat = 0.0
   beta_margin: float = 0.0
-  offset: float = 0.0
+  offset: ranges.NonNegativeFloat = 0.0
   check_start: bool = True
-  chunk: int = 0
+  chunk: ranges.NonNegativeInt = 0
 
   def __post_init__(self):
     check.check_types(self)
@@ -62,6 +63,8 @@ class Dpo(contracts.Objective):
     check.require(
       len(self.weights) in (0, len(names)), f"Dpo.weights = {self.weights}: give one for each of {', '.join(names)}"
     )
+    good = all(weight >= 0 for weight in self.weights) and (not self.weights or any(self.weights))
+    check.require(good, f"Dpo.weights = {self.weights}: they are 0 or more, and not all 0")
     check.require(self.beta > 0 and math.isfinite(self.beta), f"Dpo.beta must be positive, not {self.beta}")
     check.require(self.discopop_tau > 0, f"Dpo.discopop_tau must be positive, not {self.discopop_tau}")
     self._check_smoothing(names)

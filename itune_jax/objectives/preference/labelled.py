@@ -11,6 +11,7 @@ from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import errors
+from itune_jax.core import ranges
 from itune_jax.objectives import groups
 
 LABEL = batch_lib.Column("label")  # 1 on an answer that is wanted, -1 on one that is not, 0 on one to another prompt
@@ -79,7 +80,7 @@ class _Unpaired(contracts.Objective):
   desirable: float = 1.0
   undesirable: float = 1.0
   check_start: bool = True
-  chunk: int = 0
+  chunk: ranges.NonNegativeInt = 0
 
   def __post_init__(self):
     check.check_types(self)

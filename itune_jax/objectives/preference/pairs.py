@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import contracts
 from itune_jax.core import errors
+from itune_jax.core import ranges
 from itune_jax.objectives import groups
 
 SIDE = batch_lib.Column("side")  # 1 on the answer that is preferred, -1 on the other
@@ -130,8 +131,8 @@ class PairObjective(contracts.Objective):
   """
 
   beta: float = 0.1
-  sft: float = 0.0
-  chunk: int = 0
+  sft: ranges.NonNegativeFloat = 0.0
+  chunk: ranges.NonNegativeInt = 0
 
   @property
   def columns(self) -> tuple[batch_lib.Column, ...]:

@@ -11,6 +11,7 @@ from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import errors
+from itune_jax.core import ranges
 
 SCORE = batch_lib.Column("score")  # how good an answer is; of a list of answers their order alone counts
 
@@ -31,7 +32,7 @@ class Ranked(contracts.Objective):
   beta: float = 0.1
   by_gap: bool = False
   check_start: bool = True
-  chunk: int = 0
+  chunk: ranges.NonNegativeInt = 0
 
   def __post_init__(self):
     check.check_types(self)

@@ -11,6 +11,7 @@ from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import numerics
+from itune_jax.core import ranges
 from itune_jax.objectives import groups
 from itune_jax.objectives.preference import pairs as pairs_lib
 
@@ -27,7 +28,7 @@ class Tdpo(contracts.Objective):
   beta: float = 0.1
   alpha: float = 0.5
   check_start: bool = True
-  chunk: int = 0
+  chunk: ranges.NonNegativeInt = 0
 
   def __post_init__(self):
     check.check_types(self)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
 from itune_jax.core import contracts
+from itune_jax.core import ranges
 from itune_jax.objectives import groups
 from itune_jax.objectives.preference import pairs as pairs_lib
 
@@ -29,9 +30,9 @@ class Tpo(contracts.Objective):
   loss: Literal["sigmoid", "hinge", "ipo", "tpo_l"] = "sigmoid"
   beta: float = 0.01
   alpha: float = 1.0
-  gamma: float = 0.5
+  gamma: ranges.NonNegativeFloat = 0.5
   label_smoothing: float = 0.0
-  chunk: int = 0
+  chunk: ranges.NonNegativeInt = 0
 
   def __post_init__(self):
     check.check_types(self)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
 from itune_jax.core import contracts
+from itune_jax.core import ranges
 from itune_jax.objectives import groups
 from itune_jax.objectives.preference import pairs as pairs_lib
 from itune_jax.objectives.reward import scores as scores_lib
@@ -25,7 +26,7 @@ class BradleyTerry(scores_lib.Scoring):
   the default.
   """
 
-  margin: float = 0.0
+  margin: ranges.NonNegativeFloat = 0.0
   centre: float = 0.0
   label_smoothing: float = 0.0
   check_start: bool = False

@@ -10,6 +10,7 @@ from itune_jax.core import batch as batch_lib
 from itune_jax.core import check
 from itune_jax.core import contracts
 from itune_jax.core import errors
+from itune_jax.core import ranges
 
 END = batch_lib.Column("end")  # 1 behind the last id of an answer, which the feed puts there
 
@@ -19,7 +20,7 @@ class Scoring(contracts.Objective):
   """A loss of scores. chunk: positions projected onto the head at a time, by each shard of the batch; 0 for the
   default."""
 
-  chunk: int = 0
+  chunk: ranges.NonNegativeInt = 0
 
   def __post_init__(self):
     check.check_types(self)

@@ -17,6 +17,7 @@ import numpy as np
 from itune_jax.core import axes as axes_lib
 from itune_jax.core import check
 from itune_jax.core import errors
+from itune_jax.core import ranges
 from itune_jax.core import rng
 from itune_jax.nn import skeleton
 from itune_jax.peft import attach
@@ -40,7 +41,7 @@ class Combine:
   weights: tuple[float, ...] = ()
   density: float = 0.2
   scale: float = 1.0
-  seed: int = 0
+  seed: ranges.Seed = 0
 
   def __post_init__(self):
     check.check_types(self)

@@ -15,6 +15,7 @@ import optax
 
 from itune_jax.core import check
 from itune_jax.core import numerics
+from itune_jax.core import ranges
 from itune_jax.nn import site
 from itune_jax.peft.folders import codec
 from itune_jax.peft import ranks
@@ -67,13 +68,13 @@ class AdaLora(method_lib.SiteMethod, method_lib.Penalised, codec.ModuleCodec):
 
   rank: int = 12
   target: int = 8
-  alpha: float = 8.0
+  alpha: ranges.PositiveFloat = 8.0
   warmup: int = 0
   final: int = 0
   every: int = 1
-  beta1: float = 0.85
-  beta2: float = 0.85
-  orthogonal: float = 0.5
+  beta1: ranges.Decay = 0.85
+  beta2: ranges.Decay = 0.85
+  orthogonal: ranges.NonNegativeFloat = 0.5
   sites: str = ranks.PROJECTIONS
   name: str = "adalora"
   peft_type = "ADALORA"

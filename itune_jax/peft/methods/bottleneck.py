@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from itune_jax.core import check
 from itune_jax.core import numerics
+from itune_jax.core import ranges
 from itune_jax.nn import mlp
 from itune_jax.nn import site
 from itune_jax.peft import method as method_lib
@@ -52,7 +53,7 @@ class Bottleneck(method_lib.SiteMethod):
   width: int = 64
   placement: Literal["sequential", "parallel"] = "sequential"
   activation: mlp.Activation = "gelu"
-  scale: float = 1.0
+  scale: ranges.PositiveFloat = 1.0
   sites: str = HOULSBY
   name: str = "bottleneck"
   kinds = ("tap",)

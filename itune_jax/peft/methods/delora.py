@@ -7,6 +7,7 @@ from typing import Any, Self
 import jax.numpy as jnp
 
 from itune_jax.core import numerics
+from itune_jax.core import ranges
 from itune_jax.nn import site
 from itune_jax.peft.folders import codec
 from itune_jax.peft import ranks
@@ -53,7 +54,7 @@ class Delora(ranks.Ranks, codec.ModuleCodec):
   """The method. bound: λ at first. peft's default is 15, with which the first step, whose length does not depend on the
   learning rate, broke the model of docs/results.md."""
 
-  bound: float = 1.0
+  bound: ranges.PositiveFloat = 1.0
   name: str = "delora"
   peft_type = "DELORA"
   peft_names = ("delora_A", "delora_B", "delora_lambda", "delora_w_norm")

@@ -11,6 +11,7 @@ import numpy as np
 
 from itune_jax.core import check
 from itune_jax.core import errors
+from itune_jax.core import ranges
 from itune_jax.nn import site
 from itune_jax.peft.folders import codec
 from itune_jax.peft import ranks
@@ -65,8 +66,8 @@ class FourierFT(method_lib.SiteMethod, codec.ModuleCodec):
   """
 
   coefficients: int = 1000
-  scale: float = 150.0
-  seed: int = 777
+  scale: ranges.PositiveFloat = 150.0
+  seed: ranges.Seed = 777
   sites: str = ranks.PROJECTIONS
   name: str = "fourierft"
   peft_type = "FOURIERFT"

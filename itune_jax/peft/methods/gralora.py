@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 from itune_jax.nn import site
 from itune_jax.peft.folders import codec
 from itune_jax.peft import ranks
@@ -60,7 +61,7 @@ class Gralora(method_lib.SiteMethod, codec.ModuleCodec):
   rank: int = 32
   blocks: int = 2
   hybrid: int = 0
-  alpha: float = 64.0
+  alpha: ranges.PositiveFloat = 64.0
   sites: str = ranks.PROJECTIONS
   name: str = "gralora"
   peft_type = "GRALORA"

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 from itune_jax.nn import site
 from itune_jax.peft.folders import codec
 from itune_jax.peft import ranks
@@ -62,7 +63,7 @@ class Lokr(method_lib.SiteMethod, codec.ModuleCodec):
   """
 
   rank: int = 8
-  alpha: float = 8.0
+  alpha: ranges.PositiveFloat = 8.0
   factor: int = -1
   both: bool = False
   sites: str = ranks.PROJECTIONS

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 from itune_jax.nn import site
 from itune_jax.nn import taps
 from itune_jax.peft.methods import routed
@@ -73,8 +74,8 @@ class MixLora(method_lib.SiteMethod):
 
   experts: int = 8
   rank: int = 8
-  alpha: float = 16.0
-  top: int = 2
+  alpha: ranges.PositiveFloat = 16.0
+  top: ranges.PositiveInt = 2
   sites: str = MIX
   name: str = "mixlora"
   kinds = ("tap",)

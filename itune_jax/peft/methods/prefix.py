@@ -14,6 +14,7 @@ import numpy as np
 
 from itune_jax.core import check
 from itune_jax.core import errors
+from itune_jax.core import ranges
 from itune_jax.nn.attention import kernels
 from itune_jax.nn import site
 from itune_jax.nn import taps
@@ -73,7 +74,7 @@ class Prefix(method_lib.SiteMethod, codec.ModelCodec):
 
   count: int = 20
   hidden: int = 0
-  scale: float = 0.02
+  scale: ranges.NonNegativeFloat = 0.02
   name: str = "prefix"
   sites: str = r"positions|blocks/\d+/attn/mix"
   kinds = ("tap",)

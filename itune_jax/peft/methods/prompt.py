@@ -14,6 +14,7 @@ import numpy as np
 
 from itune_jax.core import check
 from itune_jax.core import numerics
+from itune_jax.core import ranges
 from itune_jax.nn import site
 from itune_jax.peft.folders import codec
 from itune_jax.peft.methods import prefix
@@ -62,7 +63,7 @@ class Prompt(method_lib.SiteMethod, codec.ModelCodec):
 
   count: int = 20
   hidden: int = 0
-  scale: float = 0.02
+  scale: ranges.NonNegativeFloat = 0.02
   name: str = "prompt"
   sites: str = r"positions|lead"
   kinds = ("tap",)

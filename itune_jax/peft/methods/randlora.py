@@ -11,6 +11,7 @@ import numpy as np
 
 from itune_jax.core import check
 from itune_jax.core import errors
+from itune_jax.core import ranges
 from itune_jax.nn import site
 from itune_jax.peft.folders import codec
 from itune_jax.peft import ranks
@@ -53,7 +54,7 @@ class RandLora(method_lib.SiteMethod, codec.BankCodec):
   """
 
   rank: int = 32
-  alpha: float = 640.0
+  alpha: ranges.PositiveFloat = 640.0
   sites: str = ranks.PROJECTIONS
   name: str = "randlora"
   peft_type = "RANDLORA"

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 from itune_jax.core import rng
 from itune_jax.peft import method
 
@@ -25,7 +26,7 @@ class Regressor(method.Method):
   name: str = "regressor"
   width: int
   pairs: int = 1
-  seed: int = 0
+  seed: ranges.Seed = 0
 
   def __post_init__(self):
     super().__post_init__()

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 from itune_jax.nn import moe
 from itune_jax.nn import site
 from itune_jax.peft import ranks
@@ -79,8 +80,8 @@ class Routed(method_lib.SiteMethod):
 
   experts: int = 4
   rank: int = 8
-  alpha: float = 16.0
-  top: int = 2
+  alpha: ranges.PositiveFloat = 16.0
+  top: ranges.PositiveInt = 2
   sites: str = ranks.PROJECTIONS
   name: str = "routed"
 

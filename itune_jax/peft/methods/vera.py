@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import numerics
+from itune_jax.core import ranges
 from itune_jax.nn import site
 from itune_jax.peft.folders import codec
 from itune_jax.peft import ranks
@@ -50,7 +51,7 @@ class Vera(method_lib.SiteMethod, codec.BankCodec):
   """
 
   rank: int = 256
-  d_initial: float = 0.1
+  d_initial: ranges.PositiveFloat = 0.1
   sites: str = ranks.PROJECTIONS
   name: str = "vera"
   peft_type = "VERA"

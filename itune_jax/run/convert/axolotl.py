@@ -37,11 +37,22 @@ def _datasets(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> Non
   good = all(isinstance(path, str) and path for path in paths)
   check.require(good, f"datasets: {jsontext.shown(value)} is no list of data sets, each with a `path`")
   dialect.data(draft, paths[0] if len(paths) == 1 else paths, whole)
-  unread = sorted({str(key) for one in given if isinstance(one, dict) for key in one} - {"path", "ds_type"})
+  for one in given:
+    for key, does in _OF_DATA.items():
+      if isinstance(one, dict) and key in one:
+        does(draft, one[key], one)
+  unread = sorted({str(key) for one in given if isinstance(one, dict) for key in one} - {"path", "ds_type", *_OF_DATA})
   if unread:
     draft.notes.append(
       f"of its datasets these are not taken over: {', '.join(unread)} (docs/guides/bring_your_data.md)"
     )
+
+
+# What trains of a row of a data set: answers and the end of each.
+_OF_DATA: dict[str, dialect.Does] = {
+  "roles_to_train": dialect.only("roles_to_train", None, ["gpt"], ["gpt", "assistant"], ["assistant"]),
+  "train_on_eos": dialect.only("train_on_eos", None, "turn"),
+}
 
 
 def _share(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:
@@ -149,6 +160,7 @@ AXOLOTL = dialect.Dialect(
   harmless=trl.TRAINER | _READ_TOGETHER | _QUIET | {"sequence_len", "gradient_accumulation_steps"},
   without=trl.WITHOUT
   | {
+    **dict.fromkeys(_OF_DATA, "answers train, with the end of each turn"),
     "rl": "preference tuning: see recipes/preference.gin",
     "special_tokens": "give specs.Model.special_tokens",
     "tokens": "give specs.Model.special_tokens",

@@ -92,6 +92,7 @@ class Dialect:
         found.notes.append(f"{jsontext.shown(key)[1:-1]}: {jsontext.shown(value)} is not taken over: it {unknown}")
       else:
         missing[key] = unknown
+    _keep_whole(found)
     return found, missing
 
   def _do(self, key: str, draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
@@ -102,6 +103,14 @@ class Dialect:
 
   def _keys(self) -> list[str]:
     return [*self.does, *self.harmless, *self.without]
+
+
+def _keep_whole(draft: Draft) -> None:
+  """Losses that compare all rows of a step take it uncut; the rows stay as many."""
+  coupled = draft.parts["objective"] == "kto" or {"aot", "aot_unpaired"} & {*draft.values.get("dpo.Dpo.losses", ())}
+  if coupled and draft.values.get("MICRO_BATCHES", 1) > 1:
+    draft.set(MICRO_BATCHES=1)
+    draft.notes.append("its loss compares the rows of a micro-batch; here it compares those of a step, which is uncut")
 
 
 def _is_off(value: Any) -> bool:
@@ -241,6 +250,16 @@ def prompts_train(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
     draft.notes.append("it trains on prompts too; here answers alone train")
 
 
+def only(key: str, *values: Any) -> Does:
+  """A key of which these values are how it is here, and others have no equal."""
+
+  def does(draft: Draft, value: Any, whole: Mapping[str, Any]) -> None:
+    del draft, whole
+    check.require(value in values, f"{key}: {jsontext.shown(value)} has no equal; {jsontext.shown(values[-1])} has")
+
+  return does
+
+
 def batch(per_device: str, accumulation: str, length: str) -> Does:
   """Rows of a step: those of one device, times the steps that are added up."""
 
@@ -272,15 +291,18 @@ def text(path: str, draft: Draft, missing: Mapping[str, str], tool: str) -> str:
   return "\n".join([*head, *includes, *(f"{name} = {jsontext.shown(value)}" for name, value in order)]) + "\n"
 
 
-def chosen(given: Mapping[str, Any], dialects: Sequence[Dialect], asked: str) -> Dialect:
-  """The dialect of a configuration: the one asked for, or the one whose keys it has. Raises InputError."""
+def chosen(given: Mapping[str, Any], dialects: Sequence[Dialect], asked: str) -> tuple[Dialect, list[str]]:
+  """The dialect of a configuration: the one asked for, or the one of whose marks it has most; of equals the first, if
+  their names begin alike. And the names of those equals. Raises InputError."""
   if asked:
-    return next(one for one in dialects if one.name == asked)
-  found = [one for one in dialects if one.marks & given.keys()]
+    return next(one for one in dialects if one.name == asked), []
+  counts = [len(one.marks & given.keys()) for one in dialects]
+  found = [one for one, count in zip(dialects, counts, strict=True) if count and count == max(counts)]
   names = ", ".join(one.name for one in dialects)
   whose = " or ".join(one.name for one in found) or f"none of {names}"
-  check.require(len(found) == 1, f"it is not clear whose configuration this is ({whose}); give --tool")
-  return found[0]
+  clear = bool(found) and all(one.name.startswith(found[0].name) for one in found)
+  check.require(clear, f"it is not clear whose configuration this is ({whose}); give --tool")
+  return found[0], [one.name for one in found[1:]]
 
 
 def steps(epochs: str, most: str) -> dict[str, Does]:

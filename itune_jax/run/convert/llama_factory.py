@@ -1,4 +1,4 @@
-"""LLaMA-Factory's YAML of `llamafactory-cli train`: stages sft and dpo, full and LoRA.
+"""LLaMA-Factory's YAML of `llamafactory-cli train`: stages sft, dpo and kto, full and LoRA.
 
 Names and defaults are those of its ModelArguments, DataArguments and FinetuningArguments.
 """
@@ -13,21 +13,39 @@ from itune_jax.run.convert import trl
 
 
 def _stage(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:
-  check.require(value in ("sft", "dpo"), f"stage: {jsontext.shown(value)} has no equal; sft and dpo have")
+  known = ("sft", "dpo", "kto")
+  check.require(value in known, f"stage: {jsontext.shown(value)} has no equal; {', '.join(known)} have")
   if value == "dpo":
     _preference(draft, whole)
+  elif value == "kto":
+    draft.parts |= {"objective": "kto", "data": "unpaired"}
+    draft.values |= {
+      "labelled.Kto.beta": _number("pref_beta", whole),
+      "labelled.Kto.desirable": _number("kto_chosen_weight", whole),
+      "labelled.Kto.undesirable": _number("kto_rejected_weight", whole),
+    }
+
+
+def _number(key: str, whole: Mapping[str, Any]) -> float:
+  return dialect.typed(key, whole.get(key, _PREFERENCES[key]), float)
 
 
 def _preference(draft: dialect.Draft, whole: Mapping[str, Any]) -> None:
-  kind, beta = whole.get("pref_loss", "sigmoid"), dialect.typed("pref_beta", whole.get("pref_beta", 0.1), float)
+  kind, beta = whole.get("pref_loss", "sigmoid"), _number("pref_beta", whole)
+  sft, smoothing = _number("pref_ftx", whole), _number("dpo_label_smoothing", whole)
   draft.parts["data"] = "pairs"
   if kind in ("sigmoid", "hinge", "ipo"):
     draft.parts["objective"] = "dpo"
-    draft.values |= {"dpo.Dpo.losses": (kind,), "dpo.Dpo.beta": beta}
-  elif kind == "simpo":
+    smoothed = bool(smoothing) and kind == "sigmoid"
+    names = ("cdpo" if smoothed else kind,)
+    draft.values |= {"dpo.Dpo.losses": (*names, "sft") if sft else names, "dpo.Dpo.beta": beta}
+    draft.values |= {"dpo.Dpo.weights": (1.0, sft)} if sft else {}
+    draft.values |= {"dpo.Dpo.label_smoothing": smoothing} if smoothed else {}
+    return
+  check.require(not sft, f"pref_ftx: {sft:g} has no equal beside pref_loss {jsontext.shown(kind)}")
+  if kind == "simpo":
     draft.parts["objective"] = "simpo"
-    gamma = dialect.typed("simpo_gamma", whole.get("simpo_gamma", 0.5), float)
-    draft.values |= {"cpo.Simpo.beta": beta, "cpo.Simpo.gamma": gamma}
+    draft.values |= {"cpo.Simpo.beta": beta, "cpo.Simpo.gamma": _number("simpo_gamma", whole)}
   elif kind == "orpo":
     draft.parts["objective"] = "orpo"
     draft.values |= {"orpo.Orpo.beta": beta}
@@ -59,18 +77,17 @@ def _bits(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:
     dialect.qlora(draft, True, whole)
 
 
+# What is read with `stage`, and its defaults.
+_PREFERENCES = {
+  "pref_beta": 0.1,
+  "pref_ftx": 0.0,
+  "dpo_label_smoothing": 0.0,
+  "simpo_gamma": 0.5,
+  "kto_chosen_weight": 1.0,
+  "kto_rejected_weight": 1.0,
+}
 _READ_TOGETHER = frozenset(
-  [
-    "lora_rank",
-    "lora_alpha",
-    "lora_dropout",
-    "lora_target",
-    "use_rslora",
-    "use_dora",
-    "pref_loss",
-    "pref_beta",
-    "simpo_gamma",
-  ]
+  ["lora_rank", "lora_alpha", "lora_dropout", "lora_target", "use_rslora", "use_dora", "pref_loss", *_PREFERENCES]
 )
 
 LLAMA_FACTORY = dialect.Dialect(
@@ -89,6 +106,7 @@ LLAMA_FACTORY = dialect.Dialect(
     "stage": _stage,
     "finetuning_type": _tuning,
     "quantization_bit": _bits,
+    "quantization_method": dialect.only("quantization_method", None, "bnb"),
     "dataset": dialect.data,
     "packing": dialect.packing,
     "train_on_prompt": dialect.prompts_train,
@@ -102,14 +120,7 @@ LLAMA_FACTORY = dialect.Dialect(
   },
   harmless=trl.TRAINER
   | _READ_TOGETHER
-  | {
-    "gradient_accumulation_steps",
-    "cutoff_len",
-    "neat_packing",
-    "dataset_dir",
-    "double_quantization",
-    "quantization_method",
-  },
+  | {"gradient_accumulation_steps", "cutoff_len", "neat_packing", "dataset_dir", "double_quantization"},
   without={key: value for key, value in trl.WITHOUT.items() if key != "train_on_prompt"}
   | {
     "loraplus_lr_ratio": "append overlays/loraplus.gin",

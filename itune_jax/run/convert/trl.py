@@ -1,6 +1,6 @@
-"""TRL's configurations of `trl sft` and `trl dpo`, and those of the alignment handbook, which have the same keys.
+"""TRL's configurations of `trl sft`, and those of the alignment handbook, which have the same keys.
 
-Names and defaults are those of TRL's SFTConfig, DPOConfig and ModelConfig over transformers' TrainingArguments.
+Names and defaults are those of TRL's SFTConfig and ModelConfig over transformers' TrainingArguments.
 """
 
 from collections.abc import Mapping
@@ -144,18 +144,16 @@ def neftune(draft: dialect.Draft, value: Any) -> None:
     draft.values["sft.Sft.neftune_alpha"] = dialect.typed("neftune_noise_alpha", value, float)
 
 
-def objective(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:
-  """DPO's losses by TRL's names, where a configuration is one of pairs (it has `beta`)."""
-  if "beta" not in whole:
-    return
-  losses = ("sigmoid",) if value is None else (value,) if isinstance(value, str) else value
-  named = isinstance(losses, (list, tuple)) and losses and all(isinstance(one, str) for one in losses)
-  check.require(named, f"loss_type: {jsontext.shown(value)} is no loss, and no list of losses")
-  draft.parts |= {"objective": "dpo", "data": "pairs"}
-  draft.values |= {"dpo.Dpo.losses": tuple(losses), "dpo.Dpo.beta": dialect.typed("beta", whole["beta"], float)}
+def _loss(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:
+  """SFT's losses by TRL's names; "chunked_nll" is "nll" with less memory, as all of it is here."""
+  del draft, whole
+  check.require(
+    value in (None, "nll", "chunked_nll"),
+    f"loss_type: {jsontext.shown(value)} has no equal in SFT; nll has. Is it of `trl dpo`? Give --tool=trl_dpo",
+  )
 
 
-def _peft(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:
+def peft(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:
   if not value:
     return
   dialect.adapter_trains(draft)
@@ -175,41 +173,47 @@ def _peft(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:
 
 
 _READ_BY_PEFT = frozenset(
-  ["lora_r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "lora_target_modules", "beta", "lora_task_type"]
+  ["lora_r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "lora_target_modules", "lora_task_type"]
 )
+# What `trl sft` and `trl dpo` share.
+SHARED: dict[str, dialect.Does] = {
+  **TRAINS,
+  "use_peft": peft,
+  "load_in_4bit": dialect.qlora,
+  "dataset_name": dialect.data,
+  "dataset_mixture": dialect.data,
+  "truncation_mode": dialect.only("truncation_mode", None, "keep_start"),
+  "per_device_train_batch_size": dialect.batch(
+    "per_device_train_batch_size", "gradient_accumulation_steps", "max_length"
+  ),
+}
+SHARED_DEFAULTS = {**DEFAULTS, "max_length": 1024, "gradient_checkpointing": True, "bf16": True, "use_peft": False}
+SHARED_HARMLESS = (
+  TRAINER
+  | _READ_BY_PEFT
+  | {
+    "gradient_accumulation_steps",
+    "max_length",
+    "dataset_train_split",
+    "dataset_config",
+    "dataset_test_split",
+    "padding_free",
+    "pad_to_multiple_of",
+    "activation_offloading",
+  }
+)
+SHARED_MARKS = frozenset(["use_peft", "dataset_name", "dataset_mixture", "lora_target_modules", "max_length"])
 
 TRL = dialect.Dialect(
   name="trl",
-  marks=frozenset(
-    ["use_peft", "dataset_name", "dataset_mixture", "lora_target_modules", "assistant_only_loss", "max_length"]
-  ),
-  defaults={
-    **DEFAULTS,
-    "learning_rate": 2e-5,
-    "max_length": 1024,
-    "gradient_checkpointing": True,
-    "bf16": True,
-    "packing": False,
-    "use_peft": False,
-    "assistant_only_loss": False,
-  },
+  marks=SHARED_MARKS | {"assistant_only_loss", "completion_only_loss"},
+  defaults={**SHARED_DEFAULTS, "learning_rate": 2e-5, "packing": False, "assistant_only_loss": False},
   does={
-    **TRAINS,
-    "use_peft": _peft,
-    "load_in_4bit": dialect.qlora,
-    "dataset_name": dialect.data,
-    "dataset_mixture": dialect.data,
+    **SHARED,
     "packing": dialect.packing,
-    "loss_type": objective,
-    "assistant_only_loss": lambda draft, value, whole: dialect.prompts_train(
-      draft, "beta" not in whole and not value, whole
-    ),
-    "per_device_train_batch_size": dialect.batch(
-      "per_device_train_batch_size", "gradient_accumulation_steps", "max_length"
-    ),
+    "loss_type": _loss,
+    "assistant_only_loss": lambda draft, value, whole: dialect.prompts_train(draft, not value, whole),
   },
-  harmless=TRAINER
-  | _READ_BY_PEFT
-  | {"gradient_accumulation_steps", "max_length", "dataset_train_split", "dataset_config", "dataset_test_split"},
+  harmless=SHARED_HARMLESS | {"packing_strategy", "eval_packing", "completion_only_loss"},
   without=WITHOUT,
 )

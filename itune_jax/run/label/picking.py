@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 from itune_jax.run.label import sheets
 from itune_jax.run.label import shown_rows
 from itune_jax.select import input_rows
@@ -31,11 +32,11 @@ class Pick:
 
   most: int = 100
   score: str = ""
-  near: float = 0.5
+  near: ranges.Share = 0.5
   margin: tuple[str, ...] = ()
   pool: float = 4.0
-  controls: int = 10
-  seed: int = 0
+  controls: ranges.NonNegativeInt = 10
+  seed: ranges.Seed = 0
 
   def __post_init__(self):
     check.check_types(self)

@@ -8,6 +8,7 @@ import random
 from typing import Any
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 from itune_jax.data import example as example_lib
 from itune_jax.data.readers import building
 from itune_jax.data.readers import formats
@@ -34,7 +35,7 @@ class How:
   values: tuple[str, ...] = ()
   columns: tuple[str, ...] = ()
   gold: str = ""
-  seed: int = 0
+  seed: ranges.Seed = 0
 
   def __post_init__(self):
     check.require(

@@ -13,6 +13,7 @@ from typing import Any
 
 from itune_jax.core import check
 from itune_jax.core import errors
+from itune_jax.core import ranges
 from itune_jax.sampling.decode import admission
 from itune_jax.sampling.decode import call as call_lib
 from itune_jax.sampling.decode import controls
@@ -38,7 +39,7 @@ class Decode(controls.Sampling):
   n: int = 1
   stop: str | tuple[str, ...] = ()
   top_logprobs: int = 0
-  seed: int = 0
+  seed: ranges.Seed = 0
   batch: int = 16
 
   def __post_init__(self):

@@ -13,6 +13,7 @@ from typing import Literal
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import log
+from itune_jax.core import ranges
 
 
 class _State:
@@ -32,7 +33,7 @@ class Breaker:
   """
 
   faults: int = 0
-  pause_s: float = 60.0
+  pause_s: ranges.NonNegativeFloat = 60.0
   pauses: int = 5
   then: Literal["stop", "resume"] = "stop"
   state: _State = dataclasses.field(default_factory=_State, repr=False, compare=False)

@@ -21,6 +21,7 @@ import urllib.request
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import lazy
+from itune_jax.core import ranges
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.sampling.responders import breaker as breaker_lib
 from itune_jax.sampling.responders import budget as budget_lib
@@ -60,7 +61,7 @@ class HttpResponder(telling.Telling):
   max_new_tokens: int = 256
   temperature: float = 0.0
   top_p: float = 1.0
-  seed: int = 0
+  seed: ranges.Seed = 0
   at_a_time: int = 8
   tries: int = 6
   wait_s: float = 0.5

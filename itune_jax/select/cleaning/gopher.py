@@ -9,6 +9,7 @@ import dataclasses
 import itertools
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 from itune_jax.select import row_texts
 from itune_jax.select import select_protocol
 
@@ -30,15 +31,15 @@ class GopherQuality(select_protocol.RowStep):
   """
 
   field: str = row_texts.ANSWER
-  words: int = 50
-  most: int = 100_000
-  shortest: float = 3.0
-  longest: float = 10.0
-  symbols: float = 0.1
-  bullets: float = 0.9
-  ellipses: float = 0.3
-  letters: float = 0.8
-  stop_words: int = 2
+  words: ranges.NonNegativeInt = 50
+  most: ranges.PositiveInt = 100_000
+  shortest: ranges.NonNegativeFloat = 3.0
+  longest: ranges.PositiveFloat = 10.0
+  symbols: ranges.NonNegativeFloat = 0.1
+  bullets: ranges.Share = 0.9
+  ellipses: ranges.Share = 0.3
+  letters: ranges.Share = 0.8
+  stop_words: ranges.NonNegativeInt = 2
 
   def __post_init__(self):
     check.check_types(self)
@@ -80,10 +81,10 @@ class GopherRepetition(select_protocol.RowStep):
   """
 
   field: str = row_texts.ANSWER
-  lines: float = 0.30
-  characters: float = 0.20
+  lines: ranges.Share = 0.30
+  characters: ranges.Share = 0.20
   scale: float = 1.0
-  words: int = 20
+  words: ranges.NonNegativeInt = 20
 
   def __post_init__(self):
     check.check_types(self)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from itune_jax.core import check
 from itune_jax.core import errors
+from itune_jax.core import ranges
 from itune_jax.select import row_texts
 from itune_jax.select import select_protocol
 
@@ -23,7 +24,7 @@ class WordList(select_protocol.RowStep):
   """
 
   path: str
-  tier: int = 1
+  tier: ranges.PositiveInt = 1
   least: int = 1
   fields: tuple[str, ...] = ()
   action: Literal["drop", "mark"] = "drop"

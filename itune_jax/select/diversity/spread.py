@@ -11,6 +11,7 @@ import heapq
 import numpy as np
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 from itune_jax.select import select_protocol
 from itune_jax.select.diversity import features as features_lib
 
@@ -76,7 +77,7 @@ class Facility(features_lib.Compared):
   all rows.
   """
 
-  pool: float = 10.0
+  pool: ranges.PositiveFloat = 10.0
 
   def __post_init__(self):
     super().__post_init__()

@@ -15,6 +15,7 @@ import numpy as np
 
 from itune_jax.core import check
 from itune_jax.core import lazy
+from itune_jax.core import ranges
 from itune_jax.select import row_texts
 from itune_jax.select import select_protocol
 from itune_jax.select.duplicates import clusters
@@ -36,7 +37,7 @@ class MinHash(clusters.Duplicates):
   shingle: int = 3
   bands: int = 24
   band: int = 5
-  seed: int = 1
+  seed: ranges.Seed = 1
 
   def __post_init__(self):
     super().__post_init__()

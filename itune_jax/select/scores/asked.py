@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import pack
+from itune_jax.core import ranges
 from itune_jax.data.render import chat
 from itune_jax.select import select_protocol
 
@@ -32,12 +33,12 @@ class Tuning:
   rate: float = 2e-5
   warmup: float = 0.03
   rank: int = 8
-  alpha: float = 16.0
+  alpha: ranges.PositiveFloat = 16.0
   sites: str = r".*/(q|k|v|o)"
   rows: int = 2
   row_length: int = 1024
   checkpoints: int = 1
-  seed: int = 0
+  seed: ranges.Seed = 0
 
   def __post_init__(self):
     check.check_types(self)

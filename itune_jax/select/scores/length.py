@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from itune_jax.core import check
+from itune_jax.core import ranges
 from itune_jax.data import example as example_lib
 from itune_jax.select import select_protocol
 from itune_jax.select.scores import answers as answers_lib
@@ -49,7 +50,7 @@ class Random(select_protocol.Score):
   seed: of the draw. name: under which rows bear it.
   """
 
-  seed: int = 0
+  seed: ranges.Seed = 0
   name: str = "random"
 
   def __post_init__(self):

@@ -16,6 +16,7 @@ import numpy as np
 from itune_jax.core import check
 from itune_jax.core import lazy
 from itune_jax.core import pack
+from itune_jax.core import ranges
 from itune_jax.select import select_protocol
 from itune_jax.select.scores import answers as answers_lib
 from itune_jax.select.scores import asked as asked_lib
@@ -43,7 +44,7 @@ class Less(select_protocol.Score):
   dims: int = 8192
   batch: int = 16
   subtask: str = ""
-  seed: int = 0
+  seed: ranges.Seed = 0
   name: str = "less"
 
   def __post_init__(self):

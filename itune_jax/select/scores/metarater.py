@@ -16,6 +16,7 @@ import numpy as np
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import lazy
+from itune_jax.core import ranges
 from itune_jax.select import select_protocol
 from itune_jax.select.scores import answers as answers_lib
 from itune_jax.select.scores import asked as asked_lib
@@ -44,7 +45,7 @@ class MetaRater(select_protocol.Score):
   samples: int = 200_000
   best_of: int = 128
   regression: Literal["auto", "lightgbm", "ridge"] = "auto"
-  seed: int = 0
+  seed: ranges.Seed = 0
   name: str = "metarater"
 
   def __post_init__(self):

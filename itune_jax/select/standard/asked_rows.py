@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 from itune_jax.core import check
 from itune_jax.core import conversation as conversation_lib
 from itune_jax.core import errors
+from itune_jax.core import ranges
 from itune_jax.data import fields
 from itune_jax.sampling import requests as requests_lib
 from itune_jax.select import select_protocol
@@ -37,8 +38,8 @@ class AskedStep(select_protocol.Step):
 
   needs: ClassVar[Literal["nothing", "model"]] = "model"
   writes: ClassVar[Mapping[str, Callable[[select_protocol.Row, str], Any]]] = {}  # keys that are added to, and how read
-  limit: int = 512
-  temperature: float = 0.0
+  limit: ranges.PositiveInt = 512
+  temperature: ranges.NonNegativeFloat = 0.0
   unread: Literal["keep", "drop"] = "drop"
 
   def __post_init__(self):

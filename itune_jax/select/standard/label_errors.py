@@ -14,6 +14,7 @@ import numpy as np
 from itune_jax.core import check
 from itune_jax.core import errors
 from itune_jax.core import lazy
+from itune_jax.core import ranges
 from itune_jax.select import row_texts
 from itune_jax.select import select_protocol
 
@@ -36,7 +37,7 @@ class LabelErrors(select_protocol.Step):
   label: str
   field: str = row_texts.PROMPT
   folds: int = 5
-  seed: int = 0
+  seed: ranges.Seed = 0
   action: Literal["drop", "mark"] = "mark"
 
   def __post_init__(self):

@@ -4,6 +4,7 @@ import dataclasses
 import re
 from typing import ClassVar
 
+from itune_jax.core import ranges
 from itune_jax.select.cleaning import text_step
 
 _SPACES = re.compile(r"[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
@@ -16,7 +17,7 @@ class Whitespace(text_step.TextStep):
   empty: so many empty lines may stand together. strip: whether the text begins and ends with no space.
   """
 
-  empty: int = 1
+  empty: ranges.NonNegativeInt = 1
   strip: bool = True
   mark: ClassVar[str] = "whitespace"
 

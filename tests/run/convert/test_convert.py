@@ -7,7 +7,7 @@ import yaml
 from itune_jax.core import errors
 from itune_jax.run import cli
 from itune_jax.run import gin_setup
-from itune_jax.run.commands import convert_flags
+from itune_jax.run.commands import convert
 from itune_jax.run.commands import train
 
 TRL = {
@@ -69,7 +69,7 @@ def _converted(tmp_path, given, *flags):
   (tmp_path / "theirs.yml").write_text(yaml.safe_dump(given))
   out = tmp_path / "mine.gin"
   args = cli.find("convert").parse([str(tmp_path / "theirs.yml"), f"--out={out}", *flags])
-  return convert_flags.from_flags(args), out
+  return convert.from_flags(args), out
 
 
 def _built(out) -> train.Train:
@@ -143,6 +143,50 @@ def test_what_has_no_equal_is_one_line_and_nothing_is_written(tmp_path, change, 
   assert not (tmp_path / "mine.gin").exists()
 
 
+DPO = {k: v for k, v in TRL.items() if k not in ("packing", "assistant_only_loss", "learning_rate")}
+
+
+def test_dpo_of_trl_is_told_by_any_of_its_keys_and_has_its_defaults(tmp_path):
+  told, out = _converted(tmp_path, DPO | {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.2]})
+  run = _built(out)
+  assert told["tool"] == "trl_dpo" and run.mixture.sources[0].format == "preference"
+  loss = run.objective
+  assert (loss.losses, loss.weights, loss.beta) == (("sigmoid", "sft"), (1.0, 0.2), 0.1)
+  assert run.optimizer.schedule.rate == 1e-6 and run.peft[0].dropout == 0
+  _, out = _converted(tmp_path, DPO | {"beta": 0.3, "label_smoothing": 0.1, "ld_alpha": 0.5}, "--overwrite")
+  loss = _built(out).objective
+  assert (loss.losses, loss.beta, loss.label_smoothing, loss.tail) == (("cdpo",), 0.3, 0.1, 0.5)
+  _, out = _converted(tmp_path, DPO | {"sync_ref_model": True}, "--overwrite")
+  assert 'include "objective/tr_dpo.gin"' in out.read_text() and _built(out)
+
+
+def test_kto_of_llama_factory(tmp_path):
+  _, out = _converted(tmp_path, LLAMA_FACTORY | {"stage": "kto", "kto_chosen_weight": 1.5})
+  run = _built(out)
+  loss = run.objective
+  assert type(loss).__name__ == "Kto" and (loss.beta, loss.desirable, loss.undesirable) == (0.2, 1.5, 1.0)
+  assert run.mixture.sources[0].format == "unpaired"
+
+
+@pytest.mark.parametrize(
+  ("given", "says"),
+  [
+    (TRL | {"loss_type": "dft"}, "loss_type: 'dft' has no equal in SFT"),
+    (TRL | {"learning_rate": -1e-4}, "training refuses what it says: Schedule"),
+    (TRL | {"lora_r": 0}, "training refuses what it says: Lora.rank must be positive, not 0"),
+    (DPO | {"beta": 0.1, "loss_type": "foo"}, "Dpo.losses has ['foo']"),
+    (LLAMA_FACTORY | {"quantization_bit": 4, "quantization_method": "hqq"}, "quantization_method: 'hqq' has no equal"),
+    (LLAMA_FACTORY | {"pref_ftx": 0.5}, "pref_ftx: 0.5 has no equal beside pref_loss 'simpo'"),
+    (AXOLOTL | {"datasets": [{"path": "x", "train_on_eos": "all"}]}, "train_on_eos: 'all' has no equal; 'turn' has"),
+    (AXOLOTL | {"train_on_eos": "last"}, "train_on_eos: answers train, with the end of each turn"),
+  ],
+)
+def test_what_would_be_another_run_is_refused(tmp_path, given, says):
+  with pytest.raises(errors.InputError) as e:
+    _converted(tmp_path, given)
+  assert says in str(e.value) and "\n" not in str(e.value) and not (tmp_path / "mine.gin").exists()
+
+
 def test_four_bits_beside_a_plain_adapter_are_taken_over(tmp_path):
   _, out = _converted(tmp_path, AXOLOTL | {"adapter": "lora", "load_in_4bit": True})
   assert _built(out).model.quant.kind == "nf4"
@@ -164,5 +208,5 @@ def test_partial_writes_the_rest_and_says_so_in_the_recipe(tmp_path):
 def test_a_file_that_is_no_configuration_is_one_line(tmp_path, text):
   (tmp_path / "x.yml").write_text(text)
   with pytest.raises(errors.InputError) as e:
-    convert_flags.from_flags(cli.find("convert").parse([str(tmp_path / "x.yml"), f"--out={tmp_path}/o.gin"]))
+    convert.from_flags(cli.find("convert").parse([str(tmp_path / "x.yml"), f"--out={tmp_path}/o.gin"]))
   assert "x.yml" in str(e.value) and "\n" not in str(e.value)
