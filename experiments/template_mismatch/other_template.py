@@ -5,12 +5,13 @@ import dataclasses
 from typing import Any
 
 from itune_jax.core import check
+from itune_jax.core import contracts
 from itune_jax.data.render import chat
 from itune_jax.data.render import tokenizer as tokenizer_lib
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Through:
+class Through(contracts.Evaluation):
   """What `evaluator` measures, of conversations that another template renders.
 
   evaluator: of text, such as `heldout.HeldOut`. template: a name, a file or Jinja text, as `specs.Model.chat_template`.

@@ -1,8 +1,9 @@
 """The contracts by which rooms meet. Each is small; a new part is one file that keeps one of them."""
 
 import abc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import itertools
+import types
 from typing import Any, Literal, NamedTuple
 
 from itune_jax.core import batch as batch_lib
@@ -245,6 +246,23 @@ class Evaluator(abc.ABC):
   @abc.abstractmethod
   def run(self, view: Any) -> EvalResult:
     """Measures; `view` exposes compiled functions on the training mesh."""
+
+
+class Optimizer(abc.ABC):
+  """What makes updates of gradients, as a configuration has it: a frozen value, OPTIMIZER."""
+
+  @abc.abstractmethod
+  def make(self, steps: int, names: Iterable[str], leaves: Mapping[str, Leaf] = types.MappingProxyType({})) -> Any:
+    """(an optax transformation over flat parameters of these paths, its schedule) for so many steps. leaves: how a
+    parameter is laid out. Raises InputError for what does not fit the parameters."""
+
+
+class Evaluation(abc.ABC):
+  """What is to be measured, as a configuration has it: a frozen value of EVALS."""
+
+  @abc.abstractmethod
+  def bind(self, renderer: Any, seed: int) -> Evaluator:
+    """The evaluator. Raises InputError for what it cannot be made of."""
 
 
 class Hook:

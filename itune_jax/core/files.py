@@ -56,6 +56,18 @@ def names(folder: str) -> list[str]:
   return sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
 
 
+def sizes(folder: str) -> dict[str, int]:
+  """The bytes of each file of a folder and of those in it, by its path from there."""
+  found: dict[str, int] = {}
+  for name in sorted(names(folder)):
+    path = epath.Path(folder) / name
+    if path.is_dir():
+      found |= {f"{name}/{inner}": nbytes for inner, nbytes in sizes(str(path)).items()}
+    else:
+      found[name] = path.stat().length
+  return found
+
+
 def opened(path: str, mode: str = "r") -> IO[Any]:
   """An open file, text in UTF-8."""
   if is_remote(path):

@@ -72,13 +72,37 @@ def require(columns: Sequence[columns_lib.Column], having: Schema, source: str, 
   there = {column.name: column for column in having.columns}
   for column in columns:
     if there.get(column.name) != column:
-      known = f"it has {there[column.name]}" if column.name in there else f"its columns: {', '.join(there) or 'none'}"
-      raise errors.InputError(f"{reader} reads the column {column}, which source {source} does not hold ({known})")
+      other = there.get(column.name)
+      known = f"it has {_said(other)}" if other is not None else f"its columns: {', '.join(there) or 'none'}"
+      raise errors.InputError(
+        f"{reader} reads the column {_said(column)}, which source {source} does not hold ({known}): "
+        f"{_CURES.get(column.name, 'give a source that holds it') if other is None else 'prepare it again'}"
+      )
   if having.grouped and having.columns and not columns:
     raise errors.InputError(
       f"source {source} holds several answers to a prompt, told apart by {', '.join(there)}, and {reader} reads none"
       " of it: bad answers would be trained as good ones are; set an OBJECTIVE for them, or Source.format = 'chosen'"
     )
+
+
+_PAIRS = "rows of pairs have it, read with Source.format = 'preference' (data/pairs.gin)"
+_TEACHER = "`itune teacher` stores it beside a prepared source"
+# Where a source gets a column from.
+_CURES = {
+  "side": _PAIRS,
+  "margin": "pairs have it whose rows say `margin`, or a score of both sides",
+  "gold": "pairs have it that have a third answer, `reference`",
+  "label": "single answers have it (Source.format = 'unpaired', data/unpaired.gin), and steps ('stepwise')",
+  "score": "rows have it that are read with Source.format = 'ranked' or 'scored'",
+  "ref_logprob": "`itune reference` stores it beside a prepared source",
+  "top_ids": _TEACHER,
+  "top_logprobs": _TEACHER,
+}
+
+
+def _said(column: columns_lib.Column) -> str:
+  shape = f", {' x '.join(map(str, column.shape))} to a token" if column.shape else ""
+  return f"{column.name!r} ({column.dtype}{shape})"
 
 
 def _column(item: pack.Item, column: columns_lib.Column) -> np.ndarray:

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 
 from itune_jax.core import check
+from itune_jax.core import contracts
 from itune_jax.core import conversation
 from itune_jax.core import errors
 from itune_jax.evals import ask
@@ -19,7 +20,7 @@ from itune_jax.sampling.responders import on_mesh
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Choice:
+class Choice(contracts.Evaluation):
   """Items whose check lists `choices`; others of the source are passed over.
 
   items: what is asked. every: steps between two evaluations in training; 0 for none (then only `itune eval` runs it),

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 
 from itune_jax.core import check
+from itune_jax.core import contracts
 from itune_jax.core import conversation
 from itune_jax.core import errors
 from itune_jax.evals import ask
@@ -19,7 +20,7 @@ from itune_jax.sampling.responders import on_mesh
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Generation:
+class Generation(contracts.Evaluation):
   """The evaluator as a value; `bind` gives it the renderer of the run.
 
   items: what is asked. decode: how answers are generated. every: steps between two evaluations in training; 0 for none

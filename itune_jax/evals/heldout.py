@@ -20,7 +20,7 @@ from itune_jax.grading.statistics import metrics as metrics_lib
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class HeldOut:
+class HeldOut(contracts.Evaluation):
   """Loss on sources that are not trained on; the same rendering and masks as in training.
 
   sources: what the loss is taken over. row_length: positions of a packed row. rows: packed rows that run together.

@@ -21,7 +21,7 @@ from itune_jax.grading.statistics import metrics as metrics_lib
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Preferred:
+class Preferred(contracts.Evaluation):
   """Accuracy on pairs that are not trained on; the same rendering and cuts as in training.
 
   by: "likelihood" compares log π of both answers, by answer and by token; "implicit" β log π/π_ref too, with the

@@ -272,7 +272,7 @@ class Bound(contracts.Evaluator):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Suite:
+class Suite(contracts.Evaluation):
   """Published benchmarks as an evaluator: they are asked together, with one engine.
 
   names: of `evals/benchmarks/registry.py`, or folders and files of one's own. settings: how a benchmark is asked, by

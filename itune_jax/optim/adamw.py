@@ -34,7 +34,7 @@ class Group:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AdamW:
+class AdamW(contracts.Optimizer):
   """The optimizer. `weight_decay` skips norms and biases; the first group that matches a path takes it.
 
   schedule: the learning rate by step. b1, b2: decay rates of the two moments. eps: added to the square root of the

@@ -11,8 +11,19 @@ from itune_jax.core import log
 from itune_jax.run import suites
 
 
+def require(evals: Sequence[Any]) -> None:
+  """Raises InputError for a value of EVALS that measures nothing."""
+  for one in evals:
+    if not isinstance(one, contracts.Evaluation):
+      raise errors.InputError(
+        f"EVALS holds {one!r}, which measures nothing: it is a tuple of values such as @generation.Generation()"
+      )
+
+
 def bound(evals: Sequence[Any], renderer: conversation.Renderer, seed: int) -> list[contracts.Evaluator]:
-  """The evaluators, ready to run. Raises InputError for two of one name, whose files and figures would be one's."""
+  """The evaluators, ready to run. Raises InputError for what is none, and for two of one name, whose files and figures
+  would be one's."""
+  require(evals)
   found = [one.bind(renderer, seed) for one in suites.completed(evals)]
   names = [one.name for one in found]
   if len(set(names)) < len(names):

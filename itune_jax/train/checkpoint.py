@@ -108,7 +108,7 @@ class Checkpointer:
         files.remove_folder(folder)
         files.make_folder(folder)
       hosts.barrier(f"save {step}")
-      self._orbax.save(os.path.join(folder, "arrays"), leaves)
+      self._orbax.save(os.path.join(folder, checkpoint_meta.ARRAYS), leaves)
     self._writing = threading.Thread(target=self._commit, args=(folder, meta), name="checkpoint")
     self._writing.start()
     return folder
@@ -127,7 +127,8 @@ class Checkpointer:
       with _one_line(folder):
         self._orbax.wait_until_finished()
         if log.is_lead():
-          files.write_json(os.path.join(folder, "meta.json"), meta)
+          sizes = files.sizes(os.path.join(folder, checkpoint_meta.ARRAYS))
+          files.write_json(os.path.join(folder, checkpoint_meta.FILE), {**meta, "files": sizes})
           files.write_text(os.path.join(folder, "COMMITTED"), "")
       if log.is_lead():
         self._prune()
@@ -202,9 +203,10 @@ def restore(folder: str, like: Any) -> Any:
   if names != meta["names"]:
     differ = sorted(set(names) ^ set(meta["names"]))
     raise errors.InputError(f"{folder} holds other parameters than this run: {', '.join(differ[:4])}")
+  checkpoint_meta.require_files(folder, meta)
   abstract = {k: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=v.sharding) for k, v in leaves.items()}
   with _readable(folder):
-    found = ocp.StandardCheckpointer().restore(os.path.join(files.absolute(folder), "arrays"), abstract)
+    found = ocp.StandardCheckpointer().restore(os.path.join(files.absolute(folder), checkpoint_meta.ARRAYS), abstract)
   for name, (key, leaf) in zip(names, leaves.items(), strict=True):
     if found[key].shape != leaf.shape:
       raise errors.InputError(f"{folder}: {name} has shape {found[key].shape} there and {leaf.shape} here")
@@ -248,11 +250,11 @@ def save_trainable(
   with files.whole_folder(folder, marker="COMMITTED") as partial:
     if leaves:
       saver = ocp.StandardCheckpointer()
-      saver.save(os.path.join(files.absolute(partial), "arrays"), leaves)
+      saver.save(os.path.join(files.absolute(partial), checkpoint_meta.ARRAYS), leaves)
       saver.wait_until_finished()
-    files.write_json(
-      os.path.join(partial, "meta.json"), {"step": 0, "names": names, "sums": sums, "metrics": {}, **identity}
-    )
+    own = {"step": 0, "names": names, "sums": sums, "metrics": {}}
+    own["files"] = files.sizes(os.path.join(partial, checkpoint_meta.ARRAYS)) if leaves else {}
+    files.write_json(os.path.join(partial, checkpoint_meta.FILE), {**own, **identity})
     files.write_text(os.path.join(partial, "COMMITTED"), "")
 
 
@@ -270,6 +272,7 @@ def require_whole(folder: str, like: Mapping[str, Any]) -> None:
 def restore_trainable(folder: str, like: Mapping[str, Any]) -> dict[str, Any]:
   """Parameters that train, and constants of adapters, by the names in `like`: for warm starts, evaluation, export."""
   meta = checkpoint_meta.read(folder, ("names",))
+  checkpoint_meta.require_files(folder, meta)
   by_name = stored(folder, meta["names"], like) if meta["names"] and like else {}
   found, used = {}, {}
   for name, value in like.items():
@@ -289,7 +292,7 @@ def restore_trainable(folder: str, like: Mapping[str, Any]) -> dict[str, Any]:
 
 def stored(folder: str, names: Sequence[str], like: Mapping[str, Any]) -> dict[str, Any]:
   """All arrays of a checkpoint, wherever it was saved: parameters and their moments where `like` has them."""
-  path, saver = os.path.join(files.absolute(folder), "arrays"), ocp.StandardCheckpointer()
+  path, saver = os.path.join(files.absolute(folder), checkpoint_meta.ARRAYS), ocp.StandardCheckpointer()
   with _readable(folder):
     shapes = _shapes(saver.metadata(path).item_metadata, names)
   mesh = next(iter(like.values())).sharding.mesh

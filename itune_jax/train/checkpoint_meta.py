@@ -8,7 +8,7 @@ from itune_jax.core import errors
 from itune_jax.core import files
 from itune_jax.core import jsontext
 
-FILE = "meta.json"
+FILE, ARRAYS = "meta.json", "arrays"
 
 
 def _is_list(kind: type) -> Callable[[Any], bool]:
@@ -45,6 +45,7 @@ def _are_modules(value: Any) -> bool:
 _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
   "step": (lambda value: type(value) is int and value >= 0, "a number of steps"),
   "names": (_is_list(str), "a list of names"),
+  "files": (_is_table(lambda value: type(value) is int), "sizes by file"),
   "sums": (_is_table(lambda value: type(value) is int), "checksums by name"),
   "metrics": (_is_table(_is_number), "figures by name"),
   "source": (_is_source, "where its source of batches was"),
@@ -75,6 +76,19 @@ def read(folder: str, needed: Sequence[str] = ()) -> dict[str, Any]:
   if is_step(name) and int(name) != meta.get("step", int(name)):
     raise errors.InputError(f"{path}: is of step {meta['step']}: the folder holds files of another checkpoint")
   return meta
+
+
+def require_files(folder: str, meta: Mapping[str, Any]) -> None:
+  """Raises InputError where a file of its arrays is missing or cut: a store that is read half would say so in the words
+  of all its threads. Earlier versions did not say which files there are."""
+  there = files.sizes(os.path.join(folder, ARRAYS)) if meta.get("files") else {}
+  for name, nbytes in meta.get("files", {}).items():
+    if there.get(name) != nbytes:
+      what = f"has {there[name]:,} bytes, not {nbytes:,}" if name in there else "is missing"
+      raise errors.InputError(
+        f"{folder}: {ARRAYS}/{name} {what}: files are damaged or not all there; copy it anew, or remove this folder to "
+        "go on from the checkpoint before"
+      )
 
 
 def is_step(name: str) -> bool:

@@ -145,8 +145,10 @@ def slow_thousands(text, at):
     groups.append(end - at - 1)
     at = end
   western = groups and groups[0] == 3
-  indian = len(groups) > 1 and groups[0] == 2 and any(
-    size == 3 and all(one == 2 for one in groups[:i]) for i, size in enumerate(groups)
+  indian = (
+    len(groups) > 1
+    and groups[0] == 2
+    and any(size == 3 and all(one == 2 for one in groups[:i]) for i, size in enumerate(groups))
   )
   return 1 <= before <= 3 and bool(western or indian)
 

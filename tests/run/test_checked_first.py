@@ -7,12 +7,15 @@ import json
 import numpy as np
 import pytest
 
+from itune_jax.core import contracts
 from itune_jax.core import errors
 from itune_jax.data import mixture
 from itune_jax.data.readers import readers
 from itune_jax.evals import items
 from itune_jax.run import cli
 from itune_jax.run import evaluators
+from itune_jax.run import gin_setup
+from itune_jax.run.commands import train
 from itune_jax.run import loading
 from itune_jax.run import session
 from itune_jax.run.commands import doctor
@@ -23,7 +26,7 @@ from tests.train import test_loop
 
 
 @dataclasses.dataclass(frozen=True)
-class Named:
+class Named(contracts.Evaluation):
   """An evaluator that binds to itself."""
 
   name: str = "val"
@@ -112,3 +115,17 @@ def test_the_parameters_of_a_packed_base_are_its_weights(monkeypatch):
   packed = {name: value for name, value in params.items() if "/kernel/" in name}
   monkeypatch.setattr(loading, "packed_weights", lambda base: (packed, 100))
   assert loading.count(params, None) == 107 and loading.count({"norm": params["norm"]}, None) == 7  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+  ("given", "says"),
+  [
+    ("EVALS = (5,)", "EVALS holds 5, which measures nothing: it is a tuple of values such as"),
+    ("OPTIMIZER = None", "OPTIMIZER must be an Optimizer, such as a part of gin_configs sets, not None"),
+  ],
+)
+def test_parts_that_are_none_are_named(given, says):
+  gin_setup.parse("train", ["any_lora"], [given, "DATA = 'x.jsonl'", "BASE = 'x'"])
+  with pytest.raises(errors.InputError) as e:
+    gin_setup.call(train.Train)
+  assert says in str(e.value)

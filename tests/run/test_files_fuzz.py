@@ -97,7 +97,7 @@ YAMLS = [
 
 def converted(path):
   given = yaml_file.read(path)
-  tool = dialect.chosen(given, convert_flags.DIALECTS, "")
+  tool, _ = dialect.chosen(given, convert_flags.DIALECTS, "")
   return dialect.text(path, *tool.draft(given), tool.name)
 
 

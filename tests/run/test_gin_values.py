@@ -55,7 +55,7 @@ def test_a_value_means_what_it_says(line, value):
     ("STEPS = abc", "Train.steps takes a whole number, not the text 'abc'"),
     ("STEPS = [3", "Train.steps takes a whole number"),
     ("STEPS = 3; SEED = 4", "Train.steps takes a whole number"),
-    ("OPTIMIZER = adamw", "Train.optimizer takes a value of gin"),
+    ("OPTIMIZER = adamw", "Train.optimizer takes Optimizer"),
     ("schedule.Schedule.kind = cosin", "takes one of 'constant', 'linear', 'cosine'"),
     ("schedule.Schedule.lr = 3", "has no 'lr'; it takes rate, kind, warmup, final"),
     ("schedule.Schedule.lr = x", "has no 'lr'; it takes rate, kind, warmup, final"),

@@ -17,7 +17,7 @@ from itune_jax.evals.benchmarks import registry
 from itune_jax.run import exits
 from itune_jax.run import results
 from itune_jax.run.commands import constraint_pairs
-from itune_jax.run.commands import convert_flags
+from itune_jax.run.commands import convert
 from itune_jax.run.comparison import own_folders
 from itune_jax.run.dashboard import scan
 from itune_jax.run.monitor import watching
@@ -101,7 +101,7 @@ YAMLS = {
 def converted(path, text, **more):
   (path / "c.yaml").write_text(text)
   given = {"file": str(path / "c.yaml"), "out": str(path / "o.gin"), "tool": "", "partial": True, "overwrite": True}
-  return convert_flags.from_flags(types.SimpleNamespace(**given | more))
+  return convert.from_flags(types.SimpleNamespace(**given | more))
 
 
 @pytest.mark.parametrize("text", YAMLS, ids=YAMLS.values())

@@ -73,7 +73,7 @@ def test_the_input_is_never_the_output_nor_holds_it(tmp_path):
     with pytest.raises(errors.InputError, match="input"):
       selecting.select(select_protocol.Selection(), str(source), str(tmp_path / output), **how)
   assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "b.jsonl"]
-  with pytest.raises(errors.InputError, match="0 or more"):
+  with pytest.raises(errors.InputError, match="from 0 to"):
     select_protocol.Selection(seed=-1)
 
 

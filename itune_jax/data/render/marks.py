@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 _FIRST, _COUNT = 0xF0000, 0xFFFD  # supplementary private-use area: two code points a piece, the last is not used
 END = "\U000ffffd"  # behind a text that goes on
@@ -10,10 +10,21 @@ MARKS = re.compile("[\U000f0000-\U000ffffd]")
 _THINK = re.compile(r"(</?think>)")
 
 
-def marked(messages: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[int, list[str]], int]:
-  """Messages with every piece of assistant text between two marks; {turn: its marks in order}; how many marks."""
+class Marked(NamedTuple):
+  """Messages with every piece of assistant text between two marks; the marks of each turn in order, the text between
+  two by the first of them, and how many marks there are."""
+
+  messages: list[dict[str, Any]]
+  pieces: dict[int, list[str]]
+  bodies: dict[str, str]
+  count: int
+
+
+def marked(messages: Sequence[dict[str, Any]]) -> Marked:
+  """The same messages with marks."""
   counter = iter(range(_FIRST, _FIRST + _COUNT))
   pieces: dict[int, list[str]] = {}
+  bodies: dict[str, str] = {}
 
   def wrap(text, turn):
     """Marks go inside the white space at the ends, which templates strip."""
@@ -23,6 +34,7 @@ def marked(messages: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], di
     lead = text[: len(text) - len(text.lstrip())]
     tail = text[len(text.rstrip()) :]
     pieces[turn] += [chr(next(counter)), chr(next(counter))]
+    bodies[pieces[turn][-2]] = body
     return f"{lead}{pieces[turn][-2]}{body}{pieces[turn][-1]}{tail}"
 
   def wrap_thinking(text, turn):
@@ -49,7 +61,7 @@ def marked(messages: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], di
       fence = chr(next(counter))  # no turn may be trained beyond it
       message["content"] = message["content"].rstrip() and fence + message["content"]
     found.append(message)
-  return found, pieces, next(counter) - _FIRST
+  return Marked(found, pieces, bodies, next(counter) - _FIRST)
 
 
 def _mark_call(call, turn, wrap):

@@ -56,9 +56,9 @@ class Finder:
     if not plain.isascii() and marks_lib.MARKS.search(plain):
       raise example_lib.BadRow("the text holds characters of the supplementary private-use area")
     template_lib.require_shown(plain, messages, example.tools)
-    marked_messages, pieces, count = marks_lib.marked(messages)
-    marked = self._template.text(marked_messages, **how)
-    without, where = marks_lib.taken_out(marked, count)  # what remains has none where it is the plain text
+    given = marks_lib.marked(messages)
+    marked = self._template.text(given.messages, **how)
+    without, where = marks_lib.taken_out(marked, given.count)  # what remains has none where it is the plain text
     if without != plain:
       without, where = marks_lib.MARKS.sub("", marked), marks_lib.positions(marked)
     if without != plain:
@@ -66,13 +66,14 @@ class Finder:
         "the chat template changes its rendering when the answers are marked; it cannot be masked safely"
       )
     spans, dropped, previous = [], [], 0
-    for turn, marks in pieces.items():
+    for turn, marks in given.pieces.items():
       present = [mark for mark in marks if mark in where]
       if len(present) < len(marks):
         if turn == len(messages) - 1:
           raise example_lib.BadRow(_dropped(turn, messages[turn]))
         dropped.append(turn)
       elif only in (None, turn):
+        _require_as_it_is(turn, marks, given.bodies, marked, where, plain)
         first, last = where[marks[0]], where[marks[-1]]
         following = min((at for mark, at in where.items() if at >= last and mark not in marks), default=len(plain))
         calls = bool(messages[turn].get("tool_calls"))
@@ -118,6 +119,15 @@ class Finder:
     tail = text[last:]
     found = (self._special.match(tail) if self._special else None) or _END_LIKE.match(tail)
     return last + found.end() if found else last
+
+
+def _require_as_it_is(turn: int, marks, bodies, marked: str, where, plain: str) -> None:
+  """Raises BadRow where what a turn says is not shown to the letter, and once: something else would be learned."""
+  for begin, end in zip(marks[::2], marks[1::2], strict=True):
+    if plain[where[begin] : where[end]] != bodies[begin]:
+      raise example_lib.BadRow(f"the chat template changes what message {turn} (assistant) says")
+    if marked.count(begin) > 1:
+      raise example_lib.BadRow(f"the chat template shows what message {turn} (assistant) says twice")
 
 
 def _dropped(turn: int, message: dict[str, Any]) -> str:

@@ -146,12 +146,24 @@ def _from_folder(path: str):
     tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
     tokenizer("Hi.", add_special_tokens=False)  # some faults of its settings show in use only
   except Exception as e:  # the library raises its own for a damaged tokenizer.json, and many others
+    _require_config(path)
     raise errors.InputError(f"{path}: no tokenizer there, or a damaged one ({jsontext.said(e)})") from None
   if not tokenizer.is_fast:
     raise errors.InputError(
       f"{path}: only fast tokenizers (tokenizer.json) are supported: spans need character offsets"
     )
   return tokenizer
+
+
+def _require_config(path: str) -> None:
+  """Raises InputError where it is config.json that the library refuses, which it reads on its way to the tokenizer."""
+  config = os.path.join(path, "config.json")
+  if not os.path.isfile(config):
+    return
+  try:
+    transformers.AutoConfig.from_pretrained(path, local_files_only=True)
+  except Exception as e:
+    raise errors.InputError(f"{config}: transformers refuses it ({jsontext.said(e)})") from None
 
 
 def digest(tokenizer) -> str:

@@ -75,7 +75,7 @@ class MixLora(method_lib.SiteMethod):
   experts: int = 8
   rank: int = 8
   alpha: ranges.PositiveFloat = 16.0
-  top: ranges.PositiveInt = 2
+  top: ranges.NonNegativeInt = 2
   sites: str = MIX
   name: str = "mixlora"
   kinds = ("tap",)

@@ -81,7 +81,7 @@ class Routed(method_lib.SiteMethod):
   experts: int = 4
   rank: int = 8
   alpha: ranges.PositiveFloat = 16.0
-  top: ranges.PositiveInt = 2
+  top: ranges.NonNegativeInt = 2
   sites: str = ranks.PROJECTIONS
   name: str = "routed"
 

@@ -86,11 +86,11 @@ class Train:
   rendering: chat.Rendering
   packing: feed_lib.Packing
   objective: contracts.Objective
-  optimizer: Any
+  optimizer: contracts.Optimizer
   mesh: mesh_lib.MeshSpec | mesh_lib.Auto
   precision: numerics.Precision
   remat: stack.Remat
-  evals: Sequence[Any]
+  evals: Sequence[contracts.Evaluation]
   keep: checkpoint.Keep
   early_stop: loop.EarlyStop
   steps: int
@@ -133,6 +133,7 @@ class Train:
       "RENDERING": (chat.Rendering,),
       "PACKING": (feed_lib.Packing,),
       "OBJECTIVE": (contracts.Objective,),
+      "OPTIMIZER": (contracts.Optimizer,),
       "MESH": (mesh_lib.MeshSpec, mesh_lib.Auto),
       "PRECISION": (numerics.Precision,),
       "REMAT": (stack.Remat,),
@@ -151,6 +152,7 @@ class Train:
       methods and all(isinstance(one, method_lib.Method) for one in methods),
       f"PEFT must be a tuple of one method or more, such as (@lora.Lora(),), not {self.peft!r}; --peft=NAME is a part",
     )
+    evaluators.require(self.evals)
 
   def __call__(self, *, run_dir: str, dry_run: bool = False, argv: Sequence[str] = ()) -> Run:
     """Trains to `steps`. With dry_run everything is built and traced, and nothing written.

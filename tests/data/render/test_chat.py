@@ -197,3 +197,30 @@ def _with(tokenizer, template):
     decode = staticmethod(lambda *a, **k: tokenizer.decode(*a, **k))
 
   return Other()
+
+
+@pytest.mark.parametrize(
+  ("shown", "says"),
+  [
+    ("m.content | striptags", "changes what message 1 (assistant) says"),
+    ("m.content | replace('\\n', ' ')", "changes what message 1 (assistant) says"),
+  ],
+)
+def test_a_template_that_alters_an_answer_loses_its_row(smollm2_tokenizer, shown, says):
+  renderer = chat.Renderer(_with(smollm2_tokenizer, _showing(shown)))
+  messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "a <b>bold</b>\nword of it"}]
+  with pytest.raises(example_lib.BadRow) as e:
+    renderer.render(example_lib.Example(messages=tuple(messages)))
+  assert says in str(e.value)
+
+
+def test_a_template_that_says_an_answer_twice_is_refused(smollm2_tokenizer):
+  with pytest.raises(ValueError, match=r"shows what message 1 \(assistant\) says twice"):
+    chat.Renderer(_with(smollm2_tokenizer, _showing("m.content ~ ' ' ~ m.content")))
+
+
+def _showing(shown):
+  return (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ " + shown + " }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+  )

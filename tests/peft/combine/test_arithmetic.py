@@ -123,5 +123,5 @@ def test_weights_that_sum_to_zero_are_no_share_of_the_way():
   ],
 )
 def test_numbers_that_are_none_are_refused_before_anything_is_loaded(kind, change):
-  with pytest.raises(errors.InputError, match="must be finite|is a whole number"):
+  with pytest.raises(errors.InputError, match="must be finite|it takes"):
     kind(**change)
