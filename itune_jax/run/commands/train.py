@@ -70,14 +70,13 @@ class Train:
   model: the base. peft: the methods, or the parameters that are opened. mixture: the data. validation: what of it, or
   beside it, the loss is measured on. rendering: how conversations become tokens. packing: the geometry of a step's
   batch. objective: the loss. optimizer: what makes updates of gradients. mesh: how devices are laid out. precision:
-  which dtype holds what. remat: what the backward pass finds saved. evals: evaluators that run in training. keep:
-  which checkpoints stay. early_stop: when training ends before its last step. steps: optimizer steps, 0 beside
-  epochs. epochs: passes over the data, 0 beside steps. mixing: the rule that changes the rates of the sources while it
-  trains, None for none. micro_batches: pieces that a batch is cut into, one behind the
-  other, to save memory. seed: of everything that is drawn. views: other models that the objective asks for, by name.
-  warm_start: a run or adapter whose trained arrays the run starts from. wandb_project: where Weights & Biases gets
-  the figures, "" for nowhere. debug_nans: stops at the first value that is not a number. profile: writes a profiler's
-  trace of steps 2 to 4.
+  which dtype holds what. remat: what the backward pass finds saved. evals: evaluators that run in training. keep: which
+  checkpoints stay. early_stop: when training ends before its last step. steps: optimizer steps, 0 beside epochs.
+  epochs: passes over the data, 0 beside steps. mixing: the rule that changes the rates of the sources while it trains,
+  None for none. micro_batches: pieces that a batch is cut into, one behind the other, to save memory. seed: of
+  everything that is drawn. views: other models that the objective asks for, by name. warm_start: a run or adapter whose
+  trained arrays the run starts from. wandb_project: where Weights & Biases gets the figures, "" for nowhere.
+  debug_nans: stops at the first value that is not a number. profile: writes a profiler's trace of steps 2 to 4.
   """
 
   model: specs.Model
@@ -142,8 +141,7 @@ class Train:
       "MIXING": (mixing_lib.Adaptive, type(None)),
     }
     for name, kind in kinds.items():
-      value = getattr(self, name.lower())
-      what = " or ".join(one.__name__ for one in kind)
+      value, what = getattr(self, name.lower()), " or ".join(one.__name__ for one in kind)
       check.require(
         isinstance(value, kind), f"{name} must be {_a(what)}, such as a part of gin_configs sets, not {value!r}"
       )

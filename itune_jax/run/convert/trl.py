@@ -154,6 +154,7 @@ def _loss(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:
 
 
 def peft(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:
+  """LoRA with the values that stand beside `use_peft`."""
   if not value:
     return
   dialect.adapter_trains(draft)
