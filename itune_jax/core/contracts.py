@@ -256,6 +256,11 @@ class Optimizer(abc.ABC):
     """(an optax transformation over flat parameters of these paths, its schedule) for so many steps. leaves: how a
     parameter is laid out. Raises InputError for what does not fit the parameters."""
 
+  def used(self, opt_state: Any, trainable: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What evaluations, exports and later runs take of a run: by default what gradients are taken at."""
+    del opt_state
+    return trainable
+
 
 class Evaluation(abc.ABC):
   """What is to be measured, as a configuration has it: a frozen value of EVALS."""

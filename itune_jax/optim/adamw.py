@@ -5,7 +5,6 @@ import dataclasses
 import math
 import re
 import types
-from typing import Any
 
 import optax
 
@@ -87,11 +86,6 @@ class AdamW(contracts.Optimizer):
     chain = [*self.first(names, leaves), *([optax.clip_by_global_norm(self.clip)] if self.clip else [])]
     chain.append(optax.partition(rules, lambda params: {name: label[name] for name in params}))
     return optax.chain(*chain), rate
-
-  def used(self, opt_state: Any, trainable: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What evaluations, exports and later runs take of a run: by default what gradients are taken at."""
-    del opt_state
-    return trainable
 
   def kind(self, name: str, leaf: contracts.Leaf | None) -> Hashable:
     """What `direction` is told of a parameter."""
