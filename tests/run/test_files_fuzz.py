@@ -90,6 +90,11 @@ YAMLS = [
   "loss_type: [sigmoid]\nmax_steps: 5\nwarmup_ratio: 0.1\nbf16: true\npacking: true\nx: &x {seed: 1}\n",
   "model_name_or_path: m\nstage: dpo\nfinetuning_type: lora\nlora_target: all\npref_loss: simpo\ncutoff_len: 64\n"
   "template: llama3\nquantization_bit: 4\nnum_train_epochs: 1.0\ngradient_checkpointing: true\noptim: adamw_torch\n",
+  "model_name_or_path: m\ndataset_name: a\nuse_peft: true\nbeta: 0.1\nloss_type: [sigmoid, sft]\n"
+  "loss_weights: [1.0, 0.5]\nlabel_smoothing: 0.1\nf_divergence_type: js_divergence\nld_alpha: 0.5\n"
+  "sync_ref_model: true\nref_model_sync_steps: 8\ndisable_dropout: true\n",
+  "model_name_or_path: m\nstage: kto\nfinetuning_type: lora\npref_beta: 0.1\nkto_chosen_weight: 1.5\n"
+  "gradient_accumulation_steps: 4\n",
   "base_model: m\nadapter: qlora\nlora_r: 8\nlora_alpha: 16\ndatasets: [{path: a.jsonl, type: alpaca}]\n"
   "learning_rate: 2e-4\nmicro_batch_size: 1\nval_set_size: 0.1\nsequence_len: 64\nbf16: auto\nlr_scheduler: cosine\n",
 ]

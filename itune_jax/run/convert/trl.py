@@ -213,7 +213,9 @@ TRL = dialect.Dialect(
     **SHARED,
     "packing": dialect.packing,
     "loss_type": _loss,
-    "assistant_only_loss": lambda draft, value, whole: dialect.prompts_train(draft, not value, whole),
+    "assistant_only_loss": lambda draft, value, whole: dialect.prompts_train(
+      draft, not value and not whole.get("completion_only_loss"), whole
+    ),
   },
   harmless=SHARED_HARMLESS | {"packing_strategy", "eval_packing", "completion_only_loss"},
   without=WITHOUT,

@@ -42,7 +42,9 @@ def _weights(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None
 
 def _divergence(draft: dialect.Draft, value: Any, whole: Mapping[str, Any]) -> None:
   known = ", ".join(_DIVERGENCES)
-  check.require(value in _DIVERGENCES, f"f_divergence_type: {jsontext.shown(value)} has no equal; there are {known}")
+  check.require(
+    value in tuple(_DIVERGENCES), f"f_divergence_type: {jsontext.shown(value)} has no equal; there are {known}"
+  )
   draft.values["dpo.Dpo.divergence"] = _DIVERGENCES[value]
   if value == "alpha_divergence":
     draft.values["dpo.Dpo.divergence_alpha"] = dialect.typed(

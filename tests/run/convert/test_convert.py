@@ -99,6 +99,8 @@ def test_defaults_of_the_tool_stand_in_the_recipe(tmp_path):
   schedule = run.optimizer.schedule
   assert (schedule.rate, schedule.kind, schedule.warmup, run.epochs, run.seed) == (2e-5, "linear", 0, 3, 42)
   assert (run.packing.rows, run.packing.row_length) == (8, 1024) and "trains on prompts too" in out.read_text()
+  answers = {"model_name_or_path": "m", "dataset_name": "d", "completion_only_loss": True}
+  assert "trains on prompts too" not in _converted(tmp_path, answers, "--overwrite")[1].read_text()
 
 
 def test_llama_factory(tmp_path):
