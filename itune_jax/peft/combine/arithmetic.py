@@ -47,9 +47,6 @@ class Combine:
     check.check_types(self)
     check.require(self.how in WAYS, f"Combine.how must be one of {', '.join(WAYS)}, not {self.how!r}")
     check.require(0 < self.density <= 1, f"Combine.density must be a share in (0, 1], not {self.density}")
-    for name, value in (("weights", self.weights), ("scale", (self.scale,))):
-      check.require(all(map(math.isfinite, value)), f"Combine.{name} must be finite, not {value}")
-    check.seed(self.seed, "Combine.seed")
 
   def __call__(self, updates: Sequence[Update]) -> Update:
     """One update. Raises InputError when weights and updates do not pair."""

@@ -38,7 +38,6 @@ class Combine:
     check.check_types(self)
     check.require(self.how in WAYS, f"--how={self.how} --factors: factors are combined by {', '.join(WAYS)}")
     check.require(0 < self.density <= 1, f"density must be a share in (0, 1], not {self.density}")
-    check.require(all(map(math.isfinite, self.weights)), f"weights must be finite, not {self.weights}")
 
   def __call__(self, adapters: Sequence[attach.Attached]) -> attach.Attached:
     """A LoRA with s = 1 at the sites of the first. Raises InputError where adapters are no LoRAs of one shape."""

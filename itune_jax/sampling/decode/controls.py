@@ -55,9 +55,6 @@ class Sampling:
     check.require(
       0 < penalty < math.inf, f"{name}.repetition_penalty = {penalty}; it divides: positive, 1 changes nothing"
     )
-    for field in ("presence_penalty", "frequency_penalty"):
-      value = getattr(self, field)
-      check.require(math.isfinite(value), f"{name}.{field} must be finite (0 changes nothing), not {value}")
     for field in ("banned", "forced"):
       ids = getattr(self, field)
       check.require(all(i >= 0 for i in ids), f"{name}.{field} must be ids of tokens, from 0 on, not {ids!r}")

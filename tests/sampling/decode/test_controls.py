@@ -155,7 +155,7 @@ def test_decoding_applies_them_row_by_row(model):
     (dict(top_k=-1), "keeps so many tokens"),
     (dict(min_p=1.5), "share of the likeliest"),
     (dict(repetition_penalty=0.0), "positive, 1 changes nothing"),
-    (dict(presence_penalty=math.nan), "must be finite"),
+    (dict(presence_penalty=math.nan), "presence_penalty = nan"),
     (dict(banned=(-1,)), "ids of tokens"),
     (dict(forced="ab"), "forced"),
     (dict(min_new_tokens=100), "more than max_new_tokens"),
